@@ -1,0 +1,1 @@
+//! Work that must not disturb a shard, on its own executor.

@@ -1,0 +1,6 @@
+//! Leaf utilities: words of the machine, not of the broker.
+//!
+//! Imports nothing of the crate. Together with `io/` the only place where `unsafe` may stand.
+
+pub mod align;
+pub mod crc;

@@ -1,0 +1,1 @@
+//! One configuration; every value knows where it came from.

@@ -1,0 +1,63 @@
+//! Files outside a turn: start-up, recovery, background jobs and tools.
+//!
+//! [`Disk`] is asynchronous, so that one job is written once and runs on the background executor,
+//! on the simulator's virtual disk, or (blocking, at start-up and in tools) on [`BlockingDisk`].
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::buffer::PageBuf;
+
+/// An open file that an operation keeps open until it completes.
+#[derive(Clone)]
+pub enum FileHandle {
+    /// Opened with `O_DIRECT`.
+    Os(Arc<OwnedFd>),
+    /// A file of the simulated disk.
+    Sim(u64),
+}
+
+impl fmt::Debug for FileHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use std::os::fd::AsRawFd;
+        match self {
+            FileHandle::Os(fd) => write!(f, "fd {}", fd.as_raw_fd()),
+            FileHandle::Sim(id) => write!(f, "sim file {id}"),
+        }
+    }
+}
+
+/// Files by path. All transfers are page-aligned direct IO; nothing is durable before its sync.
+///
+/// One job uses one `Disk` from one thread: futures are not `Send`.
+#[allow(async_fn_in_trait)]
+pub trait Disk {
+    /// Make a new, empty file. `AlreadyExists` if there is one.
+    async fn create(&self, path: &Path) -> io::Result<FileHandle>;
+    /// Open an existing file for direct reading and writing.
+    async fn open(&self, path: &Path) -> io::Result<FileHandle>;
+    async fn size(&self, file: &FileHandle) -> io::Result<u64>;
+    /// Fill `buf` from `offset`; returns how much there was before the end of the file.
+    async fn read_at(&self, file: &FileHandle, offset: u64, buf: &mut PageBuf) -> io::Result<usize>;
+    /// Write all of `buf` at `offset`; a short write is continued.
+    async fn write_at(&self, file: &FileHandle, offset: u64, buf: &PageBuf) -> io::Result<()>;
+    /// Make the file's data and size durable (and flush the device's cache).
+    async fn sync(&self, file: &FileHandle) -> io::Result<()>;
+    /// Make creations, renames and removals in the folder durable.
+    async fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    async fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    async fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Names of the folder's entries, sorted.
+    async fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    async fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Bytes that an unprivileged process can still allocate on the file system of `path`.
+    async fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// Where everything of one broker lies.
+#[derive(Clone, Debug)]
+pub struct DataDir(pub PathBuf);

@@ -1,0 +1,3 @@
+//! The Kafka front end.
+
+pub mod protocol;

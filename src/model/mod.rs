@@ -1,0 +1,130 @@
+//! The words that every layer shares. Distinct types for things that must not be confused.
+
+use std::fmt;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// Numbers the records of a partition, from 0.
+    Offset(i64)
+}
+number! {
+    /// A byte of a log, counted from the log's first. An identity, not a place: it never changes,
+    /// and in which file its byte lies today is the manifest's knowledge alone.
+    Position(u64)
+}
+number! {
+    /// A log of this data directory. Log 0 is the metadata log; the others hold partitions.
+    LogId(u32)
+}
+number! {
+    /// A shard: one thread, one ring. Unlike a [`LogId`] it means nothing after a restart.
+    ShardId(u16)
+}
+number! {
+    /// Names a partition inside one log. Never reused, so that a topic which was deleted and made
+    /// again cannot meet its past.
+    Slot(u32)
+}
+number! {
+    /// How often a log was opened: the raft term to come, and the leader epoch that Kafka clients see.
+    Term(u32)
+}
+number! {
+    /// Monotonic time in nanoseconds since an arbitrary start: for durations and deadlines.
+    Nanos(u64)
+}
+number! {
+    /// Wall-clock time in milliseconds since 1970, UTC: for timestamps of records and retention.
+    WallMs(i64)
+}
+number! {
+    /// An idempotent producer, as handed out by `InitProducerId`.
+    ProducerId(i64)
+}
+
+/// Identifies a topic for ever; a topic that is deleted and made again gets another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId(pub [u8; 16]);
+
+impl fmt::Debug for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        uuid::Uuid::from_bytes(self.0).fmt(f)
+    }
+}
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        uuid::Uuid::from_bytes(self.0).fmt(f)
+    }
+}
+
+/// A partition of a topic. A RocketMQ queue is the same thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionKey {
+    pub topic: TopicId,
+    pub index: i32,
+}
+
+impl LogId {
+    /// Topics, placement, producer-id blocks.
+    pub const METADATA: LogId = LogId(0);
+}
+
+impl Offset {
+    pub const ZERO: Offset = Offset(0);
+
+    /// The offset `count` records further on.
+    #[inline]
+    pub fn plus(self, count: u32) -> Offset {
+        Offset(self.0 + i64::from(count))
+    }
+}
+
+impl Position {
+    pub const ZERO: Position = Position(0);
+
+    #[inline]
+    pub fn plus(self, bytes: u64) -> Position {
+        Position(self.0 + bytes)
+    }
+
+    /// Bytes from `earlier` to here.
+    #[inline]
+    pub fn since(self, earlier: Position) -> u64 {
+        assert!(self >= earlier, "{earlier} is not before {self}");
+        self.0 - earlier.0
+    }
+}
+
+impl Nanos {
+    #[inline]
+    pub fn plus(self, duration: std::time::Duration) -> Nanos {
+        Nanos(self.0.saturating_add(duration.as_nanos() as u64))
+    }
+
+    /// Nanoseconds from `earlier` to here; 0 when `earlier` is later.
+    #[inline]
+    pub fn since(self, earlier: Nanos) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// The time of a turn: every handler of the turn sees the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    pub mono: Nanos,
+    pub wall: WallMs,
+}

@@ -1,0 +1,3 @@
+//! What one partition knows: offsets, idempotence, who waits.
+
+pub mod producer_state;

@@ -214,7 +214,12 @@ impl ChunkBuf {
 
     /// Freeze up to `end` and return all that is frozen.
     pub fn freeze(&mut self, end: usize) -> &Bytes {
-        assert!(end >= self.frozen && end <= self.capacity, "freeze {end} of {}..{}", self.frozen, self.capacity);
+        assert!(
+            end >= self.frozen && end <= self.capacity,
+            "freeze {end} of {}..{}",
+            self.frozen,
+            self.capacity
+        );
         if end > self.frozen {
             self.frozen = end;
             self.shared = Bytes::from_owner(Frozen { memory: self.memory.clone(), len: end });

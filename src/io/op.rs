@@ -76,25 +76,57 @@ pub enum Op {
 
 #[derive(Debug)]
 pub enum Event {
-    Accepted { listener: ListenerId, socket: SocketHandle, peer: SocketAddr },
+    Accepted {
+        listener: ListenerId,
+        socket: SocketHandle,
+        peer: SocketAddr,
+    },
     /// Accepting failed (`EMFILE`, `ENFILE`, `ENOBUFS`): the listener must be started again.
-    AcceptFailed { listener: ListenerId, error: io::Error },
+    AcceptFailed {
+        listener: ListenerId,
+        error: io::Error,
+    },
     /// Bytes for a connection in the multishot receive.
-    Received { conn: ConnId, data: RecvBuf },
+    Received {
+        conn: ConnId,
+        data: RecvBuf,
+    },
     /// The multishot receive is over.
-    RecvEnded { conn: ConnId, end: RecvEnd },
+    RecvEnded {
+        conn: ConnId,
+        end: RecvEnd,
+    },
     /// Answer to [`Op::RecvInto`]: the buffer comes back with `result` more bytes in `len`; 0 is
     /// the end of the stream.
-    ReceivedInto { conn: ConnId, buf: Vec<u8>, result: io::Result<usize> },
+    ReceivedInto {
+        conn: ConnId,
+        buf: Vec<u8>,
+        result: io::Result<usize>,
+    },
     /// Answer to [`Op::Send`]. The parts are dropped before.
-    Sent { conn: ConnId, result: io::Result<usize> },
-    Closed { conn: ConnId },
+    Sent {
+        conn: ConnId,
+        result: io::Result<usize>,
+    },
+    Closed {
+        conn: ConnId,
+    },
     /// Answer to [`Op::Write`].
-    Written { token: Token, result: io::Result<()> },
+    Written {
+        token: Token,
+        result: io::Result<()>,
+    },
     /// Answer to [`Op::Sync`].
-    Synced { token: Token, result: io::Result<()> },
+    Synced {
+        token: Token,
+        result: io::Result<()>,
+    },
     /// Answer to [`Op::Read`]; the buffer comes back either way.
-    Read { token: Token, buf: ChunkBuf, result: io::Result<()> },
+    Read {
+        token: Token,
+        buf: ChunkBuf,
+        result: io::Result<()>,
+    },
     /// Somebody sent mail. The mailbox is read every turn anyway: this only ends a wait.
     Woken,
 }

@@ -3,4 +3,5 @@
 //! Imports nothing of the crate. Together with `io/` the only place where `unsafe` may stand.
 
 pub mod align;
+pub mod bytes;
 pub mod crc;

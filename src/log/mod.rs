@@ -1,1 +1,9 @@
-//! log
+//! The CommitLog.
+pub mod append_buffer;
+pub mod block;
+pub mod chunks;
+pub mod consume_queue;
+pub mod entry;
+pub mod group_commit;
+pub mod manifest;
+pub mod segment;

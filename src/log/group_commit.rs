@@ -1,0 +1,254 @@
+//! Group commit: when the next block goes out, and up to where the log is durable.
+//!
+//! Sans-IO. Commit when idle: whatever arrived while the last write was in flight goes out with the
+//! next one; no timer. A further block starts while one is in flight only above a target size, so
+//! that a busy log keeps the device's queue filled and an idle one commits at once.
+//!
+//! ```text
+//!        durable            written (maybe with holes)          submitted
+//!  --------|-- block done --|-- block in flight --|-- done --|------
+//!          acks have left      acks wait: only the contiguous prefix counts
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::model::{Nanos, Position};
+
+/// How a commit becomes durable; chosen by measurement when the data directory is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitMode {
+    /// The device has no volatile write cache: a completed write is durable.
+    Plain,
+    /// Each write carries `RWF_DSYNC`.
+    Dsync,
+    /// Writes, then one data sync for all that have completed.
+    WriteThenSync,
+}
+
+impl CommitMode {
+    pub fn name(self) -> &'static str {
+        match self {
+            CommitMode::Plain => "plain",
+            CommitMode::Dsync => "dsync",
+            CommitMode::WriteThenSync => "write-sync",
+        }
+    }
+}
+
+/// Names one block's write between its submission and its completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlightId(pub u64);
+
+#[derive(Debug)]
+struct Flight {
+    id: FlightId,
+    end: Position,
+    submitted: Nanos,
+    /// When the write completed; the block is durable then, or after the next sync.
+    written: Option<Nanos>,
+}
+
+/// A stretch of the log that has just become durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub end: Position,
+    pub submitted: Nanos,
+    /// When the device reported it durable.
+    pub completed: Nanos,
+}
+
+/// A write or sync failed. Final: nothing after it is ever acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an earlier write to the log failed")]
+pub struct Failed;
+
+#[derive(Debug)]
+pub struct GroupCommit {
+    mode: CommitMode,
+    depth: usize,
+    target_bytes: usize,
+    flights: VecDeque<Flight>,
+    next_flight: u64,
+    /// End of the bytes that survive power loss. Invariant: `durable <= written <= submitted`.
+    durable: Position,
+    submitted: Position,
+    /// The sync in flight covers what was written up to here.
+    syncing: Option<Position>,
+    failed: bool,
+}
+
+impl GroupCommit {
+    /// `end`: the log is durable up to here.
+    pub fn new(mode: CommitMode, depth: usize, target_bytes: usize, end: Position) -> GroupCommit {
+        assert!(depth > 0);
+        GroupCommit {
+            mode,
+            depth,
+            target_bytes,
+            flights: VecDeque::with_capacity(depth),
+            next_flight: 0,
+            durable: end,
+            submitted: end,
+            syncing: None,
+            failed: false,
+        }
+    }
+
+    pub fn mode(&self) -> CommitMode {
+        self.mode
+    }
+
+    pub fn durable(&self) -> Position {
+        self.durable
+    }
+
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Blocks whose write has not completed.
+    pub fn in_flight(&self) -> usize {
+        self.flights.iter().filter(|flight| flight.written.is_none()).count()
+    }
+
+    /// Nothing is on its way: what was submitted is durable.
+    pub fn is_idle(&self) -> bool {
+        self.flights.is_empty() && self.syncing.is_none()
+    }
+
+    /// May a block go out now, given that this many bytes wait?
+    pub fn wants_block(&self, pending_bytes: usize) -> bool {
+        if self.failed || pending_bytes == 0 {
+            return false;
+        }
+        match self.in_flight() {
+            0 => self.mode != CommitMode::WriteThenSync || self.syncing.is_none() || pending_bytes >= self.target_bytes,
+            flying => flying < self.depth && pending_bytes >= self.target_bytes,
+        }
+    }
+
+    /// The block that ends at `end` was submitted.
+    pub fn on_submitted(&mut self, end: Position, now: Nanos) -> FlightId {
+        assert!(!self.failed, "nothing is written after a failure");
+        assert!(end > self.submitted, "blocks go out in order");
+        self.submitted = end;
+        let id = FlightId(self.next_flight);
+        self.next_flight += 1;
+        self.flights.push_back(Flight { id, end, submitted: now, written: None });
+        id
+    }
+
+    /// A block's write completed. What has become durable is appended to `committed`.
+    pub fn on_written(&mut self, id: FlightId, ok: bool, now: Nanos, committed: &mut Vec<Committed>) {
+        if !ok {
+            // Never retried: after a failed write the device's word about anything later is worth nothing.
+            self.failed = true;
+        }
+        if self.failed {
+            return;
+        }
+        let flight = self.flights.iter_mut().find(|flight| flight.id == id).expect("a write completes once");
+        assert!(flight.written.is_none());
+        flight.written = Some(now);
+        if self.mode != CommitMode::WriteThenSync {
+            self.commit_prefix(None, now, committed);
+        }
+    }
+
+    /// The sync that is due now, if any: it will cover everything written up to the position returned.
+    pub fn poll_sync(&mut self) -> Option<Position> {
+        if self.failed || self.mode != CommitMode::WriteThenSync || self.syncing.is_some() {
+            return None;
+        }
+        let written = self.flights.iter().take_while(|flight| flight.written.is_some()).last()?.end;
+        self.syncing = Some(written);
+        Some(written)
+    }
+
+    /// The sync completed.
+    pub fn on_synced(&mut self, ok: bool, now: Nanos, committed: &mut Vec<Committed>) {
+        let upto = self.syncing.take().expect("a sync was in flight");
+        self.failed |= !ok;
+        if !self.failed {
+            self.commit_prefix(Some(upto), now, committed);
+        }
+    }
+
+    fn commit_prefix(&mut self, upto: Option<Position>, now: Nanos, committed: &mut Vec<Committed>) {
+        while let Some(flight) = self.flights.front() {
+            let Some(written) = flight.written else { break };
+            if upto.is_some_and(|upto| flight.end > upto) {
+                break;
+            }
+            assert!(flight.end > self.durable);
+            self.durable = flight.end;
+            let completed = if upto.is_some() { now } else { written };
+            committed.push(Committed { end: flight.end, submitted: flight.submitted, completed });
+            self.flights.pop_front();
+        }
+        assert!(self.durable <= self.submitted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    /// Words: `s100` submit a block ending at 100, `w0`/`x0` write 0 done/failed, `f`/`F` sync done/failed,
+    /// `?10` would a block go out with 10 bytes waiting.
+    fn check(mode: CommitMode, depth: usize, story: &str, expected: Expect) {
+        let mut commit = GroupCommit::new(mode, depth, 64, Position(0));
+        let mut out = String::new();
+        for (time, word) in story.split(' ').enumerate() {
+            let now = Nanos(time as u64);
+            let number = word[1..].parse().unwrap_or(0);
+            let mut committed = Vec::new();
+            match word.as_bytes()[0] {
+                b's' => drop(commit.on_submitted(Position(number), now)),
+                b'w' => commit.on_written(FlightId(number), true, now, &mut committed),
+                b'x' => commit.on_written(FlightId(number), false, now, &mut committed),
+                b'f' => commit.on_synced(true, now, &mut committed),
+                b'F' => commit.on_synced(false, now, &mut committed),
+                b'?' => out += if commit.wants_block(number as usize) { "yes " } else { "no " },
+                _ => panic!("{word}"),
+            }
+            for block in committed {
+                out += &format!("durable={} ", block.end);
+            }
+            if let Some(upto) = commit.poll_sync() {
+                out += &format!("sync<{upto} ");
+            }
+        }
+        if commit.failed() {
+            out += "failed";
+        }
+        expected.assert_eq(out.trim_end());
+    }
+
+    #[test]
+    fn commits_when_idle_and_deepens_only_above_the_target() {
+        check(CommitMode::Dsync, 2, "?1 s10 ?1 ?64 s80 ?64 w0 ?64 w1", expect!["yes no yes no durable=10 yes durable=80"]);
+    }
+
+    #[test]
+    fn only_the_contiguous_prefix_is_durable() {
+        check(CommitMode::Dsync, 4, "s10 s20 s30 w2 w1 w0", expect!["durable=10 durable=20 durable=30"]);
+    }
+
+    #[test]
+    fn a_sync_covers_what_was_written_before_it() {
+        check(
+            CommitMode::WriteThenSync,
+            4,
+            "s10 s20 w0 s30 w1 w2 f f",
+            expect!["sync<10 durable=10 sync<30 durable=20 durable=30"],
+        );
+    }
+
+    #[test]
+    fn a_failure_is_final() {
+        check(CommitMode::Dsync, 4, "s10 s20 s30 w0 x1 w2 ?100", expect!["durable=10 no failed"]);
+        check(CommitMode::WriteThenSync, 4, "s10 w0 s20 F w1 ?100", expect!["sync<10 no failed"]);
+    }
+}

@@ -1,0 +1,160 @@
+//! Segments: where the bytes of a log lie today.
+//!
+//! ```text
+//!   sealed, oldest first        active            ready (really written, waiting)
+//!   | 3 @ 0 | 1 @ 64M | 7 @ 128M | 2 @ 192M ->    | 8 @ 256M | 9 @ 512M |
+//! ```
+//!
+//! Positions are consecutive: a ready segment knows its base before its first block, so that moving
+//! on to it costs no IO. A segment at the old end whose bytes are all dead is taken off and becomes
+//! the newest ready one, under a new base: positions only grow, so its old blocks are never mistaken
+//! for new ones.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use crate::base::align::PAGE_BYTES;
+use crate::io::file::FileHandle;
+use crate::model::Position;
+
+use super::manifest::SegmentRecord;
+
+#[derive(Clone, Debug)]
+pub struct Segment {
+    pub record: SegmentRecord,
+    pub file: FileHandle,
+}
+
+impl Segment {
+    pub fn base(&self) -> Position {
+        self.record.base
+    }
+
+    pub fn end(&self) -> Position {
+        self.record.base.plus(self.record.bytes)
+    }
+
+    pub fn contains(&self, position: Position) -> bool {
+        (self.base()..self.end()).contains(&position)
+    }
+}
+
+/// The file of segment `number` in a log's folder.
+pub fn segment_path(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("{number:08}.segment"))
+}
+
+#[derive(Debug)]
+pub struct Segments {
+    /// By base, without gaps. The active one is at `active`; those behind it are ready.
+    all: VecDeque<Segment>,
+    active: usize,
+}
+
+impl Segments {
+    /// `all` by base without gaps, of which the one that holds (or begins at) `end` becomes active.
+    pub fn new(all: VecDeque<Segment>, end: Position) -> Segments {
+        for (a, b) in all.iter().zip(all.iter().skip(1)) {
+            assert_eq!(a.end(), b.base(), "segments follow each other");
+        }
+        let active = all.iter().position(|segment| segment.contains(end)).expect("the log's end lies in a segment");
+        Segments { all, active }
+    }
+
+    pub fn active(&self) -> &Segment {
+        &self.all[self.active]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Segment> {
+        self.all.iter()
+    }
+
+    pub fn records(&self) -> Vec<SegmentRecord> {
+        self.all.iter().map(|segment| segment.record).collect()
+    }
+
+    /// Segments that no block has touched yet.
+    pub fn ready_count(&self) -> usize {
+        self.all.len() - 1 - self.active
+    }
+
+    /// Bytes that can be appended without another segment.
+    pub fn ready_bytes(&self) -> u64 {
+        self.all.iter().skip(self.active + 1).map(|segment| segment.record.bytes).sum()
+    }
+
+    pub fn total_bytes(&self) -> u64 {
+        self.all.iter().map(|segment| segment.record.bytes).sum()
+    }
+
+    /// Where the next prepared segment will begin.
+    pub fn next_base(&self) -> Position {
+        self.all.back().expect("a log has a segment").end()
+    }
+
+    /// The oldest byte that is still mapped to a file.
+    pub fn start(&self) -> Position {
+        self.all.front().expect("a log has a segment").base()
+    }
+
+    /// Go on to the first ready segment. The caller has checked that there is one.
+    pub fn advance(&mut self) {
+        assert!(self.ready_count() > 0, "a segment is ready before the log moves on to it");
+        self.active += 1;
+    }
+
+    /// A prepared or recycled segment joins at the new end.
+    pub fn push_ready(&mut self, segment: Segment) {
+        assert_eq!(segment.base(), self.next_base());
+        assert!(segment.record.bytes.is_multiple_of(PAGE_BYTES as u64));
+        self.all.push_back(segment);
+    }
+
+    /// The oldest segment, when it is sealed: the candidate for recycling.
+    pub fn oldest_sealed(&self) -> Option<&Segment> {
+        if self.active > 0 { self.all.front() } else { None }
+    }
+
+    /// Take the oldest segment off, to be recycled or removed.
+    pub fn pop_oldest(&mut self) -> Segment {
+        assert!(self.active > 0, "the active segment stays");
+        self.active -= 1;
+        self.all.pop_front().expect("counted above")
+    }
+
+    /// The segment that holds `position`, if its bytes are still there.
+    pub fn find(&self, position: Position) -> Option<&Segment> {
+        let after = self.all.partition_point(|segment| segment.base() <= position);
+        self.all.get(after.checked_sub(1)?).filter(|segment| segment.contains(position))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(number: u32, base: u64, bytes: u64) -> Segment {
+        Segment {
+            record: SegmentRecord { number, base: Position(base), bytes, recycled: false },
+            file: FileHandle::Sim(u64::from(number)),
+        }
+    }
+
+    #[test]
+    fn positions_find_their_file_through_rolls_and_recycling() {
+        let mut segments = Segments::new([segment(1, 0, 8192), segment(2, 8192, 4096)].into(), Position(4096));
+        assert_eq!((segments.active().record.number, segments.ready_count()), (1, 1));
+        assert!(segments.oldest_sealed().is_none());
+
+        segments.advance();
+        assert_eq!(segments.find(Position(8191)).unwrap().record.number, 1);
+        assert_eq!(segments.find(Position(8192)).unwrap().record.number, 2);
+        assert!(segments.find(Position(12288)).is_none());
+
+        let old = segments.pop_oldest();
+        assert!(segments.find(Position(0)).is_none(), "its bytes are gone");
+        let base = segments.next_base();
+        segments.push_ready(Segment { record: SegmentRecord { base, recycled: true, ..old.record }, ..old });
+        assert_eq!((segments.next_base(), segments.ready_bytes()), (Position(20480), 8192));
+    }
+}

@@ -20,6 +20,18 @@ pub enum FileHandle {
     Sim(u64),
 }
 
+impl FileHandle {
+    /// Lock the file exclusively, waiting for the lock of a process that was killed: its lock lasts
+    /// until its last write has ended, because each write in flight keeps the file open. Without
+    /// this, such a write could land on top of what its successor has written.
+    pub fn lock(&self) -> io::Result<()> {
+        let FileHandle::Os(fd) = self else { return Ok(()) };
+        // SAFETY: flock takes no memory; the descriptor is open while `self` lives.
+        let result = unsafe { libc::flock(std::os::fd::AsRawFd::as_raw_fd(fd), libc::LOCK_EX) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
 impl fmt::Debug for FileHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use std::os::fd::AsRawFd;

@@ -26,6 +26,7 @@ use super::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 pub struct SealedBlock {
     pub position: Position,
     pub end: Position,
+    pub chain: u32,
     /// What must be written at `position`: the whole block, or the one page of a segment's end.
     pub data: Bytes,
 }
@@ -238,7 +239,8 @@ impl AppendBuffer {
         self.prev_chain = header.chain();
         self.position = header.end();
         self.sealed_bytes += data.len();
-        self.sealed.push_back(SealedBlock { position: header.position, end: header.end(), data });
+        let (position, end, chain) = (header.position, header.end(), self.prev_chain);
+        self.sealed.push_back(SealedBlock { position, end, chain, data });
     }
 
     /// Go on in the segment `base..end`, which follows the active one. The unused rest of the active

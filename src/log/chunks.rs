@@ -86,6 +86,19 @@ impl Chunks {
         (position < span.end()).then_some((ChunkId(self.first.0 + index as u32), span))
     }
 
+    /// A chunk that recovery found on disk; it is not in memory.
+    pub fn append_on_disk(&mut self, base: Position) -> ChunkId {
+        assert!(self.tail.is_empty(), "recovery is over when the first chunk is opened");
+        let id = ChunkId(self.first.0 + self.spans.len() as u32);
+        self.spans.push_back(ChunkSpan { base, bytes: 0, live_runs: 0, live_bytes: 0 });
+        id
+    }
+
+    /// A run of `bytes` in chunk `id`, from a checkpoint.
+    pub fn restore_live(&mut self, id: ChunkId, bytes: u32) {
+        self.add_live(id, bytes, true);
+    }
+
     /// A new chunk takes blocks from now on.
     pub fn open(&mut self, base: Position) -> ChunkId {
         let id = ChunkId(self.first.0 + self.spans.len() as u32);

@@ -79,6 +79,11 @@ impl Queue {
         self.end_offset
     }
 
+    /// The first offset that still lies in the log.
+    pub fn start_offset(&self) -> Offset {
+        self.runs.front().map_or(self.end_offset, |run| run.base_offset)
+    }
+
     pub fn runs(&self) -> impl DoubleEndedIterator<Item = &Run> + ExactSizeIterator {
         self.runs.iter()
     }
@@ -121,7 +126,7 @@ impl Queue {
         if offset >= self.end_offset {
             return None;
         }
-        if self.tail.front().is_some_and(|entry| entry.base_offset <= offset) {
+        if self.in_tail(offset) {
             let after = self.tail.partition_point(|entry| entry.base_offset <= offset);
             return Some(Found::Tail(self.tail[after - 1]));
         }
@@ -136,10 +141,20 @@ impl Queue {
         self.tail.range(after.saturating_sub(1)..)
     }
 
+    /// The entry that holds `offset` is in memory.
+    pub fn in_tail(&self, offset: Offset) -> bool {
+        self.tail.front().is_some_and(|entry| entry.base_offset <= offset)
+    }
+
+    /// Runs from the one that holds `offset` on.
+    pub fn runs_from(&self, offset: Offset) -> impl Iterator<Item = &Run> {
+        let after = self.runs.partition_point(|run| run.base_offset <= offset);
+        self.runs.range(after.saturating_sub(1)..)
+    }
+
     /// The first run with a record at or after `timestamp`, at or after `from`.
     pub fn run_at_or_after(&self, timestamp: i64, from: Offset) -> Option<Run> {
-        let first = self.runs.partition_point(|run| run.base_offset <= from).saturating_sub(1);
-        self.runs.range(first..).find(|run| run.max_timestamp >= timestamp).copied()
+        self.runs_from(from).find(|run| run.max_timestamp >= timestamp).copied()
     }
 
     /// The run with the largest timestamp, the earliest of equals.
@@ -232,6 +247,16 @@ impl ConsumeQueues {
     /// The slot is closed, its partition deleted: all runs are handed to `dead`.
     pub fn remove(&mut self, slot: Slot, dead: impl FnMut(Run)) {
         std::mem::take(self.get_mut(slot)).runs.into_iter().for_each(dead);
+    }
+
+    /// Forget runs in chunks before `first`, whose segments are gone.
+    pub fn drop_chunks_before(&mut self, first: ChunkId) {
+        for queue in &mut self.queues {
+            while queue.runs.front().is_some_and(|run| run.chunk < first) {
+                let run = queue.runs.pop_front().expect("not empty");
+                queue.bytes -= u64::from(run.bytes);
+            }
+        }
     }
 
     /// All slots that ever had an entry.

@@ -43,6 +43,7 @@ pub struct FlightId(pub u64);
 struct Flight {
     id: FlightId,
     end: Position,
+    chain: u32,
     submitted: Nanos,
     /// When the write completed; the block is durable then, or after the next sync.
     written: Option<Nanos>,
@@ -52,6 +53,8 @@ struct Flight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     pub end: Position,
+    /// Chain checksum of the block that ends here.
+    pub chain: u32,
     pub submitted: Nanos,
     /// When the device reported it durable.
     pub completed: Nanos,
@@ -127,14 +130,14 @@ impl GroupCommit {
         }
     }
 
-    /// The block that ends at `end` was submitted.
-    pub fn on_submitted(&mut self, end: Position, now: Nanos) -> FlightId {
+    /// The block that ends at `end` was submitted; `chain` is its chain checksum.
+    pub fn on_submitted(&mut self, end: Position, chain: u32, now: Nanos) -> FlightId {
         assert!(!self.failed, "nothing is written after a failure");
         assert!(end > self.submitted, "blocks go out in order");
         self.submitted = end;
         let id = FlightId(self.next_flight);
         self.next_flight += 1;
-        self.flights.push_back(Flight { id, end, submitted: now, written: None });
+        self.flights.push_back(Flight { id, end, chain, submitted: now, written: None });
         id
     }
 
@@ -183,7 +186,8 @@ impl GroupCommit {
             assert!(flight.end > self.durable);
             self.durable = flight.end;
             let completed = if upto.is_some() { now } else { written };
-            committed.push(Committed { end: flight.end, submitted: flight.submitted, completed });
+            let Flight { end, chain, submitted, .. } = *flight;
+            committed.push(Committed { end, chain, submitted, completed });
             self.flights.pop_front();
         }
         assert!(self.durable <= self.submitted);
@@ -205,7 +209,7 @@ mod tests {
             let number = word[1..].parse().unwrap_or(0);
             let mut committed = Vec::new();
             match word.as_bytes()[0] {
-                b's' => drop(commit.on_submitted(Position(number), now)),
+                b's' => drop(commit.on_submitted(Position(number), 0, now)),
                 b'w' => commit.on_written(FlightId(number), true, now, &mut committed),
                 b'x' => commit.on_written(FlightId(number), false, now, &mut committed),
                 b'f' => commit.on_synced(true, now, &mut committed),

@@ -3,15 +3,16 @@
 //!
 //! ```text
 //!  0       4         6          8          16          32       36     40         48         56
-//!  | magic | version | reserved | sequence | broker id | log id | term | durable  | window   |
-//!  | u32   | u16     | u16 = 0  | u64      | 16 bytes  | u32    | u32  | u64      | u64      |
+//!  | magic | version | flags    | sequence | broker id | log id | term | durable  | window   |
+//!  | u32   | u16     | u16      | u64      | 16 bytes  | u32    | u32  | u64      | u64      |
 //!  56                  60              64
 //!  | next file number  | segment count | segments: { number u32, flags u32, base u64, bytes u64 } ...
 //!  then CRC-32C of all before it (u32), zeros up to a page
 //! ```
 //!
 //! `durable` is a lower bound of the durable position: an idle log records it here, so that rot of
-//! its last blocks is not mistaken for a torn tail. Segment flag 1: the file held older blocks before.
+//! its last blocks is not mistaken for a torn tail. Flag 1: the log was closed in order and ends at
+//! `durable`. Segment flag 1: the file held older blocks before.
 //! Little-endian.
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use crate::model::{LogId, Position, Term};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RMQM");
 pub const MANIFEST_VERSION: u16 = 1;
+const CLEAN: u16 = 1;
 const SEGMENT_RECYCLED: u32 = 1;
 const SEGMENT_RECORD_BYTES: usize = 24;
 
@@ -45,6 +47,8 @@ pub struct Manifest {
     pub log: LogId,
     /// The highest term in which the log was opened.
     pub term: Term,
+    /// The log was closed in order and ends at `durable`; stale as soon as it was opened again.
+    pub clean: bool,
     pub durable: Position,
     /// How far beyond the durable position writes may have been in flight.
     pub window_bytes: u64,
@@ -85,7 +89,7 @@ impl Manifest {
         let mut out = Vec::with_capacity(64 + self.segments.len() * SEGMENT_RECORD_BYTES + 4);
         out.extend_from_slice(&MAGIC.to_le_bytes());
         out.extend_from_slice(&MANIFEST_VERSION.to_le_bytes());
-        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(&(if self.clean { CLEAN } else { 0 }).to_le_bytes());
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.broker);
         out.extend_from_slice(&self.log.0.to_le_bytes());
@@ -112,7 +116,7 @@ impl Manifest {
             return Err(CopyError::Broken("not a manifest"));
         }
         let version = fields.u16()?;
-        fields.u16()?;
+        let clean = fields.u16()? & CLEAN != 0;
         let sequence = fields.u64()?;
         let broker = fields.array()?;
         let log = LogId(fields.u32()?);
@@ -135,7 +139,7 @@ impl Manifest {
         if version != MANIFEST_VERSION {
             return Err(CopyError::Version(version));
         }
-        Ok(Manifest { sequence, broker, log, term, durable, window_bytes, next_number, segments })
+        Ok(Manifest { sequence, broker, log, term, clean, durable, window_bytes, next_number, segments })
     }
 
     /// Read the copy that counts.
@@ -201,6 +205,7 @@ mod tests {
             broker: [7; 16],
             log: LogId(2),
             term: Term(3),
+            clean: true,
             durable: Position(4096),
             window_bytes: 1 << 22,
             next_number: 12,

@@ -1,9 +1,530 @@
-//! The CommitLog.
+//! The CommitLog: one sequence of blocks for all partitions that it hosts.
+//!
+//! ```text
+//!   append -> append_buffer -> block sealed -> group_commit -> device -> durable -> applied -> readers
+//!             (pending level: positions, offsets)              |        (consume queues, live bytes)
+//!             acks wait for the contiguous durable position ---+
+//! ```
+//!
+//! Sans-IO: [`Log`] asks for writes, reads and background jobs and is told of their ends. It knows
+//! slots, offsets and positions; what a slot stands for and what a payload means is known above.
+//!
+//! - format: [`block`], [`entry`], [`manifest`], [`checkpoint`]; docs/FORMATS.md
+//! - the path of a write: [`append_buffer`], [`group_commit`], [`chunks`], [`consume_queue`]
+//! - reads: [`read`], [`reader`]
+//! - space: [`segment`], [`space`]
+//! - start: [`recovery`]
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use crate::base::align::PAGE_BYTES;
+use crate::io::buffer::{ChunkBuf, ChunkPool};
+use crate::io::op::{Op, Token, WriteSync};
+use crate::model::{LogId, Nanos, Now, Offset, Position, Slot, Term};
+
 pub mod append_buffer;
 pub mod block;
+pub mod checkpoint;
 pub mod chunks;
 pub mod consume_queue;
 pub mod entry;
 pub mod group_commit;
 pub mod manifest;
+pub mod read;
+pub mod reader;
+pub mod recovery;
 pub mod segment;
+pub mod space;
+
+use append_buffer::{AppendBuffer, ChunkEvent, Need, NewEntry, SealedBlock};
+use block::{BlockHeader, LocalPart};
+use chunks::{ChunkId, ChunkSpan, Chunks};
+use consume_queue::{AppliedEntry, ConsumeQueues, Queue};
+use entry::{EntryHeader, EntryKind};
+use group_commit::{CommitMode, Committed, FlightId, GroupCommit};
+use reader::{ChunkError, ReadCache};
+use segment::Segments;
+use space::Space;
+
+/// What a log is told when it is opened. Sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// Memory and reading unit; every block but one of an outsized batch fits in.
+    pub chunk_bytes: usize,
+    /// A block is sealed at this size at the latest.
+    pub block_bytes_max: usize,
+    /// A block starts while another is in flight only above this size.
+    pub block_target_bytes: usize,
+    /// A block goes to the device in writes of at most this size.
+    pub write_bytes_max: usize,
+    pub commit_mode: CommitMode,
+    pub commit_depth: usize,
+    /// Closed chunks that stay in memory.
+    pub tail_cache_bytes: usize,
+    /// Chunks read back.
+    pub read_cache_bytes: usize,
+    /// Segments grow up to this.
+    pub segment_bytes: u64,
+    /// Segments kept ready.
+    pub segments_ahead: usize,
+    /// A checkpoint at least every so many bytes.
+    pub checkpoint_bytes: u64,
+    /// The most that all segments together may take; 0 is no limit.
+    pub log_bytes_max: u64,
+}
+
+impl LogConfig {
+    /// How far beyond the durable position the device may have been given writes.
+    pub fn window_bytes(&self) -> u64 {
+        (self.commit_depth as u64 + 1) * self.chunk_bytes.max(self.block_bytes_max) as u64
+    }
+}
+
+/// Why an append was not taken. Nothing of it remains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// No memory for a chunk: readers or the device hold all. Try again when something completed.
+    #[error("the log's memory is in use")]
+    NoMemory,
+    /// No segment is ready. Try again when one is, or answer that the disk is full.
+    #[error("no segment of the log is ready")]
+    NoSegment,
+    #[error("the entry of {bytes} bytes does not fit in a segment of {segment_bytes} bytes")]
+    TooLarge { bytes: usize, segment_bytes: u64 },
+    /// An earlier write failed. Final.
+    #[error("an earlier write to the log failed")]
+    Failed,
+}
+
+/// Where an entry went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub position: Position,
+    /// Durable once the log is durable up to here.
+    pub end: Position,
+}
+
+#[derive(Debug)]
+struct Pending {
+    header: EntryHeader,
+    position: Position,
+    chunk: ChunkId,
+    append_seconds: u32,
+}
+
+/// An entry that has become durable, in log order.
+#[derive(Debug)]
+pub struct Durable {
+    pub header: EntryHeader,
+    pub position: Position,
+    /// Empty for record batches: nobody looks at them again on this way.
+    pub payload: Bytes,
+}
+
+enum InFlight {
+    Write { flight: FlightId, writes_left: usize, ok: bool },
+    Load { id: ChunkId, span: ChunkSpan },
+}
+
+pub struct Log {
+    id: LogId,
+    term: Term,
+    config: LogConfig,
+    segments: Segments,
+    append: AppendBuffer,
+    /// The chunk that takes blocks now.
+    open_chunk: ChunkId,
+    commit: GroupCommit,
+    durable_chain: u32,
+    chunks: Chunks,
+    queues: ConsumeQueues,
+    pending: VecDeque<Pending>,
+    cache: ReadCache,
+    space: Space,
+    in_flight: rustc_hash::FxHashMap<u64, InFlight>,
+    next_token: u64,
+    /// Scratch, kept for its memory.
+    chunk_events: Vec<ChunkEvent>,
+    committed: Vec<Committed>,
+    /// Errors of cold reads, for whoever logs them.
+    read_errors: Vec<ChunkError>,
+    /// Blocks and bytes written, for metrics.
+    pub stats: LogStats,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogStats {
+    pub blocks: u64,
+    pub block_bytes: u64,
+    pub entries_bytes: u64,
+}
+
+/// A log as recovery found it, ready to be opened for appends.
+pub struct Opened {
+    pub id: LogId,
+    pub term: Term,
+    pub dir: PathBuf,
+    pub manifest: manifest::Manifest,
+    pub segments: Segments,
+    pub end: Position,
+    pub chain: u32,
+    pub chunks: Chunks,
+    pub queues: ConsumeQueues,
+    pub checkpoint: Position,
+    pub checkpoint_generation: u64,
+}
+
+impl Log {
+    pub fn new(config: LogConfig, opened: Opened) -> Log {
+        let Opened { id, term, end, chain, .. } = opened;
+        // The tail cache, what is being written, and what slow readers hold on to.
+        let tail_chunks = config.tail_cache_bytes.div_ceil(config.chunk_bytes);
+        let pool = ChunkPool::new(config.chunk_bytes, tail_chunks * 2 + config.commit_depth + 8);
+        let segment_end = opened.segments.active().end();
+        let cache = ReadCache::new(id, config.chunk_bytes, config.read_cache_bytes, 8);
+        Log {
+            id,
+            term,
+            append: AppendBuffer::new((id, term), pool, config.block_bytes_max, end, segment_end, chain),
+            open_chunk: ChunkId::default(),
+            commit: GroupCommit::new(config.commit_mode, config.commit_depth, config.block_target_bytes, end),
+            durable_chain: chain,
+            chunks: opened.chunks,
+            queues: opened.queues,
+            pending: VecDeque::new(),
+            cache,
+            space: Space::new(opened.dir, opened.manifest, opened.checkpoint, opened.checkpoint_generation),
+            segments: opened.segments,
+            in_flight: Default::default(),
+            next_token: 0,
+            chunk_events: Vec::new(),
+            committed: Vec::new(),
+            read_errors: Vec::new(),
+            stats: LogStats::default(),
+            config,
+        }
+    }
+
+    pub fn id(&self) -> LogId {
+        self.id
+    }
+
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
+    /// End of the bytes that survive power loss.
+    pub fn durable(&self) -> Position {
+        self.commit.durable()
+    }
+
+    pub fn failed(&self) -> bool {
+        self.commit.failed()
+    }
+
+    pub fn blocks_in_flight(&self) -> usize {
+        self.commit.in_flight()
+    }
+
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    pub fn queue(&self, slot: Slot) -> Option<&Queue> {
+        self.queues.get(slot)
+    }
+
+    /// Nothing is waiting for the device.
+    pub fn is_idle(&self) -> bool {
+        self.commit.is_idle() && self.append.pending_bytes() == 0
+    }
+
+    fn local_part(&self) -> LocalPart {
+        LocalPart { durable: self.commit.durable(), window_bytes: self.config.window_bytes() }
+    }
+
+    /// Append an entry. It is visible to nobody until it is durable. `finish` gets the payload where
+    /// it will stay, may patch it, and returns its checksum.
+    pub fn append(
+        &mut self,
+        entry: NewEntry,
+        payload: &[u8],
+        now: Now,
+        finish: impl FnOnce(&mut [u8]) -> u32,
+    ) -> Result<Appended, AppendError> {
+        self.reserve(payload.len(), now)?;
+        let mut payload_crc = 0;
+        let (position, end) = self.append.append(entry, payload, |stored| {
+            payload_crc = finish(stored);
+            payload_crc
+        });
+        let NewEntry { kind, slot, base_offset, count, max_timestamp } = entry;
+        let payload_bytes = payload.len() as u32;
+        self.pending.push_back(Pending {
+            header: EntryHeader { kind, slot, base_offset, count, max_timestamp, payload_bytes, payload_crc },
+            position,
+            chunk: self.open_chunk,
+            append_seconds: (now.wall.0 / 1000).clamp(0, i64::from(u32::MAX)) as u32,
+        });
+        Ok(Appended { position, end })
+    }
+
+    /// Make room for an entry with this payload.
+    fn reserve(&mut self, payload_bytes: usize, now: Now) -> Result<(), AppendError> {
+        if self.commit.failed() {
+            return Err(AppendError::Failed);
+        }
+        let bytes = BlockHeader::bytes_for(EntryHeader::entry_bytes(payload_bytes));
+        let local = self.local_part();
+        loop {
+            let reserved = self.append.reserve(payload_bytes, local, now.wall, &mut self.chunk_events);
+            self.apply_chunk_events();
+            match reserved {
+                Ok(()) => return Ok(()),
+                Err(Need::Memory) => {
+                    if !self.evict(true) {
+                        return Err(AppendError::NoMemory);
+                    }
+                }
+                Err(Need::Segment) => {
+                    let Some(next) = self.segments.next_ready() else { return Err(AppendError::NoSegment) };
+                    let next = next.record;
+                    if (bytes as u64) > next.bytes {
+                        return Err(AppendError::TooLarge { bytes: payload_bytes, segment_bytes: next.bytes });
+                    }
+                    let end = next.base.plus(next.bytes);
+                    self.append.enter_segment(next.base, end, local, now.wall, &mut self.chunk_events);
+                    self.segments.advance();
+                    self.apply_chunk_events();
+                }
+            }
+        }
+    }
+
+    fn apply_chunk_events(&mut self) {
+        for event in self.chunk_events.drain(..) {
+            match event {
+                ChunkEvent::Opened { base } => self.open_chunk = self.chunks.open(base),
+                ChunkEvent::Closed { bytes } => self.chunks.close(bytes),
+            }
+        }
+    }
+
+    /// The oldest chunk in memory leaves it, if it may. Returns whether one did.
+    fn evict(&mut self, force: bool) -> bool {
+        let Some((end, slots)) = self.chunks.evict(self.commit.durable(), force) else { return false };
+        self.queues.evict(end, &slots);
+        true
+    }
+
+    /// The turn's end: give the device what it may have now, ask for chunks that readers want.
+    pub fn submit(&mut self, now: Now, ops: &mut Vec<Op>) {
+        while self.commit.wants_block(self.append.pending_bytes()) {
+            if !self.append.has_sealed() {
+                self.append.seal(self.local_part(), now.wall);
+            }
+            let block = self.append.pop_sealed().expect("bytes were pending");
+            self.submit_block(block, now.mono, ops);
+        }
+        self.submit_sync(ops);
+        while let Some(load) = self.cache.poll_load() {
+            let Some(segment) = self.segments.find(load.span.base) else {
+                let gone = io::Error::from(io::ErrorKind::NotFound);
+                let _ = self.cache.on_loaded(load.id, load.span, load.buf, Err(gone));
+                continue;
+            };
+            let file = segment.file.clone();
+            let offset = load.span.base.since(segment.base());
+            let token = self.token(InFlight::Load { id: load.id, span: load.span });
+            let len = (load.span.bytes as usize).next_multiple_of(PAGE_BYTES);
+            ops.push(Op::Read { token, file, offset, buf: load.buf, at: 0, len });
+        }
+    }
+
+    fn submit_block(&mut self, block: SealedBlock, now: Nanos, ops: &mut Vec<Op>) {
+        let segment = self.segments.find(block.position).expect("a block lies in a segment");
+        let file = segment.file.clone();
+        let base = block.position.since(segment.base());
+        self.stats.blocks += 1;
+        self.stats.block_bytes += block.data.len() as u64;
+        let flight = self.commit.on_submitted(block.end, block.chain, now);
+        let sync = match self.commit.mode() {
+            CommitMode::Dsync => WriteSync::Dsync,
+            CommitMode::Plain | CommitMode::WriteThenSync => WriteSync::Plain,
+        };
+        let writes_left = block.data.len().div_ceil(self.config.write_bytes_max);
+        // All writes of a block share its token: only how many are left counts.
+        let token = self.token(InFlight::Write { flight, writes_left, ok: true });
+        let mut at = 0;
+        while at < block.data.len() {
+            let end = (at + self.config.write_bytes_max).min(block.data.len());
+            let data = block.data.slice(at..end);
+            ops.push(Op::Write { token, file: file.clone(), offset: base + at as u64, data, sync });
+            at = end;
+        }
+    }
+
+    fn submit_sync(&mut self, ops: &mut Vec<Op>) {
+        if let Some(upto) = self.commit.poll_sync() {
+            // The block's last byte names the file; a sync also flushes what went to the file before,
+            // because the device's cache is one.
+            let last = Position(upto.0 - 1);
+            let file = self.segments.find(last).expect("written blocks lie in a segment").file.clone();
+            ops.push(Op::Sync { token: self.token_of(u64::MAX >> 16), file });
+        }
+    }
+
+    /// Tokens carry the log in their upper 16 bits; the lower 48 with all bits set is the sync's.
+    fn token_of(&self, number: u64) -> Token {
+        Token(u64::from(self.id.0) << 48 | number)
+    }
+
+    fn token(&mut self, what: InFlight) -> Token {
+        self.next_token = (self.next_token + 1) % (u64::MAX >> 16);
+        self.in_flight.insert(self.next_token, what);
+        self.token_of(self.next_token)
+    }
+
+    /// The log that a token belongs to.
+    pub fn of_token(token: Token) -> LogId {
+        LogId((token.0 >> 48) as u32)
+    }
+
+    /// A write completed. Afterwards [`Log::poll_durable`] and [`Log::take_committed`] have news.
+    pub fn on_written(&mut self, token: Token, result: io::Result<()>, now: Nanos) -> io::Result<()> {
+        let number = token.0 & (u64::MAX >> 16);
+        let Some(InFlight::Write { flight, writes_left, ok }) = self.in_flight.get_mut(&number) else {
+            panic!("a write completes once for each time it was submitted");
+        };
+        *writes_left -= 1;
+        *ok &= result.is_ok();
+        if *writes_left == 0 {
+            let (flight, ok) = (*flight, *ok);
+            self.in_flight.remove(&number);
+            self.commit.on_written(flight, ok, now, &mut self.committed);
+        }
+        result
+    }
+
+    /// A sync completed.
+    pub fn on_synced(&mut self, result: io::Result<()>, now: Nanos) -> io::Result<()> {
+        self.commit.on_synced(result.is_ok(), now, &mut self.committed);
+        result
+    }
+
+    /// A read for the cache completed. Returns the chunk, for whoever waits for it.
+    pub fn on_read(&mut self, token: Token, buf: ChunkBuf, result: io::Result<()>) -> ChunkId {
+        let number = token.0 & (u64::MAX >> 16);
+        let Some(InFlight::Load { id, span }) = self.in_flight.remove(&number) else {
+            panic!("a read completes once");
+        };
+        if let Err(error) = self.cache.on_loaded(id, span, buf, result) {
+            self.read_errors.push(error);
+        }
+        id
+    }
+
+    /// Blocks that became durable since the last call.
+    pub fn take_committed(&mut self) -> std::vec::Drain<'_, Committed> {
+        if let Some(last) = self.committed.last() {
+            self.durable_chain = last.chain;
+        }
+        self.committed.drain(..)
+    }
+
+    /// The next entry that has become durable, after it was applied to the consume queues.
+    pub fn poll_durable(&mut self) -> Option<Durable> {
+        let durable = self.commit.durable();
+        let next = self.pending.front()?;
+        let end = next.position.plus(next.header.stored_bytes() as u64);
+        if end > durable {
+            return None;
+        }
+        let Pending { header, position, chunk, append_seconds } = self.pending.pop_front()?;
+        self.chunks.extend(chunk, self.block_end(end));
+        self.stats.entries_bytes += header.stored_bytes() as u64;
+        let payload = if header.kind.is_data() {
+            Bytes::new()
+        } else {
+            let start = position.plus(entry::ENTRY_HEADER_BYTES as u64);
+            self.in_memory(start, header.payload_bytes as usize).expect("what was just written is in memory")
+        };
+        apply_entry(&mut self.queues, &mut self.chunks, &header, (position, chunk, append_seconds), true);
+        Some(Durable { header, position, payload })
+    }
+
+    /// The end of the durable block that holds the byte before `end`: chunks are made of whole blocks.
+    fn block_end(&self, end: Position) -> Position {
+        let page = PAGE_BYTES as u64;
+        Position(end.0.next_multiple_of(page)).min(self.commit.durable())
+    }
+
+    /// Work that may be put off: memory over budget, segments to be made or recycled, checkpoints.
+    pub fn maintain(&mut self) {
+        while self.evict(false) {}
+    }
+
+    /// Errors of cold reads since the last call.
+    pub fn take_read_errors(&mut self) -> Vec<ChunkError> {
+        self.cache.forget_failures();
+        std::mem::take(&mut self.read_errors)
+    }
+
+    /// Records of `slot` below `start` are dead. Not durable by itself: see [`EntryKind::LogStart`].
+    pub fn drop_before(&mut self, slot: Slot, start: Offset) {
+        let chunks = &mut self.chunks;
+        self.queues.get_mut(slot).drop_before(start, |run| chunks.remove_live(run.chunk, run.bytes));
+    }
+
+    pub fn chunk_spans(&self) -> (ChunkId, impl ExactSizeIterator<Item = &ChunkSpan>) {
+        (self.chunks.first(), self.chunks.spans())
+    }
+
+    pub fn queues(&self) -> &ConsumeQueues {
+        &self.queues
+    }
+}
+
+/// What a durable entry does to the indexes, in operation and in recovery alike.
+fn apply_entry(
+    queues: &mut ConsumeQueues,
+    chunks: &mut Chunks,
+    header: &EntryHeader,
+    (position, chunk, append_seconds): (Position, ChunkId, u32),
+    in_memory: bool,
+) {
+    match header.kind {
+        EntryKind::KafkaBatch => {
+            let applied = AppliedEntry {
+                slot: header.slot,
+                base_offset: header.base_offset,
+                end_offset: header.end_offset(),
+                position,
+                payload_bytes: header.payload_bytes,
+                stored_bytes: header.stored_bytes() as u32,
+                max_timestamp: header.max_timestamp,
+                append_seconds,
+                chunk,
+            };
+            let first = queues.apply(&applied, in_memory);
+            chunks.add_live(chunk, applied.stored_bytes, first);
+            if first && in_memory {
+                chunks.note_slot(chunk, header.slot);
+            }
+        }
+        EntryKind::LogStart => {
+            let dead = |run: consume_queue::Run| chunks.remove_live(run.chunk, run.bytes);
+            queues.get_mut(header.slot).drop_before(header.base_offset, dead);
+        }
+        EntryKind::SlotClose => queues.remove(header.slot, |run| chunks.remove_live(run.chunk, run.bytes)),
+        EntryKind::TermOpen | EntryKind::SlotOpen | EntryKind::GroupOffsets | EntryKind::Metadata => {}
+    }
+}

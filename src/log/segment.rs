@@ -11,10 +11,12 @@
 //! for new ones.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::align::PAGE_BYTES;
-use crate::io::file::FileHandle;
+use crate::io::buffer::PageBuf;
+use crate::io::file::{Disk, FileHandle};
 use crate::model::Position;
 
 use super::manifest::SegmentRecord;
@@ -36,6 +38,44 @@ impl Segment {
 
     pub fn contains(&self, position: Position) -> bool {
         (self.base()..self.end()).contains(&position)
+    }
+}
+
+/// Zeros are written in pieces of this size: large enough for bandwidth, small enough to share the
+/// device's queue with commits.
+const ZERO_BYTES: usize = 1 << 20;
+
+/// Make a segment file: really written, so that every later write is a pure overwrite; synced, and
+/// its name too. On failure nothing is left.
+pub async fn create<D: Disk>(disk: &D, path: &Path, bytes: u64) -> io::Result<FileHandle> {
+    match disk.remove(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        // What an earlier attempt left behind is in no manifest.
+        Ok(()) | Err(_) => {}
+    }
+    let file = disk.create(path).await?;
+    match write_zeros(disk, &file, path, bytes).await {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            // Give the space back; what matters is the first error.
+            let _ = disk.remove(path).await;
+            Err(error)
+        }
+    }
+}
+
+async fn write_zeros<D: Disk>(disk: &D, file: &FileHandle, path: &Path, bytes: u64) -> io::Result<()> {
+    let mut zeros = PageBuf::zeroed((bytes as usize).min(ZERO_BYTES));
+    let mut at = 0;
+    while at < bytes {
+        zeros.truncate((bytes - at).min(ZERO_BYTES as u64) as usize);
+        disk.write_at(file, at, &zeros).await?;
+        at += zeros.len() as u64;
+    }
+    disk.sync(file).await?;
+    match path.parent() {
+        Some(dir) => disk.sync_dir(dir).await,
+        None => Ok(()),
     }
 }
 
@@ -73,6 +113,15 @@ impl Segments {
         self.all.iter().map(|segment| segment.record).collect()
     }
 
+    /// The first segment that no block has touched yet.
+    pub fn next_ready(&self) -> Option<&Segment> {
+        self.all.get(self.active + 1)
+    }
+
+    pub fn newest(&self) -> &Segment {
+        self.all.back().expect("a log has a segment")
+    }
+
     /// Segments that no block has touched yet.
     pub fn ready_count(&self) -> usize {
         self.all.len() - 1 - self.active
@@ -89,7 +138,7 @@ impl Segments {
 
     /// Where the next prepared segment will begin.
     pub fn next_base(&self) -> Position {
-        self.all.back().expect("a log has a segment").end()
+        self.newest().end()
     }
 
     /// The oldest byte that is still mapped to a file.

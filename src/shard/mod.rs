@@ -1,1 +1,2 @@
-//! shard
+//! What one core owns.
+pub mod call;

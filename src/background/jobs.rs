@@ -1,0 +1,18 @@
+//! The jobs of a log, as they touch the disk. Written once; runs on the background executor, on the
+//! simulated disk, and at start-up.
+
+use crate::io::file::Disk;
+use crate::log::space::{Job, JobDone};
+use crate::log::{checkpoint, segment};
+
+/// Do a job.
+pub async fn run<D: Disk>(disk: &D, job: Job) -> JobDone {
+    match job {
+        Job::Prepare { path, bytes } => JobDone::Prepared(segment::create(disk, &path, bytes).await),
+        Job::Manifest { dir, manifest } => JobDone::Manifest(manifest.write(disk, &dir).await),
+        Job::Checkpoint { dir, generation, bytes } => {
+            JobDone::Checkpoint(checkpoint::write(disk, &dir, generation, &bytes).await)
+        }
+        Job::Remove { path } => JobDone::Removed(disk.remove(&path).await),
+    }
+}

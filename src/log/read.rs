@@ -1,0 +1,185 @@
+//! Reading a slot's records: from the chunks in memory when they are there, else through the cache.
+//!
+//! Only durable entries are ever found: the consume queues know no others.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::model::{Offset, Position, Slot};
+
+use super::Log;
+use super::chunks::ChunkId;
+use super::consume_queue::{Found, Run};
+use super::entry::{EntryHeader, EntryKind};
+use super::reader::Lookup;
+
+/// Below this, a batch is copied beside its neighbours instead of being sent from the chunk: an
+/// entry of a vectored send costs about as much as copying 4 KiB, and each holds its chunk in memory.
+const COPY_BELOW_BYTES: usize = 4096;
+
+/// Collects pieces of chunks for one vectored send.
+#[derive(Debug, Default)]
+pub struct Gather {
+    parts: Vec<Bytes>,
+    small: BytesMut,
+    bytes: usize,
+}
+
+impl Gather {
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn push(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        if piece.len() < COPY_BELOW_BYTES {
+            self.small.extend_from_slice(&piece);
+        } else {
+            self.flush();
+            self.parts.push(piece);
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.small.is_empty() {
+            self.parts.push(self.small.split().freeze());
+        }
+    }
+
+    /// The pieces in the order they were pushed.
+    pub fn finish(mut self) -> Vec<Bytes> {
+        self.flush();
+        self.parts
+    }
+}
+
+/// How far a read came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadEnd {
+    /// All there is, or all that was asked for.
+    Done,
+    /// The rest lies in a chunk that is being read: ask again when it was.
+    Missing(ChunkId),
+    /// The device cannot read the rest, or it is not what was written.
+    Failed,
+}
+
+impl Log {
+    /// Bytes in memory at `position`, within one block.
+    pub(super) fn in_memory(&self, position: Position, len: usize) -> Option<Bytes> {
+        let (base, bytes) = match self.append.open_chunk() {
+            Some((base, bytes)) if position >= base => (base, bytes),
+            _ => self.chunks.in_tail(position)?,
+        };
+        let at = position.since(base) as usize;
+        (at + len <= bytes.len()).then(|| bytes.slice(at..at + len))
+    }
+
+    fn tail_payload(&self, position: Position, payload_bytes: u32) -> Bytes {
+        let start = position.plus(super::entry::ENTRY_HEADER_BYTES as u64);
+        self.in_memory(start, payload_bytes as usize).expect("tail entries are in memory")
+    }
+
+    /// Whole batches of `slot` from the one that holds `from` on, up to `bytes_max` in sum, but at
+    /// least one when `at_least_one`. An offset at or beyond the end finds nothing.
+    pub fn read(
+        &mut self,
+        slot: Slot,
+        from: Offset,
+        bytes_max: usize,
+        at_least_one: bool,
+        out: &mut Gather,
+    ) -> ReadEnd {
+        let before = out.bytes();
+        let fits = |out: &Gather, len: usize| {
+            let taken = out.bytes() - before;
+            taken + len <= bytes_max || (at_least_one && taken == 0)
+        };
+        let mut from = from;
+        loop {
+            let Some(queue) = self.queues.get(slot) else { return ReadEnd::Done };
+            match queue.find(from) {
+                None => return ReadEnd::Done,
+                Some(Found::Tail(_)) => {
+                    for entry in queue.tail_from(from) {
+                        if !fits(out, entry.payload_bytes as usize) {
+                            break;
+                        }
+                        out.push(self.tail_payload(entry.position, entry.payload_bytes));
+                    }
+                    return ReadEnd::Done;
+                }
+                Some(Found::Chunk(id)) => {
+                    let Some(span) = self.chunks.span(id) else { return ReadEnd::Failed };
+                    self.read_ahead(slot, from, id, bytes_max);
+                    match self.cache.get(id, span) {
+                        Lookup::Loading => return ReadEnd::Missing(id),
+                        Lookup::Failed => return ReadEnd::Failed,
+                        Lookup::Loaded(chunk) => {
+                            let start = from;
+                            for entry in chunk.entries(slot, from) {
+                                let Some((header, payload)) = entry else { return ReadEnd::Failed };
+                                if !fits(out, payload.len()) {
+                                    return ReadEnd::Done;
+                                }
+                                out.push(payload);
+                                from = header.end_offset();
+                            }
+                            if from == start {
+                                // The index named a chunk that does not hold the offset.
+                                return ReadEnd::Failed;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ask for the chunks after `id` that this read, or the next one, will need.
+    fn read_ahead(&mut self, slot: Slot, from: Offset, id: ChunkId, bytes_max: usize) {
+        const RUNS_AHEAD_MAX: usize = 64;
+        let Some(queue) = self.queues.get(slot) else { return };
+        let mut bytes = 0;
+        for run in queue.runs_from(from).take(RUNS_AHEAD_MAX) {
+            if run.chunk != id {
+                if queue.in_tail(run.base_offset) {
+                    return;
+                }
+                if let Some(span) = self.chunks.span(run.chunk) {
+                    self.cache.prefetch(run.chunk, span);
+                }
+            }
+            bytes += run.bytes as usize;
+            if bytes > bytes_max {
+                return;
+            }
+        }
+    }
+
+    /// All entries of one run, headers and payloads. `Err` says what to wait for.
+    pub fn read_run(&mut self, slot: Slot, run: Run) -> Result<Vec<(EntryHeader, Bytes)>, ReadEnd> {
+        let Some(queue) = self.queues.get(slot) else { return Ok(Vec::new()) };
+        if queue.in_tail(run.base_offset) {
+            let of_run = queue.tail_from(run.base_offset).take_while(|entry| entry.chunk == run.chunk);
+            return of_run
+                .map(|entry| {
+                    let header = self.in_memory(entry.position, super::entry::ENTRY_HEADER_BYTES);
+                    let payload = self.tail_payload(entry.position, entry.payload_bytes);
+                    let mut bytes = header.expect("tail entries are in memory").to_vec();
+                    bytes.resize(EntryHeader::entry_bytes(payload.len()), 0);
+                    let header = EntryHeader::decode(&bytes).map_err(|_| ReadEnd::Failed)?;
+                    Ok((header, payload))
+                })
+                .collect();
+        }
+        let Some(span) = self.chunks.span(run.chunk) else { return Err(ReadEnd::Failed) };
+        match self.cache.get(run.chunk, span) {
+            Lookup::Loading => Err(ReadEnd::Missing(run.chunk)),
+            Lookup::Failed => Err(ReadEnd::Failed),
+            Lookup::Loaded(chunk) => chunk
+                .entries(slot, run.base_offset)
+                .map(|entry| entry.filter(|(header, _)| header.kind == EntryKind::KafkaBatch).ok_or(ReadEnd::Failed))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Cold reads: chunks that left memory, read back whole, parsed once, shared by all who lag there.
+//!
+//! A chunk interleaves many slots. Reading it whole and keeping a directory of it means that
+//! consumers which catch up together read each byte of the device once, whatever their number. The
+//! cache has its own memory, so that somebody who reads the past never pushes out the tail.
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+
+use crate::base::align::PAGE_BYTES;
+use crate::io::buffer::{ChunkBuf, ChunkPool};
+use crate::model::{LogId, Offset, Slot};
+
+use super::block::{BLOCK_HEADER_BYTES, BlockHeader};
+use super::chunks::{ChunkId, ChunkSpan};
+use super::entry::EntryHeader;
+
+/// Where an entry with records lies in its chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct DirectoryEntry {
+    slot: Slot,
+    base_offset: Offset,
+    /// Of the entry's header, from the chunk's start.
+    at: u32,
+}
+
+/// A chunk read back, with its directory.
+#[derive(Debug)]
+pub struct ColdChunk {
+    bytes: Bytes,
+    /// By slot, then offset.
+    directory: Vec<DirectoryEntry>,
+}
+
+/// The chunk is not what was written there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("log {log}, position {}: {what}", span.base)]
+pub struct ChunkError {
+    pub log: LogId,
+    pub span: ChunkSpan,
+    pub what: String,
+}
+
+impl ColdChunk {
+    /// Check block and entry headers and find the entries. Payloads are checked when they are served.
+    fn parse(log: LogId, span: ChunkSpan, bytes: Bytes) -> Result<ColdChunk, ChunkError> {
+        let error = |what: String| ChunkError { log, span, what };
+        let mut directory = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let block = &bytes[at..];
+            let header = BlockHeader::decode(block).map_err(|problem| error(problem.to_string()))?;
+            let expected = span.base.plus(at as u64);
+            if header.position != expected || header.log != log || header.stored_bytes() > block.len() {
+                return Err(error(format!("found block {} of log {}", header.position, header.log)));
+            }
+            for entry in header.entries(block) {
+                let (start, entry, _) = entry.map_err(|problem| error(problem.to_string()))?;
+                if entry.kind.is_data() {
+                    directory.push(DirectoryEntry {
+                        slot: entry.slot,
+                        base_offset: entry.base_offset,
+                        at: (at + BLOCK_HEADER_BYTES + start) as u32,
+                    });
+                }
+            }
+            at += header.stored_bytes();
+        }
+        directory.sort_unstable();
+        Ok(ColdChunk { bytes, directory })
+    }
+
+    /// The slot's entries in here from the one that holds `offset` on, each with its checked payload.
+    pub fn entries(&self, slot: Slot, offset: Offset) -> impl Iterator<Item = Option<(EntryHeader, Bytes)>> {
+        let holds = |entry: &DirectoryEntry| (entry.slot, entry.base_offset) <= (slot, offset);
+        let after = self.directory.partition_point(holds);
+        let first = match after.checked_sub(1) {
+            Some(before) if self.directory[before].slot == slot => before,
+            _ => after,
+        };
+        let of_slot = self.directory[first..].iter().take_while(move |entry| entry.slot == slot);
+        of_slot.map(|entry| self.entry(entry.at as usize))
+    }
+
+    /// `None` if its payload is rotten.
+    fn entry(&self, at: usize) -> Option<(EntryHeader, Bytes)> {
+        let header = EntryHeader::decode(&self.bytes[at..]).ok()?;
+        let payload = header.payload(&self.bytes[at..]);
+        header.check_payload(payload).ok()?;
+        Some((header, self.bytes.slice_ref(payload)))
+    }
+}
+
+#[derive(Debug)]
+enum Cached {
+    Wanted,
+    Loading,
+    Loaded { chunk: ColdChunk, used: u64 },
+    /// Reading it failed; asked again after everything that waited has been told.
+    Failed,
+}
+
+/// What a reader finds.
+#[derive(Debug)]
+pub enum Lookup<'a> {
+    Loaded(&'a ColdChunk),
+    /// It will be read; ask again when told that it was.
+    Loading,
+    Failed,
+}
+
+/// A chunk that must be read now, into `buf`.
+#[derive(Debug)]
+pub struct Load {
+    pub id: ChunkId,
+    pub span: ChunkSpan,
+    pub buf: ChunkBuf,
+}
+
+#[derive(Debug)]
+pub struct ReadCache {
+    log: LogId,
+    pool: ChunkPool,
+    cached: FxHashMap<ChunkId, Cached>,
+    wanted: VecDeque<(ChunkId, ChunkSpan)>,
+    loading: usize,
+    loading_max: usize,
+    /// Counts look-ups: the least recently used goes first.
+    clock: u64,
+    /// Chunks read, for metrics.
+    pub loads: u64,
+}
+
+impl ReadCache {
+    /// Keeps at most `cache_bytes`, and reads `loading_max` chunks at a time.
+    pub fn new(log: LogId, chunk_bytes: usize, cache_bytes: usize, loading_max: usize) -> ReadCache {
+        let chunks = (cache_bytes / chunk_bytes).max(loading_max + 1);
+        ReadCache {
+            log,
+            pool: ChunkPool::new(chunk_bytes, chunks),
+            cached: FxHashMap::default(),
+            wanted: VecDeque::new(),
+            loading: 0,
+            loading_max,
+            clock: 0,
+            loads: 0,
+        }
+    }
+
+    /// Find a chunk; if it is not here, it will be read.
+    pub fn get(&mut self, id: ChunkId, span: ChunkSpan) -> Lookup<'_> {
+        self.clock += 1;
+        let clock = self.clock;
+        let cached = self.cached.entry(id).or_insert_with(|| {
+            self.wanted.push_back((id, span));
+            Cached::Wanted
+        });
+        match cached {
+            Cached::Loaded { chunk, used } => {
+                *used = clock;
+                Lookup::Loaded(chunk)
+            }
+            Cached::Wanted | Cached::Loading => Lookup::Loading,
+            Cached::Failed => Lookup::Failed,
+        }
+    }
+
+    /// Read ahead, if there is room for it without pushing out anything newer.
+    pub fn prefetch(&mut self, id: ChunkId, span: ChunkSpan) {
+        if self.wanted.len() < self.loading_max {
+            self.get(id, span);
+        }
+    }
+
+    /// The next chunk to be read, when one is wanted and memory for it is there.
+    pub fn poll_load(&mut self) -> Option<Load> {
+        if self.loading >= self.loading_max || self.wanted.is_empty() {
+            return None;
+        }
+        let (id, span) = *self.wanted.front()?;
+        let bytes = (span.bytes as usize).next_multiple_of(PAGE_BYTES);
+        let buf = if bytes > self.pool.chunk_bytes() {
+            ChunkBuf::unpooled(bytes)
+        } else {
+            self.take_memory()?
+        };
+        self.wanted.pop_front();
+        self.cached.insert(id, Cached::Loading);
+        self.loading += 1;
+        Some(Load { id, span, buf })
+    }
+
+    /// A free chunk of memory, making one free if need be. `None` while readers hold them all.
+    fn take_memory(&mut self) -> Option<ChunkBuf> {
+        loop {
+            if let Some(buf) = self.pool.take() {
+                return Some(buf);
+            }
+            let used = |cached: &Cached| match cached {
+                Cached::Loaded { used, .. } => Some(*used),
+                _ => None,
+            };
+            let oldest = self.cached.iter().filter_map(|(id, cached)| Some((used(cached)?, *id))).min()?;
+            self.cached.remove(&oldest.1);
+        }
+    }
+
+    /// The read of a chunk is over.
+    pub fn on_loaded(
+        &mut self,
+        id: ChunkId,
+        span: ChunkSpan,
+        mut buf: ChunkBuf,
+        result: std::io::Result<()>,
+    ) -> Result<(), ChunkError> {
+        self.loading -= 1;
+        self.loads += 1;
+        let parsed = match result {
+            Ok(()) => {
+                buf.freeze(buf.capacity());
+                ColdChunk::parse(self.log, span, buf.slice(0..span.bytes as usize))
+            }
+            Err(error) => Err(ChunkError { log: self.log, span, what: error.to_string() }),
+        };
+        self.clock += 1;
+        match parsed {
+            Ok(chunk) => {
+                self.cached.insert(id, Cached::Loaded { chunk, used: self.clock });
+                Ok(())
+            }
+            Err(error) => {
+                self.cached.insert(id, Cached::Failed);
+                Err(error)
+            }
+        }
+    }
+
+    /// Everybody who waited for a failed chunk has been told: the next to ask reads it again.
+    pub fn forget_failures(&mut self) {
+        self.cached.retain(|_, cached| !matches!(cached, Cached::Failed));
+    }
+
+    /// The log no longer has chunks before `first`.
+    pub fn drop_before(&mut self, first: ChunkId) {
+        self.cached.retain(|id, cached| *id >= first || matches!(cached, Cached::Loading));
+        self.wanted.retain(|(id, _)| *id >= first);
+    }
+}
+

@@ -1,0 +1,288 @@
+//! The space of a log: segments made ahead, dead ones recycled, checkpoints, the manifest.
+//!
+//! Decides which background job is due; the jobs themselves run elsewhere (`background::jobs`) and
+//! report back. One structural job at a time: the order *checkpoint durable, then manifest durable,
+//! then the segment is used* is what recovery relies on.
+//!
+//! ```text
+//!   prepare file -> zeros, sync -> manifest with it -> ready
+//!   oldest segment dead and below the checkpoint -> manifest with its new base -> ready (recycled)
+//!                                                \-> or without it -> file removed (enough are ready)
+//! ```
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::io::file::FileHandle;
+use crate::model::{Nanos, Now, Position};
+
+use super::Log;
+use super::checkpoint;
+use super::manifest::{Manifest, SegmentRecord};
+use super::segment::{Segment, segment_path};
+
+/// After a failed preparation (usually: the disk is full) the next attempt waits this long.
+const RETRY: Duration = Duration::from_millis(500);
+/// A log without writes for this long records its durable position in the manifest.
+const IDLE: Duration = Duration::from_millis(10);
+
+/// Work for the background, in the folder of one log.
+#[derive(Debug)]
+pub enum Job {
+    /// Make a file of `bytes` really written zeros, synced, its folder too; remove it on failure.
+    Prepare { path: PathBuf, bytes: u64 },
+    Manifest { dir: PathBuf, manifest: Manifest },
+    Checkpoint { dir: PathBuf, generation: u64, bytes: Vec<u8> },
+    Remove { path: PathBuf },
+}
+
+#[derive(Debug)]
+pub enum JobDone {
+    Prepared(io::Result<FileHandle>),
+    Manifest(io::Result<()>),
+    Checkpoint(io::Result<()>),
+    Removed(io::Result<()>),
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Preparing(SegmentRecord),
+    /// The manifest with this segment at the new end is being written.
+    Publishing(Segment),
+    /// The manifest without this segment is being written; then its file goes.
+    Retiring(Segment),
+    /// The manifest is being written for its durable position alone.
+    Recording,
+    Removing,
+    /// The manifest could not be written. Nothing structural changes any more; the log lives on in
+    /// the segments that it has.
+    Failed,
+}
+
+#[derive(Debug)]
+pub struct Space {
+    dir: PathBuf,
+    /// As it is on disk.
+    manifest: Manifest,
+    state: State,
+    retry_at: Nanos,
+    /// Recovery would start here.
+    checkpoint: Position,
+    generation: u64,
+    /// The checkpoint that is being written.
+    writing: Option<Position>,
+    checkpoint_wanted: bool,
+    /// The durable position when it last moved, and when that was.
+    moved: (Position, Nanos),
+    /// Why no segment could be made, for metrics and messages.
+    last_error: Option<String>,
+}
+
+impl Space {
+    pub fn new(dir: PathBuf, manifest: Manifest, checkpoint: Position, generation: u64) -> Space {
+        Space {
+            dir,
+            moved: (manifest.durable, Nanos(0)),
+            manifest,
+            state: State::Idle,
+            retry_at: Nanos(0),
+            checkpoint,
+            generation,
+            writing: None,
+            checkpoint_wanted: false,
+            last_error: None,
+        }
+    }
+}
+
+impl Log {
+    /// Why no further segment could be made, if that is so.
+    pub fn space_error(&self) -> Option<&str> {
+        self.space.last_error.as_deref()
+    }
+
+    /// Where recovery would start.
+    pub fn checkpoint(&self) -> Position {
+        self.space.checkpoint
+    }
+
+    /// No job is under way.
+    pub fn space_is_quiet(&self) -> bool {
+        matches!(self.space.state, State::Idle | State::Failed) && self.space.writing.is_none()
+    }
+
+    /// When [`Log::poll_job`] should be asked again although nothing happened, if ever.
+    pub fn space_deadline(&self) -> Option<Nanos> {
+        let idle = self.space.moved.1.plus(IDLE);
+        let records_idle = self.is_idle() && self.durable() > self.space.manifest.durable;
+        match self.space.state {
+            State::Idle if records_idle => Some(idle),
+            State::Idle if self.segments.ready_count() < self.config.segments_ahead => Some(self.space.retry_at),
+            _ => None,
+        }
+    }
+
+    /// The structural job that is due now, if any.
+    pub fn poll_job(&mut self, now: Now) -> Option<Job> {
+        if self.durable() != self.space.moved.0 {
+            self.space.moved = (self.durable(), now.mono);
+        }
+        if !matches!(self.space.state, State::Idle) || self.failed() {
+            return None;
+        }
+        let short = self.segments.ready_count() < self.config.segments_ahead;
+        let dead = self.oldest_is_dead();
+        if dead && self.oldest_end() > self.space.checkpoint {
+            self.space.checkpoint_wanted = true;
+        } else if dead && (short || self.segments.ready_count() > self.config.segments_ahead) {
+            return Some(self.recycle_oldest(short));
+        }
+        if short && !dead && now.mono >= self.space.retry_at && self.may_grow() {
+            return Some(self.prepare());
+        }
+        let idle = self.is_idle() && now.mono.since(self.space.moved.1) >= IDLE.as_nanos() as u64;
+        if idle && self.durable() > self.space.manifest.durable {
+            self.space.state = State::Recording;
+            return Some(self.manifest_job(self.segments.records()));
+        }
+        None
+    }
+
+    fn oldest_end(&self) -> Position {
+        self.segments.oldest_sealed().map_or(Position::ZERO, Segment::end)
+    }
+
+    /// Everything in the oldest segment is dead, and it is not where the log ends.
+    fn oldest_is_dead(&self) -> bool {
+        let Some(oldest) = self.segments.oldest_sealed() else { return false };
+        oldest.end() <= self.durable() && self.chunks.is_dead(oldest.base(), oldest.end())
+    }
+
+    fn next_segment_bytes(&self) -> u64 {
+        let newest = self.segments.newest().record.bytes;
+        (newest * 2).min(self.config.segment_bytes).max(newest.min(self.config.segment_bytes))
+    }
+
+    fn may_grow(&self) -> bool {
+        let max = self.config.log_bytes_max;
+        max == 0 || self.segments.total_bytes() + self.next_segment_bytes() <= max
+    }
+
+    fn prepare(&mut self) -> Job {
+        let record = SegmentRecord {
+            number: self.space.manifest.next_number,
+            base: self.segments.next_base(),
+            bytes: self.next_segment_bytes(),
+            recycled: false,
+        };
+        // The number is used up even if the preparation fails: a name never stands for two files.
+        self.space.manifest.next_number += 1;
+        self.space.state = State::Preparing(record);
+        Job::Prepare { path: segment_path(&self.space.dir, record.number), bytes: record.bytes }
+    }
+
+    /// Take the oldest segment off; it becomes the newest, or goes when enough are ready.
+    fn recycle_oldest(&mut self, reuse: bool) -> Job {
+        let mut segment = self.segments.pop_oldest();
+        self.chunks.drop_before(segment.end());
+        self.cache.drop_before(self.chunks.first());
+        let mut records = self.segments.records();
+        if reuse {
+            segment.record.base = self.segments.next_base();
+            segment.record.recycled = true;
+            records.push(segment.record);
+            self.space.state = State::Publishing(segment);
+        } else {
+            self.space.state = State::Retiring(segment);
+        }
+        self.manifest_job(records)
+    }
+
+    fn manifest_job(&mut self, segments: Vec<SegmentRecord>) -> Job {
+        let space = &mut self.space;
+        space.manifest.sequence += 1;
+        space.manifest.term = self.term;
+        space.manifest.durable = self.commit.durable();
+        space.manifest.window_bytes = self.config.window_bytes();
+        space.manifest.clean = false;
+        space.manifest.segments = segments;
+        Job::Manifest { dir: space.dir.clone(), manifest: space.manifest.clone() }
+    }
+
+    /// A job is done. Returns the job that must follow at once, if any.
+    ///
+    /// # Errors
+    /// What went wrong, for the operator; the log has already adapted to it.
+    pub fn on_job(&mut self, done: JobDone, now: Now) -> Result<Option<Job>, String> {
+        if let JobDone::Checkpoint(result) = done {
+            let position = self.space.writing.take().expect("a checkpoint was being written");
+            return match result {
+                Ok(()) => {
+                    self.space.checkpoint = position;
+                    self.space.checkpoint_wanted = false;
+                    Ok(None)
+                }
+                // The other generation still counts; the next attempt rewrites this one from memory.
+                Err(error) => Err(format!("log {}: the checkpoint could not be written: {error}", self.id)),
+            };
+        }
+        match (std::mem::replace(&mut self.space.state, State::Idle), done) {
+            (State::Preparing(record), JobDone::Prepared(Ok(file))) => {
+                let segment = Segment { record, file };
+                let mut records = self.segments.records();
+                records.push(record);
+                self.space.state = State::Publishing(segment);
+                self.space.last_error = None;
+                Ok(Some(self.manifest_job(records)))
+            }
+            (State::Preparing(_), JobDone::Prepared(Err(error))) => {
+                self.space.retry_at = now.mono.plus(RETRY);
+                let first = self.space.last_error.is_none();
+                let message = format!("log {}: no further segment could be made: {error}", self.id);
+                self.space.last_error = Some(message.clone());
+                if first { Err(message) } else { Ok(None) }
+            }
+            (State::Publishing(segment), JobDone::Manifest(Ok(()))) => {
+                self.segments.push_ready(segment);
+                Ok(None)
+            }
+            (State::Retiring(segment), JobDone::Manifest(Ok(()))) => {
+                self.space.state = State::Removing;
+                Ok(Some(Job::Remove { path: segment_path(&self.space.dir, segment.record.number) }))
+            }
+            (State::Recording, JobDone::Manifest(Ok(()))) => Ok(None),
+            (State::Removing, JobDone::Removed(result)) => match result {
+                Ok(()) => Ok(None),
+                Err(error) => Err(format!("log {}: a segment could not be removed: {error}", self.id)),
+            },
+            (_, JobDone::Manifest(Err(error))) => {
+                self.space.state = State::Failed;
+                let message = format!("log {}: the manifest could not be written: {error}", self.id);
+                self.space.last_error = Some(message.clone());
+                Err(message)
+            }
+            (state, done) => panic!("job {done:?} was not asked for in {state:?}"),
+        }
+    }
+
+    /// A checkpoint should be taken now.
+    pub fn wants_checkpoint(&self) -> bool {
+        let behind = self.durable().since(self.space.checkpoint);
+        let due = behind >= self.config.checkpoint_bytes || (self.space.checkpoint_wanted && behind > 0);
+        due && self.space.writing.is_none() && !self.failed()
+    }
+
+    /// Take a checkpoint of what is durable and applied now, with the `state` of the layer above.
+    /// Every durable entry has been taken from [`Log::poll_durable`] before.
+    pub fn begin_checkpoint(&mut self, state: &[u8]) -> Job {
+        assert!(self.space.writing.is_none());
+        let position = self.durable();
+        self.space.generation += 1;
+        self.space.writing = Some(position);
+        let head = (self.space.generation, self.id, position, self.durable_chain);
+        let bytes = checkpoint::encode(head, &self.chunks, &self.queues, state);
+        Job::Checkpoint { dir: self.space.dir.clone(), generation: self.space.generation, bytes }
+    }
+}

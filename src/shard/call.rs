@@ -1,0 +1,194 @@
+//! What a front end asks of the shard that hosts a log, and what it hears back.
+//!
+//! A call travels by mail when the log is hosted elsewhere; the front end does not notice. It knows
+//! no client protocol: error codes are the front ends' business.
+
+use bytes::Bytes;
+
+use crate::io::op::ConnId;
+use crate::model::{LogId, Offset, PartitionKey, ProducerId, Term, TopicId};
+
+/// Who waits for an answer: a part of a request of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    pub conn: ConnId,
+    /// Numbers the requests of the connection.
+    pub request: u64,
+    /// Which of the request's calls.
+    pub part: u32,
+}
+
+#[derive(Debug)]
+pub enum Call {
+    /// Append a batch that was checked at the edge; answered when it is durable.
+    Append { partition: PartitionKey, batch: Bytes },
+    /// Read whole batches from several partitions of one log. Answered at once if there is something
+    /// (or an error), else when there may be, if `park`.
+    Read { partitions: Vec<ReadPart>, bytes_max: usize, park: bool },
+    ListOffset { partition: PartitionKey, spec: OffsetSpec },
+    /// The end of the largest term at or below `term` (Kafka's OffsetForLeaderEpoch).
+    TermEnd { partition: PartitionKey, term: Term },
+    /// Move the partition's start to `before` (`None`: its end).
+    DeleteRecords { partition: PartitionKey, before: Option<Offset> },
+    /// Store offsets of a group; answered when they are durable.
+    CommitOffsets { group: String, offsets: Vec<CommittedOffset> },
+    /// `None`: all that the group has.
+    FetchOffsets { group: String, partitions: Option<Vec<PartitionKey>> },
+    /// To the metadata log: answered when every shard knows.
+    Admin(AdminCall),
+}
+
+/// Changes of the metadata log. Each is answered when it is durable and every shard has applied it.
+#[derive(Debug)]
+pub enum AdminCall {
+    CreateTopic {
+        name: String,
+        /// -1: the broker's default.
+        partitions: i32,
+        /// 1, or -1 for the default.
+        replication: i16,
+        configs: Vec<(String, Option<String>)>,
+        validate_only: bool,
+    },
+    DeleteTopic {
+        topic: TopicId,
+    },
+    /// Give the group a log, once and for ever.
+    AssignGroup {
+        group: String,
+    },
+    /// A block of producer ids for the shard that asks.
+    AllocateProducerIds,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ReadPart {
+    pub partition: PartitionKey,
+    pub offset: Offset,
+    pub bytes_max: usize,
+}
+
+/// Which offset is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetSpec {
+    Earliest,
+    /// One past the last record that readers may see.
+    Latest,
+    /// Of the first record with this timestamp or a later one, in milliseconds since 1970.
+    AtOrAfter(i64),
+    /// Of the record with the largest timestamp.
+    MaxTimestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    pub partition: PartitionKey,
+    pub offset: Offset,
+    /// The leader epoch that the client gave; -1 if none.
+    pub leader_epoch: i32,
+    pub metadata: Option<String>,
+    /// When it was committed, milliseconds since 1970.
+    pub commit_time: i64,
+}
+
+/// Why a call was not done. Each front end maps it to its own codes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    #[error("this broker has no such partition")]
+    UnknownPartition,
+    #[error("offset is outside {start}..={end}")]
+    OutOfRange { start: Offset, end: Offset },
+    #[error("the batch does not continue the producer's sequence: expected {expected}, got {got}")]
+    SequenceGap { expected: i32, got: i32 },
+    #[error("a newer instance of the producer has taken over")]
+    ProducerFenced,
+    #[error("the producer's epoch is older than the one known")]
+    StaleProducerEpoch,
+    #[error("the batch does not fit in a segment")]
+    TooLarge,
+    /// No space, or no memory; worth another try.
+    #[error("the log cannot take more at the moment: {0}")]
+    Full(&'static str),
+    /// A write or read of the device failed, or what was read is not what was written.
+    #[error("the log's storage failed")]
+    Storage,
+    #[error("the request was not done in time")]
+    TimedOut,
+    #[error("the broker is stopping")]
+    Stopping,
+}
+
+/// Why a change of the metadata was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    #[error("topic already exists")]
+    TopicExists,
+    #[error("{0}")]
+    InvalidName(String),
+    #[error("{0}")]
+    InvalidPartitions(String),
+    #[error("{0}")]
+    InvalidReplication(String),
+    #[error("{0}")]
+    InvalidConfig(String),
+    /// Understood, but refused here.
+    #[error("{0}")]
+    Policy(String),
+    #[error("no such topic")]
+    UnknownTopic,
+    #[error(transparent)]
+    Log(#[from] CallError),
+}
+
+#[derive(Debug)]
+pub enum Answer {
+    Appended(Result<AppendedBatch, CallError>),
+    /// One result for each partition asked for, in order.
+    Read(Vec<ReadResult>),
+    /// `None`: no record fits. The timestamp is -1 where it has no meaning.
+    ListOffset(Result<Option<FoundOffset>, CallError>),
+    /// The term found and the end of it; `None` if the partition knows no such term.
+    TermEnd(Result<Option<(Term, Offset)>, CallError>),
+    /// The partition's start afterwards.
+    DeleteRecords(Result<Offset, CallError>),
+    CommitOffsets(Result<(), CallError>),
+    FetchOffsets(Vec<CommittedOffset>),
+    CreateTopic(Result<CreatedTopic, AdminError>),
+    DeleteTopic(Result<(), AdminError>),
+    /// The group's log.
+    AssignGroup(Result<LogId, AdminError>),
+    /// First id and how many.
+    ProducerIds(Result<(ProducerId, u32), AdminError>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendedBatch {
+    pub base_offset: Offset,
+    /// Milliseconds since 1970 on topics with log-append time, else -1.
+    pub log_append_time: i64,
+    pub log_start: Offset,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundOffset {
+    pub offset: Offset,
+    pub timestamp: i64,
+    pub term: Term,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatedTopic {
+    /// Zero when it was only validated.
+    pub id: TopicId,
+    pub partitions: i32,
+}
+
+#[derive(Debug, Default)]
+pub struct ReadResult {
+    pub error: Option<CallError>,
+    pub high_watermark: Offset,
+    pub log_start: Offset,
+    pub records: Vec<Bytes>,
+    pub bytes: usize,
+}
+

@@ -149,10 +149,25 @@ macro_rules! apis {
 apis! {
     /// Versions below 3 carry message sets of before 2017 and are refused. They are advertised all the
     /// same, as Kafka does: some clients disable compression when version 0 is missing.
-    Produce = 0, versions 3..=13, advertised 0..=13, flexible 9+, ProduceRequest<'a> => ProduceResponse<'a>;
+    Produce = 0, versions 3..=13, advertised 0..=13, flexible 9+,
+        ProduceRequest<'a> => ProduceResponse<'a>;
     Fetch = 1, versions 4..=17, flexible 12+, FetchRequest<'a> => FetchResponse<'a>;
+    ListOffsets = 2, versions 1..=10, flexible 6+, ListOffsetsRequest<'a> => ListOffsetsResponse<'a>;
     Metadata = 3, versions 0..=13, flexible 9+, MetadataRequest<'a> => MetadataResponse<'a>;
+    OffsetCommit = 8, versions 2..=9, flexible 8+, OffsetCommitRequest<'a> => OffsetCommitResponse<'a>;
+    OffsetFetch = 9, versions 1..=9, flexible 6+, OffsetFetchRequest<'a> => OffsetFetchResponse<'a>;
+    FindCoordinator = 10, versions 0..=6, flexible 3+,
+        FindCoordinatorRequest<'a> => FindCoordinatorResponse<'a>;
     ApiVersions = 18, versions 0..=4, flexible 3+, ApiVersionsRequest<'a> => ApiVersionsResponse<'a>;
+    CreateTopics = 19, versions 2..=7, flexible 5+, CreateTopicsRequest<'a> => CreateTopicsResponse<'a>;
+    DeleteTopics = 20, versions 1..=6, flexible 4+, DeleteTopicsRequest<'a> => DeleteTopicsResponse<'a>;
+    DeleteRecords = 21, versions 0..=2, flexible 2+, DeleteRecordsRequest<'a> => DeleteRecordsResponse<'a>;
+    InitProducerId = 22, versions 0..=5, flexible 2+, InitProducerIdRequest<'a> => InitProducerIdResponse;
+    OffsetForLeaderEpoch = 23, versions 2..=4, flexible 4+,
+        OffsetForLeaderEpochRequest<'a> => OffsetForLeaderEpochResponse<'a>;
+    DescribeConfigs = 32, versions 1..=4, flexible 4+,
+        DescribeConfigsRequest<'a> => DescribeConfigsResponse<'a>;
+    DescribeCluster = 60, versions 0..=2, flexible 0+, DescribeClusterRequest => DescribeClusterResponse<'a>;
 }
 
 impl ApiKey {

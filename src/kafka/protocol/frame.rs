@@ -9,9 +9,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::api::Message;
+use super::api::{ApiKey, Message, Request, Response};
 use super::header::{RequestHeader, ResponseHeader};
-use super::wire::{Gathered, Writer};
+use super::wire::{DecodeError, Gathered, Reader, Writer};
 
 /// Bytes of the length before a frame.
 pub const LENGTH_BYTES: usize = 4;
@@ -65,6 +65,31 @@ fn first(received: &[u8], min: usize, max: usize) -> Result<Frame, FrameError> {
         return Ok(Frame::Incomplete { bytes_needed: end });
     }
     Ok(Frame::Complete(LENGTH_BYTES..end))
+}
+
+/// Reads the whole of a request: what a [`Frame::Complete`] spans.
+///
+/// A broker on its hot path reads header and body one after the other instead; this is for tools, and it
+/// is what the fuzz tests feed.
+pub fn decode_request(frame: &[u8]) -> Result<(RequestHeader<'_>, Request<'_>), DecodeError> {
+    let mut reader = Reader::new(frame);
+    let header = RequestHeader::decode(&mut reader)?;
+    let request = Request::decode(&mut reader, header.api, header.version)?;
+    reader.finish()?;
+    Ok((header, request))
+}
+
+/// Reads the whole of a response to a request of that API and version.
+pub fn decode_response(
+    frame: &[u8],
+    api: ApiKey,
+    version: i16,
+) -> Result<(ResponseHeader, Response<'_>), DecodeError> {
+    let mut reader = Reader::new(frame);
+    let header = ResponseHeader::decode(&mut reader, api, version)?;
+    let response = Response::decode(&mut reader, api, version)?;
+    reader.finish()?;
+    Ok((header, response))
 }
 
 /// Appends a request as a frame.

@@ -1,0 +1,191 @@
+//! Frames: a length of four bytes, then so many bytes of header and body.
+//!
+//! ```text
+//! | length i32 | header | body |       length counts header and body
+//! ```
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::api::{ApiKey, Message, Request, Response};
+use super::header::{RequestHeader, ResponseHeader};
+use super::wire::{DecodeError, Gathered, Reader, Writer};
+
+/// Bytes of the length before a frame.
+pub const LENGTH_BYTES: usize = 4;
+
+/// Api key, version and correlation id: no request is shorter.
+pub const REQUEST_BYTES_MIN: usize = 8;
+
+/// A correlation id: no response is shorter.
+pub const RESPONSE_BYTES_MIN: usize = 4;
+
+/// Where the first frame of received bytes lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// So many bytes, counted from the first, are needed at least: the length, or the whole frame.
+    Incomplete { bytes_needed: usize },
+    /// Header and body. The next frame begins at its end.
+    Complete(Range<usize>),
+}
+
+/// A length that no frame has. Nothing that follows can be understood: the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("frame of {length} bytes where {min} to {max} are allowed")]
+pub struct FrameError {
+    pub length: i32,
+    pub min: usize,
+    pub max: usize,
+}
+
+/// Finds the first request in `received`. A request has at most `bytes_max` bytes besides its length.
+pub fn first_request(received: &[u8], bytes_max: usize) -> Result<Frame, FrameError> {
+    first(received, REQUEST_BYTES_MIN, bytes_max)
+}
+
+/// Finds the first response in `received`, for the client's side.
+pub fn first_response(received: &[u8], bytes_max: usize) -> Result<Frame, FrameError> {
+    first(received, RESPONSE_BYTES_MIN, bytes_max)
+}
+
+#[inline]
+fn first(received: &[u8], min: usize, max: usize) -> Result<Frame, FrameError> {
+    let Some(length) = received.first_chunk::<LENGTH_BYTES>() else {
+        return Ok(Frame::Incomplete { bytes_needed: LENGTH_BYTES });
+    };
+    let length = i32::from_be_bytes(*length);
+    let bytes = usize::try_from(length).unwrap_or(0);
+    if !(min..=max).contains(&bytes) {
+        return Err(FrameError { length, min, max });
+    }
+    let end = LENGTH_BYTES + bytes;
+    if received.len() < end {
+        return Ok(Frame::Incomplete { bytes_needed: end });
+    }
+    Ok(Frame::Complete(LENGTH_BYTES..end))
+}
+
+/// Reads the whole of a request: what a [`Frame::Complete`] spans.
+///
+/// A broker on its hot path reads header and body one after the other instead; this is for tools, and it
+/// is what the fuzz tests feed.
+pub fn decode_request(frame: &[u8]) -> Result<(RequestHeader<'_>, Request<'_>), DecodeError> {
+    let mut reader = Reader::new(frame);
+    let header = RequestHeader::decode(&mut reader)?;
+    let request = Request::decode(&mut reader, header.api, header.version)?;
+    reader.finish()?;
+    Ok((header, request))
+}
+
+/// Reads the whole of a response to a request of that API and version.
+pub fn decode_response(
+    frame: &[u8],
+    api: ApiKey,
+    version: i16,
+) -> Result<(ResponseHeader, Response<'_>), DecodeError> {
+    let mut reader = Reader::new(frame);
+    let header = ResponseHeader::decode(&mut reader, api, version)?;
+    let response = Response::decode(&mut reader, api, version)?;
+    reader.finish()?;
+    Ok((header, response))
+}
+
+/// Appends a request as a frame.
+pub fn put_request<'m, M: Message<'m>>(
+    out: &mut Vec<u8>,
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<&str>,
+    request: &M,
+) {
+    let mut writer = Writer::new(out);
+    let start = begin(&mut writer);
+    RequestHeader { api: M::API, version, correlation_id, client_id }.encode(&mut writer);
+    request.encode(&mut writer, version);
+    end(&mut writer, start, 0);
+}
+
+/// Appends a response as a frame, record data included.
+pub fn put_response<'m, M: Message<'m>>(out: &mut Vec<u8>, version: i16, correlation_id: i32, response: &M) {
+    let mut writer = Writer::new(out);
+    let start = begin(&mut writer);
+    ResponseHeader { correlation_id }.encode(&mut writer, M::API, version);
+    response.encode(&mut writer, version);
+    end(&mut writer, start, 0);
+}
+
+/// Appends a response as a frame in pieces, for a vectored send: shared record data is passed on, not
+/// copied. Returns the bytes of all pieces.
+pub fn put_response_pieces<'m, M: Message<'m>>(
+    out: &mut Vec<Bytes>,
+    version: i16,
+    correlation_id: i32,
+    response: &M,
+) -> usize {
+    let mut written = Vec::new();
+    let mut gathered = Vec::new();
+    let mut writer = Writer::gathering(&mut written, &mut gathered);
+    let start = begin(&mut writer);
+    ResponseHeader { correlation_id }.encode(&mut writer, M::API, version);
+    response.encode(&mut writer, version);
+    let shared_bytes = writer.shared_bytes();
+    end(&mut writer, start, shared_bytes);
+
+    let written = Bytes::from(written);
+    let bytes_total = written.len() + shared_bytes;
+    let mut sent = 0;
+    for Gathered { position, bytes } in gathered {
+        if sent < position {
+            out.push(written.slice(sent..position));
+            sent = position;
+        }
+        out.push(bytes);
+    }
+    if sent < written.len() {
+        out.push(written.slice(sent..));
+    }
+    bytes_total
+}
+
+/// Leaves room for the length of a frame. Returns what [`end`] needs.
+pub(super) fn begin(writer: &mut Writer<'_>) -> usize {
+    let start = writer.position();
+    writer.i32(0);
+    start
+}
+
+/// Fills in the length of a frame of which `shared_bytes` are not among the written.
+pub(super) fn end(writer: &mut Writer<'_>, start: usize, shared_bytes: usize) {
+    let bytes = writer.position() - start - LENGTH_BYTES + shared_bytes;
+    writer.patch_i32(start, i32::try_from(bytes).expect("a frame is below 2 GiB"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_found_when_it_is_whole() {
+        let frame = [0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, 99];
+        for received in 0..4 {
+            let found = first_request(&frame[..received], 100);
+            assert_eq!(found, Ok(Frame::Incomplete { bytes_needed: 4 }));
+        }
+        for received in 4..12 {
+            let found = first_request(&frame[..received], 100);
+            assert_eq!(found, Ok(Frame::Incomplete { bytes_needed: 12 }));
+        }
+        assert_eq!(first_request(&frame, 100), Ok(Frame::Complete(4..12)));
+    }
+
+    #[test]
+    fn a_length_beyond_the_limits_is_refused_before_its_bytes_arrive() {
+        for length in [i32::MIN, -1, 0, 7, 101, i32::MAX] {
+            let error = FrameError { length, min: 8, max: 100 };
+            assert_eq!(first_request(&length.to_be_bytes(), 100), Err(error));
+        }
+        assert_eq!(first_response(&4_i32.to_be_bytes(), 100), Ok(Frame::Incomplete { bytes_needed: 8 }));
+    }
+}

@@ -1,4 +1,16 @@
 //! The stored formats: read, check, patch. Knows bytes, not shards.
+//!
+//! ```text
+//! record_batch   the 61-byte header of a Kafka batch: checked once, patched in place, summed once
+//!   records      the records inside, for questions a header cannot answer
+//!     compression  their codecs, with a bound on what they may inflate to
+//! batch_builder  the other direction, for our own clients and tests
+//! ```
+//!
+//! A produced batch only ever meets `record_batch`: its records are neither inflated nor copied.
 
+pub mod batch_builder;
 pub mod compression;
 pub mod record_batch;
+pub mod records;
+mod varint;

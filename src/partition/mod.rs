@@ -1,3 +1,444 @@
-//! What one partition knows: offsets, idempotence, who waits.
+//! Partitions of one log: the offsets they hand out, what readers see of them, their producers, and
+//! the offsets that groups committed.
+//!
+//! Everything has two levels. *Appended* is what was handed out; *durable* is what the device has
+//! reported safe, and the only thing that readers, checkpoints and later restarts know. Dropping the
+//! appended level leaves exactly what recovery would find.
 
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::base::bytes::Fields;
+use crate::codec::record_batch::{
+    self, ProducerStamp, RecordBatch, patch_base_offset, patch_leader_epoch, patch_log_append_time,
+};
+use crate::log::append_buffer::NewEntry;
+use crate::log::entry::{EntryHeader, EntryKind};
+use crate::log::recovery::Replay;
+use crate::log::{AppendError, Durable, Log};
+use crate::model::{Now, Offset, PartitionKey, Position, Slot, Term, TopicId, WallMs};
+
+pub mod group_offsets;
 pub mod producer_state;
+pub mod waiters;
+
+use group_offsets::{CommittedOffset, GroupOffsets, encode_commit};
+use producer_state::{Decision, ProducerStates};
+
+/// Idempotent producers that one partition remembers; beyond it the longest idle are forgotten.
+const PRODUCERS_MAX: usize = 10_000;
+
+/// A partition that has, or had, records in this log.
+#[derive(Debug)]
+pub struct Partition {
+    pub key: PartitionKey,
+    /// The first offset that readers get.
+    log_start: Offset,
+    /// The next offset to be handed out.
+    end_offset: Offset,
+    /// One past the last durable record: what readers see.
+    high_watermark: Offset,
+    /// In which term the partition was first appended to at which offset, ascending.
+    terms: SmallVec<[(Term, Offset); 1]>,
+    producers: ProducerStates,
+    deleted: bool,
+}
+
+impl Partition {
+    fn new(key: PartitionKey) -> Partition {
+        Partition {
+            key,
+            log_start: Offset::ZERO,
+            end_offset: Offset::ZERO,
+            high_watermark: Offset::ZERO,
+            terms: SmallVec::new(),
+            producers: ProducerStates::default(),
+            deleted: false,
+        }
+    }
+
+    pub fn log_start(&self) -> Offset {
+        self.log_start
+    }
+
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    fn note_term(&mut self, term: Term, offset: Offset) {
+        if self.terms.last().is_none_or(|(last, _)| *last < term) {
+            self.terms.push((term, offset));
+        }
+    }
+
+    /// The term in which the record at `offset` was appended.
+    pub fn term_at(&self, offset: Offset) -> Option<Term> {
+        self.terms.iter().rev().find(|(_, start)| *start <= offset).map(|(term, _)| *term)
+    }
+
+    /// The largest term at or below `term`, and the offset at which the next one began.
+    pub fn term_end(&self, term: Term) -> Option<(Term, Offset)> {
+        let next = self.terms.partition_point(|(known, _)| *known <= term);
+        let (found, _) = *self.terms.get(next.checked_sub(1)?)?;
+        let end = self.terms.get(next).map_or(self.high_watermark, |(_, start)| *start);
+        Some((found, end.min(self.high_watermark)))
+    }
+}
+
+/// A batch as the edge has checked it.
+#[derive(Clone, Copy)]
+pub struct CheckedBatch<'a> {
+    pub batch: RecordBatch<'a>,
+    /// The broker's clock goes into the batch instead of the producer's.
+    pub log_append_time: bool,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub base_offset: Offset,
+    /// -1 unless the broker stamped it.
+    pub log_append_time: i64,
+    pub log_start: Offset,
+    /// It may be acknowledged when the log is durable up to here; already so for a duplicate of a
+    /// durable batch.
+    pub durable_at: Option<Position>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchRefused {
+    #[error("expected sequence {expected}, got {got}")]
+    SequenceGap { expected: i32, got: i32 },
+    #[error("the producer's epoch is older than {current}")]
+    StaleEpoch { current: i16 },
+    #[error("the partition is deleted")]
+    Deleted,
+    #[error(transparent)]
+    Log(#[from] AppendError),
+}
+
+/// The partitions of one log, by slot.
+#[derive(Debug, Default)]
+pub struct Partitions {
+    by_slot: Vec<Partition>,
+    /// How many slots the log durably knows of.
+    durable_slots: usize,
+    slots: FxHashMap<PartitionKey, Slot>,
+    groups: GroupOffsets,
+}
+
+impl Partitions {
+    pub fn slot(&self, key: PartitionKey) -> Option<Slot> {
+        self.slots.get(&key).copied()
+    }
+
+    pub fn get(&self, slot: Slot) -> Option<&Partition> {
+        self.by_slot.get(slot.0 as usize)
+    }
+
+    fn get_mut(&mut self, slot: Slot) -> Option<&mut Partition> {
+        self.by_slot.get_mut(slot.0 as usize)
+    }
+
+    /// Partitions that are not deleted.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Partition)> {
+        let slots = (0..).map(Slot).zip(&self.by_slot);
+        slots.filter(|(_, partition)| !partition.deleted)
+    }
+
+    pub fn groups(&self) -> &GroupOffsets {
+        &self.groups
+    }
+
+    pub fn groups_mut(&mut self) -> &mut GroupOffsets {
+        &mut self.groups
+    }
+
+    /// The slot of a partition; its first append gives it one.
+    fn open_slot(&mut self, log: &mut Log, key: PartitionKey, now: Now) -> Result<Slot, AppendError> {
+        if let Some(slot) = self.slot(key) {
+            return Ok(slot);
+        }
+        let slot = Slot(self.by_slot.len() as u32);
+        let mut payload = [0; 20];
+        payload[..16].copy_from_slice(&key.topic.0);
+        payload[16..].copy_from_slice(&key.index.to_le_bytes());
+        append_control(log, EntryKind::SlotOpen, slot, Offset::ZERO, &payload, now)?;
+        self.insert(slot, key);
+        Ok(slot)
+    }
+
+    fn insert(&mut self, slot: Slot, key: PartitionKey) {
+        assert_eq!(slot.0 as usize, self.by_slot.len(), "slots are given in order, and never twice");
+        self.by_slot.push(Partition::new(key));
+        self.slots.insert(key, slot);
+    }
+
+    /// Append a batch that was checked at the edge. Sequence numbers are judged here, because only
+    /// here is it known what came before.
+    pub fn append(
+        &mut self,
+        log: &mut Log,
+        key: PartitionKey,
+        checked: CheckedBatch<'_>,
+        now: Now,
+    ) -> Result<Accepted, BatchRefused> {
+        let CheckedBatch { batch, log_append_time } = checked;
+        let slot = self.open_slot(log, key, now)?;
+        let partition = &mut self.by_slot[slot.0 as usize];
+        if partition.deleted {
+            return Err(BatchRefused::Deleted);
+        }
+        let count = batch.record_count();
+        let producer = batch.producer();
+        let stamped = |append_time: WallMs| if log_append_time { append_time.0 } else { -1 };
+        if let Some(stamp) = producer {
+            match partition.producers.check(stamp, count) {
+                Decision::Append => {}
+                Decision::Duplicate { base_offset, append_time, pending_until } => {
+                    return Ok(Accepted {
+                        base_offset,
+                        log_append_time: stamped(append_time),
+                        log_start: partition.log_start,
+                        durable_at: pending_until,
+                    });
+                }
+                Decision::OutOfOrder { expected, got } => {
+                    return Err(BatchRefused::SequenceGap { expected, got });
+                }
+                Decision::StaleEpoch { current } => return Err(BatchRefused::StaleEpoch { current }),
+            }
+        }
+
+        let base_offset = partition.end_offset;
+        let entry = NewEntry {
+            kind: EntryKind::KafkaBatch,
+            slot,
+            base_offset,
+            count,
+            max_timestamp: if log_append_time { now.wall.0 } else { batch.max_timestamp() },
+        };
+        let term = log.term();
+        let appended = log.append(entry, batch.bytes(), now, |stored| {
+            patch_base_offset(stored, base_offset);
+            patch_leader_epoch(stored, term);
+            let crc = if log_append_time { patch_log_append_time(stored, now.wall) } else { batch.crc() };
+            record_batch::stored_crc(stored, crc)
+        })?;
+        partition.end_offset = base_offset.plus(count);
+        partition.note_term(term, base_offset);
+        if let Some(stamp) = producer {
+            partition.producers.append(stamp, count, base_offset, now.wall, appended.end);
+        }
+        Ok(Accepted {
+            base_offset,
+            log_append_time: stamped(now.wall),
+            log_start: partition.log_start,
+            durable_at: Some(appended.end),
+        })
+    }
+
+    /// Delete the records of `slot` below `start`, which lies between its start and its end. Done
+    /// when the log is durable up to the position returned.
+    pub fn delete_records(
+        &mut self,
+        log: &mut Log,
+        slot: Slot,
+        start: Offset,
+        now: Now,
+    ) -> Result<Position, AppendError> {
+        append_control(log, EntryKind::LogStart, slot, start, &[], now)
+    }
+
+    /// Close the slots of a deleted topic; their records are dead when that is durable. Slots for
+    /// which the log has no room now stay open; call again.
+    pub fn close_topic(&mut self, log: &mut Log, topic: TopicId, now: Now) -> Result<(), AppendError> {
+        self.groups.remove_topic(topic);
+        for index in 0..self.by_slot.len() {
+            if self.by_slot[index].key.topic == topic && !self.by_slot[index].deleted {
+                append_control(log, EntryKind::SlotClose, Slot(index as u32), Offset::ZERO, &[], now)?;
+                self.by_slot[index].deleted = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Store offsets of a group; durable when the log is up to the position returned.
+    pub fn commit_offsets(
+        &mut self,
+        log: &mut Log,
+        group: &str,
+        offsets: &[CommittedOffset],
+        now: Now,
+    ) -> Result<Position, AppendError> {
+        let payload = encode_commit(group, offsets);
+        append_control(log, EntryKind::GroupOffsets, Slot(0), Offset::ZERO, &payload, now)
+    }
+
+    /// An entry has become durable.
+    pub fn on_durable(&mut self, durable: &Durable) {
+        let Durable { header, position, payload } = durable;
+        let end = position.plus(header.stored_bytes() as u64);
+        match header.kind {
+            EntryKind::KafkaBatch => {
+                let partition = &mut self.by_slot[header.slot.0 as usize];
+                partition.high_watermark = header.end_offset();
+                partition.producers.apply_durable(end, PRODUCERS_MAX);
+            }
+            EntryKind::GroupOffsets => self.groups.apply(payload).expect("what was encoded here decodes"),
+            EntryKind::LogStart => self.start_at(header.slot, header.base_offset),
+            EntryKind::SlotClose => self.close(header.slot),
+            EntryKind::SlotOpen => self.durable_slots = header.slot.0 as usize + 1,
+            EntryKind::TermOpen | EntryKind::Metadata => {}
+        }
+    }
+
+    /// Readers get nothing below `start` any more.
+    pub fn start_at(&mut self, slot: Slot, start: Offset) {
+        if let Some(partition) = self.get_mut(slot) {
+            partition.log_start = partition.log_start.max(start).min(partition.high_watermark);
+        }
+    }
+
+    fn close(&mut self, slot: Slot) {
+        if let Some(partition) = self.get_mut(slot) {
+            partition.deleted = true;
+            partition.producers = ProducerStates::default();
+            let key = partition.key;
+            self.slots.remove(&key);
+        }
+    }
+
+    /// Forget what nobody uses: producers silent since before `producers`, groups since `groups`.
+    pub fn expire(&mut self, producers: WallMs, groups: WallMs) {
+        for partition in &mut self.by_slot {
+            partition.producers.expire(producers);
+        }
+        self.groups.expire(groups.0);
+    }
+
+    /// The durable level, for the checkpoint (docs/FORMATS.md).
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.durable_slots as u32).to_le_bytes());
+        for partition in &self.by_slot[..self.durable_slots] {
+            out.extend_from_slice(&partition.key.topic.0);
+            out.extend_from_slice(&partition.key.index.to_le_bytes());
+            out.push(u8::from(partition.deleted && !self.slots.contains_key(&partition.key)));
+            out.extend_from_slice(&partition.log_start.0.to_le_bytes());
+            out.extend_from_slice(&partition.high_watermark.0.to_le_bytes());
+            let terms = partition.terms.iter().filter(|(_, start)| *start < partition.high_watermark);
+            out.extend_from_slice(&(terms.clone().count() as u32).to_le_bytes());
+            for (term, start) in terms {
+                out.extend_from_slice(&term.0.to_le_bytes());
+                out.extend_from_slice(&start.0.to_le_bytes());
+            }
+            partition.producers.encode(out);
+        }
+        self.groups.encode(out);
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Partitions, String> {
+        const PARTITION_BYTES_MIN: usize = 45;
+        let short = |_| "the partitions' state ends too early".to_owned();
+        let mut fields = Fields::new(bytes);
+        let mut partitions = Partitions::default();
+        let count = fields.count(PARTITION_BYTES_MIN).map_err(short)?;
+        for index in 0..count {
+            let topic = TopicId(fields.array().map_err(short)?);
+            let key = PartitionKey { topic, index: fields.i32().map_err(short)? };
+            let deleted = fields.u8().map_err(short)? != 0;
+            let mut partition = Partition::new(key);
+            partition.deleted = deleted;
+            partition.log_start = Offset(fields.i64().map_err(short)?);
+            partition.high_watermark = Offset(fields.i64().map_err(short)?);
+            partition.end_offset = partition.high_watermark;
+            for _ in 0..fields.count(12).map_err(short)? {
+                let term = Term(fields.u32().map_err(short)?);
+                partition.terms.push((term, Offset(fields.i64().map_err(short)?)));
+            }
+            let mut rest = fields.rest();
+            partition.producers = ProducerStates::decode(&mut rest).map_err(|error| error.to_string())?;
+            fields = Fields::new(rest);
+            partitions.by_slot.push(partition);
+            if !deleted {
+                partitions.slots.insert(key, Slot(index as u32));
+            }
+        }
+        partitions.durable_slots = count;
+        partitions.groups = GroupOffsets::decode(&mut fields).map_err(short)?;
+        Ok(partitions)
+    }
+
+    /// Recovery is over: what the log no longer has is not offered to readers.
+    pub fn finish_recovery(&mut self, log: &Log) {
+        for (slot, partition) in (0..).map(Slot).zip(&mut self.by_slot) {
+            let held = log.queue(slot).map_or(partition.high_watermark, |queue| {
+                if queue.runs().len() == 0 { partition.high_watermark } else { queue.start_offset() }
+            });
+            partition.log_start = partition.log_start.max(held);
+        }
+    }
+}
+
+fn append_control(
+    log: &mut Log,
+    kind: EntryKind,
+    slot: Slot,
+    base_offset: Offset,
+    payload: &[u8],
+    now: Now,
+) -> Result<Position, AppendError> {
+    let entry = NewEntry { kind, slot, base_offset, count: 0, max_timestamp: now.wall.0 };
+    Ok(log.append(entry, payload, now, |stored| kind.payload_crc(stored))?.end)
+}
+
+impl Replay for Partitions {
+    fn restore(&mut self, state: &[u8]) -> Result<(), String> {
+        *self = Partitions::decode(state)?;
+        Ok(())
+    }
+
+    fn apply(&mut self, header: &EntryHeader, position: Position, payload: &[u8]) -> Result<(), String> {
+        let _ = position;
+        let unknown = || format!("an entry for slot {}, which was never opened", header.slot);
+        match header.kind {
+            EntryKind::SlotOpen => {
+                let mut fields = Fields::new(payload);
+                let mut read =
+                    || Ok(PartitionKey { topic: TopicId(fields.array()?), index: fields.i32()? });
+                let key = read().map_err(|error: crate::base::bytes::Truncated| error.to_string())?;
+                if header.slot.0 as usize != self.by_slot.len() {
+                    return Err(format!("slot {} is opened out of order", header.slot));
+                }
+                self.insert(header.slot, key);
+                self.durable_slots = self.by_slot.len();
+            }
+            EntryKind::KafkaBatch => {
+                let batch = RecordBatch::parse(payload).map_err(|error| error.to_string())?;
+                let partition = self.get_mut(header.slot).ok_or_else(unknown)?;
+                if header.base_offset != partition.end_offset {
+                    return Err(format!("offset {} follows {}", header.base_offset, partition.end_offset));
+                }
+                partition.end_offset = header.end_offset();
+                partition.high_watermark = header.end_offset();
+                partition.note_term(Term(batch.leader_epoch() as u32), header.base_offset);
+                if let Some(stamp) = batch.producer() {
+                    let time = WallMs(header.max_timestamp);
+                    replay_producer(&mut partition.producers, stamp, header, time);
+                }
+            }
+            EntryKind::LogStart => self.start_at(header.slot, header.base_offset),
+            EntryKind::SlotClose => self.close(header.slot),
+            EntryKind::GroupOffsets => self.groups.apply(payload).map_err(|error| error.to_string())?,
+            EntryKind::TermOpen => {}
+            EntryKind::Metadata => return Err("a metadata record in a log of partitions".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+/// A batch that recovery found is durable: append and apply in one.
+fn replay_producer(producers: &mut ProducerStates, stamp: ProducerStamp, header: &EntryHeader, time: WallMs) {
+    producers.append(stamp, header.count, header.base_offset, time, Position::ZERO);
+    producers.apply_durable(Position::ZERO, PRODUCERS_MAX);
+}

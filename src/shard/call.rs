@@ -80,16 +80,7 @@ pub enum OffsetSpec {
     MaxTimestamp,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommittedOffset {
-    pub partition: PartitionKey,
-    pub offset: Offset,
-    /// The leader epoch that the client gave; -1 if none.
-    pub leader_epoch: i32,
-    pub metadata: Option<String>,
-    /// When it was committed, milliseconds since 1970.
-    pub commit_time: i64,
-}
+pub use crate::partition::group_offsets::CommittedOffset;
 
 /// Why a call was not done. Each front end maps it to its own codes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,174 @@
+//! Committed offsets of consumer groups: the newest commit of each group and partition.
+//!
+//! A commit is one entry of the group's log:
+//!
+//! ```text
+//!   group (string), count (u32), commits: { topic id (16), partition i32, offset i64,
+//!       leader epoch i32, commit time i64, has metadata u8, metadata (string, if so) } ...
+//! ```
+//!
+//! Strings have a `u32` length in front. Little-endian. An offset of -1 takes the commit back.
+
+use std::collections::BTreeMap;
+
+use crate::base::bytes::{Fields, Truncated, put_string};
+use crate::model::{Offset, PartitionKey, TopicId};
+
+/// What a group committed for a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    pub partition: PartitionKey,
+    pub offset: Offset,
+    /// The leader epoch that the client gave; -1 if none.
+    pub leader_epoch: i32,
+    pub metadata: Option<String>,
+    /// When it was committed, milliseconds since 1970.
+    pub commit_time: i64,
+}
+
+const COMMIT_BYTES_MIN: usize = 41;
+
+pub fn encode_commit(group: &str, offsets: &[CommittedOffset]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + offsets.len() * (COMMIT_BYTES_MIN + 16));
+    put_string(&mut out, group);
+    out.extend_from_slice(&(offsets.len() as u32).to_le_bytes());
+    for commit in offsets {
+        out.extend_from_slice(&commit.partition.topic.0);
+        out.extend_from_slice(&commit.partition.index.to_le_bytes());
+        out.extend_from_slice(&commit.offset.0.to_le_bytes());
+        out.extend_from_slice(&commit.leader_epoch.to_le_bytes());
+        out.extend_from_slice(&commit.commit_time.to_le_bytes());
+        out.push(u8::from(commit.metadata.is_some()));
+        if let Some(metadata) = &commit.metadata {
+            put_string(&mut out, metadata);
+        }
+    }
+    out
+}
+
+fn decode_commit<'a>(fields: &mut Fields<'a>) -> Result<(&'a str, Vec<CommittedOffset>), Truncated> {
+    let group = fields.string()?;
+    let count = fields.count(COMMIT_BYTES_MIN)?;
+    let mut offsets = Vec::with_capacity(count);
+    for _ in 0..count {
+        offsets.push(CommittedOffset {
+            partition: PartitionKey { topic: TopicId(fields.array()?), index: fields.i32()? },
+            offset: Offset(fields.i64()?),
+            leader_epoch: fields.i32()?,
+            commit_time: fields.i64()?,
+            metadata: if fields.u8()? != 0 { Some(fields.string()?.to_owned()) } else { None },
+        });
+    }
+    Ok((group, offsets))
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct GroupOffsets {
+    groups: BTreeMap<String, BTreeMap<PartitionKey, CommittedOffset>>,
+}
+
+impl GroupOffsets {
+    /// Apply a durable commit.
+    pub fn apply(&mut self, payload: &[u8]) -> Result<(), Truncated> {
+        let (group, offsets) = decode_commit(&mut Fields::new(payload))?;
+        self.put(group, offsets);
+        Ok(())
+    }
+
+    fn put(&mut self, group: &str, offsets: Vec<CommittedOffset>) {
+        let commits = self.groups.entry(group.to_owned()).or_default();
+        for commit in offsets {
+            if commit.offset < Offset::ZERO {
+                commits.remove(&commit.partition);
+            } else {
+                commits.insert(commit.partition, commit);
+            }
+        }
+        if commits.is_empty() {
+            self.groups.remove(group);
+        }
+    }
+
+    /// What the group committed: for these partitions, or for all.
+    pub fn get(&self, group: &str, partitions: Option<&[PartitionKey]>) -> Vec<CommittedOffset> {
+        let Some(commits) = self.groups.get(group) else { return Vec::new() };
+        match partitions {
+            Some(partitions) => partitions.iter().filter_map(|key| commits.get(key)).cloned().collect(),
+            None => commits.values().cloned().collect(),
+        }
+    }
+
+    /// A topic is deleted, and with it what was committed for it.
+    pub fn remove_topic(&mut self, topic: TopicId) {
+        self.groups.retain(|_, commits| {
+            commits.retain(|key, _| key.topic != topic);
+            !commits.is_empty()
+        });
+    }
+
+    /// Forget groups whose last commit is older than `oldest`, in milliseconds since 1970.
+    pub fn expire(&mut self, oldest: i64) {
+        self.groups.retain(|_, commits| commits.values().any(|commit| commit.commit_time >= oldest));
+    }
+
+    /// For the checkpoint: a count and then each group as one commit.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.groups.len() as u32).to_le_bytes());
+        for (group, commits) in &self.groups {
+            let commits: Vec<_> = commits.values().cloned().collect();
+            out.extend_from_slice(&encode_commit(group, &commits));
+        }
+    }
+
+    pub fn decode(fields: &mut Fields<'_>) -> Result<GroupOffsets, Truncated> {
+        let mut groups = GroupOffsets::default();
+        for _ in 0..fields.count(8)? {
+            let (group, offsets) = decode_commit(fields)?;
+            groups.put(group, offsets);
+        }
+        Ok(groups)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(topic: u8, offset: i64, metadata: Option<&str>) -> CommittedOffset {
+        CommittedOffset {
+            partition: PartitionKey { topic: TopicId([topic; 16]), index: 3 },
+            offset: Offset(offset),
+            leader_epoch: -1,
+            metadata: metadata.map(str::to_owned),
+            commit_time: 1000,
+        }
+    }
+
+    #[test]
+    fn the_newest_commit_counts_and_survives_a_checkpoint() {
+        let mut groups = GroupOffsets::default();
+        groups.apply(&encode_commit("g", &[commit(1, 5, Some("meta")), commit(2, 6, None)])).unwrap();
+        groups.apply(&encode_commit("g", &[commit(1, 9, Some(""))])).unwrap();
+        assert_eq!(groups.get("g", None), [commit(1, 9, Some("")), commit(2, 6, None)]);
+        assert_eq!(groups.get("other", None), []);
+
+        let mut bytes = Vec::new();
+        groups.encode(&mut bytes);
+        assert_eq!(GroupOffsets::decode(&mut Fields::new(&bytes)), Ok(GroupOffsets { ..groups }));
+        for end in 0..bytes.len() {
+            assert_eq!(GroupOffsets::decode(&mut Fields::new(&bytes[..end])), Err(Truncated));
+        }
+    }
+
+    #[test]
+    fn commits_go_with_their_topic_their_age_or_when_taken_back() {
+        let mut groups = GroupOffsets::default();
+        groups.apply(&encode_commit("g", &[commit(1, 5, None), commit(2, 6, None)])).unwrap();
+        groups.remove_topic(TopicId([1; 16]));
+        assert_eq!(groups.get("g", None), [commit(2, 6, None)]);
+        groups.expire(1000);
+        assert_eq!(groups.get("g", None).len(), 1);
+        groups.apply(&encode_commit("g", &[commit(2, -1, None)])).unwrap();
+        assert_eq!(groups, GroupOffsets::default());
+    }
+}

@@ -5,7 +5,9 @@
 //! [`file`] is the same seam for work outside a turn: start-up, recovery, background jobs, tools.
 //! `unsafe` stands only here and in `base/`.
 
+pub mod blocking;
 pub mod buffer;
+pub mod clock;
 pub mod file;
 pub mod op;
 pub mod probe;

@@ -1,1 +1,6 @@
 //! Work that must not disturb a shard, on its own executor.
+
+pub mod executor;
+mod glommio_disk;
+
+pub use glommio_disk::GlommioDisk;

@@ -9,6 +9,7 @@ pub mod blocking;
 pub mod buffer;
 pub mod clock;
 pub mod file;
+pub mod measure;
 pub mod op;
 pub mod probe;
 pub mod ring;

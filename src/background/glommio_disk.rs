@@ -24,8 +24,15 @@ const TRANSFER_BYTES_MAX: usize = 1 << 20;
 /// syncs go through its ring.
 #[derive(Default)]
 pub struct GlommioDisk {
-    /// Glommio's view of files that somebody has a handle of, by the handle's descriptor.
-    open: RefCell<BTreeMap<RawFd, (Weak<OwnedFd>, Rc<DmaFile>)>>,
+    /// Files that somebody has a handle of, by the handle's descriptor.
+    open: RefCell<BTreeMap<RawFd, OpenFile>>,
+}
+
+struct OpenFile {
+    /// A descriptor's number is used again after its close; the handle tells files apart.
+    handle: Weak<OwnedFd>,
+    /// The same file, opened by glommio.
+    dma: Rc<DmaFile>,
 }
 
 impl GlommioDisk {
@@ -33,18 +40,22 @@ impl GlommioDisk {
     async fn dma(&self, file: &FileHandle) -> io::Result<Rc<DmaFile>> {
         let FileHandle::Os(fd) = file else { panic!("{file:?} on a real disk") };
         let number = fd.as_raw_fd();
-        if let Some((handle, dma)) = self.open.borrow().get(&number)
-            && handle.ptr_eq(&Arc::downgrade(fd))
+        if let Some(known) = self.open.borrow().get(&number)
+            && known.handle.ptr_eq(&Arc::downgrade(fd))
         {
-            return Ok(dma.clone());
+            return Ok(known.dma.clone());
         }
         // The kernel's own name of the open file: it stays right when the file is renamed or removed.
         let name = format!("/proc/self/fd/{number}");
-        let dma = Rc::new(OpenOptions::new().read(true).write(true).dma_open(name).await?);
+        // Glommio tries on the first file of a device whether its completions can be polled, by a read
+        // at its start. On an empty file that read meets no device, succeeds, and every later one on
+        // the device fails. A file that cannot be read settles it: no polling.
+        drop(OpenOptions::new().write(true).dma_open(&name).await?);
+        let dma = Rc::new(OpenOptions::new().read(true).write(true).dma_open(&name).await?);
         let mut open = self.open.borrow_mut();
         // Files whose last handle is gone are closed with glommio's next round.
-        open.retain(|_, (handle, _)| handle.strong_count() > 0);
-        open.insert(number, (Arc::downgrade(fd), dma.clone()));
+        open.retain(|_, file| file.handle.strong_count() > 0);
+        open.insert(number, OpenFile { handle: Arc::downgrade(fd), dma: dma.clone() });
         Ok(dma)
     }
 

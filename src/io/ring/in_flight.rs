@@ -31,7 +31,8 @@ pub(super) enum InFlight {
     Write(Write),
     Sync {
         token: Token,
-        file: FileHandle,
+        /// Only to keep the descriptor open.
+        _file: FileHandle,
     },
     Read(Read),
     /// Of the shard's own eventfd: what it reads is of no interest.
@@ -128,6 +129,7 @@ impl Send {
     }
 
     /// Send what is not sent. A message is taken from `spare` if several parts are left.
+    #[expect(clippy::vec_box, reason = "the kernel knows a message's address while it is sent")]
     pub fn entry(&mut self, socket: RawFd, spare: &mut Vec<Box<Message>>) -> squeue::Entry {
         // No signal: a closed connection is an error of this send. Wait for all: the kernel goes on
         // by itself when the socket's buffer has room again.

@@ -9,33 +9,34 @@
 //! a ring that is dropped takes everything back first, or leaks it.
 
 mod buf_ring;
+mod completion;
 mod in_flight;
 mod setup;
 mod slab;
 #[cfg(test)]
 mod tests;
+mod wait;
 mod wakers;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::mem;
-use std::net::TcpStream;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use self::buf_ring::BufRing;
-use self::in_flight::{Accept, InFlight, Message, Read, Recv, RecvInto, Send, Write, is_transient};
+use self::in_flight::{Accept, InFlight, Message, Read, Recv, RecvInto, Send, Write};
 use self::slab::Slab;
 pub use self::wakers::Wakers;
 use super::buffer::RecvPool;
 use super::clock::Clock;
 use super::file::FileHandle;
-use super::op::{ConnId, Event, Io, ListenerId, Op, RecvEnd, Token, Wait};
+use super::op::{ConnId, Event, Io, ListenerId, Op, Token, Wait};
 use super::socket::SocketHandle;
 use crate::model::{Now, ShardId};
 
@@ -85,6 +86,7 @@ pub struct Ring {
     /// By the index of their id.
     conns: Vec<Option<Conn>>,
     /// Messages of past sends, for the next ones.
+    #[expect(clippy::vec_box, reason = "the kernel knows a message's address while it is sent")]
     messages: Vec<Box<Message>>,
     /// Scratch space of [`Ring::reap`].
     completions: Vec<cqueue::Entry>,
@@ -307,7 +309,7 @@ impl Ring {
 
     fn arm_sync(&mut self, key: u64, token: Token, file: FileHandle) {
         let entry = in_flight::sync_entry(&file);
-        self.arm(key, InFlight::Sync { token, file }, entry);
+        self.arm(key, InFlight::Sync { token, _file: file }, entry);
     }
 
     fn arm_read(&mut self, key: u64, mut read: Read) {
@@ -322,305 +324,6 @@ impl Ring {
 
     fn socket(&mut self, conn: ConnId) -> RawFd {
         self.conn(conn).socket.as_raw_fd()
-    }
-
-    // --- completions ----------------------------------------------------------------------------
-
-    /// Translate what has completed.
-    fn reap(&mut self, events: &mut Vec<Event>) {
-        let mut completions = mem::take(&mut self.completions);
-        completions.extend(self.ring.completion());
-        for completion in completions.drain(..) {
-            self.complete(&completion, events);
-        }
-        self.completions = completions;
-    }
-
-    fn complete(&mut self, completion: &cqueue::Entry, events: &mut Vec<Event>) {
-        let key = completion.user_data();
-        if key == NOBODY {
-            return;
-        }
-        let result = usize::try_from(completion.result())
-            .map_err(|_| io::Error::from_raw_os_error(-completion.result()));
-        let flags = completion.flags();
-        match self.in_flight.take(key) {
-            InFlight::Accept(accept) => self.on_accept(key, accept, result, flags, events),
-            InFlight::Recv(recv) => self.on_recv(key, recv, result, flags, events),
-            InFlight::RecvInto(recv) => self.on_recv_into(key, recv, result, events),
-            InFlight::Send(send) => self.on_send(key, send, result, events),
-            InFlight::Write(mut write) => match write.advance(result) {
-                None => self.arm_write(key, write),
-                Some(result) => {
-                    self.in_flight.release(key);
-                    events.push(Event::Written { token: write.token, result });
-                }
-            },
-            InFlight::Sync { token, file } => match result {
-                Err(error) if is_transient(&error) => self.arm_sync(key, token, file),
-                result => {
-                    self.in_flight.release(key);
-                    events.push(Event::Synced { token, result: result.map(|_| ()) });
-                }
-            },
-            InFlight::Read(mut read) => match read.advance(result) {
-                None => self.arm_read(key, read),
-                Some(result) => {
-                    self.in_flight.release(key);
-                    events.push(Event::Read { token: read.token, buf: read.buf, result });
-                }
-            },
-            InFlight::Wake(counter) => {
-                events.push(Event::Woken);
-                self.arm_wake(key, counter);
-            }
-        }
-    }
-
-    fn on_accept(
-        &mut self,
-        key: u64,
-        accept: Accept,
-        result: io::Result<usize>,
-        flags: u32,
-        events: &mut Vec<Event>,
-    ) {
-        let listener = accept.listener;
-        let error = match result {
-            Ok(fd) => {
-                // SAFETY: the kernel has just made this descriptor for us.
-                events.extend(accepted(listener, unsafe { OwnedFd::from_raw_fd(fd as RawFd) }));
-                None
-            }
-            Err(error) => Some(error),
-        };
-        if cqueue::more(flags) {
-            self.in_flight.put(key, InFlight::Accept(accept));
-            return;
-        }
-        let again = match &error {
-            None => true,
-            // The connection died before it was taken; the next may live.
-            Some(error) if is_transient(error) || error.kind() == ErrorKind::ConnectionAborted => true,
-            Some(error) if accept.multishot && error.kind() == ErrorKind::InvalidInput => {
-                self.multishot_accept = false;
-                true
-            }
-            Some(_) => false,
-        };
-        if again {
-            return self.arm_accept(key, listener, accept.socket);
-        }
-        self.in_flight.release(key);
-        events.extend(error.map(|error| Event::AcceptFailed { listener, error }));
-    }
-
-    fn on_recv(
-        &mut self,
-        key: u64,
-        recv: Recv,
-        result: io::Result<usize>,
-        flags: u32,
-        events: &mut Vec<Event>,
-    ) {
-        let id = recv.conn;
-        let len = *result.as_ref().unwrap_or(&0);
-        // SAFETY: the kernel has taken this buffer from its ring for this completion alone and is
-        // done with it; it wrote the first `len` bytes.
-        let data =
-            cqueue::buffer_select(flags).map(|buffer| unsafe { self.buffers.pool().loan(buffer, len) });
-        if len > 0 {
-            let data = data.expect("bytes come in a buffer");
-            events.push(Event::Received { conn: id, data });
-        }
-        if cqueue::more(flags) {
-            self.in_flight.put(key, InFlight::Recv(recv));
-            return;
-        }
-        let end = match result {
-            Ok(0) => RecvEnd::Eof,
-            // The kernel ends a multishot receive when it sees fit; the shard need not know.
-            Ok(_) => match self.recv_interrupted(id) {
-                None => return self.arm_recv(key, id),
-                Some(end) => end,
-            },
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => RecvEnd::NoBuffers,
-            Err(error) => {
-                let refused = recv.multishot && error.kind() == ErrorKind::InvalidInput;
-                self.multishot_recv &= !refused;
-                match self.recv_interrupted(id) {
-                    None if refused || is_transient(&error) => return self.arm_recv(key, id),
-                    Some(RecvEnd::Stopped) if error.raw_os_error() == Some(libc::ECANCELED) => {
-                        RecvEnd::Stopped
-                    }
-                    _ => RecvEnd::Failed(error),
-                }
-            }
-        };
-        self.in_flight.release(key);
-        self.conn(id).recv = None;
-        events.push(Event::RecvEnded { conn: id, end });
-        self.close_if_quiet(id, events);
-    }
-
-    /// Why a receive that ended by itself does not go on.
-    fn recv_interrupted(&mut self, id: ConnId) -> Option<RecvEnd> {
-        let conn = self.conn(id);
-        match conn.canceled() {
-            _ if conn.stopping => Some(RecvEnd::Stopped),
-            error => error.map(RecvEnd::Failed),
-        }
-    }
-
-    fn on_recv_into(
-        &mut self,
-        key: u64,
-        mut recv: RecvInto,
-        result: io::Result<usize>,
-        events: &mut Vec<Event>,
-    ) {
-        let id = recv.conn;
-        let conn = self.conn(id);
-        let result = match result {
-            Err(error) if is_transient(&error) && !conn.closing && !conn.stopping => {
-                return self.arm_recv_into(key, recv);
-            }
-            result => result,
-        };
-        conn.recv = None;
-        recv.received(*result.as_ref().unwrap_or(&0));
-        self.in_flight.release(key);
-        events.push(Event::ReceivedInto { conn: id, buf: recv.buf, result });
-        self.close_if_quiet(id, events);
-    }
-
-    fn on_send(&mut self, key: u64, mut send: Send, result: io::Result<usize>, events: &mut Vec<Event>) {
-        let id = send.conn;
-        let result = match send.advance(result) {
-            Some(result) => result,
-            None => match self.conn(id).canceled() {
-                Some(error) => Err(error),
-                None => return self.arm_send(key, send),
-            },
-        };
-        self.messages.extend(send.message.take());
-        self.in_flight.release(key);
-        self.conn(id).sending = false;
-        drop(send);
-        events.push(Event::Sent { conn: id, result });
-        self.close_if_quiet(id, events);
-    }
-
-    // --- entering the kernel --------------------------------------------------------------------
-
-    /// Submit everything queued and let the kernel post what has completed; with `wait`, until there
-    /// is a completion or that time (`None`: for ever) is over. May return earlier.
-    fn enter(&mut self, wait: Option<Option<Duration>>) -> io::Result<()> {
-        loop {
-            let all = self.fill_submission_queue();
-            let result = match wait.filter(|_| all) {
-                None if all && !self.has_kernel_work() => return Ok(()),
-                None => self.ring.submit(),
-                Some(None) => self.ring.submit_and_wait(1),
-                Some(Some(timeout)) => {
-                    let timeout = Timespec::from(timeout);
-                    self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
-                }
-            };
-            match result.map_err(|error| (error.raw_os_error(), error)) {
-                Ok(_) if all => return Ok(()),
-                Ok(_) => {}
-                // The time is over, or a signal came.
-                Err((Some(libc::ETIME | libc::EINTR), _)) => return Ok(()),
-                // No memory for a request just now, or completions must be taken first: the entries
-                // stay and go with the next call.
-                Err((Some(libc::EAGAIN | libc::EBUSY), _)) => return Ok(()),
-                Err((_, error)) => return Err(error),
-            }
-        }
-    }
-
-    /// Move queued entries to where the kernel takes them from; true when none is left.
-    fn fill_submission_queue(&mut self) -> bool {
-        let mut submission = self.ring.submission();
-        while !submission.is_full()
-            && let Some(entry) = self.queued.pop_front()
-        {
-            // SAFETY: what the entry points to is owned by its operation in `in_flight` until the
-            // completion has been reaped, and its descriptor by the operation or by `conns`, which
-            // keeps it as long as it has operations. Cancel entries point to nothing.
-            unsafe { submission.push(&entry) }.expect("the queue is not full");
-        }
-        self.queued.is_empty()
-    }
-
-    /// Is there something that only a call can bring forward: entries to submit, or completions that
-    /// the kernel has deferred?
-    fn has_kernel_work(&mut self) -> bool {
-        let submission = self.ring.submission();
-        !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
-    }
-
-    /// Look for something to do until `until` (`None`: for ever); false when the time is over.
-    fn spin(&mut self, until: Option<Instant>) -> bool {
-        loop {
-            if !self.ring.completion().is_empty() || self.has_kernel_work() || (self.has_mail)() {
-                return true;
-            }
-            if until.is_some_and(|until| Instant::now() >= until) {
-                return false;
-            }
-            std::hint::spin_loop();
-        }
-    }
-
-    /// Submit what is queued and wait for the first event: spin, then sleep, as the mode says.
-    fn wait(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
-        let before = events.len();
-        let started = Instant::now();
-        let deadline = match wait {
-            Wait::No => Some(started),
-            Wait::For(time) => started.checked_add(time),
-            Wait::Forever => None,
-        };
-        let spin_until = match self.poll {
-            // One call submits and waits.
-            PollMode::Block => None,
-            PollMode::Adaptive(spin) => Some(deadline.unwrap_or(started + spin).min(started + spin)),
-            PollMode::Busy => deadline,
-        };
-        let mut spinning = self.poll != PollMode::Block;
-        loop {
-            if spinning {
-                self.enter(None)?;
-            } else {
-                self.sleep(deadline)?;
-            }
-            self.reap(events);
-            if events.len() > before || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(());
-            }
-            if (self.has_mail)() {
-                events.push(Event::Woken);
-                return Ok(());
-            }
-            // Whatever was reaped without an event may have queued its continuation.
-            if spinning && self.queued.is_empty() {
-                spinning = self.spin(spin_until);
-            }
-        }
-    }
-
-    /// Wait in the kernel at most until `deadline`, unless there is mail.
-    fn sleep(&mut self, deadline: Option<Instant>) -> io::Result<()> {
-        self.wakers.fall_asleep(self.shard);
-        let result = if (self.has_mail)() {
-            Ok(())
-        } else {
-            self.enter(Some(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))))
-        };
-        self.wakers.awake(self.shard);
-        result
     }
 }
 
@@ -655,13 +358,7 @@ impl Drop for Ring {
         while drained && self.in_flight.len() > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             drained = !left.is_zero() && self.enter(Some(Some(left))).is_ok();
-            for completion in self.ring.completion() {
-                let key = completion.user_data();
-                if key != NOBODY && !cqueue::more(completion.flags()) {
-                    drop(self.in_flight.take(key));
-                    self.in_flight.release(key);
-                }
-            }
+            self.abandon_completed();
         }
         if !drained {
             mem::forget(mem::replace(&mut self.in_flight, Slab::new()));
@@ -674,11 +371,4 @@ impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ring of shard {}, {} operations in flight", self.shard, self.in_flight.len())
     }
-}
-
-/// The event for a connection that was accepted; `None` when its peer has gone already.
-fn accepted(listener: ListenerId, socket: OwnedFd) -> Option<Event> {
-    let stream = TcpStream::from(socket);
-    let peer = stream.peer_addr().ok()?;
-    Some(Event::Accepted { listener, socket: SocketHandle::Os(OwnedFd::from(stream)), peer })
 }

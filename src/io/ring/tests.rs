@@ -1,6 +1,6 @@
 //! The ring against the real kernel: loopback sockets, pipes between threads, files on a disk.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use crate::base::align::PAGE_BYTES;
 use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::buffer::ChunkPool;
 use crate::io::file::Disk;
-use crate::io::op::WriteSync;
+use crate::io::op::{RecvEnd, WriteSync};
 use crate::io::socket;
 
 const CONN: ConnId = ConnId { index: 3, generation: 7 };
@@ -410,7 +410,12 @@ fn a_dropped_ring_takes_its_memory_back() {
     ];
     assert!(run(&mut ring, ops).is_empty());
     assert!(!part.is_unique());
+    let mut accepted = TcpStream::connect(address).unwrap();
+    accepted.set_read_timeout(Some(PATIENCE)).unwrap();
     drop(ring);
+    // The end, or a reset: not the patience's end.
+    let end = accepted.read(&mut [0]).map_err(|error| error.kind());
+    assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "{end:?}");
     assert!(part.is_unique());
     assert!(TcpStream::connect(address).is_err(), "the listener is closed");
     peer.read_to_end(&mut Vec::new()).unwrap();

@@ -155,6 +155,7 @@ mod tests {
     use std::sync::mpsc as results;
 
     use super::*;
+    use crate::io::blocking::disk_folder;
     use crate::io::buffer::PageBuf;
 
     /// Writes a file of `pages`, each with its number, and reads it back.
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn jobs_of_several_threads_run_and_answer() {
         const JOBS: usize = 60;
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let folder = disk_folder();
         let (sender, receiver) = results::channel();
         let executor =
             Executor::spawn("test", &[0], move |done| sender.send(done).expect("the test listens")).unwrap();
@@ -241,7 +242,7 @@ mod tests {
 
     #[test]
     fn an_idle_executor_wakes_up_for_a_job() {
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let folder = disk_folder();
         let (sender, receiver) = results::channel();
         let executor =
             Executor::spawn("test", &[], move |done| sender.send(done).expect("the test listens")).unwrap();
@@ -258,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_same_jobs_run_without_glommio() {
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let folder = disk_folder();
         let (sender, receiver) = mpsc::channel(4);
         for number in 0..4 {
             sender.try_send(fill(number, folder.path())).ok().unwrap();

@@ -118,13 +118,20 @@ impl Disk for BlockingDisk {
     }
 }
 
+/// A folder for a test that needs direct IO, which `/tmp` may not have: beside the test program.
+#[cfg(test)]
+pub(crate) fn disk_folder() -> tempfile::TempDir {
+    let program = std::env::current_exe().expect("a test knows its program");
+    tempfile::tempdir_in(program.parent().expect("a program lies in a folder")).expect("room for a folder")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn files_are_made_filled_renamed_and_removed() {
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let folder = disk_folder();
         let path = |name: &str| folder.path().join(name);
         block_on(async {
             let disk = BlockingDisk;
@@ -154,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_file_of_odd_length_is_read_to_its_end() {
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let folder = disk_folder();
         let path = folder.path().join("odd");
         fs::write(&path, vec![7; PAGE_BYTES + 100]).unwrap();
         let file = block_on(BlockingDisk.open(&path)).unwrap();

@@ -200,7 +200,7 @@ impl<I: Io> Bench<'_, I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::blocking::{BlockingDisk, block_on};
+    use crate::io::blocking::{BlockingDisk, block_on, disk_folder};
     use crate::io::buffer::PageBuf;
     use crate::io::file::Disk;
 
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn measures_every_way_that_the_class_allows() {
         const REGION_BYTES: usize = 1 << 20;
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let folder = disk_folder();
         let file = block_on(BlockingDisk.create(&folder.path().join("region"))).unwrap();
         block_on(BlockingDisk.write_at(&file, 0, &PageBuf::zeroed(REGION_BYTES))).unwrap();
         block_on(BlockingDisk.sync(&file)).unwrap();

@@ -225,6 +225,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::io::blocking::disk_folder;
 
     #[test]
     fn kernel_versions() {
@@ -254,7 +255,7 @@ mod tests {
     #[test]
     fn file_systems_that_can_and_cannot_do_direct_io() {
         check_io_uring().unwrap();
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let folder = disk_folder();
         check_data_dir(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "the probe leaves nothing behind");
 

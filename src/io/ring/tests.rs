@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::base::align::PAGE_BYTES;
-use crate::io::blocking::{BlockingDisk, block_on};
+use crate::io::blocking::{BlockingDisk, block_on, disk_folder};
 use crate::io::buffer::ChunkPool;
 use crate::io::file::Disk;
 use crate::io::op::{RecvEnd, WriteSync};
@@ -303,7 +303,7 @@ fn a_send_to_a_dead_peer_fails_and_kills_nobody() {
 
 #[test]
 fn durable_writes_are_read_back() {
-    let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let folder = disk_folder();
     let file = block_on(BlockingDisk.create(&folder.path().join("log"))).unwrap();
     let mut ring = ring();
     let pool = ChunkPool::new(16 * PAGE_BYTES, 4);

@@ -5,8 +5,11 @@
 //! [`file`] is the same seam for work outside a turn: start-up, recovery, background jobs, tools.
 //! `unsafe` stands only here and in `base/`.
 
+pub mod blocking;
 pub mod buffer;
+pub mod clock;
 pub mod file;
+pub mod measure;
 pub mod op;
 pub mod probe;
 pub mod ring;

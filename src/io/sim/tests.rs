@@ -1,0 +1,1 @@
+//! Stories of one machine: what the simulated kernel promises to shards, jobs and clients.

@@ -24,7 +24,8 @@ pub(super) type Page = Option<Rc<[u8; PAGE_BYTES]>>;
 pub(super) fn pages_of(data: &[u8]) -> Vec<Page> {
     let (pages, rest) = data.as_chunks::<PAGE_BYTES>();
     assert!(rest.is_empty(), "{} bytes are not whole pages", data.len());
-    pages.iter().map(|page| page.iter().any(|&byte| byte != 0).then(|| Rc::new(*page))).collect()
+    // Compared as a whole: in a test build that is many times faster than byte by byte.
+    pages.iter().map(|page| (*page != [0; PAGE_BYTES]).then(|| Rc::new(*page))).collect()
 }
 
 /// What power loss does to writes that no sync covers. Drawn once a crash, so that some crashes

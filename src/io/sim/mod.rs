@@ -11,12 +11,14 @@
 //! disk      open files, operations in flight, faults, space, power loss
 //!   content   one file: durable, cached, pending pages
 //!   names     folders: durable and pending names
-//! network   sockets, clients
+//! network   sockets, bytes on their way
+//!   client    a test's end of a connection
 //! job       Disk, executor
 //! ```
 //!
 //! The same seed and the same calls give the same run: [`SimWorld::trace`] is its fingerprint.
 
+mod client;
 mod clock;
 mod content;
 mod disk;
@@ -40,11 +42,12 @@ use disk::{ReadTicket, SyncTicket, WriteProgress};
 use network::{NetDue, Network};
 use rng::mix;
 
+pub use client::{ClientSocket, StreamState};
 pub use disk::{
     CrashReport, DiskCall, DiskCoverage, Fault, FaultId, FaultKind, FileCounts, SimStorage, When,
 };
 pub use job::{JobId, SimDisk, SimExecutor, Sleep, block_on};
-pub use network::{ClientSocket, NetworkCoverage, StreamState};
+pub use network::NetworkCoverage;
 pub use rng::Rng;
 
 use super::buffer::{ChunkBuf, RecvPool};

@@ -286,6 +286,21 @@ mod tests {
     }
 
     #[test]
+    fn a_rename_between_folders_brings_what_it_depends_on() {
+        let seen = after_crash(|| {
+            let mut names = with_dir();
+            names.link(Path::new("/e"), Node::Dir).unwrap();
+            names.sync_dir(Path::new("/")).unwrap();
+            names.link(Path::new("/d/a"), Node::File(1)).unwrap();
+            names.link(Path::new("/d/b"), Node::File(2)).unwrap();
+            names.rename(Path::new("/d/a"), Path::new("/e/a")).unwrap();
+            names.sync_dir(Path::new("/e")).unwrap();
+            names
+        });
+        assert_eq!(seen, ["/d/b=2 /e/a=1"], "one name, in one folder");
+    }
+
+    #[test]
     fn mistakes_are_the_errors_of_a_file_system() {
         use io::ErrorKind::{AlreadyExists, IsADirectory, NotADirectory, NotFound};
         let mut names = with_dir();

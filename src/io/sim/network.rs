@@ -7,7 +7,7 @@
 //! What travels and what lies in the inbox together never exceed the capacity: a peer that does not
 //! read stops its sender. Bytes of one direction keep their order; everything else may overtake.
 //! One end belongs to a shard and answers to [`Op`](crate::io::op::Op)s, the other to a test by
-//! [`ClientSocket`].
+//! [`ClientSocket`](super::ClientSocket).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -15,8 +15,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::{Buf, Bytes};
 
+use super::Env;
 use super::rng::Rng;
-use super::{Env, SimWorld};
 use crate::io::op::{ConnId, Event, ListenerId, Op, RecvEnd};
 use crate::io::socket::SocketHandle;
 use crate::model::{Nanos, ShardId};
@@ -576,7 +576,7 @@ impl Network {
         id
     }
 
-    fn client_send(&mut self, id: u64, bytes: &[u8], env: &mut Env<'_>) {
+    pub fn client_send(&mut self, id: u64, bytes: &[u8], env: &mut Env<'_>) {
         let socket = self.socket(id);
         assert!(!socket.fin_wanted, "the client has closed this side");
         if !bytes.is_empty() {
@@ -585,7 +585,7 @@ impl Network {
         self.pump(id, env);
     }
 
-    fn client_receive(&mut self, id: u64, bytes_max: usize, env: &mut Env<'_>) -> Vec<u8> {
+    pub fn client_receive(&mut self, id: u64, bytes_max: usize, env: &mut Env<'_>) -> Vec<u8> {
         let socket = self.socket(id);
         let len = socket.inbox.len().min(bytes_max);
         let bytes = socket.inbox.drain(..len).collect();
@@ -594,7 +594,15 @@ impl Network {
         bytes
     }
 
-    fn client_close(&mut self, id: u64, reading_too: bool, env: &mut Env<'_>) {
+    pub fn client_unsent_bytes(&self, id: u64) -> usize {
+        self.sockets[&id].outbox.iter().map(Bytes::len).sum()
+    }
+
+    pub fn client_end(&self, id: u64) -> Option<End> {
+        self.sockets[&id].end
+    }
+
+    pub fn client_close(&mut self, id: u64, reading_too: bool, env: &mut Env<'_>) {
         let socket = self.socket(id);
         socket.fin_wanted = true;
         if reading_too {
@@ -606,7 +614,7 @@ impl Network {
         self.pump(id, env);
     }
 
-    fn client_reset(&mut self, id: u64, env: &mut Env<'_>) {
+    pub fn client_reset(&mut self, id: u64, env: &mut Env<'_>) {
         let socket = self.socket(id);
         socket.fin_wanted = true;
         socket.fin_sent = true;
@@ -630,75 +638,5 @@ impl Network {
                 self.client_news.push_back(id);
             }
         }
-    }
-}
-
-/// How a client's stream stands, beyond the bytes that it can still read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamState {
-    Open,
-    /// The broker closed its side.
-    Finished,
-    /// The connection broke, or the machine went down.
-    Broken,
-}
-
-/// A client's end of a connection. Dropping it changes nothing: close it.
-#[derive(Clone)]
-pub struct ClientSocket {
-    pub(super) world: SimWorld,
-    pub(super) id: u64,
-}
-
-impl ClientSocket {
-    fn with<R>(&self, f: impl FnOnce(&mut Network, &mut Env<'_>) -> R) -> R {
-        self.world.0.borrow_mut().with_network(f)
-    }
-
-    /// Names this client in [`Step::Client`](super::Step::Client).
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Queue bytes; they leave as the broker's buffer has room.
-    pub fn send(&self, bytes: &[u8]) {
-        self.with(|network, env| network.client_send(self.id, bytes, env));
-    }
-
-    /// Bytes that the broker's side has had no room for.
-    pub fn unsent_bytes(&self) -> usize {
-        self.with(|network, _| network.socket(self.id).outbox.iter().map(Bytes::len).sum())
-    }
-
-    /// All that has arrived.
-    pub fn recv(&self) -> Vec<u8> {
-        self.recv_at_most(usize::MAX)
-    }
-
-    pub fn recv_at_most(&self, bytes_max: usize) -> Vec<u8> {
-        self.with(|network, env| network.client_receive(self.id, bytes_max, env))
-    }
-
-    pub fn state(&self) -> StreamState {
-        self.with(|network, _| match network.socket(self.id).end {
-            None => StreamState::Open,
-            Some(End::Fin) => StreamState::Finished,
-            Some(End::Reset) => StreamState::Broken,
-        })
-    }
-
-    /// Half-close: send no more, go on reading.
-    pub fn close_write(&self) {
-        self.with(|network, env| network.client_close(self.id, false, env));
-    }
-
-    /// Close both sides. With unread bytes this is a reset, as in TCP.
-    pub fn close(&self) {
-        self.with(|network, env| network.client_close(self.id, true, env));
-    }
-
-    /// Break the connection; what was sent and not yet received is lost.
-    pub fn reset(&self) {
-        self.with(|network, env| network.client_reset(self.id, env));
     }
 }

@@ -1,0 +1,380 @@
+//! A topic's configs, under Kafka's names.
+//!
+//! Kafka's tools list, copy and alter every config that Apache Kafka has, so all are known here. Of
+//! each one [`CONFIGS`] says what it does *here*: some work, some have nothing to act on in a shared
+//! log and are kept without effect, and where ignoring a value would break a promise that the user
+//! asked for, that value is refused. A config that is not in the table is an error.
+
+use thiserror::Error;
+
+/// The type of a config's value, as Kafka reports it, with the values that make sense.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ConfigKind {
+    Boolean,
+    /// From `min` to `i32::MAX`.
+    Int {
+        min: i32,
+    },
+    /// From `min` to `i64::MAX`.
+    Long {
+        min: i64,
+    },
+    /// From 0 to 1.
+    Ratio,
+    Choice(&'static [&'static str]),
+    /// Names with commas in between.
+    List,
+}
+
+/// What a config does here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Works,
+    /// Kept and reported, but there is nothing here that it could change.
+    None,
+    /// Only the default is accepted, for this reason.
+    Refused(&'static str),
+}
+
+/// One config that a topic can have.
+#[derive(Debug, PartialEq)]
+pub struct ConfigDef {
+    pub name: &'static str,
+    pub kind: ConfigKind,
+    pub default: &'static str,
+    pub effect: Effect,
+    pub doc: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    #[error("unknown topic config {name:?}{}", did_you_mean(*.nearest))]
+    Unknown { name: String, nearest: Option<&'static str> },
+    #[error("{value:?} is no value for {name}: {expected}")]
+    Invalid { name: &'static str, value: String, expected: String },
+    #[error("{name}={value} is not supported: {reason}")]
+    Refused { name: &'static str, value: String, reason: &'static str },
+    #[error("{name} is given twice")]
+    Duplicate { name: &'static str },
+}
+
+/// The configs of a topic: what was overridden, and what follows from that, ready to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// Index in [`CONFIGS`] and value as given, ascending.
+    overrides: Vec<(usize, Box<str>)>,
+    /// Records older than this may go; `None` keeps them for ever.
+    pub retention_ms: Option<u64>,
+    /// Bytes of a partition beyond which its oldest may go; `None` for no limit.
+    pub retention_bytes: Option<u64>,
+    /// Largest batch, header included.
+    pub batch_bytes_max: u32,
+    /// The broker's time replaces the producer's.
+    pub log_append_time: bool,
+    pub timestamp_before_max_ms: i64,
+    pub timestamp_after_max_ms: i64,
+}
+
+/// A config as it stands for a topic.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConfigValue<'a> {
+    pub def: &'static ConfigDef,
+    pub value: &'a str,
+    /// Set on the topic, even if to the default's value.
+    pub overridden: bool,
+}
+
+/// Kafka's longest string. Every shard keeps the lists, so they must not be as large as a request.
+const LIST_BYTES_MAX: usize = i16::MAX as usize;
+
+const NO_COMPACTION: &str = "compaction does not exist yet, cleanup.policy can only be delete";
+const NO_RECOMPRESSION: &str = "batches are stored as producers compressed them";
+const ALWAYS_SYNCED: &str = "every acknowledged record is on stable storage, there is no weaker mode";
+const ONE_REPLICA: &str = "there is one replica of each partition";
+const NO_TIERING: &str = "there is no remote storage";
+
+/// Every topic config of Apache Kafka 4, by name. Defaults are Kafka's, but where ours is stricter.
+pub static CONFIGS: [ConfigDef; 33] = {
+    use ConfigKind::{Boolean, Choice, Int, List, Long, Ratio};
+    const fn def(
+        name: &'static str,
+        kind: ConfigKind,
+        default: &'static str,
+        effect: Effect,
+        doc: &'static str,
+    ) -> ConfigDef {
+        ConfigDef { name, kind, default, effect, doc }
+    }
+    const IDLE: Effect = Effect::None;
+    #[rustfmt::skip]
+    let configs = [
+        def("cleanup.policy", List, "delete", Effect::Refused(NO_COMPACTION),
+            "How old records go."),
+        def("compression.gzip.level", Int { min: -1 }, "-1", IDLE, "Level of recompression with gzip."),
+        def("compression.lz4.level", Int { min: 1 }, "9", IDLE, "Level of recompression with lz4."),
+        def("compression.type", Choice(&["producer"]), "producer", Effect::Refused(NO_RECOMPRESSION),
+            "The codec of stored batches."),
+        def("compression.zstd.level", Int { min: i32::MIN }, "3", IDLE, "Level of recompression with zstd."),
+        def("delete.retention.ms", Long { min: 0 }, "86400000", IDLE, "How long compaction keeps deletions."),
+        def("file.delete.delay.ms", Long { min: 0 }, "60000", IDLE, "Space is recycled, not deleted."),
+        def("flush.messages", Long { min: 1 }, "1", Effect::Refused(ALWAYS_SYNCED),
+            "Records that may be acknowledged before a sync."),
+        def("flush.ms", Long { min: 0 }, "0", Effect::Refused(ALWAYS_SYNCED),
+            "How long a record may stay without a sync."),
+        def("follower.replication.throttled.replicas", List, "", IDLE, "There are no followers."),
+        def("index.interval.bytes", Int { min: 0 }, "4096", IDLE, "Every batch is indexed."),
+        def("leader.replication.throttled.replicas", List, "", IDLE, "There are no followers."),
+        def("local.retention.bytes", Long { min: -2 }, "-2", IDLE, "All storage is local."),
+        def("local.retention.ms", Long { min: -2 }, "-2", IDLE, "All storage is local."),
+        def("max.compaction.lag.ms", Long { min: 1 }, "9223372036854775807", IDLE,
+            "How long a record may stay uncompacted."),
+        def("max.message.bytes", Int { min: 0 }, "1048588", Effect::Works,
+            "Largest record batch, compressed as it is sent, header included."),
+        def("message.timestamp.after.max.ms", Long { min: 0 }, "3600000", Effect::Works,
+            "How far in the future a producer's timestamp may lie."),
+        def("message.timestamp.before.max.ms", Long { min: 0 }, "9223372036854775807", Effect::Works,
+            "How far in the past a producer's timestamp may lie."),
+        def("message.timestamp.type", Choice(&["CreateTime", "LogAppendTime"]), "CreateTime", Effect::Works,
+            "Whose time a record carries: the producer's or the broker's."),
+        def("min.cleanable.dirty.ratio", Ratio, "0.5", IDLE, "When compaction starts."),
+        def("min.compaction.lag.ms", Long { min: 0 }, "0", IDLE, "How long a record stays uncompacted."),
+        def("min.insync.replicas", Int { min: 1 }, "1", Effect::Refused(ONE_REPLICA),
+            "Replicas that acks=all waits for."),
+        def("preallocate", Boolean, "false", IDLE, "The log is always written before it is used."),
+        def("remote.log.copy.disable", Boolean, "false", IDLE, "There is no remote storage."),
+        def("remote.log.delete.on.disable", Boolean, "false", IDLE, "There is no remote storage."),
+        def("remote.storage.enable", Boolean, "false", Effect::Refused(NO_TIERING),
+            "Whether old segments move to remote storage."),
+        def("retention.bytes", Long { min: -1 }, "-1", Effect::Works,
+            "Bytes of a partition beyond which its oldest batches may go; -1 for no limit."),
+        def("retention.ms", Long { min: -1 }, "604800000", Effect::Works,
+            "How long records stay, by the earlier of timestamp and append; -1 for ever."),
+        def("segment.bytes", Int { min: 14 }, "1073741824", IDLE, "Partitions share the log's segments."),
+        def("segment.index.bytes", Int { min: 4 }, "10485760", IDLE, "Partitions have no index files."),
+        def("segment.jitter.ms", Long { min: 0 }, "0", IDLE, "Partitions share the log's segments."),
+        def("segment.ms", Long { min: 1 }, "604800000", IDLE, "Partitions share the log's segments."),
+        def("unclean.leader.election.enable", Boolean, "false", IDLE, "There is one replica."),
+    ];
+    configs
+};
+
+impl ConfigDef {
+    /// The config with this name.
+    pub fn find(name: &str) -> Option<&'static ConfigDef> {
+        find_index(name).map(|index| &CONFIGS[index])
+    }
+
+    /// Whether `value` may be set.
+    pub fn validate(&self, value: &str) -> Result<(), ConfigError> {
+        let range = |min: i64, max: i64, value: i64| (min..=max).contains(&value);
+        let (fits, expected) = match self.kind {
+            ConfigKind::Boolean => (matches!(value, "true" | "false"), "true or false".to_string()),
+            ConfigKind::Int { min } => (
+                value.parse().is_ok_and(|value| range(min.into(), i32::MAX.into(), value)),
+                format!("a number from {min} to {}", i32::MAX),
+            ),
+            ConfigKind::Long { min } => (
+                value.parse().is_ok_and(|value| range(min, i64::MAX, value)),
+                format!("a number from {min} to {}", i64::MAX),
+            ),
+            ConfigKind::Ratio => (
+                value.parse().is_ok_and(|value: f64| (0.0..=1.0).contains(&value)),
+                "a number from 0 to 1".to_string(),
+            ),
+            ConfigKind::Choice(choices) => (
+                // Another of Kafka's codecs is a sound value that is refused below, for a reason.
+                choices.contains(&value) || matches!(self.effect, Effect::Refused(_)),
+                choices.join(" or "),
+            ),
+            ConfigKind::List => {
+                (value.len() <= LIST_BYTES_MAX, format!("a list of at most {LIST_BYTES_MAX} bytes"))
+            }
+        };
+        if !fits {
+            return Err(ConfigError::Invalid { name: self.name, value: value.to_owned(), expected });
+        }
+        match self.effect {
+            Effect::Refused(reason) if value != self.default => {
+                Err(ConfigError::Refused { name: self.name, value: value.to_owned(), reason })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for TopicConfig {
+    fn default() -> TopicConfig {
+        let mut config = TopicConfig {
+            overrides: Vec::new(),
+            retention_ms: None,
+            retention_bytes: None,
+            batch_bytes_max: 0,
+            log_append_time: false,
+            timestamp_before_max_ms: 0,
+            timestamp_after_max_ms: 0,
+        };
+        for def in &CONFIGS {
+            config.set(def.name, def.default);
+        }
+        config
+    }
+}
+
+impl TopicConfig {
+    /// The defaults with these overrides.
+    pub fn new<'a>(
+        overrides: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<TopicConfig, ConfigError> {
+        let mut config = TopicConfig::default();
+        for (name, value) in overrides {
+            let unknown = || ConfigError::Unknown { name: name.to_owned(), nearest: nearest(name) };
+            let index = find_index(name).ok_or_else(unknown)?;
+            let def = &CONFIGS[index];
+            let value = value.trim();
+            def.validate(value)?;
+            match config.overrides.binary_search_by_key(&index, |(index, _)| *index) {
+                Ok(_) => return Err(ConfigError::Duplicate { name: def.name }),
+                Err(at) => config.overrides.insert(at, (index, value.into())),
+            }
+            config.set(def.name, value);
+        }
+        Ok(config)
+    }
+
+    /// What was set on the topic, by name.
+    pub fn overrides(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.overrides.iter().map(|(index, value)| (CONFIGS[*index].name, &**value))
+    }
+
+    /// [`overrides`](Self::overrides) as the metadata log keeps them.
+    pub fn to_pairs(&self) -> Vec<(String, String)> {
+        self.overrides().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    /// Every config with its value, by name.
+    pub fn describe(&self) -> impl Iterator<Item = ConfigValue<'_>> {
+        CONFIGS.iter().enumerate().map(|(index, def)| {
+            match self.overrides.binary_search_by_key(&index, |(index, _)| *index) {
+                Ok(at) => ConfigValue { def, value: &self.overrides[at].1, overridden: true },
+                Err(_) => ConfigValue { def, value: def.default, overridden: false },
+            }
+        })
+    }
+
+    /// Takes over a validated value, if it is one that works.
+    fn set(&mut self, name: &str, value: &str) {
+        let number = || value.parse::<i64>().expect("validated by its kind");
+        // -1 means "no limit".
+        let limit = || u64::try_from(number()).ok();
+        match name {
+            "retention.ms" => self.retention_ms = limit(),
+            "retention.bytes" => self.retention_bytes = limit(),
+            "max.message.bytes" => self.batch_bytes_max = number() as u32,
+            "message.timestamp.type" => self.log_append_time = value == "LogAppendTime",
+            "message.timestamp.before.max.ms" => self.timestamp_before_max_ms = number(),
+            "message.timestamp.after.max.ms" => self.timestamp_after_max_ms = number(),
+            _ => {}
+        }
+    }
+}
+
+fn find_index(name: &str) -> Option<usize> {
+    CONFIGS.binary_search_by_key(&name, |def| def.name).ok()
+}
+
+/// The known name that a typing error may have meant.
+fn nearest(name: &str) -> Option<&'static str> {
+    // Longer ones come from no human hand, and the distance takes quadratic time.
+    if name.len() > 64 {
+        return None;
+    }
+    let distances = CONFIGS.iter().map(|def| (strsim::damerau_levenshtein(name, def.name), def.name));
+    distances.min().filter(|(distance, _)| *distance <= 3).map(|(_, name)| name)
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sound() {
+        assert!(CONFIGS.is_sorted_by_key(|def| def.name));
+        for def in &CONFIGS {
+            def.validate(def.default).expect("a default is allowed");
+            assert!(def.doc.ends_with('.'), "{}", def.name);
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        let config = TopicConfig::default();
+        assert_eq!(config.retention_ms, Some(7 * 24 * 3600 * 1000));
+        assert_eq!(config.retention_bytes, None);
+        assert_eq!(config.batch_bytes_max, 1_048_588);
+        assert!(!config.log_append_time);
+        assert_eq!(config.timestamp_before_max_ms, i64::MAX);
+        assert_eq!(config.timestamp_after_max_ms, 3_600_000);
+        assert_eq!(config.overrides().count(), 0);
+    }
+
+    #[test]
+    fn overrides_are_kept_and_used() {
+        let given = [
+            ("retention.ms", " -1"),
+            ("segment.bytes", "1048576"),
+            ("message.timestamp.type", "LogAppendTime"),
+            ("max.message.bytes", "5000"),
+            ("retention.bytes", "77"),
+        ];
+        let config = TopicConfig::new(given).expect("valid");
+        assert_eq!((config.retention_ms, config.retention_bytes), (None, Some(77)));
+        assert_eq!(config.batch_bytes_max, 5000);
+        assert!(config.log_append_time);
+        let names: Vec<&str> = config.overrides().map(|(name, _)| name).collect();
+        assert!(names.is_sorted() && names.len() == given.len());
+
+        let pairs = config.to_pairs();
+        let again = TopicConfig::new(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        assert_eq!(again.expect("valid"), config);
+
+        let described: Vec<_> = config.describe().collect();
+        assert_eq!(described.len(), CONFIGS.len());
+        let value = |name| described.iter().find(|value| value.def.name == name).expect("known");
+        assert_eq!((value("retention.ms").value, value("retention.ms").overridden), ("-1", true));
+        assert_eq!((value("flush.messages").value, value("flush.messages").overridden), ("1", false));
+    }
+
+    #[test]
+    fn what_is_refused_and_why() {
+        let table = [
+            ("retention.ns", "5", "unknown topic config \"retention.ns\", did you mean \"retention.ms\"?"),
+            ("ration.bytes.of.mine", "5", "unknown topic config \"ration.bytes.of.mine\""),
+            ("retention.ms", "-2", "\"-2\" is no value for retention.ms: a number from -1 to"),
+            ("retention.ms", "soon", "\"soon\" is no value for retention.ms"),
+            ("max.message.bytes", "2147483648", "to 2147483647"),
+            ("preallocate", "TRUE", "true or false"),
+            ("min.cleanable.dirty.ratio", "NaN", "a number from 0 to 1"),
+            ("message.timestamp.type", "createtime", "CreateTime or LogAppendTime"),
+            ("cleanup.policy", "compact", "cleanup.policy=compact is not supported: compaction"),
+            ("cleanup.policy", "compact,delete", "is not supported"),
+            ("compression.type", "zstd", "compression.type=zstd is not supported: batches are stored"),
+            ("flush.messages", "9223372036854775807", "every acknowledged record is on stable storage"),
+            ("flush.ms", "1000", "every acknowledged record is on stable storage"),
+            ("min.insync.replicas", "2", "one replica"),
+            ("remote.storage.enable", "true", "no remote storage"),
+        ];
+        for (name, value, expected) in table {
+            let error = TopicConfig::new([(name, value)]).expect_err(name).to_string();
+            assert!(error.contains(expected), "{name}={value}: {error}");
+        }
+        let long = "x,".repeat(20_000);
+        let error = TopicConfig::new([("leader.replication.throttled.replicas", long.as_str())]);
+        assert!(matches!(error, Err(ConfigError::Invalid { .. })));
+        let twice = TopicConfig::new([("flush.ms", "0"), ("flush.ms", "0")]);
+        assert_eq!(twice, Err(ConfigError::Duplicate { name: "flush.ms" }));
+    }
+}

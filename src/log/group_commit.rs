@@ -12,28 +12,7 @@
 
 use std::collections::VecDeque;
 
-use crate::model::{Nanos, Position};
-
-/// How a commit becomes durable; chosen by measurement when the data directory is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommitMode {
-    /// The device has no volatile write cache: a completed write is durable.
-    Plain,
-    /// Each write carries `RWF_DSYNC`.
-    Dsync,
-    /// Writes, then one data sync for all that have completed.
-    WriteThenSync,
-}
-
-impl CommitMode {
-    pub fn name(self) -> &'static str {
-        match self {
-            CommitMode::Plain => "plain",
-            CommitMode::Dsync => "dsync",
-            CommitMode::WriteThenSync => "write-sync",
-        }
-    }
-}
+use crate::model::{CommitMode, Nanos, Position};
 
 /// Names one block's write between its submission and its completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +104,11 @@ impl GroupCommit {
             return false;
         }
         match self.in_flight() {
-            0 => self.mode != CommitMode::WriteThenSync || self.syncing.is_none() || pending_bytes >= self.target_bytes,
+            0 => {
+                self.mode != CommitMode::WriteThenSync
+                    || self.syncing.is_none()
+                    || pending_bytes >= self.target_bytes
+            }
             flying => flying < self.depth && pending_bytes >= self.target_bytes,
         }
     }
@@ -232,7 +215,12 @@ mod tests {
 
     #[test]
     fn commits_when_idle_and_deepens_only_above_the_target() {
-        check(CommitMode::Dsync, 2, "?1 s10 ?1 ?64 s80 ?64 w0 ?64 w1", expect!["yes no yes no durable=10 yes durable=80"]);
+        check(
+            CommitMode::Dsync,
+            2,
+            "?1 s10 ?1 ?64 s80 ?64 w0 ?64 w1",
+            expect!["yes no yes no durable=10 yes durable=80"],
+        );
     }
 
     #[test]

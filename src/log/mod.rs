@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::base::align::PAGE_BYTES;
 use crate::io::buffer::{ChunkBuf, ChunkPool};
 use crate::io::op::{Op, Token, WriteSync};
-use crate::model::{LogId, Nanos, Now, Offset, Position, Slot, Term};
+use crate::model::{CommitMode, LogId, Nanos, Now, Offset, Position, Slot, Term};
 
 pub mod append_buffer;
 pub mod block;
@@ -45,7 +45,7 @@ use block::{BlockHeader, LocalPart};
 use chunks::{ChunkId, ChunkSpan, Chunks};
 use consume_queue::{AppliedEntry, ConsumeQueues, Queue};
 use entry::{EntryHeader, EntryKind};
-use group_commit::{CommitMode, Committed, FlightId, GroupCommit};
+use group_commit::{Committed, FlightId, GroupCommit};
 use reader::{ChunkError, ReadCache};
 use segment::Segments;
 use space::Space;
@@ -298,7 +298,10 @@ impl Log {
                     let Some(next) = self.segments.next_ready() else { return Err(AppendError::NoSegment) };
                     let next = next.record;
                     if (bytes as u64) > next.bytes {
-                        return Err(AppendError::TooLarge { bytes: payload_bytes, segment_bytes: next.bytes });
+                        return Err(AppendError::TooLarge {
+                            bytes: payload_bytes,
+                            segment_bytes: next.bytes,
+                        });
                     }
                     let end = next.base.plus(next.bytes);
                     self.append.enter_segment(next.base, end, local, now.wall, &mut self.chunk_events);

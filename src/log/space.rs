@@ -31,10 +31,22 @@ const IDLE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub enum Job {
     /// Make a file of `bytes` really written zeros, synced, its folder too; remove it on failure.
-    Prepare { path: PathBuf, bytes: u64 },
-    Manifest { dir: PathBuf, manifest: Manifest },
-    Checkpoint { dir: PathBuf, generation: u64, bytes: Vec<u8> },
-    Remove { path: PathBuf },
+    Prepare {
+        path: PathBuf,
+        bytes: u64,
+    },
+    Manifest {
+        dir: PathBuf,
+        manifest: Manifest,
+    },
+    Checkpoint {
+        dir: PathBuf,
+        generation: u64,
+        bytes: Vec<u8>,
+    },
+    Remove {
+        path: PathBuf,
+    },
 }
 
 #[derive(Debug)]
@@ -119,7 +131,9 @@ impl Log {
         let records_idle = self.is_idle() && self.durable() > self.space.manifest.durable;
         match self.space.state {
             State::Idle if records_idle => Some(idle),
-            State::Idle if self.segments.ready_count() < self.config.segments_ahead => Some(self.space.retry_at),
+            State::Idle if self.segments.ready_count() < self.config.segments_ahead => {
+                Some(self.space.retry_at)
+            }
             _ => None,
         }
     }

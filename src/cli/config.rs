@@ -187,11 +187,13 @@ mod tests {
               default      adaptive
               environment  RINGMQ_SERVER__POLL
               flag         --set server.poll=...
-        "#]].assert_eq(&explanation("server.poll").expect("a key"));
+        "#]]
+        .assert_eq(&explanation("server.poll").expect("a key"));
         assert_eq!(
             explanation("kafka").expect("a section").matches("environment").count(),
             keys_of("kafka").count()
         );
-        expect!["unknown key `log.comit_mode`: did you mean `log.commit_mode`?"].assert_eq(&explanation("log.comit_mode").expect_err("no key").to_string());
+        expect!["unknown key `log.comit_mode`: did you mean `log.commit_mode`?"]
+            .assert_eq(&explanation("log.comit_mode").expect_err("no key").to_string());
     }
 }

@@ -14,27 +14,27 @@ const CONFIG_VARIABLE: &str = "RINGMQ_CONFIG";
 
 #[derive(Debug, Default, Args)]
 pub struct ConfigArgs {
-    /// Configuration file in TOML [default: the one that RINGMQ_CONFIG names, or none]
+    /// Configuration file in TOML (default: the one that RINGMQ_CONFIG names, or none)
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Directory of all data, made at the first start [server.data_dir, default: ./ringmq-data]
+    /// Directory of all data, made at the first start (server.data_dir, default: ./ringmq-data)
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
 
-    /// Where Kafka clients connect; several with commas [kafka.listen, default: 127.0.0.1:9092]
+    /// Where Kafka clients connect; several with commas (kafka.listen, default: 127.0.0.1:9092)
     #[arg(long, value_name = "HOST:PORT")]
     kafka_listen: Option<String>,
 
-    /// Health, metrics and latency over HTTP [admin.listen, default: 127.0.0.1:9644]
+    /// Health, metrics and latency over HTTP (admin.listen, default: 127.0.0.1:9644)
     #[arg(long, value_name = "HOST:PORT")]
     admin_listen: Option<String>,
 
-    /// Number of shards, one pinned thread each [server.shards, default: one per allowed CPU]
+    /// Number of shards, one pinned thread each (server.shards, default: one per allowed CPU)
     #[arg(long, value_name = "N")]
     shards: Option<String>,
 
-    /// CPUs for the shards, for example 0-3,8 [server.cpus, default: all that are allowed]
+    /// CPUs for the shards, for example 0-3,8 (server.cpus, default: all that are allowed)
     #[arg(long, value_name = "LIST")]
     cpus: Option<String>,
 

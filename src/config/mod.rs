@@ -22,7 +22,7 @@ pub use source::{Assignment, Origin};
 pub use value::{Auto, ByteSize, CpuList, HostPort, Limit};
 
 /// A checked configuration. Dereferences to its [`Values`]: `config.kafka.listen`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     values: Values,
     /// Origins of the keys that are not at their default.
@@ -80,12 +80,6 @@ impl Deref for Config {
 
     fn deref(&self) -> &Values {
         &self.values
-    }
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { values: Values::default(), origins: BTreeMap::new() }
     }
 }
 

@@ -162,7 +162,7 @@ schema! {
         /// Number of shards: threads that each own a core, a ring and some of the logs.
         /// Auto: one per CPU of `cpus`. May differ from start to start; nothing is lost.
         shards: Auto<u16> = "auto",
-        /// CPUs that shards are pinned to, in this order.
+        /// CPUs that shards are pinned to, in ascending order.
         /// Auto: all that the process is allowed to use.
         cpus: Auto<CpuList> = "auto",
         /// What an idle shard does: `block` sleeps at once, `adaptive` spins for `poll_spin` and then

@@ -1,7 +1,7 @@
 //! The admin endpoints: health, metrics, latency. One ordinary thread, one small runtime.
 //!
 //! The server knows the broker through [`BrokerView`] only, and a shard is never waited for longer
-//! than [`SNAPSHOT_WAIT`]: a hung shard makes `/metrics` fail, not the admin thread.
+//! than `SNAPSHOT_WAIT`: a hung shard makes `/metrics` fail, not the admin thread.
 
 use std::future::Future;
 use std::io;

@@ -1,6 +1,6 @@
 //! The command line: one file a command. Help that teaches, errors that say what to do.
 //!
-//! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, [`EXIT_CONFIG`] wrong configuration.
+//! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, `EXIT_CONFIG` wrong configuration.
 
 mod config;
 mod config_args;

@@ -28,6 +28,7 @@ pub mod io;
 pub mod kafka;
 pub mod log;
 pub mod metadata;
+pub mod metrics;
 pub mod model;
 pub mod partition;
 pub mod server;

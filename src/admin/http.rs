@@ -19,7 +19,7 @@ use axum::routing::get;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::metrics::{ShardSnapshot, merged};
+use crate::metrics::{ShardSnapshot, merged};
 use super::prometheus;
 
 /// How long the shards may take to answer. A turn takes well below a millisecond.

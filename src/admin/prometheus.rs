@@ -5,10 +5,10 @@
 
 use std::fmt::{Display, Write};
 
-use super::distribution::Distribution;
+use crate::metrics::distribution::Distribution;
 use super::http::{BrokerInfo, Health};
-use super::latency::Stage;
-use super::metrics::{Exposed, LogGauges, ShardSnapshot, merged};
+use crate::metrics::latency::Stage;
+use crate::metrics::{Exposed, LogGauges, ShardSnapshot, merged};
 
 /// Bounds of durations in nanoseconds: 1 µs, for the stages that only compute, to 10 s, above any
 /// timeout that a client sets for good reason.
@@ -280,8 +280,8 @@ pub(super) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::super::http::Disk;
-    use super::super::latency::ProduceStamps;
-    use super::super::metrics::ShardStats;
+    use crate::metrics::latency::ProduceStamps;
+    use crate::metrics::ShardStats;
     use super::*;
     use crate::model::{LogId, Nanos, Position, ShardId};
 

@@ -5,8 +5,11 @@
 
 use rustc_hash::FxHashMap;
 
-use super::distribution::Distribution;
-use super::latency::{ProduceLatency, ProduceStamps};
+pub mod distribution;
+pub mod latency;
+
+use distribution::Distribution;
+use latency::{ProduceLatency, ProduceStamps};
 use crate::model::{LogId, Position, ShardId};
 
 /// A number as it is exposed.

@@ -34,6 +34,8 @@ pub struct Committed {
     pub end: Position,
     /// Chain checksum of the block that ends here.
     pub chain: u32,
+    /// Of the block, padding included.
+    pub bytes: u64,
     pub submitted: Nanos,
     /// When the device reported it durable.
     pub completed: Nanos,
@@ -167,10 +169,11 @@ impl GroupCommit {
                 break;
             }
             assert!(flight.end > self.durable);
+            let bytes = flight.end.since(self.durable);
             self.durable = flight.end;
             let completed = if upto.is_some() { now } else { written };
             let Flight { end, chain, submitted, .. } = *flight;
-            committed.push(Committed { end, chain, submitted, completed });
+            committed.push(Committed { end, chain, bytes, submitted, completed });
             self.flights.pop_front();
         }
         assert!(self.durable <= self.submitted);

@@ -82,6 +82,11 @@ impl LogConfig {
     pub fn window_bytes(&self) -> u64 {
         (self.commit_depth as u64 + 1) * self.chunk_bytes.max(self.block_bytes_max) as u64
     }
+
+    /// Appends wait when more than this waits for the device: it would only lengthen the queue.
+    fn undurable_bytes_max(&self) -> usize {
+        (self.tail_cache_bytes / 2).max(2 * self.chunk_bytes)
+    }
 }
 
 /// Why an append was not taken. Nothing of it remains.
@@ -98,6 +103,15 @@ pub enum AppendError {
     /// An earlier write failed. Final.
     #[error("an earlier write to the log failed")]
     Failed,
+}
+
+/// Whether an append would be taken now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Or it fails for a reason that waiting does not change.
+    Yes,
+    /// The device or the background is behind: try again soon.
+    Wait,
 }
 
 /// Where an entry went.
@@ -275,6 +289,28 @@ impl Log {
             append_seconds: (now.wall.0 / 1000).clamp(0, i64::from(u32::MAX)) as u32,
         });
         Ok(Appended { position, end })
+    }
+
+    /// Is there room for `bytes` of payloads? Where the disk is full there is nothing to wait for:
+    /// the append says so.
+    pub fn room(&self, bytes: usize) -> Room {
+        if self.commit.failed() || self.space_error().is_some() {
+            return Room::Yes;
+        }
+        let undurable = self.append.position().since(self.commit.durable()) as usize;
+        let need = (bytes + bytes / 64 + 2 * PAGE_BYTES) as u64;
+        let active = self.segments.active().end().since(self.append.position());
+        let space = active >= need || self.segments.ready_bytes() >= need;
+        if !space && self.may_get_space() || undurable > self.config.undurable_bytes_max() {
+            Room::Wait
+        } else {
+            Room::Yes
+        }
+    }
+
+    /// End of what was handed out: everything appended lies before it.
+    pub fn appended(&self) -> Position {
+        self.append.position().plus(self.append.pending_bytes() as u64)
     }
 
     /// Make room for an entry with this payload.

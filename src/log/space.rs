@@ -184,6 +184,17 @@ impl Log {
         max == 0 || self.segments.total_bytes() + self.next_segment_bytes() <= max
     }
 
+    /// More space is on its way, or could be.
+    pub(super) fn may_get_space(&self) -> bool {
+        match self.space.state {
+            State::Failed => false,
+            State::Preparing(_) | State::Publishing(_) => true,
+            State::Idle | State::Retiring(_) | State::Recording | State::Removing => {
+                self.may_grow() || self.oldest_is_dead()
+            }
+        }
+    }
+
     fn prepare(&mut self) -> Job {
         let record = SegmentRecord {
             number: self.space.manifest.next_number,
@@ -279,6 +290,20 @@ impl Log {
             }
             (state, done) => panic!("job {done:?} was not asked for in {state:?}"),
         }
+    }
+
+    /// Everything is durable and checkpointed: say in the manifest that the log was closed in order.
+    pub fn close(&mut self) -> Option<Job> {
+        let done = self.is_idle() && self.space_is_quiet() && !self.failed();
+        if !done || matches!(self.space.state, State::Failed) || self.space.checkpoint != self.durable() {
+            return None;
+        }
+        self.space.state = State::Recording;
+        let Job::Manifest { dir, mut manifest } = self.manifest_job(self.segments.records()) else {
+            unreachable!("manifest_job makes this job")
+        };
+        manifest.clean = true;
+        Some(Job::Manifest { dir, manifest })
     }
 
     /// A checkpoint should be taken now.

@@ -203,4 +203,6 @@ pub struct ReadResult {
     pub log_start: Offset,
     pub records: Vec<Bytes>,
     pub bytes: usize,
+    /// More is there, but must be read from the device first; it is being read.
+    pub loading: bool,
 }

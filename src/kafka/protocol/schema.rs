@@ -19,8 +19,6 @@
 //!
 //! A field that a version does not have is its default after decoding, and is dropped when encoding.
 
-use std::mem::size_of;
-
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -205,10 +203,8 @@ impl<'a, T: Field<'a>> Field<'a> for Option<Array<T>> {
 
     #[inline]
     fn read(reader: &mut Reader<'a>, form: Form) -> Result<Self, DecodeError> {
-        let Some(count) = reader.count(form.flexible, T::bytes_min(form))? else { return Ok(None) };
-        // An element in memory is larger than on the wire. Reserve no more bytes than have arrived; what
-        // lies beyond grows with the elements that prove to be there.
-        let mut elements = Array::with_capacity(count.min(reader.left() / size_of::<T>().max(1)));
+        let Some(count) = reader.count::<T>(form.flexible, T::bytes_min(form))? else { return Ok(None) };
+        let mut elements = Array::with_capacity(count);
         for _ in 0..count {
             elements.push(T::read(reader, form)?);
         }

@@ -1,4 +1,4 @@
-//! How messages are declared: [`message!`], and what the types of fields can do.
+//! How messages are declared: `message!`, and what the types of fields can do.
 //!
 //! ```text
 //! message! {
@@ -293,7 +293,9 @@ macro_rules! message {
                 $($(let mut $tagged: $tagged_ty = message!(@default $tagged_ty, $($tagged_default)?);)*)?
                 if form.flexible {
                     reader.tagged_fields(|tag, _value| match tag {
-                        $($($tag if message!(@versions $tagged_min $($tagged_max)?).contains(form.version) => {
+                        $($($tag
+                            if message!(@versions $tagged_min $($tagged_max)?).contains(form.version) =>
+                        {
                             $tagged = $crate::kafka::protocol::schema::Field::read(_value, form)?;
                             Ok(true)
                         })*)?

@@ -20,6 +20,7 @@
 pub mod admin;
 pub mod background;
 pub mod base;
+pub mod bench;
 pub mod cli;
 pub mod codec;
 pub mod config;

@@ -29,6 +29,8 @@ pub enum BenchError {
     SeveralNodes,
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    #[error("the broker has stopped answering")]
+    Silence,
     #[error("{0}")]
     Options(String),
     #[error("{what}: {source}")]

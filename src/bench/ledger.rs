@@ -422,14 +422,13 @@ mod tests {
 
     #[test]
     fn offsets_of_acks_are_dense_in_any_order() {
-        let cases: [(&[(i64, i64)], i64, u64, u64); 5] = [
-            (&[(10, 12), (12, 15)], 15, 0, 0),
+        for (ranges, next, skipped, repeated) in [
+            (&[(10, 12), (12, 15)][..], 15, 0, 0),
             (&[(12, 15), (10, 12), (15, 16)], 16, 0, 0),
             (&[(10, 12), (13, 15)], 12, 1, 0),
             (&[(10, 12), (11, 13)], 12, 0, 1),
             (&[(14, 16), (12, 15), (8, 11)], 10, 4, 3),
-        ];
-        for (ranges, next, skipped, repeated) in cases {
+        ] {
             let mut offsets = DenseOffsets::new(10);
             for &(from, to) in ranges {
                 offsets.add(from, to);

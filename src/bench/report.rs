@@ -74,6 +74,7 @@ pub struct Report {
     pub acks: i16,
     pub record_bytes: usize,
     pub records_per_batch: u32,
+    /// That produce.
     pub connections: usize,
     pub in_flight: usize,
     pub consumers: usize,
@@ -110,7 +111,8 @@ impl Report {
         ledger: Verdict,
     ) -> Report {
         // A run that ended early (a cold read, a failure) is divided by the seconds it had.
-        let seconds = timeline.iter().filter(|second| second.second >= options.warmup_s).count().max(1);
+        let seconds =
+            timeline.iter().filter(|second| second.second >= options.measured_from_s()).count().max(1);
         let per_s = |count: u64| count as f64 / seconds as f64;
         Report {
             schema: SCHEMA,
@@ -119,7 +121,7 @@ impl Report {
             acks: options.acks,
             record_bytes: options.record_bytes,
             records_per_batch: options.records_per_batch,
-            connections: options.connections,
+            connections: if options.load == Load::None { 0 } else { options.connections },
             in_flight: options.in_flight,
             consumers: options.consumers,
             seconds: seconds as u64,
@@ -205,6 +207,7 @@ impl fmt::Display for Report {
         let Report { partitions, connections, in_flight, record_bytes, records_per_batch, .. } = self;
         match self.target_records_per_s {
             Some(rate) => write!(f, "open loop at {rate:.0} records/s")?,
+            None if self.connections == 0 => write!(f, "reading only")?,
             None => write!(f, "closed loop (its tail is not comparable with an open loop's)")?,
         }
         writeln!(f, ", acks={}, {} s", if self.acks == -1 { "all" } else { "1" }, self.seconds)?;
@@ -305,21 +308,22 @@ fn micros(ns: u64) -> String {
 
 /// The line that shows once a second how it goes.
 pub struct Progress {
-    end_s: u64,
+    /// `None` when nobody knows how long it takes.
+    end_s: Option<u64>,
     began: Instant,
 }
 
 impl Progress {
-    pub fn new(end_s: u64) -> Progress {
+    pub fn new(end_s: Option<u64>) -> Progress {
         Progress { end_s, began: Instant::now() }
     }
 
     pub fn print(&mut self, second: &Second, interval: &Interval) {
         let latency = headline(interval);
+        let of = self.end_s.map(|end_s| format!("/{end_s}")).unwrap_or_default();
         eprintln!(
-            "{:>4.0}/{} s {:>10} rec/s {:>8.1} MB/s  read {:>8.1} MB/s  p50 {:>9} p99 {:>9} p99.9 {:>9} max {:>9}  errors {}",
+            "{:>4.0}{of} s {:>10} rec/s {:>8.1} MB/s  read {:>8.1} MB/s  p50 {:>9} p99 {:>9} p99.9 {:>9} max {:>9}  errors {}",
             self.began.elapsed().as_secs_f64(),
-            self.end_s,
             second.records,
             second.bytes as f64 / 1e6,
             second.read_bytes as f64 / 1e6,

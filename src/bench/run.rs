@@ -86,6 +86,19 @@ impl Options {
         self.cpus.len().max(1)
     }
 
+    /// Seconds from the schedule's begin to its end. Without a load it is over when all is read.
+    fn end_s(&self) -> u64 {
+        match self.load {
+            Load::None => u64::from(u32::MAX),
+            Load::Closed | Load::Open { .. } => self.warmup_s + self.seconds,
+        }
+    }
+
+    /// The first measured second.
+    pub fn measured_from_s(&self) -> u64 {
+        if self.load == Load::None { 0 } else { self.warmup_s }
+    }
+
     fn check(&self) -> Result<(), BenchError> {
         let fault = |reason: &str| Err(BenchError::Options(reason.to_owned()));
         let threads = self.threads();
@@ -193,7 +206,7 @@ fn drive<D: Driver>(
     let start_ns = clock.now_ns() + LEAD_NS + connections as u64 * 1_000_000;
     for plan in &mut plans {
         plan.start_ns = start_ns;
-        plan.end_ns = start_ns + (options.warmup_s + options.seconds) * SECOND_NS;
+        plan.end_ns = start_ns + options.end_s() * SECOND_NS;
     }
     let usage_before = options.broker_pid.and_then(process::usage);
     let (outcomes, collected) = std::thread::scope(|scope| {
@@ -238,15 +251,15 @@ struct Collected {
 
 /// Receive intervals until every thread is done.
 fn collect(options: &Options, full: &Receiver<Interval>, empties: &[Sender<Interval>]) -> Collected {
-    let end_s = options.warmup_s + options.seconds;
+    let (measured_from_s, end_s) = (options.measured_from_s(), options.end_s());
     let mut collected =
         Collected { measured: Interval::new(), in_time: Second::default(), timeline: Vec::new() };
-    let mut progress = Progress::new(end_s);
+    let mut progress = Progress::new((options.load != Load::None).then_some(end_s));
     // Seconds that not every thread has reported.
     let mut open: BTreeMap<u64, (Interval, usize)> = BTreeMap::new();
     for (received, interval) in full.iter().enumerate() {
         let second = interval.second;
-        if second >= options.warmup_s {
+        if second >= measured_from_s {
             collected.measured.add(&interval);
         }
         let (sum, reported) = open.entry(second).or_default();
@@ -260,7 +273,7 @@ fn collect(options: &Options, full: &Receiver<Interval>, empties: &[Sender<Inter
         }
         let (sum, _) = open.remove(&second).expect("its entry was met above");
         let line = Second::of(second, &sum);
-        if second >= options.warmup_s {
+        if second >= measured_from_s {
             collected.in_time.add(&line);
         }
         if options.progress {

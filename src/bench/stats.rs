@@ -20,7 +20,6 @@ pub const SAMPLES_BEYOND_MIN: u64 = 100;
 pub struct Clock(Instant);
 
 impl Clock {
-    #[expect(clippy::new_without_default, reason = "every clock is another one")]
     pub fn new() -> Clock {
         Clock(Instant::now())
     }
@@ -36,7 +35,6 @@ impl Clock {
 pub struct Latency(Histogram<u64>);
 
 impl Latency {
-    #[expect(clippy::new_without_default, reason = "nobody needs a default latency")]
     pub fn new() -> Latency {
         let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS);
         Latency(histogram.expect("the bounds are constants in the allowed range"))

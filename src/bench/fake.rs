@@ -1,5 +1,7 @@
 //! A broker in memory for the generator's tests, which breaks its promises on demand.
 
+use std::time::Duration;
+
 use rustc_hash::FxHashMap;
 
 use super::sink::Store;
@@ -19,6 +21,8 @@ pub enum Fault {
     Swap(usize),
     /// A bit of its last record flips.
     Damage(usize),
+    /// The broker stands still for so long before it takes it.
+    Stall(usize, Duration),
 }
 
 #[derive(Debug)]
@@ -52,6 +56,11 @@ impl Store for Memory {
         if self.fault == Fault::Damage(batches.len()) {
             let at = bytes.len() - 3;
             bytes[at] ^= 1;
+        }
+        if let Fault::Stall(at, duration) = self.fault
+            && at == batches.len()
+        {
+            std::thread::sleep(duration);
         }
         let repeat = self.fault == Fault::Repeat(batches.len());
         batches.push(Batch { base, count, bytes });

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::driver::{Driver, Malformed, Stamp};
+use super::driver::{Ack, Driver, Malformed, Stamp};
 use super::error::BenchError;
 use super::ledger::Ledger;
 use super::payload::Random;
@@ -126,58 +126,53 @@ impl Producer {
     /// Take the acks that came, send what is due. True when something happened.
     #[inline]
     pub fn turn<D: Driver>(&mut self, turn: &mut Turn<'_, D>) -> Result<bool, BenchError> {
-        let lost = |source| BenchError::Connection { during: "the load", source };
         let mut busy = false;
         if self.transport.readable() && self.transport.fill().map_err(lost)? {
             busy = true;
-            let ack_ns = turn.clock.now_ns();
-            turn.now_ns = ack_ns;
+            turn.now_ns = turn.clock.now_ns();
             while let Some(frame) = self.transport.frame().map_err(lost)? {
                 let ack = turn.driver.parse_ack(frame)?;
-                let Some(request) = self.in_flight.pop_front() else {
-                    return Err(Malformed("an answer that nobody asked for").into());
-                };
-                let expected = (self.sent - self.in_flight.len() as u64 - 1) as u32;
-                let stream = &self.streams[request.stream as usize];
-                if (ack.correlation, ack.partition) != (expected, stream.partition) {
-                    return Err(Malformed("an answer out of turn").into());
-                }
-                if self.in_flight.len() + 1 == self.in_flight_max {
-                    self.room_since_ns = ack_ns;
-                }
-                let (run, records) = (turn.driver.run(), turn.driver.records());
-                let (local, sequence) = (stream.local, request.sequence);
-                match ack.result {
-                    Ok(base) => {
-                        turn.ledger.ack(local, run, self.number, sequence, records, base);
-                        turn.interval.requests += 1;
-                        turn.interval.records += u64::from(records);
-                        turn.interval.bytes += self.batch_bytes;
-                    }
-                    Err(_code) => {
-                        turn.ledger.refuse(local, run, self.number, sequence, records);
-                        turn.interval.errors += 1;
-                    }
-                }
-                turn.interval.service.record(ack_ns.saturating_sub(request.sent_ns));
-                if self.pace != Pace::Closed {
-                    turn.interval.response.record(ack_ns.saturating_sub(request.intended_ns));
-                }
+                self.take_ack(turn, &ack)?;
             }
         }
         busy |= self.stamp_due(turn);
-        loop {
-            let unsent = self.slots.unsent();
-            if unsent[0].is_empty() {
-                break;
-            }
-            let taken = self.transport.write(unsent).map_err(lost)?;
-            if taken == 0 {
-                break;
-            }
-            self.slots.sent(taken);
-        }
+        self.flush()?;
         Ok(busy)
+    }
+
+    /// Answers come in the order of the requests.
+    #[inline]
+    fn take_ack<D: Driver>(&mut self, turn: &mut Turn<'_, D>, ack: &Ack) -> Result<(), BenchError> {
+        let expected = (self.sent - self.in_flight.len() as u64) as u32;
+        let Some(request) = self.in_flight.pop_front() else {
+            return Err(Malformed("an answer that nobody asked for").into());
+        };
+        let &Stream { local, partition, .. } = &self.streams[request.stream as usize];
+        if (ack.correlation, ack.partition) != (expected, partition) {
+            return Err(Malformed("an answer out of turn").into());
+        }
+        if self.in_flight.len() + 1 == self.in_flight_max {
+            self.room_since_ns = turn.now_ns;
+        }
+        let (run, records) = (turn.driver.run(), turn.driver.records());
+        match ack.result {
+            Ok(base) => {
+                turn.ledger.ack(local, run, self.number, request.sequence, records, base);
+                turn.interval.requests += 1;
+                turn.interval.records += u64::from(records);
+                turn.interval.bytes += self.batch_bytes;
+            }
+            Err(code) => {
+                turn.ledger.refuse(local, run, self.number, request.sequence, records);
+                turn.interval.errors += 1;
+                turn.interval.error_code = code;
+            }
+        }
+        turn.interval.service.record(turn.now_ns.saturating_sub(request.sent_ns));
+        if self.pace != Pace::Closed {
+            turn.interval.response.record(turn.now_ns.saturating_sub(request.intended_ns));
+        }
+        Ok(())
     }
 
     /// Stamp every request that is due and has room.
@@ -210,6 +205,26 @@ impl Producer {
         }
         any
     }
+
+    /// Hand the socket what it takes.
+    #[inline]
+    fn flush(&mut self) -> Result<(), BenchError> {
+        loop {
+            let unsent = self.slots.unsent();
+            if unsent[0].is_empty() {
+                return Ok(());
+            }
+            let taken = self.transport.write(unsent).map_err(lost)?;
+            if taken == 0 {
+                return Ok(());
+            }
+            self.slots.sent(taken);
+        }
+    }
+}
+
+fn lost(source: std::io::Error) -> BenchError {
+    BenchError::Connection { during: "the load", source }
 }
 
 #[cfg(test)]

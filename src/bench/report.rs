@@ -93,6 +93,8 @@ pub struct Report {
     pub end_to_end: Percentiles,
     pub stall_ns_max: u64,
     pub errors: u64,
+    /// Of the last request that was refused.
+    pub error_code: i16,
     pub unsent: u64,
     pub unanswered: u64,
     pub ledger: Verdict,
@@ -141,6 +143,7 @@ impl Report {
             end_to_end: measured.end_to_end.percentiles(),
             stall_ns_max: measured.stall_ns_max,
             errors: measured.errors,
+            error_code: measured.error_code,
             unsent: 0,
             unanswered: 0,
             ledger,
@@ -156,7 +159,10 @@ impl Report {
         self.invalid = failures;
         let mut fault = |reason: String| self.invalid.push(reason);
         if self.errors > 0 {
-            fault(format!("{} requests were refused", self.errors));
+            fault(format!(
+                "{} requests were refused, the last with error code {}",
+                self.errors, self.error_code
+            ));
         }
         if unanswered > 0 {
             fault(format!("{unanswered} requests were never answered"));

@@ -370,6 +370,21 @@ mod tests {
     }
 
     #[test]
+    fn a_stall_is_charged_to_every_request_that_was_due_in_it() {
+        let stall = std::time::Duration::from_millis(400);
+        let report = run_against(Fault::Stall(100, stall), |options| {
+            options.partitions = 1;
+            options.connections = 1;
+        });
+        // 1000 requests in a second; those due in the stall wait 400 ms, 399 ms, ...: the slowest
+        // tenth of all waits 300 ms and more. A slow machine only adds to it.
+        assert!(report.response.p90_ns >= 295_000_000, "{report}");
+        // Only the few in flight were sent before the stall: a closed loop sees nothing else.
+        assert!(report.service.p90_ns < report.response.p90_ns, "{report}");
+        assert_eq!(report.response.samples, 1000);
+    }
+
+    #[test]
     fn a_cold_read_sees_what_another_run_wrote() {
         let sink = Sink::start(Memory::new(Fault::None), 3, None).unwrap();
         let options = Options {

@@ -89,7 +89,9 @@ pub struct Interval {
     pub records: u64,
     /// Of the acknowledged batches, on the wire.
     pub bytes: u64,
+    /// Requests that were refused, and the code of the last.
     pub errors: u64,
+    pub error_code: i16,
     pub read_records: u64,
     /// Of fetch answers, on the wire.
     pub read_bytes: u64,
@@ -116,6 +118,7 @@ impl Interval {
             records: 0,
             bytes: 0,
             errors: 0,
+            error_code: 0,
             read_records: 0,
             read_bytes: 0,
             response: Latency::new(),
@@ -132,6 +135,9 @@ impl Interval {
         self.records += other.records;
         self.bytes += other.bytes;
         self.errors += other.errors;
+        if other.errors > 0 {
+            self.error_code = other.error_code;
+        }
         self.read_records += other.read_records;
         self.read_bytes += other.read_bytes;
         self.stall_ns_max = self.stall_ns_max.max(other.stall_ns_max);

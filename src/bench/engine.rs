@@ -154,7 +154,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             transport.register(self.poll.registry(), Token(token))?;
             Ok(transport)
         };
-        connect().map_err(|source| BenchError::Connect { address: self.plan.address, source })
+        connect().map_err(|reason| BenchError::Connect { address: self.plan.address, reason })
     }
 
     fn connect_producers(&mut self) -> Result<(), BenchError> {

@@ -7,12 +7,12 @@ use super::driver::Malformed;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    #[error("cannot resolve {bootstrap}: {source}; give HOST:PORT")]
-    Address { bootstrap: String, source: io::Error },
-    #[error("cannot connect to {address}: {source}; is the broker up?")]
-    Connect { address: SocketAddr, source: io::Error },
-    #[error("lost the connection during {during}: {source}")]
-    Connection { during: &'static str, source: io::Error },
+    #[error("cannot resolve {bootstrap}: {reason}; give HOST:PORT")]
+    Address { bootstrap: String, reason: io::Error },
+    #[error("cannot connect to {address}: {reason}; is the broker up?")]
+    Connect { address: SocketAddr, reason: io::Error },
+    #[error("lost the connection during {during}: {reason}")]
+    Connection { during: &'static str, reason: io::Error },
     #[error("the broker does not speak {api} version {version}, which this generator needs")]
     Version { api: &'static str, version: i16 },
     #[error("the broker refused {api} with error code {code}")]
@@ -33,8 +33,8 @@ pub enum BenchError {
     Silence,
     #[error("{0}")]
     Options(String),
-    #[error("{what}: {source}")]
-    Io { what: &'static str, source: io::Error },
+    #[error("{what}: {reason}")]
+    Io { what: &'static str, reason: io::Error },
     #[error("a load thread panicked")]
     Panicked,
 }
@@ -42,6 +42,6 @@ pub enum BenchError {
 impl BenchError {
     /// For `map_err`: what was being done.
     pub(super) fn io(what: &'static str) -> impl FnOnce(io::Error) -> BenchError {
-        move |source| BenchError::Io { what, source }
+        move |reason| BenchError::Io { what, reason }
     }
 }

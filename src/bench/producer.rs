@@ -223,8 +223,8 @@ impl Producer {
     }
 }
 
-fn lost(source: std::io::Error) -> BenchError {
-    BenchError::Connection { during: "the load", source }
+fn lost(reason: std::io::Error) -> BenchError {
+    BenchError::Connection { during: "the load", reason }
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl PartitionReader {
         goal: &Goal,
         local_of: impl Fn(i32) -> Option<usize>,
     ) -> Result<bool, BenchError> {
-        let lost = |source| BenchError::Connection { during: "reading", source };
+        let lost = |reason| BenchError::Connection { during: "reading", reason };
         let mut busy = false;
         if self.transport.readable() && self.transport.fill().map_err(lost)? {
             busy = true;

@@ -24,6 +24,8 @@ const LISTENER: Token = Token(usize::MAX);
 const STOP_POLL: Duration = Duration::from_millis(50);
 /// Turns without an event before the server waits instead of spinning.
 const SPINS: u32 = 20_000;
+/// Room for several large requests, so that few are cut by the buffer's end and moved.
+const INPUT_BYTES: usize = 256 << 10;
 /// The error code of a produce request that cannot be parsed.
 const CORRUPT_MESSAGE: i16 = 2;
 
@@ -169,7 +171,7 @@ impl<S: Store> Server<S> {
         loop {
             match self.listener.accept() {
                 Ok((stream, _)) => {
-                    let mut transport = Transport::new(stream)?;
+                    let mut transport = Transport::new(stream, INPUT_BYTES)?;
                     let token = self.next_token;
                     self.next_token += 1;
                     self.accepted.fetch_add(1, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use mio::{Interest, Registry, Token};
 /// The longest frame that is believed.
 pub const FRAME_BYTES_MAX: usize = 128 << 20;
 const LENGTH_BYTES: usize = 4;
-/// What a connection's receive buffer holds at first; it doubles while a frame does not fit.
+/// What a client's receive buffer holds at first; it doubles while a frame does not fit.
 const INPUT_BYTES: usize = 64 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -33,7 +33,7 @@ impl Transport {
     pub fn connect(address: SocketAddr) -> io::Result<Transport> {
         let stream = std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
         stream.set_nonblocking(true)?;
-        Transport::new(TcpStream::from_std(stream))
+        Transport::new(TcpStream::from_std(stream), INPUT_BYTES)
     }
 
     pub fn new(stream: TcpStream) -> io::Result<Transport> {

@@ -36,7 +36,7 @@ pub struct Control {
 
 /// The first address that a bootstrap of `host:port` names.
 pub fn resolve(bootstrap: &str) -> Result<SocketAddr, BenchError> {
-    let unknown = |source| BenchError::Address { bootstrap: bootstrap.to_owned(), source };
+    let unknown = |reason| BenchError::Address { bootstrap: bootstrap.to_owned(), reason };
     let found = bootstrap.to_socket_addrs().map_err(unknown)?.next();
     found.ok_or_else(|| unknown(std::io::ErrorKind::NotFound.into()))
 }
@@ -52,7 +52,7 @@ impl Control {
             stream.set_write_timeout(Some(TIMEOUT))?;
             Ok(stream)
         };
-        let stream = connect().map_err(|source| BenchError::Connect { address, source })?;
+        let stream = connect().map_err(|reason| BenchError::Connect { address, reason })?;
         let mut control = Control { stream, correlation: 0 };
         control.check_versions()?;
         Ok(control)
@@ -222,7 +222,7 @@ impl Control {
         self.correlation += 1;
         let mut frame = Vec::new();
         request(&mut frame, api, self.correlation, body);
-        let lost = |source| BenchError::Connection { during: api.name, source };
+        let lost = |reason| BenchError::Connection { during: api.name, reason };
         self.stream.write_all(&frame).map_err(lost)?;
         let mut length = [0; 4];
         self.stream.read_exact(&mut length).map_err(lost)?;

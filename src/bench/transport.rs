@@ -36,16 +36,11 @@ impl Transport {
         Transport::new(TcpStream::from_std(stream), INPUT_BYTES)
     }
 
-    pub fn new(stream: TcpStream) -> io::Result<Transport> {
+    /// `input_bytes`: of the receive buffer at first.
+    pub fn new(stream: TcpStream, input_bytes: usize) -> io::Result<Transport> {
         stream.set_nodelay(true)?;
-        Ok(Transport {
-            stream,
-            input: vec![0; INPUT_BYTES],
-            start: 0,
-            end: 0,
-            readable: true,
-            writable: true,
-        })
+        let input = vec![0; input_bytes];
+        Ok(Transport { stream, input, start: 0, end: 0, readable: true, writable: true })
     }
 
     /// Edge-triggered readiness of this connection is reported as `token` from now on.

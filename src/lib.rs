@@ -21,6 +21,7 @@ pub mod admin;
 pub mod background;
 pub mod base;
 pub mod broker;
+pub mod bench;
 pub mod cli;
 pub mod codec;
 pub mod config;

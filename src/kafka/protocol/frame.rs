@@ -150,14 +150,14 @@ pub fn put_response_pieces<'m, M: Message<'m>>(
 }
 
 /// Leaves room for the length of a frame. Returns what [`end`] needs.
-pub(super) fn begin(writer: &mut Writer<'_>) -> usize {
+pub fn begin(writer: &mut Writer<'_>) -> usize {
     let start = writer.position();
     writer.i32(0);
     start
 }
 
 /// Fills in the length of a frame of which `shared_bytes` are not among the written.
-pub(super) fn end(writer: &mut Writer<'_>, start: usize, shared_bytes: usize) {
+pub fn end(writer: &mut Writer<'_>, start: usize, shared_bytes: usize) {
     let bytes = writer.position() - start - LENGTH_BYTES + shared_bytes;
     writer.patch_i32(start, i32::try_from(bytes).expect("a frame is below 2 GiB"));
 }

@@ -20,8 +20,8 @@
 pub mod admin;
 pub mod background;
 pub mod base;
-pub mod broker;
 pub mod bench;
+pub mod broker;
 pub mod cli;
 pub mod codec;
 pub mod config;

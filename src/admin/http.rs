@@ -19,8 +19,8 @@ use axum::routing::get;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use crate::metrics::{ShardSnapshot, merged};
 use super::prometheus;
+use crate::metrics::{ShardSnapshot, merged};
 
 /// How long the shards may take to answer. A turn takes well below a millisecond.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);

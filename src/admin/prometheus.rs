@@ -5,8 +5,8 @@
 
 use std::fmt::{Display, Write};
 
-use crate::metrics::distribution::Distribution;
 use super::http::{BrokerInfo, Health};
+use crate::metrics::distribution::Distribution;
 use crate::metrics::latency::Stage;
 use crate::metrics::{Exposed, LogGauges, ShardSnapshot, merged};
 
@@ -280,9 +280,9 @@ pub(super) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::super::http::Disk;
-    use crate::metrics::latency::ProduceStamps;
-    use crate::metrics::ShardStats;
     use super::*;
+    use crate::metrics::ShardStats;
+    use crate::metrics::latency::ProduceStamps;
     use crate::model::{LogId, Nanos, Position, ShardId};
 
     /// Samples by their name and labels, after checking what the format demands: every family is

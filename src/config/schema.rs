@@ -242,7 +242,7 @@ schema! {
         /// Blocks that may be in flight to the device at once, 1 to 8. Auto: as `commit_mode`.
         commit_depth: Auto<u8> = "auto",
         /// Size of the memory chunks that blocks are built in and tail consumers are served from.
-        chunk_bytes: ByteSize = "1MiB",
+        chunk_bytes: ByteSize = "2MiB",
         /// Memory per shard for recently written records. Auto: 128 MiB.
         tail_cache_bytes: Auto<ByteSize> = "auto",
         /// Memory per shard for records read back from the device. Auto: 64 MiB.

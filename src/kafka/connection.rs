@@ -99,7 +99,10 @@ pub struct Close(pub String);
 /// A response frame that is complete.
 enum Response {
     Frame(Vec<u8>),
-    Pieces { pieces: Vec<Bytes>, bytes: usize },
+    Pieces {
+        pieces: Vec<Bytes>,
+        bytes: usize,
+    },
     /// The request wanted none (acks 0).
     None,
 }
@@ -133,7 +136,13 @@ pub struct Connection {
 
 impl Connection {
     pub fn new(id: ConnId) -> Connection {
-        Connection { id, requests: VecDeque::new(), first: 0, sending: Vec::new(), sending_others: Vec::new() }
+        Connection {
+            id,
+            requests: VecDeque::new(),
+            first: 0,
+            sending: Vec::new(),
+            sending_others: Vec::new(),
+        }
     }
 
     /// Requests that are not answered yet.
@@ -290,9 +299,9 @@ impl Connection {
         }
     }
 
-    /// The number of the request that was taken up last.
-    pub fn last_number(&self) -> u64 {
-        self.first + self.requests.len() as u64 - 1
+    /// The number that the next request will get.
+    pub fn next_number(&self) -> u64 {
+        self.first + self.requests.len() as u64
     }
 
     /// What can be sent now: complete responses, from the front.

@@ -16,5 +16,6 @@
 pub mod catalog;
 pub mod placement;
 pub mod record;
+pub mod replay;
 pub mod topic;
 pub mod topic_config;

@@ -8,9 +8,9 @@ use rustc_hash::FxHashMap;
 pub mod distribution;
 pub mod latency;
 
+use crate::model::{LogId, Position, ShardId};
 use distribution::Distribution;
 use latency::{ProduceLatency, ProduceStamps};
-use crate::model::{LogId, Position, ShardId};
 
 /// A number as it is exposed.
 #[derive(Clone, Copy, Debug)]

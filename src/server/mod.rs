@@ -1,1 +1,13 @@
-//! server
+//! One shard's thread: the only submitter to its ring.
+//!
+//! ```text
+//!   turn: events -> connections -> requests -> logs | mail | deadlines | commit, acks, sends -> operations
+//! ```
+//!
+//! - [`turn`]: the loop and the order of a turn
+//! - [`connection`]: bytes of one socket, frames in, sends out
+//! - [`outside`]: what other threads tell a shard
+
+pub mod connection;
+pub mod outside;
+pub mod turn;

@@ -61,10 +61,8 @@ impl AdminQueue {
 pub fn judge(call: AdminCall, catalog: &Catalog, rules: &TopicRules, ids: &mut dyn IdSource) -> Judged {
     match call {
         AdminCall::CreateTopic { name, partitions, replication, configs, validate_only } => {
-            let given: Vec<(&str, &str)> = configs
-                .iter()
-                .filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?)))
-                .collect();
+            let given: Vec<(&str, &str)> =
+                configs.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_deref()?))).collect();
             let new = NewTopic {
                 name: &name,
                 partition_count: partitions,

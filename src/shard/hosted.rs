@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use crate::codec::record_batch::RecordBatch;
 use crate::codec::records::{first_record_at_or_after, record_with_max_timestamp};
+use crate::log::append_buffer::NewEntry;
 use crate::log::chunks::ChunkId;
 use crate::log::consume_queue::Run;
 use crate::log::entry::EntryKind;
@@ -14,7 +15,7 @@ use crate::log::space::Job;
 use crate::log::{AppendError, Durable, Log, Room};
 use crate::metadata::catalog::Catalog;
 use crate::metrics::{LogGauges, ShardStats};
-use crate::model::{Nanos, Now, Offset, PartitionKey, ShardId, Slot, TopicId, WallMs};
+use crate::model::{Nanos, Now, Offset, PartitionKey, Position, ShardId, Slot, TopicId, WallMs};
 use crate::partition::waiters::{Waiter, Waiters};
 use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
 
@@ -365,7 +366,7 @@ impl Hosted {
         before: Option<Offset>,
         catalog: &Catalog,
         now: Now,
-    ) -> Result<(Offset, Option<crate::model::Position>), CallError> {
+    ) -> Result<(Offset, Option<Position>), CallError> {
         let slot = self.known(key, catalog)?;
         let (start, end) = self.bounds(slot);
         let before = before.unwrap_or(end);
@@ -402,18 +403,18 @@ impl Hosted {
         }
     }
 
-    /// Write a record of the metadata log; [`Outbox::metadata`] says when it is durable.
-    pub fn append_metadata(&mut self, record: &[u8], now: Now) -> Result<(), CallError> {
+    /// Append a record to the metadata log. Durable when the log is, up to the position returned.
+    pub fn append_record(log: &mut Log, record: &[u8], now: Now) -> Result<Position, AppendError> {
         let kind = EntryKind::Metadata;
-        let entry = crate::log::append_buffer::NewEntry {
-            kind,
-            slot: Slot(0),
-            base_offset: Offset::ZERO,
-            count: 0,
-            max_timestamp: now.wall.0,
-        };
-        let appended = self.log.append(entry, record, now, |stored| kind.payload_crc(stored));
-        self.acks.push(appended.map_err(log_refused)?.end, AckWaiter::Metadata);
+        let (slot, base_offset) = (Slot(0), Offset::ZERO);
+        let entry = NewEntry { kind, slot, base_offset, count: 0, max_timestamp: now.wall.0 };
+        Ok(log.append(entry, record, now, |stored| kind.payload_crc(stored))?.end)
+    }
+
+    /// The same; [`Outbox::metadata`] says when it is durable.
+    pub fn append_metadata(&mut self, record: &[u8], now: Now) -> Result<(), CallError> {
+        let position = Hosted::append_record(&mut self.log, record, now).map_err(log_refused)?;
+        self.acks.push(position, AckWaiter::Metadata);
         Ok(())
     }
 
@@ -422,7 +423,8 @@ impl Hosted {
         if let Some(waiters) = self.chunk_waiters.remove(&chunk) {
             out.woken.extend(waiters);
         }
-        let (ready, waiting) = std::mem::take(&mut self.chunk_calls).into_iter().partition(|call| call.0 == chunk);
+        let (ready, waiting) =
+            std::mem::take(&mut self.chunk_calls).into_iter().partition(|call| call.0 == chunk);
         self.chunk_calls = waiting;
         let ready: Vec<(ChunkId, Origin, Call)> = ready;
         for (_, origin, call) in ready {
@@ -518,7 +520,8 @@ impl Hosted {
                 let (age, bytes) = (topic.config.retention_ms, topic.config.retention_bytes);
                 let start = queue.retained_from(|run, left| {
                     let appended = i64::from(run.append_seconds) * 1000 + 999;
-                    let newest = if run.max_timestamp < 0 { appended } else { appended.min(run.max_timestamp) };
+                    let newest =
+                        if run.max_timestamp < 0 { appended } else { appended.min(run.max_timestamp) };
                     age.is_some_and(|age| now.0.saturating_sub(newest) > age as i64)
                         || bytes.is_some_and(|bytes| left >= bytes)
                 });

@@ -28,16 +28,33 @@ pub const CREDITS: usize = 1024;
 /// A letter to a shard.
 #[derive(Debug)]
 pub enum Mail {
-    Call { log: LogId, ticket: Ticket, call: Call },
-    Answer { ticket: Ticket, answer: Answer },
+    Call {
+        log: LogId,
+        ticket: Ticket,
+        call: Call,
+    },
+    Answer {
+        ticket: Ticket,
+        answer: Answer,
+    },
     /// Connections of the receiver that waited for records: they may look again. A call.
-    Ready { conns: Vec<ConnId> },
+    Ready {
+        conns: Vec<ConnId>,
+    },
     /// A durable record of the metadata log. A call.
-    Apply { number: u64, record: Arc<[u8]> },
+    Apply {
+        number: u64,
+        record: Arc<[u8]>,
+    },
     /// A connection that the sender accepted. A call.
-    Connection { socket: SocketHandle, peer: SocketAddr },
+    Connection {
+        socket: SocketHandle,
+        peer: SocketAddr,
+    },
     /// Answer to a call that asks for nothing else.
-    Done { number: u64 },
+    Done {
+        number: u64,
+    },
 }
 
 impl Mail {
@@ -201,6 +218,9 @@ mod tests {
         }
         assert!(at_a.iter().copied().eq(0..many), "in order");
         assert!(at_b.iter().copied().eq(0..many));
-        assert_eq!((a.waiting(), office.has_mail(ShardId(0)), office.has_mail(ShardId(1))), (0, false, false));
+        assert_eq!(
+            (a.waiting(), office.has_mail(ShardId(0)), office.has_mail(ShardId(1))),
+            (0, false, false)
+        );
     }
 }

@@ -90,7 +90,14 @@ pub fn begin(
                     if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
                 let target = known
                     .ok_or(unknown)
-                    .and_then(|topic| find(topic, partition.partition, &turn.front.log_terms, partition.current_leader_epoch))
+                    .and_then(|topic| {
+                        find(
+                            topic,
+                            partition.partition,
+                            &turn.front.log_terms,
+                            partition.current_leader_epoch,
+                        )
+                    })
                     .map(|(log, key)| {
                         let bytes_max = partition.partition_max_bytes.max(0) as usize;
                         let offset = Offset(partition.fetch_offset);

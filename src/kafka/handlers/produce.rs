@@ -109,8 +109,7 @@ pub fn handle(
     };
 
     let mut frame = turn.front.frame();
-    let mut reply =
-        ProduceReply::begin(&mut frame, version, header.correlation_id, request.topic_data.len());
+    let mut reply = ProduceReply::begin(&mut frame, version, header.correlation_id, request.topic_data.len());
     let mut staged: SmallVec<[StagedPartition; 1]> = SmallVec::new();
     let mut known: SmallVec<[(u32, ProduceOutcome); 1]> = SmallVec::new();
     let mut waiting = 0;
@@ -165,7 +164,9 @@ fn has_room(turn: &mut Turn<'_>, request: &ProduceRequest<'_>) -> bool {
     for topic in &request.topic_data {
         let Some(known) = find_topic(turn, topic) else { continue };
         for partition in &topic.partition_data {
-            let (Some(log), Some(records)) = (known.log_of(partition.index), partition.records) else { continue };
+            let (Some(log), Some(records)) = (known.log_of(partition.index), partition.records) else {
+                continue;
+            };
             match needs.iter_mut().find(|(other, _)| *other == log) {
                 Some((_, bytes)) => *bytes += records.len(),
                 None => needs.push((log, records.len())),
@@ -224,7 +225,8 @@ fn produce_one(
     let Target { log, key, rules, log_append_time } = target(turn, topic, partition)?;
     let records = partition.records.ok_or(ErrorCode::INVALID_RECORD)?;
     let batch = check(records, &rules).map_err(|error| {
-        turn.shard.stats.counters.batch_crc_errors += u64::from(matches!(error, BatchError::CrcMismatch { .. }));
+        turn.shard.stats.counters.batch_crc_errors +=
+            u64::from(matches!(error, BatchError::CrcMismatch { .. }));
         errors::of_batch(&error)
     })?;
     if batch.is_transactional() {

@@ -1,0 +1,560 @@
+//! Start and stop of a broker: data directory, logs, shards, background, admin.
+//!
+//! ```text
+//!   check machine -> lock directory -> (format, measure) -> recover logs -> shards -> admin: ready
+//!   SIGTERM: no new requests -> answer what is under way -> checkpoints -> clean manifests -> end
+//! ```
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, anyhow, bail};
+use crossbeam::queue::SegQueue;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use crate::admin::http::{AdminServer, BrokerInfo, Disk as DiskInfo, Health};
+use crate::admin::signal::{Cause, Termination};
+use crate::background::executor::{Executor, Jobs};
+use crate::config::{self, Config};
+use crate::io::blocking::{BlockingDisk, block_on};
+use crate::io::clock::monotonic;
+use crate::io::file::Disk;
+use crate::io::measure::measure_commit;
+use crate::io::probe;
+use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
+use crate::io::socket::{SocketHandle, listen};
+use crate::kafka::connection::Front;
+use crate::kafka::context::{BrokerIdentity, KafkaSettings};
+use crate::log::recovery::{self, Options};
+use crate::log::segment::segment_path;
+use crate::log::{Log, LogConfig};
+use crate::metadata::catalog::{Catalog, TopicRules};
+use crate::metadata::record::MetaRecord;
+use crate::metadata::replay::MetadataReplay;
+use crate::model::{CommitMode, LogId, Now, ShardId, Term};
+use crate::partition::Partitions;
+use crate::server::connection::Limits;
+use crate::server::outside::{Outside, OutsideQueue};
+use crate::server::turn::{Server, ServerConfig, run as run_turns};
+use crate::shard::hosted::Hosted;
+use crate::shard::mailbox::{Mailbox, PostOffice};
+use crate::shard::{LogJob, Shard, ShardConfig};
+
+pub mod data_dir;
+mod ids;
+mod view;
+
+use data_dir::{BrokerFile, DataDir};
+use ids::RandomIds;
+use view::View;
+
+/// The first segments of a log are small, so that a fresh broker is ready at once.
+const FIRST_SEGMENT_BYTES: u64 = 32 << 20;
+/// The metadata log is small.
+const METADATA_SEGMENT_BYTES: u64 = 1 << 20;
+/// Segments that a new log starts with: one to write to, and those ahead.
+const FIRST_SEGMENTS: u64 = 3;
+/// A write to the device has at most this size: what disks take as one command, and what io_uring
+/// submits without a worker thread.
+const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Shared receive buffers of a shard.
+const RECV_BUFFERS: u16 = 1024;
+const RECV_BUFFER_BYTES: usize = 16 << 10;
+
+/// Run a broker until it is told to stop.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let mut termination = Termination::install()?;
+    probe::check_io_uring()?;
+    probe::raise_nofile()?;
+    let data_dir = DataDir::lock(&config.server.data_dir)?;
+    probe::check_data_dir(data_dir.path())?;
+
+    let cpus = allowed_cpus(&config)?;
+    let shards = config.server.shards.clone().or_else(|| cpus.len() as u16).max(1);
+    // Bound before anything is written: a port that is taken must not leave a formatted folder.
+    let admin = TcpListener::bind(resolve(&config.admin.listen)?)
+        .with_context(|| format!("listening on {} for admin (--admin-listen)", config.admin.listen))?;
+    let sockets = listen_all(&config)?;
+
+    let file = match data_dir.read()? {
+        Some(file) => file,
+        None => format(&data_dir, &config, shards)?,
+    };
+    let wakers = Wakers::new(shards)?;
+    let outside: Vec<OutsideQueue> = (0..shards).map(|_| Arc::new(SegQueue::new())).collect();
+    let view = Arc::new(View {
+        info: Mutex::new(broker_info(&config, &file, data_dir.path(), shards)?),
+        health: Mutex::new(Health::NotReady("recovering".to_owned())),
+        data_dir: data_dir.path().to_owned(),
+        shards: outside.clone(),
+        wakers: wakers.clone(),
+    });
+    let admin = AdminServer::start(admin, view.clone())?;
+    let opened = open_logs(&data_dir, &file, &config)?;
+    let log_terms: Vec<Term> = std::iter::once(opened.metadata.term())
+        .chain(opened.data.iter().map(|(log, _)| log.term()))
+        .collect();
+
+    let hosts: Arc<[ShardId]> = file.log_ids().map(|log| host_of(log, shards)).collect();
+    let shard_cpus: Vec<usize> = (0..usize::from(shards)).map(|shard| cpus[shard % cpus.len()]).collect();
+    let executor = start_background(&cpus, &shard_cpus, outside.clone(), wakers.clone())?;
+    let (failed_sender, mut failed) = mpsc::unbounded_channel();
+    let office = PostOffice::new(usize::from(shards));
+    let address = sockets[0].1;
+    let identity = BrokerIdentity {
+        node_id: i32::try_from(config.server.broker_id)?,
+        host: advertised_host(&config, address),
+        port: address.port(),
+        cluster_id: file.cluster_id.clone(),
+    };
+
+    let mut parts: Vec<ShardParts> = (0..shards)
+        .map(|shard| ShardParts {
+            id: ShardId(shard),
+            cpu: shard_cpus[usize::from(shard)],
+            logs: Vec::new(),
+            sockets: Vec::new(),
+            snapshot: opened.catalog.clone(),
+            hosts: hosts.clone(),
+            office: office.clone(),
+            outside: outside[usize::from(shard)].clone(),
+            wakers: wakers.clone(),
+            jobs: executor.jobs(),
+            identity: identity.clone(),
+            log_terms: log_terms.clone(),
+            view: view.clone(),
+        })
+        .collect();
+    parts[0].logs.push((opened.metadata, Partitions::default()));
+    for (log, partitions) in opened.data {
+        let host = hosts[log.id().0 as usize];
+        parts[usize::from(host.0)].logs.push((log, partitions));
+    }
+    parts[0].sockets = sockets.into_iter().map(|(socket, _)| socket).collect();
+
+    let config = Arc::new(config);
+    let threads: Vec<JoinHandle<()>> = parts
+        .into_iter()
+        .map(|parts| {
+            let (config, failed) = (config.clone(), failed_sender.clone());
+            let name = format!("shard-{}", parts.id);
+            thread::Builder::new().name(name).spawn(move || {
+                let id = parts.id;
+                if let Err(error) = run_shard(parts, &config) {
+                    let _ = failed.send(format!("shard {id} ended: {error:#}"));
+                }
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    view.set_health(Health::Ready);
+    banner(&config, &file, &view, address, admin.local_addr(), started);
+
+    let cause = termination.wait_or(failed.recv());
+    let result = match cause {
+        Cause::Signal(name) => {
+            info!("{name}: stopping; answering what is under way, then closing the logs");
+            view.set_health(Health::NotReady("stopping".to_owned()));
+            Ok(())
+        }
+        Cause::Other(reason) => {
+            let reason = reason.unwrap_or_else(|| "all shards ended".to_owned());
+            view.set_health(Health::Dead(reason.clone()));
+            Err(anyhow!(reason))
+        }
+    };
+    termination.exit_at_next()?;
+    for shard in 0..shards {
+        view.tell(ShardId(shard), Outside::Stop);
+    }
+    for thread in threads {
+        if thread.join().is_err() {
+            error!("a shard panicked");
+        }
+    }
+    executor.join();
+    admin.stop();
+    if result.is_ok() {
+        info!("stopped");
+    }
+    result
+}
+
+/// What a shard's thread needs to start.
+struct ShardParts {
+    id: ShardId,
+    cpu: usize,
+    logs: Vec<(Log, Partitions)>,
+    sockets: Vec<SocketHandle>,
+    snapshot: Vec<u8>,
+    hosts: Arc<[ShardId]>,
+    office: Arc<PostOffice>,
+    outside: OutsideQueue,
+    wakers: Arc<Wakers>,
+    jobs: Jobs<LogJob>,
+    identity: BrokerIdentity,
+    log_terms: Vec<Term>,
+    view: Arc<View>,
+}
+
+fn run_shard(parts: ShardParts, config: &Config) -> anyhow::Result<()> {
+    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: parts.cpu });
+    if !pinned {
+        warn!(
+            "shard {} could not be pinned to CPU {}: it runs where the kernel puts it",
+            parts.id, parts.cpu
+        );
+    }
+    let (office, outside, me) = (parts.office.clone(), parts.outside.clone(), parts.id);
+    let mut ring = Ring::new(RingConfig {
+        shard: me,
+        entries: 1024,
+        recv_buffers: RECV_BUFFERS,
+        recv_buffer_bytes: RECV_BUFFER_BYTES,
+        poll: match config.server.poll {
+            config::Poll::Block => PollMode::Block,
+            config::Poll::Busy => PollMode::Busy,
+            config::Poll::Adaptive => PollMode::Adaptive(config.server.poll_spin),
+        },
+        wakers: parts.wakers.clone(),
+        has_mail: Box::new(move || office.has_mail(me) || !outside.is_empty()),
+    })
+    .map_err(probe::explain_ring)?;
+    if me == ShardId(0) {
+        let features = ring.features().iter().map(|feature| (*feature).to_owned()).collect();
+        parts.view.info.lock().map_err(|_| anyhow!("the admin view is poisoned"))?.ring_features = features;
+    }
+
+    let catalog = Catalog::restore(&parts.snapshot).context("the catalog")?;
+    let logs = parts.logs.into_iter().map(|(log, partitions)| Hosted::new(log, partitions)).collect();
+    let mailbox = Mailbox::new(me, parts.office);
+    let ids = Box::new(RandomIds);
+    let shard = Shard::new(me, shard_config(config), catalog, parts.hosts, logs, mailbox, ids);
+    let front = Front::new(parts.identity, kafka_settings(config), parts.log_terms);
+    let mut server = Server::new(shard, front, server_config(config), parts.outside);
+    let mut ops = Vec::new();
+    for socket in parts.sockets {
+        server.listen(socket, &mut ops)?;
+    }
+    run_turns(&mut server, &mut ring, ops, &monotonic, |jobs, messages| {
+        for job in jobs {
+            if parts.jobs.send(job).is_err() {
+                error!("the background executor has stopped: no further segments or checkpoints");
+            }
+        }
+        for message in messages {
+            error!("{message}");
+        }
+    })?;
+    Ok(())
+}
+
+// --- Configuration. ---
+
+fn allowed_cpus(config: &Config) -> anyhow::Result<Vec<usize>> {
+    let allowed: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    match &config.server.cpus {
+        config::Auto::Given(wanted) => {
+            let wanted = wanted.as_slice();
+            if let Some(missing) = wanted.iter().find(|cpu| !allowed.contains(cpu)) {
+                bail!(
+                    "server.cpus names CPU {missing}, which this process may not use (allowed: {allowed:?})"
+                );
+            }
+            Ok(wanted.to_vec())
+        }
+        config::Auto::Auto if allowed.is_empty() => Ok(vec![0]),
+        config::Auto::Auto => Ok(allowed),
+    }
+}
+
+fn resolve(address: &config::HostPort) -> anyhow::Result<SocketAddr> {
+    (address.host.as_str(), address.port)
+        .to_socket_addrs()
+        .with_context(|| format!("resolving {address}"))?
+        .next()
+        .with_context(|| format!("{address} has no address"))
+}
+
+fn listen_all(config: &Config) -> anyhow::Result<Vec<(SocketHandle, SocketAddr)>> {
+    config
+        .kafka
+        .listen
+        .iter()
+        .map(|address| {
+            listen(resolve(address)?, false)
+                .with_context(|| format!("listening on {address} for Kafka clients (--kafka-listen)"))
+        })
+        .collect()
+}
+
+/// What clients are told to connect to.
+fn advertised_host(config: &Config, address: SocketAddr) -> String {
+    match &config.kafka.advertised_host {
+        config::Auto::Given(host) => host.clone(),
+        config::Auto::Auto if address.ip().is_unspecified() => {
+            std::fs::read_to_string("/proc/sys/kernel/hostname")
+                .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+        }
+        config::Auto::Auto => address.ip().to_string(),
+    }
+}
+
+fn kafka_settings(config: &Config) -> KafkaSettings {
+    KafkaSettings {
+        auto_create_topics: config.kafka.auto_create_topics,
+        num_partitions: config.kafka.num_partitions,
+        message_bytes_max: config.kafka.message_bytes_max.0 as u32,
+    }
+}
+
+fn server_config(config: &Config) -> ServerConfig {
+    ServerConfig {
+        limits: Limits {
+            request_bytes_max: config.kafka.request_bytes_max.0 as usize,
+            in_flight_max: config.kafka.connection_in_flight_max as usize,
+        },
+        connections_max: config.kafka.connections_max as usize,
+        idle: Some(config.kafka.connection_idle).filter(|idle| !idle.is_zero()),
+    }
+}
+
+fn shard_config(config: &Config) -> ShardConfig {
+    ShardConfig {
+        rules: TopicRules {
+            partition_count_default: config.kafka.num_partitions,
+            partition_count_max: config.kafka.partitions_max,
+            batch_bytes_max: config.kafka.message_bytes_max.0 as u32,
+        },
+        offsets_retention_ms: config.kafka.offsets_retention.as_millis() as i64,
+    }
+}
+
+fn log_config(config: &Config, file: &BrokerFile, log: LogId) -> anyhow::Result<LogConfig> {
+    let logs = u64::from(file.logs).max(1);
+    let cache = |given: &config::Auto<config::ByteSize>, auto: u64| match given {
+        config::Auto::Given(bytes) => bytes.0 as usize,
+        config::Auto::Auto => (auto / logs).max(16 << 20) as usize,
+    };
+    let commit_mode = match config.log.commit_mode {
+        config::CommitMode::Auto => file.commit_mode()?,
+        config::CommitMode::Plain => CommitMode::Plain,
+        config::CommitMode::Dsync => CommitMode::Dsync,
+        config::CommitMode::WriteSync => CommitMode::WriteThenSync,
+    };
+    let metadata = log == LogId::METADATA;
+    Ok(LogConfig {
+        chunk_bytes: config.log.chunk_bytes.0.max(config.log.block_bytes_max.0) as usize,
+        block_bytes_max: config.log.block_bytes_max.0 as usize,
+        block_target_bytes: config.log.block_target_bytes.0 as usize,
+        write_bytes_max: WRITE_BYTES_MAX,
+        commit_mode,
+        commit_depth: config.log.commit_depth.clone().or_else(|| file.commit_depth).into(),
+        tail_cache_bytes: if metadata { 4 << 20 } else { cache(&config.log.tail_cache_bytes, 256 << 20) },
+        read_cache_bytes: if metadata { 4 << 20 } else { cache(&config.log.read_cache_bytes, 256 << 20) },
+        segment_bytes: if metadata { 4 * METADATA_SEGMENT_BYTES } else { config.log.segment_bytes.0 },
+        segments_ahead: config.log.segments_ahead as usize,
+        checkpoint_bytes: if metadata { METADATA_SEGMENT_BYTES } else { config.log.checkpoint_bytes.0 },
+        log_bytes_max: match config.log.log_bytes_max {
+            config::Limit::At(bytes) => bytes.0 / logs,
+            config::Limit::Unlimited => 0,
+        },
+    })
+}
+
+fn host_of(log: LogId, shards: u16) -> ShardId {
+    if log == LogId::METADATA { ShardId(0) } else { ShardId(((log.0 - 1) % u32::from(shards)) as u16) }
+}
+
+// --- The data directory. ---
+
+/// Make the logs of a new data directory and choose how they commit.
+fn format(data_dir: &DataDir, config: &Config, shards: u16) -> anyhow::Result<BrokerFile> {
+    data_dir.remove_unfinished()?;
+    let broker = uuid::Uuid::new_v4();
+    let cluster_id = match &config.server.cluster_id {
+        config::Auto::Given(id) => id.clone(),
+        config::Auto::Auto => uuid::Uuid::new_v4().simple().to_string(),
+    };
+    let mut file = BrokerFile::new(broker, cluster_id, u32::from(shards));
+    let budget = (config.log.initial_bytes.0 - FIRST_SEGMENTS * METADATA_SEGMENT_BYTES) / u64::from(shards);
+    let page = crate::base::align::PAGE_BYTES as u64;
+    let bytes =
+        FIRST_SEGMENT_BYTES.min(config.log.segment_bytes.0).min(budget / FIRST_SEGMENTS) / page * page;
+    for log in file.log_ids() {
+        let bytes = if log == LogId::METADATA { METADATA_SEGMENT_BYTES } else { bytes };
+        let sizes = [bytes; FIRST_SEGMENTS as usize];
+        let dir = data_dir.log_dir(log);
+        block_on(recovery::format(&BlockingDisk, &dir, (*broker.as_bytes(), log), &sizes))
+            .with_context(|| format!("making log {log} in {}", dir.display()))?;
+    }
+    // Measured on the last segment of the first log, which is empty; what is written there is no block.
+    let segment = segment_path(&data_dir.log_dir(LogId(1)), FIRST_SEGMENTS as u32);
+    let probed = block_on(BlockingDisk.open(&segment))?;
+    let measured = measure_commit(&probed, bytes, probe::device_class(data_dir.path()))
+        .context("measuring how the device commits")?;
+    file.commit_mode = measured.best.mode.name().to_owned();
+    file.commit_depth = measured.best.depth as u8;
+    file.measured = format!(
+        "64 KiB durable: median {:?}, {} MB/s",
+        measured.best.median,
+        measured.best.bytes_per_second / 1_000_000
+    );
+    data_dir.write(&file)?;
+    Ok(file)
+}
+
+struct OpenedLogs {
+    metadata: Log,
+    catalog: Vec<u8>,
+    data: Vec<(Log, Partitions)>,
+}
+
+/// Recover all logs: the metadata log first, the others side by side.
+fn open_logs(data_dir: &DataDir, file: &BrokerFile, config: &Config) -> anyhow::Result<OpenedLogs> {
+    let mut replay = MetadataReplay::default();
+    let mut metadata = open_log(data_dir, file, config, LogId::METADATA, &mut replay)?;
+    let mut catalog = replay.catalog;
+    for log in file.log_ids().skip(1) {
+        if !catalog.logs().contains_key(&log) {
+            let record = MetaRecord::LogAdded { log };
+            append_record(&mut metadata, &record).with_context(|| format!("adding log {log}"))?;
+            catalog.apply(&record)?;
+        }
+    }
+    let data = thread::scope(|scope| {
+        let opening: Vec<_> = file
+            .log_ids()
+            .skip(1)
+            .map(|log| {
+                scope.spawn(move || {
+                    let mut partitions = Partitions::default();
+                    let opened = open_log(data_dir, file, config, log, &mut partitions)?;
+                    partitions.finish_recovery(&opened);
+                    Ok((opened, partitions))
+                })
+            })
+            .collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, anyhow::Result<_>>| {
+            thread.join().unwrap_or_else(|_| Err(anyhow!("recovery panicked")))
+        };
+        opening.into_iter().map(join).collect::<anyhow::Result<Vec<_>>>()
+    })?;
+    Ok(OpenedLogs { metadata, catalog: catalog.snapshot(), data })
+}
+
+/// Written with the log's first commit.
+fn append_record(log: &mut Log, record: &MetaRecord) -> anyhow::Result<()> {
+    let mut bytes = Vec::new();
+    record.encode(&mut bytes);
+    Hosted::append_record(log, &bytes, now())?;
+    Ok(())
+}
+
+fn now() -> Now {
+    crate::io::clock::Clock::default().now()
+}
+
+fn open_log<R: recovery::Replay>(
+    data_dir: &DataDir,
+    file: &BrokerFile,
+    config: &Config,
+    log: LogId,
+    replay: &mut R,
+) -> anyhow::Result<Log> {
+    let started = Instant::now();
+    let mut told = started;
+    let log_config = log_config(config, file, log)?;
+    let options = Options {
+        config: &log_config,
+        broker: *file.broker.as_bytes(),
+        log,
+        now: now().wall,
+        repair: false,
+        progress: &mut |at, end| {
+            if told.elapsed() >= Duration::from_secs(1) {
+                told = Instant::now();
+                info!("log {log}: recovering, at position {at}, at most up to {end}");
+            }
+        },
+    };
+    let (opened, report) = block_on(recovery::open(&BlockingDisk, &data_dir.log_dir(log), options, replay))
+        .with_context(|| format!("opening log {log}"))?;
+    let scanned = report.end.since(report.checkpoint) >> 20;
+    info!(
+        "log {log}: {} at {}, term {}, {scanned} MiB read in {:?}{}",
+        if report.clean { "closed in order" } else { "ends" },
+        report.end,
+        report.term,
+        started.elapsed(),
+        if report.torn { "; blocks that were never acknowledged were cut off" } else { "" },
+    );
+    Ok(Log::new(log_config, opened))
+}
+
+// --- Threads. ---
+
+fn start_background(
+    cpus: &[usize],
+    shard_cpus: &[usize],
+    outside: Vec<OutsideQueue>,
+    wakers: Arc<Wakers>,
+) -> anyhow::Result<Executor<LogJob>> {
+    let spare: Vec<usize> = cpus.iter().copied().filter(|cpu| !shard_cpus.contains(cpu)).collect();
+    let all: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    let others: Vec<usize> = all.iter().copied().filter(|cpu| !shard_cpus.contains(cpu)).collect();
+    let on = [spare, others, all].into_iter().find(|cpus| !cpus.is_empty()).unwrap_or_default();
+    Ok(Executor::spawn("background", &on, move |(shard, log, done): (ShardId, LogId, _)| {
+        outside[usize::from(shard.0)].push(Outside::JobDone { log, done });
+        wakers.wake(shard);
+    })?)
+}
+
+// --- What is told. ---
+
+fn broker_info(config: &Config, file: &BrokerFile, path: &Path, shards: u16) -> anyhow::Result<BrokerInfo> {
+    let log = log_config(config, file, LogId(1))?;
+    Ok(BrokerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        durability_mode: "sync".to_owned(),
+        commit_mode: log.commit_mode.name().to_owned(),
+        commit_depth: log.commit_depth as u32,
+        device_class: probe::device_class(path).describe().to_owned(),
+        shards: u32::from(shards),
+        logs: file.logs,
+        ring_features: Vec::new(),
+        started_unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+        disk: Some(DiskInfo { free_bytes: 0, size_bytes: 0 }),
+    })
+}
+
+fn banner(
+    config: &Config,
+    file: &BrokerFile,
+    view: &View,
+    kafka: SocketAddr,
+    admin: SocketAddr,
+    started: Instant,
+) {
+    let Ok(info) = view.info.lock().map(|info| info.clone()) else { return };
+    info!("RingMQ {} is ready after {:?}", info.version, started.elapsed());
+    info!("  acks mean: on stable storage (durability mode {})", info.durability_mode);
+    info!(
+        "  commit: {}, depth {}, device class {} ({})",
+        info.commit_mode, info.commit_depth, info.device_class, file.measured
+    );
+    info!(
+        "  {} shards, {} logs, data in {}, io_uring: {}",
+        info.shards,
+        info.logs,
+        config.server.data_dir.display(),
+        info.ring_features.join(" ")
+    );
+    info!("  Kafka clients: {kafka}; admin: http://{admin}/");
+}

@@ -1,0 +1,471 @@
+//! The loop of a shard: `step(events, now) -> operations`.
+//!
+//! The order of a turn: what the kernel reports, the mail, deadlines, what became durable, commit,
+//! sends. Handlers never enter the kernel; the driver submits once, at the end.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::io::op::{ConnId, Event, Io, ListenerId, Op, Wait};
+use crate::io::socket::SocketHandle;
+use crate::kafka::connection::{Close, Front, Turn};
+use crate::model::{Nanos, Now, ShardId};
+use crate::shard::{LogJob, News, Shard};
+
+use super::connection::{Connection, Limits};
+use super::outside::{Outside, OutsideQueue};
+
+/// What a server is told when it starts.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerConfig {
+    pub limits: Limits,
+    /// Connections of this shard; further ones are turned away.
+    pub connections_max: usize,
+    /// A connection without any traffic for so long is closed.
+    pub idle: Option<Duration>,
+}
+
+/// Connections are looked through for idle ones this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// A shard that is asked to stop waits this long for what is under way.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    connection: Option<Connection>,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// No new requests; those under way are answered.
+    Draining {
+        until: Nanos,
+    },
+    /// Final checkpoints are being written.
+    Checkpointing,
+    /// The manifests are being written.
+    Closing,
+    Over,
+}
+
+/// A shard with its connections.
+pub struct Server {
+    shard: Shard,
+    front: Front,
+    config: ServerConfig,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    connections: usize,
+    listeners: Vec<SocketHandle>,
+    outside: OutsideQueue,
+    /// Connections to be looked at again before the turn ends.
+    touched: Vec<ConnId>,
+    stalled: Vec<ConnId>,
+    fetch_deadlines: BinaryHeap<Reverse<(Nanos, ConnId, u64)>>,
+    next_shard: usize,
+    sweep_at: Nanos,
+    phase: Phase,
+    news: News,
+    wakes: Vec<ShardId>,
+}
+
+impl Server {
+    pub fn new(shard: Shard, front: Front, config: ServerConfig, outside: OutsideQueue) -> Server {
+        let next_shard = usize::from(shard.id().0);
+        Server {
+            shard,
+            front,
+            config,
+            slots: Vec::new(),
+            free: Vec::new(),
+            connections: 0,
+            listeners: Vec::new(),
+            outside,
+            touched: Vec::new(),
+            stalled: Vec::new(),
+            fetch_deadlines: BinaryHeap::new(),
+            next_shard,
+            sweep_at: Nanos(0),
+            phase: Phase::Running,
+            news: News::default(),
+            wakes: Vec::new(),
+        }
+    }
+
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// Accept connections on this socket, from the next turn on.
+    pub fn listen(&mut self, socket: SocketHandle, ops: &mut Vec<Op>) -> io::Result<()> {
+        let listener = ListenerId(self.listeners.len() as u16);
+        ops.push(Op::Listen { listener, socket: socket.try_clone()? });
+        self.listeners.push(socket);
+        Ok(())
+    }
+
+    /// Before the first turn.
+    pub fn start(&mut self, now: Now) {
+        self.shard.start(now);
+    }
+
+    /// The shard has ended: its logs are closed.
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Work for the background, and what an operator should read, since the last call.
+    pub fn take_news(&mut self) -> (Vec<LogJob>, Vec<String>) {
+        (std::mem::take(&mut self.news.jobs), std::mem::take(&mut self.news.messages))
+    }
+
+    /// One turn. Returns how long the next may wait for an event.
+    pub fn step(
+        &mut self,
+        events: &mut Vec<Event>,
+        now: Now,
+        clock: &dyn Fn() -> Nanos,
+        ops: &mut Vec<Op>,
+    ) -> Wait {
+        self.shard.stats.counters.turns += 1;
+        for event in events.drain(..) {
+            self.on_event(event, now, clock, ops);
+        }
+        self.receive_outside(now);
+        self.shard.receive(now, &mut self.news);
+        self.expire(now, clock, ops);
+        self.retry_stalled(now, clock, ops);
+        // Requests of this turn and answers of other shards may have made more; each pass is bounded
+        // by what the last one did.
+        loop {
+            self.shard.apply_durable(now, &mut self.news);
+            if !self.deliver(now, clock, ops) {
+                break;
+            }
+        }
+        self.shard.submit(now, ops, &mut self.news);
+        self.finish_connections(ops);
+        self.advance_phase(now);
+        self.shard.take_wakes(&mut self.wakes);
+        ops.extend(self.wakes.drain(..).map(|shard| Op::Wake { shard }));
+        self.wait(now)
+    }
+
+    fn wait(&self, now: Now) -> Wait {
+        if self.phase == Phase::Over || !self.outside.is_empty() {
+            return Wait::No;
+        }
+        let mut deadline = self.shard.deadline().min(self.sweep_at);
+        if let Some(Reverse((at, ..))) = self.fetch_deadlines.peek() {
+            deadline = deadline.min(*at);
+        }
+        if let Phase::Draining { until } = self.phase {
+            deadline = deadline.min(until);
+        }
+        match deadline.since(now.mono) {
+            0 => Wait::No,
+            nanos => Wait::For(Duration::from_nanos(nanos)),
+        }
+    }
+
+    // --- Events. ---
+
+    fn on_event(&mut self, event: Event, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
+        match event {
+            Event::Accepted { socket, peer, .. } => self.on_accepted(socket, peer, now, ops),
+            Event::AcceptFailed { listener, error } => {
+                self.news.messages.push(format!("accepting a connection failed: {error}"));
+                if let Some(Ok(socket)) =
+                    self.listeners.get(usize::from(listener.0)).map(SocketHandle::try_clone)
+                {
+                    ops.push(Op::Listen { listener, socket });
+                }
+            }
+            Event::Received { conn, data } => {
+                self.with(conn, now, clock, ops, |connection, turn| connection.on_received(&data, turn));
+            }
+            Event::RecvEnded { conn, end } => {
+                self.with(conn, now, clock, ops, |connection, _| connection.on_recv_ended(end));
+            }
+            Event::ReceivedInto { conn, buf, result } => {
+                self.with(conn, now, clock, ops, |connection, turn| {
+                    connection.on_received_into(buf, result, turn)
+                });
+            }
+            Event::Sent { conn, result } => {
+                self.with(conn, now, clock, ops, |connection, turn| {
+                    connection.on_sent(result, turn)?;
+                    connection.on_input(turn)
+                });
+            }
+            Event::Closed { conn } => self.on_closed(conn),
+            Event::Woken => {}
+            event @ (Event::Written { .. } | Event::Synced { .. } | Event::Read { .. }) => {
+                self.shard.on_event(event, now, &mut self.news);
+            }
+        }
+    }
+
+    /// Let a connection act; an error closes it.
+    fn with(
+        &mut self,
+        conn: ConnId,
+        now: Now,
+        clock: &dyn Fn() -> Nanos,
+        ops: &mut Vec<Op>,
+        act: impl FnOnce(&mut Connection, &mut Turn<'_>) -> Result<(), Close>,
+    ) {
+        let Some(slot) = self.slots.get_mut(conn.index as usize) else { return };
+        if slot.generation != conn.generation {
+            return;
+        }
+        let Some(connection) = &mut slot.connection else { return };
+        let mut turn = Turn { shard: &mut self.shard, front: &mut self.front, now, clock };
+        let before = connection.session.next_number();
+        let result = act(connection, &mut turn);
+        for number in before..connection.session.next_number() {
+            if let Some(deadline) = connection.session.fetch_deadline(number) {
+                self.fetch_deadlines.push(Reverse((deadline, conn, number)));
+            }
+        }
+        if connection.is_stalled() {
+            self.stalled.push(conn);
+        }
+        if let Err(Close(why)) = result {
+            self.shard.stats.counters.protocol_errors += 1;
+            tracing::debug!(conn = conn.index, why, "closing a connection");
+            connection.close(ops);
+        }
+        self.touched.push(conn);
+    }
+
+    fn on_accepted(&mut self, socket: SocketHandle, peer: SocketAddr, now: Now, ops: &mut Vec<Op>) {
+        // Connections are dealt out in turn: hashing would leave some cores with many and some idle.
+        let shards = self.shard.shards();
+        let to = ShardId((self.next_shard % shards) as u16);
+        self.next_shard += 1;
+        if to == self.shard.id() {
+            self.attach(socket, now, ops);
+        } else {
+            self.shard.hand_over(to, socket, peer);
+        }
+    }
+
+    fn attach(&mut self, socket: SocketHandle, now: Now, ops: &mut Vec<Op>) {
+        let counters = &mut self.shard.stats.counters;
+        let refused = self.connections >= self.config.connections_max || self.phase != Phase::Running;
+        if refused {
+            counters.connections_refused += 1;
+        } else {
+            counters.connections_opened += 1;
+        }
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() as u32 - 1
+        });
+        let slot = &mut self.slots[index as usize];
+        let conn = ConnId { index, generation: slot.generation };
+        let mut connection = Connection::new(conn, self.config.limits, now.mono);
+        ops.push(Op::Attach { conn, socket });
+        if refused {
+            connection.close(ops);
+        }
+        slot.connection = Some(connection);
+        self.connections += 1;
+        self.touched.push(conn);
+    }
+
+    fn on_closed(&mut self, conn: ConnId) {
+        let slot = &mut self.slots[conn.index as usize];
+        assert_eq!(slot.generation, conn.generation, "a connection is closed once");
+        slot.connection = None;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(conn.index);
+        self.connections -= 1;
+        self.shard.stats.counters.connections_closed += 1;
+    }
+
+    // --- What is not an event of the kernel. ---
+
+    fn receive_outside(&mut self, now: Now) {
+        while let Some(letter) = self.outside.pop() {
+            match letter {
+                Outside::JobDone { log, done } => self.shard.on_job(log, done, now, &mut self.news),
+                Outside::Snapshot(answer) => answer(self.snapshot()),
+                Outside::Stop if self.phase == Phase::Running => {
+                    self.phase = Phase::Draining { until: now.mono.plus(STOP_WITHIN) };
+                }
+                Outside::Stop => {}
+            }
+        }
+    }
+
+    fn snapshot(&mut self) -> crate::metrics::ShardSnapshot {
+        let open = self.slots.iter().filter_map(|slot| slot.connection.as_ref());
+        let partitions = self.shard.logs().iter().map(|hosted| hosted.partitions.iter().count() as u64).sum();
+        let gauges = &mut self.shard.stats.gauges;
+        gauges.connections = self.connections as u64;
+        (gauges.requests_in_flight, gauges.buffered_bytes) = (0, 0);
+        for connection in open {
+            gauges.requests_in_flight += connection.session.in_flight() as u64;
+            gauges.buffered_bytes += connection.buffered_bytes() as u64;
+        }
+        gauges.fetches_parked = self.fetch_deadlines.len() as u64;
+        gauges.partitions = partitions;
+        self.shard.stats.snapshot(self.shard.id(), self.shard.gauges())
+    }
+
+    fn expire(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
+        while let Some(Reverse((at, conn, number))) = self.fetch_deadlines.peek().copied()
+            && at <= now.mono
+        {
+            self.fetch_deadlines.pop();
+            self.with(conn, now, clock, ops, |connection, turn| {
+                connection.session.on_deadline(number, turn);
+                Ok(())
+            });
+            // It may have got a later one, while the device is reading.
+            let slot = self.slots.get(conn.index as usize).filter(|slot| slot.generation == conn.generation);
+            let later = slot
+                .and_then(|slot| slot.connection.as_ref())
+                .and_then(|connection| connection.session.fetch_deadline(number))
+                .filter(|later| *later > now.mono);
+            if let Some(later) = later {
+                self.fetch_deadlines.push(Reverse((later, conn, number)));
+            }
+        }
+        if now.mono >= self.sweep_at {
+            self.sweep_at = now.mono.plus(SWEEP_EVERY);
+            self.sweep(now, ops);
+        }
+    }
+
+    /// Close connections that have been silent for too long.
+    fn sweep(&mut self, now: Now, ops: &mut Vec<Op>) {
+        let Some(idle) = self.config.idle else { return };
+        for slot in &mut self.slots {
+            if let Some(connection) = &mut slot.connection
+                && now.mono.since(connection.last_active) > idle.as_nanos() as u64
+                && connection.session.in_flight() == 0
+            {
+                connection.close(ops);
+            }
+        }
+    }
+
+    /// Connections whose request found no room: offer it again.
+    fn retry_stalled(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
+        for conn in std::mem::take(&mut self.stalled) {
+            self.with(conn, now, clock, ops, |connection, turn| connection.on_input(turn));
+        }
+    }
+
+    /// Hand acks, answers and wake-ups to connections. Returns whether that may have led to more.
+    fn deliver(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) -> bool {
+        let mut more = false;
+        let at = if self.news.acked.is_empty() { now.mono } else { clock() };
+        let mut acked = std::mem::take(&mut self.news.acked);
+        for ack in acked.drain(..) {
+            let conn = ack.ticket.conn;
+            if let Some(slot) = self.slots.get_mut(conn.index as usize)
+                && slot.generation == conn.generation
+                && let Some(connection) = &mut slot.connection
+            {
+                connection.session.on_acked(&ack, at);
+                self.touched.push(conn);
+            }
+        }
+        self.news.acked = acked;
+        for (ticket, answer) in std::mem::take(&mut self.news.answers) {
+            more = true;
+            self.with(ticket.conn, now, clock, ops, |connection, turn| {
+                connection.session.on_answer(ticket, answer, turn);
+                Ok(())
+            });
+        }
+        for conn in std::mem::take(&mut self.news.woken) {
+            more = true;
+            self.with(conn, now, clock, ops, |connection, turn| {
+                connection.session.on_woken(turn);
+                Ok(())
+            });
+        }
+        for (socket, _) in std::mem::take(&mut self.news.connections) {
+            self.attach(socket, now, ops);
+        }
+        more
+    }
+
+    /// For connections with which something happened: send, receive, close.
+    fn finish_connections(&mut self, ops: &mut Vec<Op>) {
+        self.touched.sort_unstable();
+        self.touched.dedup();
+        let draining = self.phase != Phase::Running;
+        for conn in self.touched.drain(..) {
+            let Some(slot) = self.slots.get_mut(conn.index as usize) else { continue };
+            if slot.generation != conn.generation {
+                continue;
+            }
+            let Some(connection) = &mut slot.connection else { continue };
+            connection.poll_send(&mut self.front, ops);
+            if connection.is_over() {
+                connection.close(ops);
+            } else if !draining {
+                connection.poll_recv(ops);
+            }
+        }
+    }
+
+    // --- The end. ---
+
+    fn advance_phase(&mut self, now: Now) {
+        match self.phase {
+            Phase::Running | Phase::Over => {}
+            Phase::Draining { until } => {
+                let connections = self.slots.iter().filter_map(|slot| slot.connection.as_ref());
+                let idle = connections.into_iter().all(|connection| connection.session.in_flight() == 0);
+                if (idle && self.shard.is_quiet() && self.shard.jobs_done()) || now.mono >= until {
+                    self.shard.begin_close(&mut self.news);
+                    self.phase = Phase::Checkpointing;
+                }
+            }
+            Phase::Checkpointing if self.shard.jobs_done() => {
+                self.shard.close(&mut self.news);
+                self.phase = Phase::Closing;
+                if self.shard.jobs_done() {
+                    self.phase = Phase::Over;
+                }
+            }
+            Phase::Closing if self.shard.jobs_done() => self.phase = Phase::Over,
+            Phase::Checkpointing | Phase::Closing => {}
+        }
+    }
+}
+
+/// Run a server on its ring until it is over. `hand_out` gets the work for the background.
+pub fn run<I: Io>(
+    server: &mut Server,
+    io: &mut I,
+    mut ops: Vec<Op>,
+    clock: &dyn Fn() -> Nanos,
+    mut hand_out: impl FnMut(Vec<LogJob>, Vec<String>),
+) -> io::Result<()> {
+    let mut events = Vec::new();
+    let mut wait = Wait::No;
+    server.start(io.now());
+    while !server.is_over() {
+        io.turn(&mut ops, &mut events, wait)?;
+        wait = server.step(&mut events, io.now(), clock, &mut ops);
+        let (jobs, messages) = server.take_news();
+        if !jobs.is_empty() || !messages.is_empty() {
+            hand_out(jobs, messages);
+        }
+    }
+    Ok(())
+}

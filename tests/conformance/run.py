@@ -21,7 +21,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import toolchain  # noqa: E402
 from lib.broker import Broker, BrokerError  # noqa: E402
-from lib.cases import CODECS, DATASET_S_MAX, Case, client_cases  # noqa: E402
+from lib.cases import CODECS, DATASET_S_MAX, Case, cases_of  # noqa: E402
 from lib.kcat import Kcat  # noqa: E402
 from lib.worker import ClientFailed, ClientSkipped, Worker  # noqa: E402
 
@@ -232,7 +232,7 @@ def main():
             broker.start()
         session = Session(target, report, args.case)
         for name, client in clients.items():
-            for case in client_cases():
+            for case in cases_of(name):
                 session.run(name, client, case)
         session.matrix(clients)
         session.dataset(clients, DATASET_RECORDS[form])

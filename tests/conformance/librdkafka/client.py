@@ -76,6 +76,21 @@ def create(bootstrap, topic, partitions=PARTITIONS, **config):
     config = {name.replace("_", "."): value for name, value in config.items()}
     new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config)
     admin_of(bootstrap).create_topics([new], operation_timeout=WAIT_S)[topic].result(WAIT_S)
+    await_leaders(bootstrap, topic, partitions)
+
+
+def await_leaders(bootstrap, topic, partitions):
+    """Apache Kafka answers a creation before its brokers lead the partitions; a case begins after that."""
+    asked = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(partitions)}
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            for future in admin_of(bootstrap).list_offsets(asked).values():
+                future.result(WAIT_S)
+            return
+        except KafkaException:
+            check(time.monotonic() < deadline, "no leaders for a new topic")
+            time.sleep(0.01)
 
 
 def drop(bootstrap, topic):
@@ -126,23 +141,24 @@ def partition_count(consumer, topic):
     return len(consumer.list_topics(topic, timeout=WAIT_S).topics[topic].partitions)
 
 
-def read(bootstrap, topic, visit, partitions=PARTITIONS, start=OFFSET_BEGINNING, **settings):
-    """Visits every message of the topic, by assigned partitions, up to the ends of now."""
+def read(bootstrap, topic, visit, partitions=PARTITIONS, start=0, **settings):
+    """Visits every message of the topic, by assigned partitions, from `start` to the ends of now."""
     consumer = new_consumer(bootstrap, **settings)
     try:
         left = {}
         for p, (low, high) in enumerate(ends(consumer, topic, partitions)):
-            first = low if start == OFFSET_BEGINNING else start
+            first = max(low, start)
             if high > first:
-                left[p] = high
-        consumer.assign([TopicPartition(topic, p, start) for p in left])
+                left[p] = (first, high)
+        consumer.assign([TopicPartition(topic, p, first) for p, (first, _) in left.items()])
         deadline = time.monotonic() + WAIT_S
         while left:
             check(time.monotonic() < deadline, f"records missing in partitions {sorted(left)}")
-            for message in consumer.consume(1000, timeout=1):
+            for message in consumer.consume(500, timeout=0.05):
                 check(message.error() is None, f"consume: {message.error()}")
                 visit(message)
-                if message.offset() + 1 == left.get(message.partition()):
+                _, high = left.get(message.partition(), (0, 0))
+                if message.offset() + 1 == high:
                     del left[message.partition()]
     finally:
         consumer.close()
@@ -318,7 +334,7 @@ def many_topics(bootstrap, topic):
     deadline = time.monotonic() + WAIT_S
     while len(seen) < 200:
         check(time.monotonic() < deadline, f"only {len(seen)} of 200 partitions delivered")
-        for message in consumer.consume(200, timeout=1):
+        for message in consumer.consume(200, timeout=0.05):
             check(message.error() is None, f"consume: {message.error()}")
             equal(message.value(), f"{message.topic()}/{message.partition()}".encode(), "value")
             seen.add(message.value())
@@ -516,7 +532,10 @@ def restart_keeps(bootstrap, topic):
 
 
 def unknown_topic(bootstrap, topic):
-    consumer = new_consumer(bootstrap)
+    # By default librdkafka hopes for 30 s that a topic that is unknown has only just been created.
+    consumer = new_consumer(bootstrap, topic_metadata_propagation_max_ms=0)
+    error = consumer.list_topics(topic, timeout=WAIT_S).topics[topic].error
+    equal(error and error.code(), KafkaError.UNKNOWN_TOPIC_OR_PART, "metadata of an unknown topic")
     consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
     message = consumer.poll(WAIT_S)
     check(message is not None and message.error() is not None, "a topic that does not exist is readable")

@@ -112,6 +112,10 @@ class Broker:
         if code != 0:
             raise BrokerError(f"the broker ended with code {code} after SIGTERM")
 
+    def signal(self, number):
+        """Sends a signal and does not wait: what follows is the caller's."""
+        self._process.send_signal(number)
+
     def kill(self):
         """`kill -9` of the whole group. No error when it is dead already: see `died_by_itself`."""
         process, self._process = self._process, None

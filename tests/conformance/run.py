@@ -14,6 +14,7 @@ The last line is `N passed, N failed, N skipped`; the exit code is 1 if a case f
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -221,6 +222,8 @@ def main():
     form = args.form or "short"
     names = args.client or [name for name, (_, _, short) in CLIENTS.items() if short or form == "full"]
 
+    # So that a stopped run leaves no broker behind either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = tempfile.mkdtemp(prefix="ringmq-conform-")
     broker = None if args.bootstrap else Broker(args.binary, folder, shards=args.shards)
     target = Target(broker, args.bootstrap)

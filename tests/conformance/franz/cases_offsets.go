@@ -146,12 +146,17 @@ func groupOffsets(t *T) {
 		for p, c := range offsets {
 			request.Add(kadm.Offset{Topic: t.topic, Partition: p, At: c.at, LeaderEpoch: -1, Metadata: c.text})
 		}
-		t.must(t.admin().CommitAllOffsets(t.ctx, group, request), "commit")
+		t.retry("commit", func() error { return t.admin().CommitAllOffsets(t.ctx, group, request) })
 	}
 	expect := func(expected map[int32]committed, when string) {
-		found, err := t.admin().FetchOffsets(t.ctx, group)
-		t.must(err, "fetch offsets "+when)
-		t.must(found.Error(), "fetch offsets "+when)
+		var found kadm.OffsetResponses
+		t.retry("fetch offsets "+when, func() (err error) {
+			found, err = t.admin().FetchOffsets(t.ctx, group)
+			if err == nil {
+				err = found.Error()
+			}
+			return err
+		})
 		equal(t, len(found[t.topic]), len(expected), "committed partitions "+when)
 		for p, c := range expected {
 			got, _ := found.Lookup(t.topic, p)
@@ -166,6 +171,19 @@ func groupOffsets(t *T) {
 	commit(map[int32]committed{0: {6, ""}, 1: {30, "end"}, 2: {0, "zero"}})
 	t.restart("kill")
 	expect(map[int32]committed{0: {6, ""}, 1: {30, "end"}, 2: {0, "zero"}}, "after kill -9")
+}
+
+// retry repeats f while a coordinator is being elected or loaded, as a consumer would.
+func (t *T) retry(what string, f func() error) {
+	for deadline := time.Now().Add(waitMax); ; time.Sleep(10 * time.Millisecond) {
+		err := f()
+		if err == nil {
+			return
+		}
+		if !kerr.IsRetriable(err) || time.Now().After(deadline) {
+			t.failf("%s: %v", what, err)
+		}
+	}
 }
 
 // clusterID asks DescribeCluster.

@@ -59,6 +59,8 @@ func idempotent(t *T) {
 		kgo.MaxBufferedRecords(20_000),
 	)
 	const count = 15_000
+	// Apache Kafka forgets a producer at a restart when its last record's timestamp is a day old.
+	begin := time.Now().Truncate(time.Millisecond)
 	sent := make([]*kgo.Record, count)
 	results := make(chan error, count)
 	acked := 0
@@ -73,7 +75,7 @@ func idempotent(t *T) {
 			Key:       fmt.Appendf(nil, "%d", i),
 			Value:     fmt.Appendf(nil, "value %d", i),
 			Headers:   []kgo.RecordHeader{{Key: "i", Value: fmt.Appendf(nil, "%d", i)}},
-			Timestamp: start.Add(time.Duration(i) * time.Millisecond),
+			Timestamp: begin.Add(time.Duration(i) * time.Millisecond),
 		}
 		client.Produce(t.ctx, sent[i], func(_ *kgo.Record, err error) { results <- err })
 		if i == count/3 || i == 2*count/3 {
@@ -126,7 +128,7 @@ func invalidTopic(t *T) {
 // longPoll sees that a parked fetch is answered when a record becomes durable, not at the end of its wait.
 func longPoll(t *T) {
 	t.create(1, nil)
-	const wait = 20 * time.Second
+	const wait = 6 * time.Second
 	consumer := t.client(
 		kgo.FetchMaxWait(wait),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{t.topic: {0: kgo.NewOffset().At(0)}}),
@@ -179,14 +181,12 @@ func outOfRange(t *T) {
 }
 
 func unknownTopic(t *T) {
-	client := t.client(
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{t.topic: {0: kgo.NewOffset().At(0)}}),
-		kgo.UnknownTopicRetries(1),
-	)
-	ctx, cancel := context.WithTimeout(t.ctx, waitMax)
-	defer cancel()
-	t.isError(client.PollFetches(ctx).Err(), kerr.UnknownTopicOrPartition, "reading")
-	err := t.client(kgo.UnknownTopicRetries(1)).ProduceSync(t.ctx, &kgo.Record{Topic: t.topic}).FirstErr()
+	listed, err := t.admin().ListEndOffsets(t.ctx, t.topic)
+	if err == nil {
+		err = listed.Error()
+	}
+	t.isError(err, kerr.UnknownTopicOrPartition, "end offsets")
+	err = t.client(kgo.UnknownTopicRetries(1)).ProduceSync(t.ctx, &kgo.Record{Topic: t.topic}).FirstErr()
 	t.isError(err, kerr.UnknownTopicOrPartition, "producing without leave to create")
 	found, err := t.admin().ListTopics(t.ctx)
 	t.must(err, "list topics")

@@ -30,7 +30,8 @@ func (t *T) client(options ...kgo.Opt) *kgo.Client {
 	defaults := []kgo.Opt{
 		kgo.SeedBrokers(t.bootstrap),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.RecordDeliveryTimeout(waitMax),
+		// The default of 5 s is meant for clusters; here a topic is new, or a broker, in most cases.
+		kgo.MetadataMinAge(50*time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
 	}
 	client, err := kgo.NewClient(append(defaults, options...)...)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -173,14 +175,14 @@ func groupOffsets(t *T) {
 	expect(map[int32]committed{0: {6, ""}, 1: {30, "end"}, 2: {0, "zero"}}, "after kill -9")
 }
 
-// retry repeats f while a coordinator is being elected or loaded, as a consumer would.
+// retry repeats f while a leader or coordinator is not ready after a restart, as a consumer would.
 func (t *T) retry(what string, f func() error) {
 	for deadline := time.Now().Add(waitMax); ; time.Sleep(10 * time.Millisecond) {
 		err := f()
 		if err == nil {
 			return
 		}
-		if !kerr.IsRetriable(err) || time.Now().After(deadline) {
+		if !(kerr.IsRetriable(err) || errors.Is(err, io.EOF)) || time.Now().After(deadline) {
 			t.failf("%s: %v", what, err)
 		}
 	}

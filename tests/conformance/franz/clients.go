@@ -31,7 +31,7 @@ func (t *T) client(options ...kgo.Opt) *kgo.Client {
 		kgo.SeedBrokers(t.bootstrap),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		// The default of 5 s is meant for clusters; here a topic is new, or a broker, in most cases.
-		kgo.MetadataMinAge(50*time.Millisecond),
+		kgo.MetadataMinAge(50 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
 	}
 	client, err := kgo.NewClient(append(defaults, options...)...)
@@ -74,9 +74,14 @@ func (t *T) send(client *kgo.Client, records []*kgo.Record) {
 
 // ends returns the end offset of each partition of the topic.
 func (t *T) ends() map[int32]int64 {
-	listed, err := t.admin().ListEndOffsets(t.ctx, t.topic)
-	t.must(err, "list end offsets")
-	t.must(listed.Error(), "list end offsets")
+	var listed kadm.ListedOffsets
+	t.retry("list end offsets", func() (err error) {
+		listed, err = t.admin().ListEndOffsets(t.ctx, t.topic)
+		if err == nil {
+			err = listed.Error()
+		}
+		return err
+	})
 	found := map[int32]int64{}
 	listed.Each(func(o kadm.ListedOffset) { found[o.Partition] = o.Offset })
 	return found

@@ -474,7 +474,16 @@ def group_offsets(bootstrap, topic):
     def committed():
         consumer = new_consumer(bootstrap, group_id=group)
         asked = [TopicPartition(topic, p) for p in range(PARTITIONS)]
-        found = consumer.committed(asked, WAIT_S)
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                found = consumer.committed(asked, WAIT_S)
+                break
+            except KafkaException as error:
+                # A coordinator that is not ready after a restart says so with a retriable error.
+                check(error.args[0].retriable() or error.args[0].code() == KafkaError.NOT_COORDINATOR, str(error))
+                check(time.monotonic() < deadline, f"no coordinator: {error}")
+                time.sleep(0.01)
         consumer.close()
         return [(tp.offset, tp.metadata or "") for tp in found]
 

@@ -175,7 +175,7 @@ func describeCluster(t *T) {
 // restartKeeps sees that what a topic is outlives both kinds of restart.
 func restartKeeps(t *T) {
 	const count = 4
-	t.create(count, map[string]*string{"retention.ms": kadm.StringPtr("86400000")})
+	t.create(count, map[string]*string{"retention.ms": kadm.StringPtr("630720000000")})
 	sent := t.sampleRecords(400, count)
 	t.send(t.client(), sent)
 	gone := t.topic + "-gone"
@@ -192,7 +192,7 @@ func restartKeeps(t *T) {
 		found, err := t.admin().ListTopics(t.ctx)
 		t.must(err, "list topics")
 		t.check(!found.Has(gone), "a deleted topic is back after %s", how)
-		equal(t, t.configs()["retention.ms"], "86400000", "retention.ms after "+how)
+		equal(t, t.configs()["retention.ms"], "630720000000", "retention.ms after "+how)
 		t.expect(sent, count)
 	}
 }

@@ -114,7 +114,7 @@ func tooLarge(t *T) {
 
 // autoCreate produces to a topic that does not exist, with the client's leave to create it.
 func autoCreate(t *T) {
-	sent := []*kgo.Record{{Topic: t.topic, Value: []byte("v"), Timestamp: start}}
+	sent := []*kgo.Record{{Topic: t.topic, Value: []byte("v"), Timestamp: time.Now()}}
 	t.send(t.client(kgo.AllowAutoTopicCreation()), sent)
 	t.expect(sent, 1)
 }

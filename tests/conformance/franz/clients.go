@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand"
 	"time"
 
@@ -49,7 +50,10 @@ func (t *T) admin() *kadm.Client {
 }
 
 func (t *T) create(count int32, config map[string]*string) {
-	_, err := t.admin().CreateTopic(t.ctx, count, 1, config, t.topic)
+	// The records carry timestamps of the past, which retention by age would act upon.
+	all := map[string]*string{"retention.ms": kadm.StringPtr("-1")}
+	maps.Copy(all, config)
+	_, err := t.admin().CreateTopic(t.ctx, count, 1, all, t.topic)
 	t.must(err, "create "+t.topic)
 	// Apache Kafka answers a creation before its brokers lead the partitions; a case begins after that.
 	for deadline := time.Now().Add(waitMax); ; time.Sleep(10 * time.Millisecond) {

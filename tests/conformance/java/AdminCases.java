@@ -166,7 +166,7 @@ final class AdminCases {
     /** What a topic is outlives both kinds of restart. */
     private static void restartKeeps(Case c) throws Exception {
         int partitions = 4;
-        c.create(partitions, Map.of("retention.ms", "86400000"));
+        c.create(partitions, Map.of("retention.ms", "630720000000"));
         List<ProducerRecord<byte[], byte[]>> sent = c.sampleRecords(400, partitions);
         c.send(c.producer(Map.of()), sent);
         String gone = c.topic + "-gone";
@@ -179,7 +179,7 @@ final class AdminCases {
             Case.equal(describe(c).topicId(), before, "topic id after " + how);
             Case.equal(Case.get(c.admin().describeCluster().clusterId()), cluster, "cluster id after " + how);
             Case.check(!Case.get(c.admin().listTopics().names()).contains(gone), "a deleted topic is back");
-            Case.equal(configs(c).get("retention.ms").value(), "86400000", "retention.ms after " + how);
+            Case.equal(configs(c).get("retention.ms").value(), "630720000000", "retention.ms after " + how);
             c.expect(sent, partitions, Map.of());
         }
     }

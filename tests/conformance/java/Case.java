@@ -134,7 +134,10 @@ final class Case implements AutoCloseable {
     }
 
     void create(int partitions, Map<String, String> config) throws Exception {
-        get(admin().createTopics(List.of(new NewTopic(topic, partitions, (short) 1).configs(config))).all());
+        // The records carry timestamps of the past, which retention by age would act upon.
+        Map<String, String> all = new HashMap<>(Map.of("retention.ms", "-1"));
+        all.putAll(config);
+        get(admin().createTopics(List.of(new NewTopic(topic, partitions, (short) 1).configs(all))).all());
         awaitLeaders(partitions);
     }
 

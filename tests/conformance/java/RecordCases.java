@@ -118,7 +118,7 @@ final class RecordCases {
     /** Producing to a topic that does not exist creates it, as this client does by default. */
     private static void autoCreate(Case c) throws Exception {
         List<ProducerRecord<byte[], byte[]>> sent = List.of(
-                new ProducerRecord<>(c.topic, 0, Case.START_MS, null, Case.bytes("v"), List.of()));
+                new ProducerRecord<>(c.topic, 0, System.currentTimeMillis(), null, Case.bytes("v"), List.of()));
         c.send(c.producer(Map.of()), sent);
         c.expect(sent, 1, Map.of());
     }

@@ -73,6 +73,8 @@ def new_consumer(bootstrap, **settings):
 
 
 def create(bootstrap, topic, partitions=PARTITIONS, **config):
+    # The records carry timestamps of the past, which retention by age would act upon.
+    config = {"retention_ms": "-1", **config}
     config = {name.replace("_", "."): value for name, value in config.items()}
     new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=config)
     admin_of(bootstrap).create_topics([new], operation_timeout=WAIT_S)[topic].result(WAIT_S)
@@ -518,7 +520,7 @@ def group_offsets(bootstrap, topic):
 
 def restart_keeps(bootstrap, topic):
     """What a topic is (id, partitions, configs, records) outlives both kinds of restart."""
-    create(bootstrap, topic, partitions=4, retention_ms="86400000")
+    create(bootstrap, topic, partitions=4, retention_ms="630720000000")
     sent = sample_records(400, partitions=4)
     send(new_producer(bootstrap), topic, sent)
     gone = topic + "-gone"
@@ -534,7 +536,7 @@ def restart_keeps(bootstrap, topic):
         check(gone not in found.topics, f"a deleted topic is back after {how}")
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
         configs = admin_of(bootstrap).describe_configs([resource])[resource].result(WAIT_S)
-        equal(configs["retention.ms"].value, "86400000", f"retention.ms after {how}")
+        equal(configs["retention.ms"].value, "630720000000", f"retention.ms after {how}")
         expect_records(bootstrap, topic, sent, partitions=4)
 
 
@@ -555,7 +557,7 @@ def unknown_topic(bootstrap, topic):
 
 def auto_create(bootstrap, topic):
     """Producing to a topic that does not exist creates it, as stock clients expect by default."""
-    send(new_producer(bootstrap), topic, [(0, b"k", b"v", [], T0_MS)])
+    send(new_producer(bootstrap), topic, [(0, b"k", b"v", [], int(time.time() * 1000))])
     got = []
     read(bootstrap, topic, lambda message: got.append(message.value()), partitions=1)
     equal(got, [b"v"], "records")

@@ -1,0 +1,26 @@
+# Real clients and crash loops; ../../docs/TESTING.md says what they cover. Included by the Makefile.
+#
+# The client programs are built once, into target/conformance-cache (or $RINGMQ_TEST_CACHE). RELEASE_BIN is the
+# target that builds target/release/ringmq; override BROKER to test another binary.
+
+RELEASE_BIN ?= target/release/ringmq
+BROKER ?= $(RELEASE_BIN)
+PYTHON ?= python3
+CRASH_CYCLES ?= 100
+SOAK_CYCLES ?= 3000
+
+.PHONY: conform conform-short crash soak
+
+# Every client, every case, one million records.
+conform: $(RELEASE_BIN)
+	$(PYTHON) tests/conformance/run.py --full --binary $(BROKER)
+
+# The form that `make test` runs.
+conform-short: $(RELEASE_BIN)
+	$(PYTHON) tests/conformance/run.py --short --binary $(BROKER)
+
+crash: $(RELEASE_BIN)
+	$(PYTHON) tests/crash/crash.py --cycles $(CRASH_CYCLES) --binary $(BROKER)
+
+soak: $(RELEASE_BIN)
+	$(PYTHON) tests/crash/crash.py --cycles $(SOAK_CYCLES) --verify-every 50 --binary $(BROKER)

@@ -1,0 +1,142 @@
+"""One broker process under test: started, awaited, stopped, killed, and never left behind.
+
+The broker runs in a process group of its own, so that whatever it starts dies with it. Its data
+directory and ports stay the same across restarts: that is what the clients are meant to survive.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+READY_S_MAX = 30
+STOP_S_MAX = 20
+# Between two polls of the broker's state: short against a start, long against a poll's own cost.
+POLL_S = 0.01
+LOG_TAIL_LINES = 40
+
+
+class BrokerError(Exception):
+    """The broker did not start, did not stop, or died by itself."""
+
+
+def free_port():
+    """A TCP port that nobody listens on: the kernel's choice for port 0."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Broker:
+    """`ringmq server` on a data directory. Not started until `start`."""
+
+    def __init__(self, binary, directory, shards=2, extra_args=()):
+        self.directory = directory
+        self.log_path = os.path.join(directory, "broker.log")
+        self.kafka = f"127.0.0.1:{free_port()}"
+        self.admin = f"127.0.0.1:{free_port()}"
+        self.shards = shards
+        self._binary = binary
+        self._extra_args = list(extra_args)
+        self._process = None
+
+    @property
+    def bootstrap(self):
+        return self.kafka
+
+    def command(self):
+        return [
+            self._binary,
+            "server",
+            "--data-dir", os.path.join(self.directory, "data"),
+            "--kafka-listen", self.kafka,
+            "--admin-listen", self.admin,
+            "--shards", str(self.shards),
+            *self._extra_args,
+        ]  # fmt: skip
+
+    def spawn(self):
+        """Starts the process and returns at once: it is probably not ready yet."""
+        assert self._process is None, "one process at a time on a data directory"
+        # The log is appended to, so that a failure shows what happened before the restart, too.
+        with open(self.log_path, "ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def await_ready(self):
+        """Returns when /readyz answers 200; fails when the process ends or the time is up."""
+        deadline = time.monotonic() + READY_S_MAX
+        while time.monotonic() < deadline:
+            code = self._process.poll()
+            if code is not None:
+                raise BrokerError(f"the broker ended during its start with code {code}")
+            if self.is_ready():
+                return
+            time.sleep(POLL_S)
+        raise BrokerError(f"/readyz did not answer within {READY_S_MAX} s")
+
+    def start(self):
+        self.spawn()
+        self.await_ready()
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(f"http://{self.admin}/readyz", timeout=1) as reply:
+                return reply.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def is_running(self):
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self):
+        """SIGTERM: the broker must finish its commits and leave with code 0."""
+        process, self._process = self._process, None
+        if process.poll() is not None:
+            raise BrokerError(f"the broker had ended by itself with code {process.returncode}")
+        process.terminate()
+        try:
+            code = process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            raise BrokerError(f"the broker did not stop within {STOP_S_MAX} s of SIGTERM") from None
+        finally:
+            _kill_group(process)
+        if code != 0:
+            raise BrokerError(f"the broker ended with code {code} after SIGTERM")
+
+    def signal(self, number):
+        """Sends a signal and does not wait: what follows is the caller's."""
+        self._process.send_signal(number)
+
+    def kill(self):
+        """`kill -9` of the whole group. No error when it is dead already: see `died_by_itself`."""
+        process, self._process = self._process, None
+        if process is not None:
+            _kill_group(process)
+
+    def died_by_itself(self):
+        """The exit code of a broker that nobody stopped, or None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def log_tail(self):
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as log:
+                return "".join(log.readlines()[-LOG_TAIL_LINES:])
+        except FileNotFoundError:
+            return ""
+
+
+def _kill_group(process):
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()

@@ -1,0 +1,135 @@
+"""Environments of the client programs: built once, kept in a cache folder, rebuilt when their source changes.
+
+Each `*_command` returns the command line of a ready client program. A tool that this machine lacks is
+`Missing`: the caller skips the client by name, or fails where it must run (in CI).
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+BUILD_S_MAX = 600
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+CONFORMANCE = os.path.join(ROOT, "tests", "conformance")
+
+
+class Missing(Exception):
+    """A tool is not installed here; the text names it."""
+
+
+class BuildError(Exception):
+    """The tool is here, but the environment could not be built; the text has the tool's own words."""
+
+
+def cache_folder():
+    return os.environ.get("RINGMQ_TEST_CACHE") or os.path.join(ROOT, "target", "conformance-cache")
+
+
+def default_binary():
+    return os.environ.get("RINGMQ_BIN") or os.path.join(ROOT, "target", "release", "ringmq")
+
+
+def librdkafka_command():
+    """confluent-kafka, the Python binding whose wheel carries librdkafka, in a venv."""
+    source = os.path.join(CONFORMANCE, "librdkafka")
+    requirements = os.path.join(source, "requirements.txt")
+
+    def build(folder):
+        run([sys.executable, "-m", "venv", folder])
+        pip = os.path.join(folder, "bin", "pip")
+        run([pip, "install", "--quiet", "--only-binary=:all:", "--requirement", requirements])
+
+    folder = _cached("librdkafka", [requirements], build, salt=sys.version)
+    return [os.path.join(folder, "bin", "python"), os.path.join(source, "client.py")]
+
+
+def kcat_command():
+    """kcat (kafkacat before 1.7) of the distribution: there is nothing to build."""
+    for name in ("kcat", "kafkacat"):
+        if path := shutil.which(name):
+            return [path]
+    raise Missing("kcat is not installed (Debian package: kcat)")
+
+
+def go_command(name, source):
+    """A Go program from the module in `source`; its dependencies are pinned by go.sum."""
+    if shutil.which("go") is None:
+        raise Missing("go is not installed")
+
+    def build(folder):
+        binary = os.path.join(folder, name)
+        run(["go", "build", "-mod=readonly", "-trimpath", "-o", binary, "."], cwd=source)
+
+    folder = _cached(name, _files(source), build)
+    return [os.path.join(folder, name)]
+
+
+def java_command(kafka_version):
+    """The Java program, compiled against and run with one version of kafka-clients."""
+    for tool in ("java", "javac", "mvn"):
+        if shutil.which(tool) is None:
+            raise Missing(f"{tool} is not installed")
+    source = os.path.join(CONFORMANCE, "java")
+
+    def build(folder):
+        libs = os.path.join(folder, "libs")
+        run([
+            "mvn", "--quiet", "--batch-mode", "--file", os.path.join(source, "pom.xml"),
+            f"-Dkafka.version={kafka_version}", f"-DoutputDirectory={libs}",
+            "dependency:copy-dependencies",
+        ])  # fmt: skip
+        sources = [path for path in _files(source) if path.endswith(".java")]
+        classes = os.path.join(folder, "classes")
+        run(["javac", "--release", "17", "-Xlint:all", "-d", classes, "-cp", f"{libs}/*", *sources])
+
+    folder = _cached(f"java-{kafka_version}", _files(source), build)
+    # A small heap and the first compiler only: these programs are short, and the machine is shared.
+    flags = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    return ["java", *flags, "-cp", f"{folder}/classes:{folder}/libs/*", "Client"]
+
+
+def run(command, cwd=None):
+    """Runs a build step; its output is shown only if it fails."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=BUILD_S_MAX,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode != 0:
+        raise BuildError(f"{' '.join(command[:4])} ... failed:\n{done.stdout[-4000:]}")
+
+
+def _cached(name, inputs, build, salt=""):
+    """The folder of `name` built from `inputs`. A half-built one is never used: the key is written last."""
+    key = hashlib.sha256(salt.encode())
+    for path in inputs:
+        with open(path, "rb") as file:
+            key.update(path.encode() + b"\0" + file.read())
+    folder = os.path.join(cache_folder(), name)
+    key_path = os.path.join(folder, "built-from")
+    if os.path.exists(key_path):
+        with open(key_path, encoding="ascii") as file:
+            if file.read() == key.hexdigest():
+                return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    build(folder)
+    with open(key_path, "w", encoding="ascii") as file:
+        file.write(key.hexdigest())
+    return folder
+
+
+def _files(folder):
+    return sorted(
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.endswith((".go", ".mod", ".sum", ".java", ".xml"))
+    )

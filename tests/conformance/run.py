@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""Unmodified Kafka clients from their registries against a broker: one line per case.
+
+    python3 tests/conformance/run.py [--short | --full] [--client NAME]... [--case TEXT] [--bootstrap ADDR]
+
+Without --bootstrap it starts target/release/ringmq (or --binary, or $RINGMQ_BIN) on free ports and a
+temporary data directory, restarts it where a case asks for that, and leaves nothing behind. The client
+programs are built once, into target/conformance-cache (or $RINGMQ_TEST_CACHE). A client that cannot be
+built here is skipped by name; with CI=true in the environment that is a failure.
+
+The last line is `N passed, N failed, N skipped`; the exit code is 1 if a case failed.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from lib import toolchain  # noqa: E402
+from lib.broker import Broker, BrokerError  # noqa: E402
+from lib.cases import CODECS, DATASET_S_MAX, Case, cases_of  # noqa: E402
+from lib.kcat import Kcat  # noqa: E402
+from lib.worker import ClientFailed, ClientSkipped, Worker  # noqa: E402
+
+DATASET_RECORDS = {"short": 100_000, "full": 1_000_000}
+DATASET_PARTITIONS = 12
+DATASET_SEED = 20_240_601
+
+FRANZ = os.path.join(toolchain.CONFORMANCE, "franz")
+# How to get each client, and whether the short form runs it.
+CLIENTS = {
+    "librdkafka": (toolchain.librdkafka_command, Worker, True),
+    "kcat": (toolchain.kcat_command, Kcat, True),
+    "franz-go": (lambda: toolchain.go_command("franz", FRANZ), Worker, True),
+    "java-4": (lambda: toolchain.java_command("4.1.1"), Worker, True),
+    "java-3": (lambda: toolchain.java_command("3.9.1"), Worker, False),
+}
+
+
+class Target:
+    """The broker that the cases run against: our own process, or an address that we were given."""
+
+    def __init__(self, broker, bootstrap):
+        self.broker = broker
+        self.bootstrap = bootstrap or broker.bootstrap
+
+    def restart(self, how):
+        match how:
+            case "term":
+                self.broker.stop()
+            case "kill":
+                self.broker.kill()
+            case _:
+                raise ClientFailed(f"the client asked for an unknown restart: {how}")
+        self.broker.start()
+
+    def revive(self):
+        """After a failed case: the next one deserves a broker that runs."""
+        if self.broker is not None and not self.broker.is_running():
+            self.broker.kill()
+            self.broker.start()
+
+    def close(self):
+        if self.broker is not None:
+            self.broker.kill()
+
+
+class Report:
+    """Prints and counts. A failure shows the end of the broker's log."""
+
+    def __init__(self, target):
+        self._target = target
+        self.passed = self.failed = self.skipped = 0
+
+    def run(self, name, action):
+        """Runs one case; returns what it returned, or None."""
+        started = time.monotonic()
+        try:
+            result = action()
+            self._check_broker()
+        except ClientSkipped as reason:
+            self.skip(name, reason)
+            return None
+        except (ClientFailed, BrokerError, toolchain.BuildError) as reason:
+            self.fail(name, reason)
+            self._target.revive()
+            return None
+        self.passed += 1
+        print(f"PASS {name} ({time.monotonic() - started:.1f} s)", flush=True)
+        return result
+
+    def skip(self, name, reason):
+        self.skipped += 1
+        print(f"SKIP {name} ({reason})", flush=True)
+
+    def fail(self, name, reason):
+        self.failed += 1
+        print(f"FAIL {name} ({reason})", flush=True)
+        broker = self._target.broker
+        if broker is not None:
+            print("  --- end of the broker's log", flush=True)
+            for line in broker.log_tail().splitlines():
+                print(f"  {line}")
+
+    def _check_broker(self):
+        broker = self._target.broker
+        if broker is None:
+            return
+        code = broker.died_by_itself()
+        if code is not None:
+            raise BrokerError(f"the broker ended by itself with code {code}")
+
+
+def prepare(names, report, folder):
+    """The clients that can be run here, by name."""
+    clients = {}
+    in_ci = os.environ.get("CI") == "true"
+    for name in names:
+        command_of, kind, _ = CLIENTS[name]
+        try:
+            command = command_of()
+        except toolchain.Missing as reason:
+            (report.fail if in_ci else report.skip)(name, reason)
+            continue
+        except toolchain.BuildError as reason:
+            report.fail(name, reason)
+            continue
+        clients[name] = kind(command, os.path.join(folder, f"{name}.log"))
+    return clients
+
+
+class Session:
+    """Runs cases of clients against the target, each with a topic of its own."""
+
+    def __init__(self, target, report, wanted):
+        self._target = target
+        self._report = report
+        self._wanted = wanted
+        self._topics = 0
+
+    def topic(self, label):
+        self._topics += 1
+        # The time keeps runs apart that share a broker.
+        return f"conform-{int(time.time())}-{self._topics}-{label}"
+
+    def run(self, client_name, client, case, topic=None):
+        name = f"{client_name} {case.name}"
+        if self._wanted not in name:
+            return None
+        if case.restarts and self._target.broker is None:
+            self._report.skip(name, "the broker is not ours to restart")
+            return None
+        topic = topic or self.topic(case.function)
+        return self._report.run(
+            name,
+            lambda: client.run(
+                case.function, self._target.bootstrap, topic, case.args, case.timeout_s, self._target.restart
+            ),
+        )
+
+    def matrix(self, clients):
+        """Each client writes once per codec, and each reads what all have written."""
+        for writer_name, writer in clients.items():
+            for codec in CODECS:
+                topic = self.topic(f"{writer_name}-{codec}")
+                case = Case(f"matrix/write/{codec}", "write", {"codec": codec})
+                written = self.run(writer_name, writer, case, topic)
+                if written is None:
+                    continue
+                for reader_name, reader in clients.items():
+                    case = Case(f"matrix/read/{writer_name}/{codec}", "read_digests")
+                    self._compare(f"{reader_name} {case.name}", reader, case, topic, written)
+
+    def dataset(self, clients, records):
+        """The access log goes in through librdkafka and comes out through the others, byte for byte."""
+        if "librdkafka" not in clients:
+            self._report.skip("dataset", "needs librdkafka, which writes it")
+            return
+        topic = self.topic("dataset")
+        args = {"records": str(records), "partitions": str(DATASET_PARTITIONS), "seed": str(DATASET_SEED)}
+        case = Case(f"dataset/write/{records}", "write_dataset", args, timeout_s=DATASET_S_MAX)
+        written = self.run("librdkafka", clients["librdkafka"], case, topic)
+        if written is None:
+            return
+        for name, client in clients.items():
+            # kcat prints headers as text, which these are not.
+            if name in ("librdkafka", "kcat"):
+                continue
+            case = Case("dataset/read", "read_digests", timeout_s=DATASET_S_MAX)
+            self._compare(f"{name} {case.name}", client, case, topic, written)
+
+    def _compare(self, name, reader, case, topic, written):
+        def action():
+            found = reader.run(
+                case.function, self._target.bootstrap, topic, case.args, case.timeout_s, self._target.restart
+            )
+            for partition, digest in written.items():
+                got = found.get(partition, "nothing")
+                # A star stands for a digest that the writer cannot know.
+                if any(a not in (b, "*") for a, b in zip(digest.split(), got.split(), strict=True)):
+                    raise ClientFailed(f"{partition} differs: written {digest}, read {got}")
+
+        self._report.run(name, action)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--short", dest="form", action="store_const", const="short", help="the default")
+    form.add_argument("--full", dest="form", action="store_const", const="full", help="all clients, all data")
+    parser.add_argument("--client", action="append", choices=list(CLIENTS), help="only this one; repeatable")
+    parser.add_argument("--case", default="", metavar="TEXT", help="only lines with this text in their name")
+    parser.add_argument("--bootstrap", metavar="ADDR", help="a broker that runs already; nothing restarts it")
+    parser.add_argument("--binary", default=toolchain.default_binary(), help="the broker to start")
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--keep", action="store_true", help="keep the temporary folder with data and logs")
+    args = parser.parse_args()
+    form = args.form or "short"
+    names = args.client or [name for name, (_, _, short) in CLIENTS.items() if short or form == "full"]
+
+    # So that a stopped run leaves no broker behind either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    folder = tempfile.mkdtemp(prefix="ringmq-conform-")
+    broker = None if args.bootstrap else Broker(args.binary, folder, shards=args.shards)
+    target = Target(broker, args.bootstrap)
+    report = Report(target)
+    clients = {}
+    try:
+        clients = prepare(names, report, folder)
+        if broker is not None:
+            broker.start()
+        session = Session(target, report, args.case)
+        for name, client in clients.items():
+            for case in cases_of(name):
+                session.run(name, client, case)
+        session.matrix(clients)
+        session.dataset(clients, DATASET_RECORDS[form])
+        if broker is not None:
+            report.run("broker ends on SIGTERM", broker.stop)
+    except (BrokerError, OSError) as reason:
+        report.fail("the broker", reason)
+    finally:
+        for client in clients.values():
+            client.close()
+        target.close()
+        if args.keep or report.failed:
+            print(f"data and logs: {folder}")
+        else:
+            shutil.rmtree(folder)
+    print(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -104,6 +104,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let shard_cpus: Vec<usize> = (0..usize::from(shards)).map(|shard| cpus[shard % cpus.len()]).collect();
     let executor = start_background(&cpus, &shard_cpus, outside.clone(), wakers.clone())?;
     let (failed_sender, mut failed) = mpsc::unbounded_channel();
+    let (started_sender, all_started) = std::sync::mpsc::channel();
     let office = PostOffice::new(usize::from(shards));
     let address = sockets[0].1;
     let identity = BrokerIdentity {
@@ -142,15 +143,21 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         .into_iter()
         .map(|parts| {
             let (config, failed) = (config.clone(), failed_sender.clone());
+            let started = started_sender.clone();
             let name = format!("shard-{}", parts.id);
             thread::Builder::new().name(name).spawn(move || {
                 let id = parts.id;
-                if let Err(error) = run_shard(parts, &config) {
+                if let Err(error) = run_shard(parts, &config, started) {
                     let _ = failed.send(format!("shard {id} ended: {error:#}"));
                 }
             })
         })
         .collect::<Result<_, _>>()?;
+    drop((started_sender, failed_sender));
+    // Until every shard runs, or has said why it does not.
+    if all_started.iter().take(usize::from(shards)).count() < usize::from(shards) {
+        bail!(failed.blocking_recv().unwrap_or_else(|| "a shard could not start".to_owned()));
+    }
     view.set_health(Health::Ready);
     banner(&config, &file, &view, address, admin.local_addr(), started);
 
@@ -201,7 +208,7 @@ struct ShardParts {
     view: Arc<View>,
 }
 
-fn run_shard(parts: ShardParts, config: &Config) -> anyhow::Result<()> {
+fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sender<()>) -> anyhow::Result<()> {
     let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: parts.cpu });
     if !pinned {
         warn!(
@@ -240,6 +247,9 @@ fn run_shard(parts: ShardParts, config: &Config) -> anyhow::Result<()> {
     for socket in parts.sockets {
         server.listen(socket, &mut ops)?;
     }
+    // Nobody listens any more if another shard has failed.
+    let _ = started.send(());
+    drop(started);
     run_turns(&mut server, &mut ring, ops, &monotonic, |jobs, messages| {
         for job in jobs {
             if parts.jobs.send(job).is_err() {

@@ -40,8 +40,8 @@ const EVIDENCE_BYTES: u64 = 64 << 20;
 pub trait Replay {
     /// What it wrote into the checkpoint. `Err` says what is wrong with it.
     fn restore(&mut self, state: &[u8]) -> Result<(), String>;
-    /// A durable entry, in log order. `Err` says what is wrong with it.
-    fn apply(&mut self, header: &EntryHeader, position: Position, payload: &[u8]) -> Result<(), String>;
+    /// A durable entry, in log order, and when its block was written. `Err` says what is wrong with it.
+    fn apply(&mut self, header: &EntryHeader, appended: WallMs, payload: &[u8]) -> Result<(), String>;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -418,7 +418,7 @@ impl Rebuild {
             }
             let place = (position, chunk, append_seconds);
             apply_entry(&mut self.queues, &mut self.chunks, &entry, place, false);
-            replay.apply(&entry, position, payload)?;
+            replay.apply(&entry, header.append_time, payload)?;
         }
         Ok(())
     }

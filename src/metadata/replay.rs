@@ -2,7 +2,7 @@
 
 use crate::log::entry::{EntryHeader, EntryKind};
 use crate::log::recovery::Replay;
-use crate::model::Position;
+use crate::model::WallMs;
 
 use super::catalog::Catalog;
 use super::record::MetaRecord;
@@ -18,7 +18,7 @@ impl Replay for MetadataReplay {
         Ok(())
     }
 
-    fn apply(&mut self, header: &EntryHeader, _: Position, payload: &[u8]) -> Result<(), String> {
+    fn apply(&mut self, header: &EntryHeader, _: WallMs, payload: &[u8]) -> Result<(), String> {
         match header.kind {
             EntryKind::Metadata => {
                 let record = MetaRecord::decode(payload).map_err(|error| error.to_string())?;

@@ -398,8 +398,7 @@ impl Replay for Partitions {
         Ok(())
     }
 
-    fn apply(&mut self, header: &EntryHeader, position: Position, payload: &[u8]) -> Result<(), String> {
-        let _ = position;
+    fn apply(&mut self, header: &EntryHeader, appended: WallMs, payload: &[u8]) -> Result<(), String> {
         let unknown = || format!("an entry for slot {}, which was never opened", header.slot);
         match header.kind {
             EntryKind::SlotOpen => {
@@ -422,8 +421,8 @@ impl Replay for Partitions {
                 partition.high_watermark = header.end_offset();
                 partition.note_term(Term(batch.leader_epoch() as u32), header.base_offset);
                 if let Some(stamp) = batch.producer() {
-                    let time = WallMs(header.max_timestamp);
-                    replay_producer(&mut partition.producers, stamp, header, time);
+                    // Not the records' own timestamps: those may be of any age.
+                    replay_producer(&mut partition.producers, stamp, header, appended);
                 }
             }
             EntryKind::LogStart => self.start_at(header.slot, header.base_offset),

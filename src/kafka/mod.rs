@@ -1,3 +1,12 @@
-//! The Kafka front end.
+//! The Kafka front end: bytes of a connection in, calls to logs out, and their answers back as bytes.
+//!
+//! ```text
+//! protocol -> dispatch -> handlers/* -> calls to the shards that host the logs
+//!                            context: what a handler may see    errors: how a failure is called here
+//! ```
 
+pub mod context;
+pub mod dispatch;
+pub mod errors;
+pub mod handlers;
 pub mod protocol;

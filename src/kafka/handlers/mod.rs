@@ -2,9 +2,30 @@
 //!
 //! A handler never waits and never enters the kernel. It either answers at once ([`Outcome::Reply`])
 //! or names its calls and leaves a [`Pending`] behind, which hears the answers and then encodes.
+//!
+//! Timeouts in requests are not looked at: nothing here takes long but a disk that fails, and then the
+//! calls fail too.
 
+pub mod api_versions;
+pub mod create_topics;
+pub mod delete_records;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod find_coordinator;
+pub mod init_producer_id;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
+mod replies;
+#[cfg(test)]
+mod testing;
+
+use crate::kafka::context::Context;
 use crate::kafka::protocol::wire::Writer;
-use crate::model::{LogId, Now};
+use crate::model::LogId;
 use crate::shard::call::{Answer, Call};
 
 /// What became of a request.
@@ -23,6 +44,27 @@ pub trait Pending {
     /// The answer to call `part`. May ask for further calls, which are numbered on from the last.
     fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)>;
 
-    /// All answers are here: write the response body.
-    fn encode(&mut self, now: Now, out: &mut Writer<'_>);
+    /// All answers are here: write the response body. `ctx` is that of the turn in which the last one
+    /// came, so that what the calls changed can be seen.
+    fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>);
+}
+
+/// Lets the calls go out, or answers at once if there are none.
+fn wait(
+    ctx: &Context<'_>,
+    calls: Vec<(LogId, Call)>,
+    mut pending: impl Pending + 'static,
+    out: &mut Writer<'_>,
+) -> Outcome {
+    if calls.is_empty() {
+        pending.encode(ctx, out);
+        return Outcome::Reply;
+    }
+    Outcome::Wait { calls, pending: Box::new(pending) }
+}
+
+/// A shard answered another question than it was asked.
+#[cold]
+fn unexpected(answer: &Answer) -> ! {
+    panic!("no answer to any call of this request: {answer:?}")
 }

@@ -1,0 +1,83 @@
+//! What a handler may see: the broker as it is in this turn. All of it is the shard's own.
+
+use crate::kafka::handlers::init_producer_id::ProducerIds;
+use crate::kafka::protocol::ErrorCode;
+use crate::metadata::catalog::Catalog;
+use crate::model::{LogId, Now, PartitionKey, Term, TopicId};
+
+/// "No leader epoch", in requests and responses.
+pub const NO_LEADER_EPOCH: i32 = -1;
+
+/// Who this broker is, to its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerIdentity {
+    pub node_id: i32,
+    /// What clients can resolve; not what the listener is bound to.
+    pub host: String,
+    pub port: u16,
+    /// The same for the life of the data directory.
+    pub cluster_id: String,
+}
+
+/// The settings that requests notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaSettings {
+    /// A topic that a client asks for comes into being.
+    pub auto_create_topics: bool,
+    /// Of a topic whose creator does not say.
+    pub num_partitions: u32,
+    /// Largest record batch that any topic may allow.
+    pub message_bytes_max: u32,
+}
+
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    pub catalog: &'a Catalog,
+    pub now: Now,
+    pub broker: &'a BrokerIdentity,
+    pub settings: &'a KafkaSettings,
+    /// The term that each log is open in, by log id.
+    pub log_terms: &'a [Term],
+    pub producer_ids: &'a ProducerIds,
+}
+
+impl Context<'_> {
+    /// The leader epoch of a log's partitions; [`NO_LEADER_EPOCH`] while it is not known here.
+    pub fn log_term(&self, log: LogId) -> i32 {
+        let term = self.log_terms.get(log.0 as usize);
+        term.map_or(NO_LEADER_EPOCH, |term| epoch_of(*term))
+    }
+
+    /// A partition by its topic's name, and the log that hosts it.
+    pub fn partition(&self, topic: &str, index: i32) -> Result<(LogId, PartitionKey), ErrorCode> {
+        let topic = self.catalog.topic(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        let log = topic.log_of(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        Ok((log, PartitionKey { topic: topic.id, index }))
+    }
+
+    /// The same by the topic's id.
+    pub fn partition_by_id(&self, topic: TopicId, index: i32) -> Result<(LogId, PartitionKey), ErrorCode> {
+        let topic = self.catalog.topic_by_id(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?;
+        let log = topic.log_of(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        Ok((log, PartitionKey { topic: topic.id, index }))
+    }
+
+    /// Whether a client knows the present leader epoch of a log. Negative epochs mean that it has none
+    /// (KIP-320).
+    pub fn check_leader_epoch(&self, log: LogId, client_epoch: i32) -> Result<(), ErrorCode> {
+        let epoch = self.log_term(log);
+        if client_epoch < 0 || epoch == NO_LEADER_EPOCH || client_epoch == epoch {
+            return Ok(());
+        }
+        if client_epoch < epoch {
+            return Err(ErrorCode::FENCED_LEADER_EPOCH);
+        }
+        Err(ErrorCode::UNKNOWN_LEADER_EPOCH)
+    }
+}
+
+/// A term as a leader epoch.
+pub fn epoch_of(term: Term) -> i32 {
+    // The protocol's integers are signed. No log is opened two billion times.
+    i32::try_from(term.0).unwrap_or(i32::MAX)
+}

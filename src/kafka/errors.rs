@@ -1,0 +1,138 @@
+//! What a failure is called in the Kafka protocol. Each error here has one `match`, without `_`.
+//!
+//! Which code is as much about what clients *do* with it as about its name: whether they try again, look
+//! for another leader, or give up.
+
+use std::fmt::Display;
+
+use crate::codec::record_batch::BatchError;
+use crate::kafka::protocol::ErrorCode;
+use crate::shard::call::{AdminError, CallError};
+
+/// Longest text in a response. Texts quote what the client sent, which can be longer than a string of
+/// the protocol may be.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// For the requests that go to a partition's leader.
+pub fn of_call(error: &CallError) -> ErrorCode {
+    match error {
+        CallError::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        CallError::OutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
+        CallError::SequenceGap { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
+        // PRODUCER_FENCED belongs to transactions; producers that get it from a leader do not expect it.
+        CallError::ProducerFenced | CallError::StaleProducerEpoch => ErrorCode::INVALID_PRODUCER_EPOCH,
+        // Makes producers split the batch.
+        CallError::TooLarge => ErrorCode::MESSAGE_TOO_LARGE,
+        // Retriable, and not persisted.
+        CallError::Full(_) | CallError::Storage => ErrorCode::KAFKA_STORAGE_ERROR,
+        CallError::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
+        // Makes clients ask for the leader again, and find the broker when it is back.
+        CallError::Stopping => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+    }
+}
+
+/// For the requests that go to a group's coordinator, whose clients retry other codes than a leader's.
+pub fn of_coordinator(error: &CallError) -> ErrorCode {
+    match error {
+        CallError::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        CallError::OutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
+        CallError::TooLarge => ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
+        CallError::Full(_) | CallError::Storage | CallError::TimedOut => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        CallError::Stopping => ErrorCode::NOT_COORDINATOR,
+        // Answers to appends; a coordinator appends for no producer.
+        CallError::SequenceGap { .. } | CallError::ProducerFenced | CallError::StaleProducerEpoch => {
+            ErrorCode::UNKNOWN_SERVER_ERROR
+        }
+    }
+}
+
+/// For the requests that change the metadata.
+pub fn of_admin(error: &AdminError) -> ErrorCode {
+    match error {
+        AdminError::TopicExists => ErrorCode::TOPIC_ALREADY_EXISTS,
+        AdminError::InvalidName(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
+        AdminError::InvalidPartitions(_) => ErrorCode::INVALID_PARTITIONS,
+        AdminError::InvalidReplication(_) => ErrorCode::INVALID_REPLICATION_FACTOR,
+        AdminError::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
+        AdminError::Policy(_) => ErrorCode::POLICY_VIOLATION,
+        AdminError::UnknownTopic => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        // The metadata log is the controller.
+        AdminError::Log(CallError::Stopping) => ErrorCode::NOT_CONTROLLER,
+        AdminError::Log(error) => of_call(error),
+    }
+}
+
+/// For the metadata that a coordinator needs before it can serve a group.
+pub fn of_assignment(error: &AdminError) -> ErrorCode {
+    match error {
+        AdminError::Log(error) => of_coordinator(error),
+        // Answers about topics; groups have no such trouble.
+        AdminError::TopicExists
+        | AdminError::InvalidName(_)
+        | AdminError::InvalidPartitions(_)
+        | AdminError::InvalidReplication(_)
+        | AdminError::InvalidConfig(_)
+        | AdminError::Policy(_)
+        | AdminError::UnknownTopic => ErrorCode::UNKNOWN_SERVER_ERROR,
+    }
+}
+
+/// For a batch that a producer sent.
+pub fn of_batch(error: &BatchError) -> ErrorCode {
+    match error {
+        BatchError::Truncated { .. }
+        | BatchError::BadLength { .. }
+        | BatchError::CrcMismatch { .. }
+        | BatchError::BadOffsets { .. } => ErrorCode::CORRUPT_MESSAGE,
+        BatchError::UnsupportedMagic { .. } => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        BatchError::UnknownCompression { .. } => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+        BatchError::TrailingBytes { .. }
+        | BatchError::BadCount { .. }
+        | BatchError::NonZeroBaseOffset { .. }
+        | BatchError::CountMismatch { .. }
+        | BatchError::ControlBatch
+        | BatchError::MissingSequence { .. } => ErrorCode::INVALID_RECORD,
+        BatchError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+        BatchError::LogAppendTimeClaimed | BatchError::TimestampOutOfRange { .. } => {
+            ErrorCode::INVALID_TIMESTAMP
+        }
+    }
+}
+
+/// An error in words, short enough for a response.
+pub fn message(error: impl Display) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(MESSAGE_BYTES_MAX));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_fits_whatever_it_quotes() {
+        assert_eq!(message("short"), "short");
+        let long = message("ü".repeat(40_000));
+        assert_eq!(long.len(), MESSAGE_BYTES_MAX);
+        assert_eq!(message("x".to_owned() + &long).len(), MESSAGE_BYTES_MAX - 1, "whole characters only");
+    }
+
+    #[test]
+    fn what_may_pass_is_retriable() {
+        for error in
+            [CallError::Full("no space"), CallError::Storage, CallError::TimedOut, CallError::Stopping]
+        {
+            // Codes that the Java client and librdkafka retry, by request.
+            let leader = [
+                ErrorCode::KAFKA_STORAGE_ERROR,
+                ErrorCode::REQUEST_TIMED_OUT,
+                ErrorCode::NOT_LEADER_OR_FOLLOWER,
+            ];
+            assert!(leader.contains(&of_call(&error)), "{error}");
+            let coordinator = [ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::NOT_COORDINATOR];
+            assert!(coordinator.contains(&of_coordinator(&error)), "{error}");
+            assert!(coordinator.contains(&of_assignment(&AdminError::Log(error))));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! DescribeCluster: the brokers, without topics.
+
+use super::Outcome;
+use crate::kafka::context::Context;
+use crate::kafka::protocol::messages::describe_cluster::{DescribeClusterBroker, endpoint_type};
+use crate::kafka::protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
+use crate::kafka::protocol::wire::Writer;
+use crate::kafka::protocol::{Array, ErrorCode, Message};
+
+pub fn handle(
+    ctx: &Context<'_>,
+    version: i16,
+    request: DescribeClusterRequest,
+    out: &mut Writer<'_>,
+) -> Outcome {
+    let broker = ctx.broker;
+    let mut response = DescribeClusterResponse {
+        endpoint_type: request.endpoint_type,
+        cluster_id: &broker.cluster_id,
+        ..Default::default()
+    };
+    match request.endpoint_type {
+        endpoint_type::BROKERS => {
+            response.controller_id = broker.node_id;
+            response.brokers = Array::from_elem(
+                DescribeClusterBroker {
+                    broker_id: broker.node_id,
+                    host: &broker.host,
+                    port: broker.port.into(),
+                    ..Default::default()
+                },
+                1,
+            );
+        }
+        endpoint_type::CONTROLLERS => {
+            response.error_code = ErrorCode::MISMATCHED_ENDPOINT_TYPE;
+            response.error_message = Some("this is a broker's address, not a controller's");
+        }
+        _ => {
+            response.error_code = ErrorCode::UNSUPPORTED_ENDPOINT_TYPE;
+            response.error_message = Some("unknown endpoint type");
+        }
+    }
+    response.encode(out, version);
+    Outcome::Reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode};
+
+    #[test]
+    fn there_is_one_broker_and_it_controls() {
+        let table = [
+            (endpoint_type::BROKERS, ErrorCode::NONE),
+            (endpoint_type::CONTROLLERS, ErrorCode::MISMATCHED_ENDPOINT_TYPE),
+            (0, ErrorCode::UNSUPPORTED_ENDPOINT_TYPE),
+            (-1, ErrorCode::UNSUPPORTED_ENDPOINT_TYPE),
+        ];
+        for version in 1..=2 {
+            for (endpoint_type, error_code) in table {
+                let request = DescribeClusterRequest { endpoint_type, ..Default::default() };
+                let body = World::default().reply(version, &request);
+                let response: DescribeClusterResponse<'_> = decode(&body, version);
+                assert_eq!(response.error_code, error_code);
+                assert_eq!(response.cluster_id, "cluster");
+                let brokers: Vec<_> = response
+                    .brokers
+                    .iter()
+                    .map(|broker| (broker.broker_id, broker.host, broker.port))
+                    .collect();
+                if error_code.is_error() {
+                    assert_eq!(brokers, []);
+                } else {
+                    assert_eq!((response.controller_id, brokers), (7, vec![(7, "broker.test", 9092)]));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! DescribeConfigs: the settings of topics and of the broker, with their origins.
+//!
+//! Tools copy what they read here into what they write, so that everything is listed, defaults included.
+
+use super::Outcome;
+use crate::kafka::context::Context;
+use crate::kafka::handlers::offset_commit::METADATA_BYTES_MAX;
+use crate::kafka::protocol::messages::describe_configs::{
+    DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+    config_source, config_type, resource_type,
+};
+use crate::kafka::protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
+use crate::kafka::protocol::wire::Writer;
+use crate::kafka::protocol::{Array, ErrorCode, Message};
+use crate::metadata::topic::{Topic, validate_name};
+use crate::metadata::topic_config::{ConfigKind, ConfigValue, Effect};
+
+pub fn handle(
+    ctx: &Context<'_>,
+    version: i16,
+    request: DescribeConfigsRequest<'_>,
+    out: &mut Writer<'_>,
+) -> Outcome {
+    let broker_settings = broker_settings(ctx);
+    let results = request.resources.iter().map(|resource| {
+        let view = View {
+            keys: resource.configuration_keys.as_deref().unwrap_or_default(),
+            synonyms: request.include_synonyms,
+            documentation: request.include_documentation,
+        };
+        let result = DescribeConfigsResult {
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+            ..Default::default()
+        };
+        match find(ctx, resource) {
+            Ok(Found::Topic(topic)) => DescribeConfigsResult { configs: view.topic(topic), ..result },
+            Ok(Found::Broker) => DescribeConfigsResult { configs: view.broker(&broker_settings), ..result },
+            Ok(Found::AllBrokers) => result,
+            Err((error_code, message)) => {
+                DescribeConfigsResult { error_code, error_message: Some(message), ..result }
+            }
+        }
+    });
+    let response = DescribeConfigsResponse { results: results.collect(), ..Default::default() };
+    response.encode(out, version);
+    Outcome::Reply
+}
+
+enum Found<'a> {
+    Topic(&'a Topic),
+    /// This one.
+    Broker,
+    /// What was set for all brokers at run time: nothing can be.
+    AllBrokers,
+}
+
+fn find<'a>(
+    ctx: &Context<'a>,
+    resource: &DescribeConfigsResource<'_>,
+) -> Result<Found<'a>, (ErrorCode, &'static str)> {
+    let name = resource.resource_name;
+    match resource.resource_type {
+        resource_type::TOPIC => match ctx.catalog.topic(name) {
+            Some(topic) => Ok(Found::Topic(topic)),
+            None if validate_name(name).is_err() => {
+                Err((ErrorCode::INVALID_TOPIC_EXCEPTION, "no topic can have this name"))
+            }
+            None => Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "no such topic")),
+        },
+        resource_type::BROKER if name.is_empty() => Ok(Found::AllBrokers),
+        resource_type::BROKER if name.parse() == Ok(ctx.broker.node_id) => Ok(Found::Broker),
+        resource_type::BROKER => Err((ErrorCode::INVALID_REQUEST, "another broker than this is not known")),
+        _ => Err((ErrorCode::INVALID_REQUEST, "only topics and brokers have settings here")),
+    }
+}
+
+/// What of each setting the client wants to see.
+#[derive(Clone, Copy)]
+struct View<'k> {
+    /// Empty for all.
+    keys: &'k [&'k str],
+    synonyms: bool,
+    documentation: bool,
+}
+
+impl View<'_> {
+    fn wants(&self, name: &str) -> bool {
+        self.keys.is_empty() || self.keys.contains(&name)
+    }
+
+    fn topic<'a>(&self, topic: &'a Topic) -> Array<DescribeConfigsResourceResult<'a>> {
+        let wanted = topic.config.describe().filter(|config| self.wants(config.def.name));
+        wanted.map(|config| self.topic_config(&config)).collect()
+    }
+
+    fn topic_config<'a>(&self, config: &ConfigValue<'a>) -> DescribeConfigsResourceResult<'a> {
+        let def = config.def;
+        let synonym = |value, source| DescribeConfigsSynonym { name: def.name, value: Some(value), source };
+        let mut synonyms = Array::new();
+        if self.synonyms && config.overridden {
+            synonyms.push(synonym(config.value, config_source::DYNAMIC_TOPIC));
+        }
+        if self.synonyms {
+            synonyms.push(synonym(def.default, config_source::DEFAULT));
+        }
+        DescribeConfigsResourceResult {
+            name: def.name,
+            value: Some(config.value),
+            read_only: matches!(def.effect, Effect::Refused(_)),
+            config_source: source_of(config),
+            is_sensitive: false,
+            synonyms,
+            config_type: type_of(def.kind),
+            documentation: self.documentation.then_some(def.doc),
+        }
+    }
+
+    fn broker<'a>(&self, settings: &'a [BrokerSetting]) -> Array<DescribeConfigsResourceResult<'a>> {
+        let wanted = settings.iter().filter(|setting| self.wants(setting.name));
+        wanted.map(|setting| self.broker_setting(setting)).collect()
+    }
+
+    fn broker_setting<'a>(&self, setting: &'a BrokerSetting) -> DescribeConfigsResourceResult<'a> {
+        let value = Some(setting.value.as_str());
+        let source = config_source::STATIC_BROKER;
+        let mut synonyms = Array::new();
+        if self.synonyms {
+            synonyms.push(DescribeConfigsSynonym { name: setting.name, value, source });
+        }
+        DescribeConfigsResourceResult {
+            name: setting.name,
+            value,
+            read_only: true,
+            config_source: source,
+            is_sensitive: false,
+            synonyms,
+            config_type: setting.kind,
+            documentation: self.documentation.then_some(setting.doc),
+        }
+    }
+}
+
+/// The source of a topic's config, as the protocol numbers it.
+pub(super) fn source_of(config: &ConfigValue<'_>) -> i8 {
+    if config.overridden { config_source::DYNAMIC_TOPIC } else { config_source::DEFAULT }
+}
+
+fn type_of(kind: ConfigKind) -> i8 {
+    match kind {
+        ConfigKind::Boolean => config_type::BOOLEAN,
+        ConfigKind::Int { .. } => config_type::INT,
+        ConfigKind::Long { .. } => config_type::LONG,
+        ConfigKind::Ratio => config_type::DOUBLE,
+        ConfigKind::Choice(_) => config_type::STRING,
+        ConfigKind::List => config_type::LIST,
+    }
+}
+
+/// A setting of the broker under the name that Kafka's tools know.
+struct BrokerSetting {
+    name: &'static str,
+    value: String,
+    /// One of [`config_type`].
+    kind: i8,
+    doc: &'static str,
+}
+
+/// What of Kafka's broker settings has a meaning here, by name. They come from the configuration file.
+fn broker_settings(ctx: &Context<'_>) -> Vec<BrokerSetting> {
+    use config_type::{BOOLEAN, INT, LONG, STRING};
+    let set = |name, kind, value: String, doc| BrokerSetting { name, value, kind, doc };
+    let (broker, settings) = (ctx.broker, ctx.settings);
+    let listener = format!("PLAINTEXT://{}:{}", broker.host, broker.port);
+    vec![
+        set("advertised.listeners", STRING, listener, "Where clients reach this broker."),
+        set(
+            "auto.create.topics.enable",
+            BOOLEAN,
+            settings.auto_create_topics.to_string(),
+            "Whether a topic that a client asks for comes into being.",
+        ),
+        set("broker.id", INT, broker.node_id.to_string(), "The same as node.id."),
+        set("default.replication.factor", INT, "1".into(), "There is one broker."),
+        set("delete.topic.enable", BOOLEAN, "true".into(), "Topics can be deleted."),
+        set("log.flush.interval.messages", LONG, "1".into(), "An acknowledged record is on stable storage."),
+        set(
+            "message.max.bytes",
+            INT,
+            settings.message_bytes_max.to_string(),
+            "Largest record batch that a topic may allow.",
+        ),
+        set("min.insync.replicas", INT, "1".into(), "There is one replica of each partition."),
+        set("node.id", INT, broker.node_id.to_string(), "The number of this broker."),
+        set(
+            "num.partitions",
+            INT,
+            settings.num_partitions.to_string(),
+            "Partitions of a topic whose creator does not say.",
+        ),
+        set(
+            "offset.metadata.max.bytes",
+            INT,
+            METADATA_BYTES_MAX.to_string(),
+            "Longest text that a client can leave with a committed offset.",
+        ),
+    ]
+}

@@ -1,0 +1,191 @@
+//! Metadata: the broker, the topics, and who leads which partition.
+//!
+//! A topic that is asked for by name and does not exist is made, if broker and client allow that, and is
+//! in the response, ready for use.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::{Outcome, Pending, unexpected, wait};
+use crate::kafka::context::Context;
+use crate::kafka::errors;
+use crate::kafka::protocol::messages::metadata::{
+    MetadataRequestTopic, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use crate::kafka::protocol::messages::{MetadataRequest, MetadataResponse};
+use crate::kafka::protocol::wire::Writer;
+use crate::kafka::protocol::{Array, ErrorCode, Message};
+use crate::metadata::topic::{Topic, validate_name};
+use crate::model::{LogId, TopicId};
+use crate::shard::call::{AdminCall, AdminError, Answer, Call};
+
+/// First version in which the topic ids of requests count, and names may be null. (Version 10 has both
+/// fields already.)
+const BY_ID_SINCE: i16 = 12;
+
+pub fn handle(
+    ctx: &Context<'_>,
+    version: i16,
+    request: MetadataRequest<'_>,
+    out: &mut Writer<'_>,
+) -> Outcome {
+    let topics = match request.topics {
+        // Version 0 has no null: there, an empty array means all.
+        Some(topics) if version > 0 || !topics.is_empty() => topics,
+        _ => {
+            respond(ctx, version, ctx.catalog.topics().map(|topic| describe(ctx, topic)).collect(), out);
+            return Outcome::Reply;
+        }
+    };
+    let may_create = request.allow_auto_topic_creation && ctx.settings.auto_create_topics;
+    let mut pending = Metadata { version, asked: Vec::with_capacity(topics.len()), created: Vec::new() };
+    let mut calls = Vec::new();
+    let mut seen = BTreeSet::new();
+    for topic in &topics {
+        // Each topic once, however often it is named: it can be made only once.
+        if !seen.insert((topic.name, topic.topic_id)) {
+            continue;
+        }
+        let asked = Asked::new(version, topic);
+        if may_create && let Some(name) = asked.missing_name(ctx) {
+            calls.push((LogId::METADATA, create(name)));
+            pending.created.push(pending.asked.len());
+        }
+        pending.asked.push(asked);
+    }
+    wait(ctx, calls, pending, out)
+}
+
+/// A topic that comes into being because somebody asked for it has the broker's defaults.
+fn create(name: &str) -> Call {
+    Call::Admin(AdminCall::CreateTopic {
+        name: name.to_owned(),
+        partitions: -1,
+        replication: -1,
+        configs: Vec::new(),
+        validate_only: false,
+    })
+}
+
+enum Key {
+    Name(String),
+    Id(TopicId),
+}
+
+/// A topic of the request.
+struct Asked {
+    key: Key,
+    /// Why there is no use in looking for it.
+    refused: Option<ErrorCode>,
+}
+
+impl Asked {
+    fn new(version: i16, topic: &MetadataRequestTopic<'_>) -> Self {
+        let has_id = !topic.topic_id.is_nil();
+        if version < BY_ID_SINCE && (topic.name.is_none() || has_id) {
+            let key = Key::Name(topic.name.unwrap_or_default().to_owned());
+            return Self { key, refused: Some(ErrorCode::INVALID_REQUEST) };
+        }
+        match topic.name {
+            Some(name) if !has_id => {
+                let refused = validate_name(name).is_err().then_some(ErrorCode::INVALID_TOPIC_EXCEPTION);
+                Self { key: Key::Name(name.to_owned()), refused }
+            }
+            _ => Self { key: Key::Id(TopicId(topic.topic_id.into_bytes())), refused: None },
+        }
+    }
+
+    /// The name of a topic that does not exist but could.
+    fn missing_name(&self, ctx: &Context<'_>) -> Option<&str> {
+        match &self.key {
+            Key::Name(name) if self.refused.is_none() && ctx.catalog.topic(name).is_none() => Some(name),
+            Key::Name(_) | Key::Id(_) => None,
+        }
+    }
+
+    fn response<'a>(&'a self, ctx: &Context<'a>) -> MetadataResponseTopic<'a> {
+        let (topic, absent) = match &self.key {
+            Key::Name(name) => (ctx.catalog.topic(name), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            Key::Id(id) => (ctx.catalog.topic_by_id(*id), ErrorCode::UNKNOWN_TOPIC_ID),
+        };
+        if let Some(topic) = topic
+            && self.refused.is_none()
+        {
+            return describe(ctx, topic);
+        }
+        let error_code = self.refused.unwrap_or(absent);
+        match &self.key {
+            Key::Name(name) => MetadataResponseTopic { error_code, name: Some(name), ..Default::default() },
+            Key::Id(id) => {
+                let topic_id = Uuid::from_bytes(id.0);
+                MetadataResponseTopic { error_code, topic_id, ..Default::default() }
+            }
+        }
+    }
+}
+
+struct Metadata {
+    version: i16,
+    asked: Vec<Asked>,
+    /// Which of the above call `part` makes.
+    created: Vec<usize>,
+}
+
+impl Pending for Metadata {
+    fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)> {
+        let Answer::CreateTopic(result) = answer else { unexpected(&answer) };
+        self.asked[self.created[part as usize]].refused = match result {
+            // Somebody else was faster: it is, or soon will be, in the catalog.
+            Ok(_) | Err(AdminError::TopicExists) => None,
+            // Clients ask again.
+            Err(AdminError::Log(_)) => Some(ErrorCode::LEADER_NOT_AVAILABLE),
+            Err(error) => Some(errors::of_admin(&error)),
+        };
+        Vec::new()
+    }
+
+    fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>) {
+        respond(ctx, self.version, self.asked.iter().map(|asked| asked.response(ctx)).collect(), out);
+    }
+}
+
+fn respond<'a>(
+    ctx: &Context<'a>,
+    version: i16,
+    topics: Array<MetadataResponseTopic<'a>>,
+    out: &mut Writer<'_>,
+) {
+    let broker = MetadataResponseBroker {
+        node_id: ctx.broker.node_id,
+        host: &ctx.broker.host,
+        port: ctx.broker.port.into(),
+        rack: None,
+    };
+    let response = MetadataResponse {
+        brokers: Array::from_elem(broker, 1),
+        cluster_id: Some(&ctx.broker.cluster_id),
+        controller_id: ctx.broker.node_id,
+        topics,
+        ..Default::default()
+    };
+    response.encode(out, version);
+}
+
+fn describe<'a>(ctx: &Context<'_>, topic: &'a Topic) -> MetadataResponseTopic<'a> {
+    let node = || Array::from_elem(ctx.broker.node_id, 1);
+    let partitions = topic.partitions().map(|(partition, log)| MetadataResponsePartition {
+        partition_index: partition.index,
+        leader_id: ctx.broker.node_id,
+        leader_epoch: ctx.log_term(log),
+        replica_nodes: node(),
+        isr_nodes: node(),
+        ..Default::default()
+    });
+    MetadataResponseTopic {
+        name: Some(&topic.name),
+        topic_id: Uuid::from_bytes(topic.id.0),
+        partitions: partitions.collect(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,152 @@
+//! OffsetFetch: how far groups have come. One group up to version 7, any number since version 8.
+
+use std::collections::BTreeMap;
+
+use super::{Outcome, Pending, unexpected, wait};
+use crate::kafka::context::{Context, NO_LEADER_EPOCH};
+use crate::kafka::protocol::messages::offset_fetch::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
+    OffsetFetchResponseTopic,
+};
+use crate::kafka::protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
+use crate::kafka::protocol::wire::Writer;
+use crate::kafka::protocol::{Array, Message};
+use crate::model::{LogId, PartitionKey};
+use crate::shard::call::{Answer, Call, CommittedOffset};
+
+/// First version with many groups.
+const MANY_SINCE: i16 = 8;
+
+pub fn handle(
+    ctx: &Context<'_>,
+    version: i16,
+    request: OffsetFetchRequest<'_>,
+    out: &mut Writer<'_>,
+) -> Outcome {
+    let one =
+        OffsetFetchRequestGroup { group_id: request.group_id, topics: request.topics, ..Default::default() };
+    let groups = if version < MANY_SINCE { Array::from_elem(one, 1) } else { request.groups };
+
+    let mut calls = Vec::new();
+    let mut pending = OffsetFetch { version, groups: Vec::with_capacity(groups.len()), asked: Vec::new() };
+    for group in &groups {
+        if let Some(call) = ask(ctx, group) {
+            calls.push(call);
+            pending.asked.push(pending.groups.len());
+        }
+        pending.groups.push(Group::new(group));
+    }
+    wait(ctx, calls, pending, out)
+}
+
+/// The call that finds a group's offsets; `None` where it can have none.
+fn ask(ctx: &Context<'_>, group: &OffsetFetchRequestGroup<'_>) -> Option<(LogId, Call)> {
+    let log = ctx.catalog.group_log(group.group_id)?;
+    let partitions = group.topics.as_ref().map(|topics| {
+        let partitions = topics.iter().flat_map(|topic| {
+            topic.partition_indexes.iter().filter_map(|index| ctx.partition(topic.name, *index).ok())
+        });
+        partitions.map(|(_, partition)| partition).collect::<Vec<_>>()
+    });
+    if partitions.as_ref().is_some_and(Vec::is_empty) {
+        return None;
+    }
+    Some((log, Call::FetchOffsets { group: group.group_id.to_owned(), partitions }))
+}
+
+/// A group of the request.
+struct Group {
+    id: String,
+    /// Names and partition indexes that are asked for; `None` for all that there are.
+    topics: Option<Vec<(String, Vec<i32>)>>,
+    found: BTreeMap<PartitionKey, CommittedOffset>,
+}
+
+impl Group {
+    fn new(group: &OffsetFetchRequestGroup<'_>) -> Self {
+        let owned =
+            |topic: &OffsetFetchRequestTopic<'_>| (topic.name.to_owned(), topic.partition_indexes.to_vec());
+        Self {
+            id: group.group_id.to_owned(),
+            topics: group.topics.as_ref().map(|topics| topics.iter().map(owned).collect()),
+            found: BTreeMap::new(),
+        }
+    }
+
+    fn response<'a>(&'a self, ctx: &Context<'a>) -> OffsetFetchResponseGroup<'a> {
+        let topics = match &self.topics {
+            Some(topics) => topics.iter().map(|(name, indexes)| self.topic(ctx, name, indexes)).collect(),
+            None => self.all(ctx),
+        };
+        OffsetFetchResponseGroup { group_id: &self.id, topics, ..Default::default() }
+    }
+
+    fn topic<'a>(
+        &'a self,
+        ctx: &Context<'a>,
+        name: &'a str,
+        indexes: &[i32],
+    ) -> OffsetFetchResponseTopic<'a> {
+        let topic = ctx.catalog.topic(name);
+        let partitions = indexes.iter().map(|index| {
+            let key = topic.map(|topic| PartitionKey { topic: topic.id, index: *index });
+            partition(*index, key.and_then(|key| self.found.get(&key)))
+        });
+        OffsetFetchResponseTopic { name, partitions: partitions.collect() }
+    }
+
+    /// Everything that was found, but for topics that are no more.
+    fn all<'a>(&'a self, ctx: &Context<'a>) -> Array<OffsetFetchResponseTopic<'a>> {
+        let mut topics: Array<OffsetFetchResponseTopic<'a>> = Array::new();
+        let mut topic_id = None;
+        for (key, offset) in &self.found {
+            let Some(topic) = ctx.catalog.topic_by_id(key.topic) else { continue };
+            // In the order of the keys, a topic's partitions follow each other.
+            if topic_id != Some(key.topic) {
+                topic_id = Some(key.topic);
+                topics.push(OffsetFetchResponseTopic { name: &topic.name, ..Default::default() });
+            }
+            let last = topics.last_mut().expect("pushed above");
+            last.partitions.push(partition(key.index, Some(offset)));
+        }
+        topics
+    }
+}
+
+/// What was committed for a partition. Nothing is no error.
+fn partition(partition_index: i32, offset: Option<&CommittedOffset>) -> OffsetFetchResponsePartition<'_> {
+    OffsetFetchResponsePartition {
+        partition_index,
+        committed_offset: offset.map_or(-1, |offset| offset.offset.0),
+        committed_leader_epoch: offset.map_or(NO_LEADER_EPOCH, |offset| offset.leader_epoch),
+        metadata: Some(offset.and_then(|offset| offset.metadata.as_deref()).unwrap_or_default()),
+        ..Default::default()
+    }
+}
+
+struct OffsetFetch {
+    version: i16,
+    groups: Vec<Group>,
+    /// Which of the above call `part` is about.
+    asked: Vec<usize>,
+}
+
+impl Pending for OffsetFetch {
+    fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)> {
+        let Answer::FetchOffsets(found) = answer else { unexpected(&answer) };
+        let by_partition = found.into_iter().map(|offset| (offset.partition, offset));
+        self.groups[self.asked[part as usize]].found = by_partition.collect();
+        Vec::new()
+    }
+
+    fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>) {
+        let mut groups: Array<_> = self.groups.iter().map(|group| group.response(ctx)).collect();
+        let response = if self.version < MANY_SINCE {
+            let group = groups.pop().expect("there is one group");
+            OffsetFetchResponse { topics: group.topics, ..Default::default() }
+        } else {
+            OffsetFetchResponse { groups, ..Default::default() }
+        };
+        response.encode(out, self.version);
+    }
+}

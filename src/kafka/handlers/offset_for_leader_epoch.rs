@@ -1,0 +1,77 @@
+//! OffsetForLeaderEpoch: where an epoch of a partition ends, for a client that suspects truncation.
+
+use super::replies::Replies;
+use super::{Outcome, Pending, unexpected, wait};
+use crate::kafka::context::{Context, epoch_of};
+use crate::kafka::errors;
+use crate::kafka::protocol::messages::offset_for_leader_epoch::{
+    EpochEndOffset, OffsetForLeaderPartition, OffsetForLeaderTopicResult,
+};
+use crate::kafka::protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+use crate::kafka::protocol::wire::Writer;
+use crate::kafka::protocol::{ErrorCode, Message};
+use crate::model::{LogId, Term};
+use crate::shard::call::{Answer, Call};
+
+pub fn handle(
+    ctx: &Context<'_>,
+    version: i16,
+    request: OffsetForLeaderEpochRequest<'_>,
+    out: &mut Writer<'_>,
+) -> Outcome {
+    let mut calls = Vec::new();
+    let mut replies = Replies::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        replies.topic(topic.topic);
+        for asked in &topic.partitions {
+            let reply = EpochEndOffset { partition: asked.partition, ..Default::default() };
+            match find(ctx, topic.topic, asked) {
+                Ok(Some((log, call))) => replies.push_asked(reply, &mut calls, log, call),
+                Ok(None) => replies.push(reply),
+                Err(error_code) => replies.push(EpochEndOffset { error_code, ..reply }),
+            }
+        }
+    }
+    wait(ctx, calls, OffsetForLeaderEpoch { version, replies }, out)
+}
+
+/// What to ask whom; `None` for an epoch that no partition has.
+fn find(
+    ctx: &Context<'_>,
+    topic: &str,
+    asked: &OffsetForLeaderPartition,
+) -> Result<Option<(LogId, Call)>, ErrorCode> {
+    let (log, partition) = ctx.partition(topic, asked.partition)?;
+    ctx.check_leader_epoch(log, asked.current_leader_epoch)?;
+    let term = u32::try_from(asked.leader_epoch).ok().map(Term);
+    Ok(term.map(|term| (log, Call::TermEnd { partition, term })))
+}
+
+struct OffsetForLeaderEpoch {
+    version: i16,
+    replies: Replies<EpochEndOffset>,
+}
+
+impl Pending for OffsetForLeaderEpoch {
+    fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)> {
+        let Answer::TermEnd(result) = answer else { unexpected(&answer) };
+        let reply = self.replies.asked(part);
+        match result {
+            Ok(Some((term, end))) => {
+                reply.leader_epoch = epoch_of(term);
+                reply.end_offset = end.0;
+            }
+            // Epoch and end stay -1, which is no error.
+            Ok(None) => {}
+            Err(error) => reply.error_code = errors::of_call(&error),
+        }
+        Vec::new()
+    }
+
+    fn encode(&mut self, _: &Context<'_>, out: &mut Writer<'_>) {
+        let topics =
+            self.replies.drain().map(|(topic, partitions)| OffsetForLeaderTopicResult { topic, partitions });
+        let response = OffsetForLeaderEpochResponse { topics: topics.collect(), ..Default::default() };
+        response.encode(out, self.version);
+    }
+}

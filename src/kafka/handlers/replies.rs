@@ -1,0 +1,57 @@
+//! The shape that most requests about partitions share: topics by name, partitions in each, and for every
+//! partition either an answer at once or a call.
+
+use std::mem;
+
+use crate::kafka::protocol::Array;
+use crate::model::LogId;
+use crate::shard::call::Call;
+
+/// The replies to the partitions of a request, in its order, while calls for some are under way.
+pub(super) struct Replies<T> {
+    topics: Vec<(String, Array<T>)>,
+    /// Topic and partition that call `part` is about, as indexes into the above.
+    asked: Vec<(usize, usize)>,
+}
+
+impl<T> Replies<T> {
+    pub fn with_capacity(topic_count: usize) -> Self {
+        Self { topics: Vec::with_capacity(topic_count), asked: Vec::new() }
+    }
+
+    /// The partitions that follow are this topic's.
+    pub fn topic(&mut self, name: &str) {
+        self.topics.push((name.to_owned(), Array::new()));
+    }
+
+    /// The reply to the next partition.
+    pub fn push(&mut self, reply: T) {
+        let (_, partitions) = self.topics.last_mut().expect("a partition follows its topic");
+        partitions.push(reply);
+    }
+
+    /// The reply to the next partition, to be completed when the call is answered.
+    pub fn push_asked(&mut self, reply: T, calls: &mut Vec<(LogId, Call)>, log: LogId, call: Call) {
+        assert_eq!(self.asked.len(), calls.len(), "one call for each partition that is asked about");
+        self.push(reply);
+        let topic = self.topics.len() - 1;
+        self.asked.push((topic, self.topics[topic].1.len() - 1));
+        calls.push((log, call));
+    }
+
+    /// The reply that call `part` is about.
+    pub fn asked(&mut self, part: u32) -> &mut T {
+        let (topic, partition) = self.asked[part as usize];
+        &mut self.topics[topic].1[partition]
+    }
+
+    /// Every reply.
+    pub fn all(&mut self) -> impl Iterator<Item = &mut T> {
+        self.topics.iter_mut().flat_map(|(_, partitions)| partitions)
+    }
+
+    /// The replies, topic by topic. They are gone afterwards.
+    pub fn drain(&mut self) -> impl Iterator<Item = (&str, Array<T>)> {
+        self.topics.iter_mut().map(|(name, partitions)| (name.as_str(), mem::take(partitions)))
+    }
+}

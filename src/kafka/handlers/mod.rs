@@ -21,7 +21,7 @@ pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 mod replies;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 use crate::kafka::context::Context;
 use crate::kafka::protocol::wire::Writer;

@@ -125,7 +125,7 @@ impl World {
         written
     }
 
-    fn with_context<R>(&self, act: impl FnOnce(&Context<'_>) -> R) -> R {
+    pub fn with_context<R>(&self, act: impl FnOnce(&Context<'_>) -> R) -> R {
         act(&Context {
             catalog: &self.catalog.borrow(),
             now: Now { mono: Nanos(0), wall: WallMs(1_000) },

@@ -20,6 +20,8 @@
 pub mod admin;
 pub mod background;
 pub mod base;
+pub mod broker;
+pub mod bench;
 pub mod cli;
 pub mod codec;
 pub mod config;
@@ -27,6 +29,7 @@ pub mod io;
 pub mod kafka;
 pub mod log;
 pub mod metadata;
+pub mod metrics;
 pub mod model;
 pub mod partition;
 pub mod server;

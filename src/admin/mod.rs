@@ -1,1 +1,9 @@
-//! What the operator sees: metrics, health, latency by stage. Ordinary threads.
+//! What operators see: the shards' numbers ([`crate::metrics`]) and health, by HTTP.
+//!
+//! - [`prometheus`]: snapshots as text for a scraper
+//! - [`http`]: the endpoints, on one ordinary thread; reaches shards through a [`http::BrokerView`]
+//! - [`signal`]: SIGTERM and SIGINT, which stop the broker in good order
+
+pub mod http;
+pub mod prometheus;
+pub mod signal;

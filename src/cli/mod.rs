@@ -1,1 +1,88 @@
-//! The command line: one file a command.
+//! The command line: one file a command. Help that teaches, errors that say what to do.
+//!
+//! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, `EXIT_CONFIG` wrong configuration.
+
+mod config;
+mod config_args;
+mod logging;
+mod server;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
+
+/// `EX_CONFIG` of sysexits.h. A supervisor should not restart a broker that ends so: it would again.
+const EXIT_CONFIG: u8 = 78;
+
+/// A message broker for Linux bare metal: an ack means "on stable storage".
+#[derive(Debug, Parser)]
+#[command(
+    name = "ringmq",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  ringmq server                                 serve on loopback, data in ./ringmq-data
+  ringmq server --data-dir /var/lib/ringmq --kafka-listen 0.0.0.0:9092
+  ringmq config template > ringmq.toml          every key with its default and meaning
+  ringmq config explain log.commit_mode
+
+Help on a command: ringmq COMMAND --help"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Server(server::ServerCommand),
+    Config(config::ConfigCommand),
+}
+
+/// Runs the command of the process's arguments.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Server(command) => command.run(),
+        Command::Config(command) => command.run(),
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    // Whoever reads our output may stop when they have seen enough: `ringmq config print | head`.
+    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("ringmq: {error:#}");
+    match error.downcast_ref::<ConfigError>() {
+        Some(_) => ExitCode::from(EXIT_CONFIG),
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// Writes a command's output. Unlike `print!` it reports a closed pipe instead of panicking.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_flags_that_scripts_rely_on_exist() {
+        let line = "ringmq server --data-dir D --kafka-listen a:1 --admin-listen b:2 --shards 2 --cpus 0-1 \
+                    -c ringmq.toml --set log.segment_bytes=64MiB";
+        Cli::try_parse_from(line.split_whitespace()).expect("a valid command line");
+    }
+}

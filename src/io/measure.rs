@@ -11,6 +11,7 @@ use super::file::FileHandle;
 use super::op::{Event, Io, Op, Token, Wait, WriteSync};
 use super::probe::DeviceClass;
 use super::ring::{PollMode, Ring, RingConfig, Wakers};
+use crate::model::CommitMode;
 use crate::model::ShardId;
 
 /// One write of a trial: near the middle of what group commit makes of small requests.
@@ -26,17 +27,6 @@ const TRIALS_MAX: Duration = Duration::from_millis(150);
 /// A deeper or more complicated way must be this much better, in percent, to be worth it: the
 /// difference between two runs of the same trial.
 const GAIN_MIN_PERCENT: u64 = 10;
-
-/// How a block becomes durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommitMode {
-    /// A plain write: class A only.
-    Plain,
-    /// `RWF_DSYNC` with every write.
-    Dsync,
-    /// Writes, and one data sync after they have completed.
-    WriteThenSync,
-}
 
 /// One way of writing, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

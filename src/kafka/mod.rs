@@ -5,6 +5,7 @@
 //!                            context: what a handler may see    errors: how a failure is called here
 //! ```
 
+pub mod connection;
 pub mod context;
 pub mod dispatch;
 pub mod errors;

@@ -44,9 +44,13 @@ pub struct NewEntry {
 /// What happened to the chunks of the buffer, in order.
 #[derive(Debug)]
 pub enum ChunkEvent {
-    Opened { base: Position },
+    Opened {
+        base: Position,
+    },
     /// The newest chunk takes no more blocks; these are all of its bytes.
-    Closed { bytes: Bytes },
+    Closed {
+        bytes: Bytes,
+    },
 }
 
 #[derive(Debug)]
@@ -316,7 +320,11 @@ mod tests {
         AppendBuffer::new((LogId(1), Term(1)), pool, 8192, Position(0), Position(segment_end), 0)
     }
 
-    fn put(buffer: &mut AppendBuffer, payload: &[u8], chunks: &mut Vec<ChunkEvent>) -> Result<Position, Need> {
+    fn put(
+        buffer: &mut AppendBuffer,
+        payload: &[u8],
+        chunks: &mut Vec<ChunkEvent>,
+    ) -> Result<Position, Need> {
         buffer.reserve(payload.len(), LocalPart::default(), WallMs(5), chunks)?;
         let entry = NewEntry {
             kind: EntryKind::Metadata,
@@ -365,11 +373,14 @@ mod tests {
         put(&mut buffer, &big, &mut closed).unwrap();
         buffer.seal(LocalPart::default(), WallMs(6));
         assert_eq!(sealed(&mut buffer, &mut chain).len(), 2);
-        assert!(matches!(&closed[..], [
+        assert!(
+            matches!(&closed[..], [
             ChunkEvent::Opened { base: Position(0) },
             ChunkEvent::Closed { bytes },
             ChunkEvent::Opened { base: Position(8192) },
-        ] if bytes.len() == 8192), "{closed:?}");
+        ] if bytes.len() == 8192),
+            "{closed:?}"
+        );
 
         assert_eq!(put(&mut buffer, &big, &mut closed), Err(Need::Memory), "both chunks are out");
         closed.clear();
@@ -382,7 +393,13 @@ mod tests {
         let (mut chain, mut closed) = (0, Vec::new());
         put(&mut buffer, &[1; 5000], &mut closed).unwrap();
         assert_eq!(put(&mut buffer, &[2; 5000], &mut closed), Err(Need::Segment));
-        buffer.enter_segment(Position(12288), Position(1 << 20), LocalPart::default(), WallMs(7), &mut closed);
+        buffer.enter_segment(
+            Position(12288),
+            Position(1 << 20),
+            LocalPart::default(),
+            WallMs(7),
+            &mut closed,
+        );
         put(&mut buffer, &[2; 5000], &mut closed).unwrap();
         buffer.seal(LocalPart::default(), WallMs(8));
         let positions: Vec<_> = sealed(&mut buffer, &mut chain).into_iter().map(|block| block.0).collect();

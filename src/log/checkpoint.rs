@@ -208,8 +208,15 @@ mod tests {
 
         let bytes = encode((5, LogId(1), Position(12288), 99), &chunks, &queues, b"state");
         let read = decode(&bytes).unwrap();
-        assert_eq!((read.generation, read.log, read.position, read.chain), (5, LogId(1), Position(12288), 99));
-        assert_eq!((read.first_chunk, read.spans.len()), (ChunkId(3), 1), "the open chunk has nothing durable");
+        assert_eq!(
+            (read.generation, read.log, read.position, read.chain),
+            (5, LogId(1), Position(12288), 99)
+        );
+        assert_eq!(
+            (read.first_chunk, read.spans.len()),
+            (ChunkId(3), 1),
+            "the open chunk has nothing durable"
+        );
         let queue = read.queues.get(Slot(2)).unwrap();
         assert_eq!((queue.end_offset(), queue.bytes(), queue.runs().len()), (Offset(9), 104, 1));
         assert_eq!(read.state, b"state");

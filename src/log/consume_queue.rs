@@ -159,7 +159,10 @@ impl Queue {
 
     /// The run with the largest timestamp, the earliest of equals.
     pub fn run_with_max_timestamp(&self) -> Option<Run> {
-        self.runs.iter().copied().reduce(|best, run| if run.max_timestamp > best.max_timestamp { run } else { best })
+        self.runs
+            .iter()
+            .copied()
+            .reduce(|best, run| if run.max_timestamp > best.max_timestamp { run } else { best })
     }
 
     /// One past the last record of the run with this index.

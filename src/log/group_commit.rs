@@ -12,28 +12,7 @@
 
 use std::collections::VecDeque;
 
-use crate::model::{Nanos, Position};
-
-/// How a commit becomes durable; chosen by measurement when the data directory is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommitMode {
-    /// The device has no volatile write cache: a completed write is durable.
-    Plain,
-    /// Each write carries `RWF_DSYNC`.
-    Dsync,
-    /// Writes, then one data sync for all that have completed.
-    WriteThenSync,
-}
-
-impl CommitMode {
-    pub fn name(self) -> &'static str {
-        match self {
-            CommitMode::Plain => "plain",
-            CommitMode::Dsync => "dsync",
-            CommitMode::WriteThenSync => "write-sync",
-        }
-    }
-}
+use crate::model::{CommitMode, Nanos, Position};
 
 /// Names one block's write between its submission and its completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +34,8 @@ pub struct Committed {
     pub end: Position,
     /// Chain checksum of the block that ends here.
     pub chain: u32,
+    /// Of the block, padding included.
+    pub bytes: u64,
     pub submitted: Nanos,
     /// When the device reported it durable.
     pub completed: Nanos,
@@ -125,7 +106,11 @@ impl GroupCommit {
             return false;
         }
         match self.in_flight() {
-            0 => self.mode != CommitMode::WriteThenSync || self.syncing.is_none() || pending_bytes >= self.target_bytes,
+            0 => {
+                self.mode != CommitMode::WriteThenSync
+                    || self.syncing.is_none()
+                    || pending_bytes >= self.target_bytes
+            }
             flying => flying < self.depth && pending_bytes >= self.target_bytes,
         }
     }
@@ -184,10 +169,11 @@ impl GroupCommit {
                 break;
             }
             assert!(flight.end > self.durable);
+            let bytes = flight.end.since(self.durable);
             self.durable = flight.end;
             let completed = if upto.is_some() { now } else { written };
             let Flight { end, chain, submitted, .. } = *flight;
-            committed.push(Committed { end, chain, submitted, completed });
+            committed.push(Committed { end, chain, bytes, submitted, completed });
             self.flights.pop_front();
         }
         assert!(self.durable <= self.submitted);
@@ -232,7 +218,12 @@ mod tests {
 
     #[test]
     fn commits_when_idle_and_deepens_only_above_the_target() {
-        check(CommitMode::Dsync, 2, "?1 s10 ?1 ?64 s80 ?64 w0 ?64 w1", expect!["yes no yes no durable=10 yes durable=80"]);
+        check(
+            CommitMode::Dsync,
+            2,
+            "?1 s10 ?1 ?64 s80 ?64 w0 ?64 w1",
+            expect!["yes no yes no durable=10 yes durable=80"],
+        );
     }
 
     #[test]

@@ -61,7 +61,9 @@ pub struct Manifest {
 pub enum ManifestError {
     #[error("neither copy of the manifest is readable ({first}; {second})")]
     BothBroken { first: String, second: String },
-    #[error("the manifest has format version {0}, which is newer than this program: use the program that wrote it, or a newer one")]
+    #[error(
+        "the manifest has format version {0}, which is newer than this program: use the program that wrote it, or a newer one"
+    )]
     Version(u16),
     #[error("the manifest lists segments that do not follow each other")]
     Segments,
@@ -129,7 +131,12 @@ impl Manifest {
         for _ in 0..count {
             let number = fields.u32()?;
             let recycled = fields.u32()? & SEGMENT_RECYCLED != 0;
-            segments.push(SegmentRecord { number, recycled, base: Position(fields.u64()?), bytes: fields.u64()? });
+            segments.push(SegmentRecord {
+                number,
+                recycled,
+                base: Position(fields.u64()?),
+                bytes: fields.u64()?,
+            });
         }
         let covered = bytes.len() - fields.rest().len();
         if fields.u32()? != crc32c(&bytes[..covered]) {

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::base::align::PAGE_BYTES;
 use crate::io::buffer::{ChunkBuf, ChunkPool};
 use crate::io::op::{Op, Token, WriteSync};
-use crate::model::{LogId, Nanos, Now, Offset, Position, Slot, Term};
+use crate::model::{CommitMode, LogId, Nanos, Now, Offset, Position, Slot, Term};
 
 pub mod append_buffer;
 pub mod block;
@@ -45,7 +45,7 @@ use block::{BlockHeader, LocalPart};
 use chunks::{ChunkId, ChunkSpan, Chunks};
 use consume_queue::{AppliedEntry, ConsumeQueues, Queue};
 use entry::{EntryHeader, EntryKind};
-use group_commit::{CommitMode, Committed, FlightId, GroupCommit};
+use group_commit::{Committed, FlightId, GroupCommit};
 use reader::{ChunkError, ReadCache};
 use segment::Segments;
 use space::Space;
@@ -82,6 +82,11 @@ impl LogConfig {
     pub fn window_bytes(&self) -> u64 {
         (self.commit_depth as u64 + 1) * self.chunk_bytes.max(self.block_bytes_max) as u64
     }
+
+    /// Appends wait when more than this waits for the device: it would only lengthen the queue.
+    fn undurable_bytes_max(&self) -> usize {
+        (self.tail_cache_bytes / 2).max(2 * self.chunk_bytes)
+    }
 }
 
 /// Why an append was not taken. Nothing of it remains.
@@ -98,6 +103,15 @@ pub enum AppendError {
     /// An earlier write failed. Final.
     #[error("an earlier write to the log failed")]
     Failed,
+}
+
+/// Whether an append would be taken now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Or it fails for a reason that waiting does not change.
+    Yes,
+    /// The device or the background is behind: try again soon.
+    Wait,
 }
 
 /// Where an entry went.
@@ -277,6 +291,28 @@ impl Log {
         Ok(Appended { position, end })
     }
 
+    /// Is there room for `bytes` of payloads? Where the disk is full there is nothing to wait for:
+    /// the append says so.
+    pub fn room(&self, bytes: usize) -> Room {
+        if self.commit.failed() || self.space_error().is_some() {
+            return Room::Yes;
+        }
+        let undurable = self.append.position().since(self.commit.durable()) as usize;
+        let need = (bytes + bytes / 64 + 2 * PAGE_BYTES) as u64;
+        let active = self.segments.active().end().since(self.append.position());
+        let space = active >= need || self.segments.ready_bytes() >= need;
+        if !space && self.may_get_space() || undurable > self.config.undurable_bytes_max() {
+            Room::Wait
+        } else {
+            Room::Yes
+        }
+    }
+
+    /// End of what was handed out: everything appended lies before it.
+    pub fn appended(&self) -> Position {
+        self.append.position().plus(self.append.pending_bytes() as u64)
+    }
+
     /// Make room for an entry with this payload.
     fn reserve(&mut self, payload_bytes: usize, now: Now) -> Result<(), AppendError> {
         if self.commit.failed() {
@@ -298,7 +334,10 @@ impl Log {
                     let Some(next) = self.segments.next_ready() else { return Err(AppendError::NoSegment) };
                     let next = next.record;
                     if (bytes as u64) > next.bytes {
-                        return Err(AppendError::TooLarge { bytes: payload_bytes, segment_bytes: next.bytes });
+                        return Err(AppendError::TooLarge {
+                            bytes: payload_bytes,
+                            segment_bytes: next.bytes,
+                        });
                     }
                     let end = next.base.plus(next.bytes);
                     self.append.enter_segment(next.base, end, local, now.wall, &mut self.chunk_events);

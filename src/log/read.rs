@@ -178,7 +178,9 @@ impl Log {
             Lookup::Failed => Err(ReadEnd::Failed),
             Lookup::Loaded(chunk) => chunk
                 .entries(slot, run.base_offset)
-                .map(|entry| entry.filter(|(header, _)| header.kind == EntryKind::KafkaBatch).ok_or(ReadEnd::Failed))
+                .map(|entry| {
+                    entry.filter(|(header, _)| header.kind == EntryKind::KafkaBatch).ok_or(ReadEnd::Failed)
+                })
                 .collect(),
         }
     }

@@ -96,7 +96,10 @@ impl ColdChunk {
 enum Cached {
     Wanted,
     Loading,
-    Loaded { chunk: ColdChunk, used: u64 },
+    Loaded {
+        chunk: ColdChunk,
+        used: u64,
+    },
     /// Reading it failed; asked again after everything that waited has been told.
     Failed,
 }
@@ -180,11 +183,8 @@ impl ReadCache {
         }
         let (id, span) = *self.wanted.front()?;
         let bytes = (span.bytes as usize).next_multiple_of(PAGE_BYTES);
-        let buf = if bytes > self.pool.chunk_bytes() {
-            ChunkBuf::unpooled(bytes)
-        } else {
-            self.take_memory()?
-        };
+        let buf =
+            if bytes > self.pool.chunk_bytes() { ChunkBuf::unpooled(bytes) } else { self.take_memory()? };
         self.wanted.pop_front();
         self.cached.insert(id, Cached::Loading);
         self.loading += 1;
@@ -247,4 +247,3 @@ impl ReadCache {
         self.wanted.retain(|(id, _)| *id >= first);
     }
 }
-

@@ -59,7 +59,9 @@ pub enum RecoveryError {
          at {start} and lose what follows"
     )]
     Corrupt { log: LogId, start: Position, durable: Position, what: String },
-    #[error("log {log}: no readable checkpoint, and the log no longer has its beginning (it starts at {start})")]
+    #[error(
+        "log {log}: no readable checkpoint, and the log no longer has its beginning (it starts at {start})"
+    )]
     NoCheckpoint { log: LogId, start: Position },
     #[error("log {log}, position {position}: {what}")]
     Content { log: LogId, position: Position, what: String },
@@ -380,8 +382,11 @@ impl Rebuild {
             if let Err(problem) = header.check_entries(block) {
                 return Ok(SegmentEnd::Stopped(problem));
             }
-            self.apply_block(&header, block, replay)
-                .map_err(|what| RecoveryError::Content { log, position: expected, what })?;
+            self.apply_block(&header, block, replay).map_err(|what| RecoveryError::Content {
+                log,
+                position: expected,
+                what,
+            })?;
         }
         // A segment of the next base follows, if there is one; no chunk reaches across.
         self.open_chunk = None;
@@ -474,8 +479,11 @@ impl Rebuild {
         let segment = segments.active();
         disk.write_at(&segment.file, self.end.since(segment.base()), &page).await?;
         disk.sync(&segment.file).await?;
-        self.apply_block(&header, &page, replay)
-            .map_err(|what| RecoveryError::Content { log, position: header.position, what })
+        self.apply_block(&header, &page, replay).map_err(|what| RecoveryError::Content {
+            log,
+            position: header.position,
+            what,
+        })
     }
 }
 

@@ -97,7 +97,8 @@ impl Segments {
         for (a, b) in all.iter().zip(all.iter().skip(1)) {
             assert_eq!(a.end(), b.base(), "segments follow each other");
         }
-        let active = all.iter().position(|segment| segment.contains(end)).expect("the log's end lies in a segment");
+        let active =
+            all.iter().position(|segment| segment.contains(end)).expect("the log's end lies in a segment");
         Segments { all, active }
     }
 
@@ -191,7 +192,8 @@ mod tests {
 
     #[test]
     fn positions_find_their_file_through_rolls_and_recycling() {
-        let mut segments = Segments::new([segment(1, 0, 8192), segment(2, 8192, 4096)].into(), Position(4096));
+        let mut segments =
+            Segments::new([segment(1, 0, 8192), segment(2, 8192, 4096)].into(), Position(4096));
         assert_eq!((segments.active().record.number, segments.ready_count()), (1, 1));
         assert!(segments.oldest_sealed().is_none());
 

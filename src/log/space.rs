@@ -31,10 +31,22 @@ const IDLE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub enum Job {
     /// Make a file of `bytes` really written zeros, synced, its folder too; remove it on failure.
-    Prepare { path: PathBuf, bytes: u64 },
-    Manifest { dir: PathBuf, manifest: Manifest },
-    Checkpoint { dir: PathBuf, generation: u64, bytes: Vec<u8> },
-    Remove { path: PathBuf },
+    Prepare {
+        path: PathBuf,
+        bytes: u64,
+    },
+    Manifest {
+        dir: PathBuf,
+        manifest: Manifest,
+    },
+    Checkpoint {
+        dir: PathBuf,
+        generation: u64,
+        bytes: Vec<u8>,
+    },
+    Remove {
+        path: PathBuf,
+    },
 }
 
 #[derive(Debug)]
@@ -119,7 +131,9 @@ impl Log {
         let records_idle = self.is_idle() && self.durable() > self.space.manifest.durable;
         match self.space.state {
             State::Idle if records_idle => Some(idle),
-            State::Idle if self.segments.ready_count() < self.config.segments_ahead => Some(self.space.retry_at),
+            State::Idle if self.segments.ready_count() < self.config.segments_ahead => {
+                Some(self.space.retry_at)
+            }
             _ => None,
         }
     }
@@ -168,6 +182,17 @@ impl Log {
     fn may_grow(&self) -> bool {
         let max = self.config.log_bytes_max;
         max == 0 || self.segments.total_bytes() + self.next_segment_bytes() <= max
+    }
+
+    /// More space is on its way, or could be.
+    pub(super) fn may_get_space(&self) -> bool {
+        match self.space.state {
+            State::Failed => false,
+            State::Preparing(_) | State::Publishing(_) => true,
+            State::Idle | State::Retiring(_) | State::Recording | State::Removing => {
+                self.may_grow() || self.oldest_is_dead()
+            }
+        }
     }
 
     fn prepare(&mut self) -> Job {
@@ -265,6 +290,20 @@ impl Log {
             }
             (state, done) => panic!("job {done:?} was not asked for in {state:?}"),
         }
+    }
+
+    /// Everything is durable and checkpointed: say in the manifest that the log was closed in order.
+    pub fn close(&mut self) -> Option<Job> {
+        let done = self.is_idle() && self.space_is_quiet() && !self.failed();
+        if !done || matches!(self.space.state, State::Failed) || self.space.checkpoint != self.durable() {
+            return None;
+        }
+        self.space.state = State::Recording;
+        let Job::Manifest { dir, mut manifest } = self.manifest_job(self.segments.records()) else {
+            unreachable!("manifest_job makes this job")
+        };
+        manifest.clean = true;
+        Some(Job::Manifest { dir, manifest })
     }
 
     /// A checkpoint should be taken now.

@@ -128,3 +128,25 @@ pub struct Now {
     pub mono: Nanos,
     pub wall: WallMs,
 }
+
+/// How a commit becomes durable; chosen by measurement when the data directory is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitMode {
+    /// The device has no volatile write cache: a completed write is durable.
+    Plain,
+    /// Each write carries `RWF_DSYNC`.
+    Dsync,
+    /// Writes, then one data sync for all that have completed.
+    WriteThenSync,
+}
+
+impl CommitMode {
+    /// As the configuration names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            CommitMode::Plain => "plain",
+            CommitMode::Dsync => "dsync",
+            CommitMode::WriteThenSync => "write-sync",
+        }
+    }
+}

@@ -404,8 +404,7 @@ impl Replay for Partitions {
         match header.kind {
             EntryKind::SlotOpen => {
                 let mut fields = Fields::new(payload);
-                let mut read =
-                    || Ok(PartitionKey { topic: TopicId(fields.array()?), index: fields.i32()? });
+                let mut read = || Ok(PartitionKey { topic: TopicId(fields.array()?), index: fields.i32()? });
                 let key = read().map_err(|error: crate::base::bytes::Truncated| error.to_string())?;
                 if header.slot.0 as usize != self.by_slot.len() {
                     return Err(format!("slot {} is opened out of order", header.slot));

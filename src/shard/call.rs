@@ -21,19 +21,41 @@ pub struct Ticket {
 #[derive(Debug)]
 pub enum Call {
     /// Append a batch that was checked at the edge; answered when it is durable.
-    Append { partition: PartitionKey, batch: Bytes },
+    Append {
+        partition: PartitionKey,
+        batch: Bytes,
+    },
     /// Read whole batches from several partitions of one log. Answered at once if there is something
     /// (or an error), else when there may be, if `park`.
-    Read { partitions: Vec<ReadPart>, bytes_max: usize, park: bool },
-    ListOffset { partition: PartitionKey, spec: OffsetSpec },
+    Read {
+        partitions: Vec<ReadPart>,
+        bytes_max: usize,
+        park: bool,
+    },
+    ListOffset {
+        partition: PartitionKey,
+        spec: OffsetSpec,
+    },
     /// The end of the largest term at or below `term` (Kafka's OffsetForLeaderEpoch).
-    TermEnd { partition: PartitionKey, term: Term },
+    TermEnd {
+        partition: PartitionKey,
+        term: Term,
+    },
     /// Move the partition's start to `before` (`None`: its end).
-    DeleteRecords { partition: PartitionKey, before: Option<Offset> },
+    DeleteRecords {
+        partition: PartitionKey,
+        before: Option<Offset>,
+    },
     /// Store offsets of a group; answered when they are durable.
-    CommitOffsets { group: String, offsets: Vec<CommittedOffset> },
+    CommitOffsets {
+        group: String,
+        offsets: Vec<CommittedOffset>,
+    },
     /// `None`: all that the group has.
-    FetchOffsets { group: String, partitions: Option<Vec<PartitionKey>> },
+    FetchOffsets {
+        group: String,
+        partitions: Option<Vec<PartitionKey>>,
+    },
     /// To the metadata log: answered when every shard knows.
     Admin(AdminCall),
 }
@@ -181,5 +203,6 @@ pub struct ReadResult {
     pub log_start: Offset,
     pub records: Vec<Bytes>,
     pub bytes: usize,
+    /// More is there, but must be read from the device first; it is being read.
+    pub loading: bool,
 }
-

@@ -1,2 +1,497 @@
-//! What one core owns.
+//! What one core owns: logs with their partitions, a copy of the catalog, its end of the mail.
+//!
+//! Knows no client protocol. A front end asks with a [`Call`](call::Call), here or by mail, and finds
+//! the answers in [`News`] at the turn's end. The order of a turn is the server's business
+//! (`server/turn`); each step here is one of its lines.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::io::op::{ConnId, Event, Op};
+use crate::io::socket::SocketHandle;
+use crate::log::space::{Job, JobDone};
+use crate::log::{Log, Room};
+use crate::metadata::catalog::{Catalog, IdSource, TopicRules};
+use crate::metadata::record::MetaRecord;
+use crate::metrics::{LogGauges, ShardStats};
+use crate::model::{LogId, Nanos, Now, PartitionKey, ShardId, WallMs};
+use crate::partition::waiters::Waiter;
+use crate::partition::{Accepted, CheckedBatch};
+
+pub mod acks;
+pub mod admin;
 pub mod call;
+pub mod hosted;
+pub mod mailbox;
+
+use admin::{AdminQueue, Change, Judged};
+use call::{Answer, Call, CallError, ReadPart, ReadResult, Ticket};
+use hosted::{Acked, Hosted, Origin, Outbox};
+use mailbox::{Mail, Mailbox};
+
+/// Retention looks at every partition this often.
+const RETENTION_EVERY: Duration = Duration::from_secs(1);
+/// A producer that was silent for so long is forgotten (Kafka's `producer.id.expiration.ms`).
+const PRODUCER_EXPIRY_MS: i64 = 24 * 3600 * 1000;
+
+/// What a shard is told when it starts.
+pub struct ShardConfig {
+    pub rules: TopicRules,
+    pub offsets_retention_ms: i64,
+}
+
+/// A job of a hosted log, for the background.
+#[derive(Debug)]
+pub struct LogJob {
+    pub shard: ShardId,
+    pub log: LogId,
+    pub job: Job,
+}
+
+/// What happened in a turn, for the front ends.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Answers to calls of this shard's connections.
+    pub answers: Vec<(Ticket, Answer)>,
+    /// Batches whose position is durable; their responses are staged.
+    pub acked: Vec<Acked>,
+    /// Connections that waited for records, or for a chunk: there may be something now.
+    pub woken: Vec<ConnId>,
+    /// Connections that another shard accepted for this one.
+    pub connections: Vec<(SocketHandle, SocketAddr)>,
+    /// Work for the background.
+    pub jobs: Vec<LogJob>,
+    /// What an operator should read.
+    pub messages: Vec<String>,
+}
+
+pub struct Shard {
+    id: ShardId,
+    config: ShardConfig,
+    catalog: Catalog,
+    /// The shard that hosts each log, by log id.
+    hosts: Arc<[ShardId]>,
+    logs: Vec<Hosted>,
+    mailbox: Mailbox,
+    admin: AdminQueue,
+    ids: Box<dyn IdSource>,
+    outbox: Outbox,
+    retention_at: Nanos,
+    jobs_under_way: usize,
+    /// No new calls: the shard is stopping.
+    stopping: bool,
+    pub stats: ShardStats,
+}
+
+impl Shard {
+    pub fn new(
+        id: ShardId,
+        config: ShardConfig,
+        catalog: Catalog,
+        hosts: Arc<[ShardId]>,
+        logs: Vec<Hosted>,
+        mailbox: Mailbox,
+        ids: Box<dyn IdSource>,
+    ) -> Shard {
+        for hosted in &logs {
+            assert_eq!(hosts[hosted.log.id().0 as usize], id, "a shard hosts what the table says");
+        }
+        Shard {
+            id,
+            config,
+            catalog,
+            hosts,
+            logs,
+            mailbox,
+            admin: AdminQueue::default(),
+            ids,
+            outbox: Outbox { me: id, ..Outbox::default() },
+            retention_at: Nanos(0),
+            jobs_under_way: 0,
+            stopping: false,
+            stats: ShardStats::default(),
+        }
+    }
+
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// How many shards the broker has.
+    pub fn shards(&self) -> usize {
+        self.mailbox.shards().count()
+    }
+
+    /// Logs of this shard.
+    pub fn logs(&self) -> &[Hosted] {
+        &self.logs
+    }
+
+    pub fn is_local(&self, log: LogId) -> bool {
+        self.hosts.get(log.0 as usize) == Some(&self.id)
+    }
+
+    fn hosted(&mut self, log: LogId) -> &mut Hosted {
+        let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
+        hosted.expect("calls go to the shard that hosts the log")
+    }
+
+    /// What to do after a start: finish deletions that were cut short.
+    pub fn start(&mut self, now: Now) {
+        for hosted in &mut self.logs {
+            if hosted.log.id() != LogId::METADATA {
+                hosted.close_orphans(&self.catalog, now);
+            }
+        }
+    }
+
+    // --- What front ends ask. ---
+
+    /// Ask the owner of a log. The answer is in [`News::answers`] of this turn or a later one.
+    pub fn call(&mut self, log: LogId, ticket: Ticket, call: Call, now: Now) {
+        let Some(&host) = self.hosts.get(log.0 as usize) else {
+            unreachable!("the catalog names no log that does not exist")
+        };
+        if host == self.id {
+            self.do_call(log, Origin { shard: self.id, ticket }, call, now);
+        } else {
+            self.mailbox.call(host, Mail::Call { log, ticket, call });
+        }
+    }
+
+    fn do_call(&mut self, log: LogId, origin: Origin, call: Call, now: Now) {
+        if let Call::Admin(call) = call {
+            assert_eq!(log, LogId::METADATA);
+            self.admin.push(origin, call);
+            return;
+        }
+        let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
+        let hosted = hosted.expect("calls go to the shard that hosts the log");
+        if let Some(answer) = hosted.call(origin, call, &self.catalog, now) {
+            self.outbox.answers.push((origin, answer));
+        }
+    }
+
+    /// Is there room for `bytes` more in a log of this shard?
+    pub fn room(&mut self, log: LogId, bytes: usize) -> Room {
+        self.hosted(log).log.room(bytes)
+    }
+
+    /// Append to a log of this shard without a detour: the hot path. Acknowledged through
+    /// [`News::acked`], or at once if `durable_at` is `None`.
+    pub fn append(
+        &mut self,
+        log: LogId,
+        key: PartitionKey,
+        batch: CheckedBatch<'_>,
+        ticket: Ticket,
+        now: Now,
+    ) -> Result<Accepted, CallError> {
+        let (count, bytes) = (batch.batch.record_count(), batch.batch.bytes().len());
+        let accepted = self.hosted(log).append(key, batch, ticket, now)?;
+        self.stats.counters.batches_produced += 1;
+        self.stats.counters.records_produced += u64::from(count);
+        self.stats.counters.produced_bytes += bytes as u64;
+        Ok(accepted)
+    }
+
+    /// Read from a log of this shard. `park`: the connection is woken when there is more.
+    pub fn read(
+        &mut self,
+        log: LogId,
+        part: &ReadPart,
+        bytes_max: usize,
+        at_least_one: bool,
+        park: Option<ConnId>,
+    ) -> ReadResult {
+        let waiter = park.map(|conn| Waiter { shard: self.id, conn });
+        let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
+        let hosted = hosted.expect("calls go to the shard that hosts the log");
+        hosted.read(part, bytes_max, at_least_one, waiter, &self.catalog)
+    }
+
+    /// Give a connection that was accepted here to another shard.
+    pub fn hand_over(&mut self, to: ShardId, socket: SocketHandle, peer: SocketAddr) {
+        self.mailbox.call(to, Mail::Connection { socket, peer });
+    }
+
+    /// Calls that wait for another shard to catch up.
+    pub fn calls_waiting(&self) -> usize {
+        self.mailbox.waiting()
+    }
+
+    // --- The steps of a turn. ---
+
+    /// An event of a log.
+    pub fn on_event(&mut self, event: Event, now: Now, news: &mut News) {
+        match event {
+            Event::Written { token, result } => {
+                let log = Log::of_token(token);
+                if let Err(error) = self.hosted(log).log.on_written(token, result, now.mono) {
+                    self.stats.counters.device_errors += 1;
+                    news.messages.push(format!("log {log}: a write failed, the log has stopped: {error}"));
+                }
+            }
+            Event::Synced { token, result } => {
+                let log = Log::of_token(token);
+                if let Err(error) = self.hosted(log).log.on_synced(result, now.mono) {
+                    self.stats.counters.device_errors += 1;
+                    news.messages.push(format!("log {log}: a sync failed, the log has stopped: {error}"));
+                }
+            }
+            Event::Read { token, buf, result } => {
+                let log = Log::of_token(token);
+                self.stats.counters.cold_reads += 1;
+                self.stats.counters.cold_read_bytes += buf.capacity() as u64;
+                let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
+                let hosted = hosted.expect("reads are of hosted logs");
+                let chunk = hosted.log.on_read(token, buf, result);
+                hosted.on_chunk(chunk, &self.catalog, now, &mut self.outbox);
+                let errors = hosted.log.take_read_errors();
+                self.stats.counters.stored_crc_errors += errors.len() as u64;
+                news.messages.extend(errors.into_iter().map(|error| format!("a read failed: {error}")));
+            }
+            other => unreachable!("{other:?} is the server's"),
+        }
+    }
+
+    /// Read the mail.
+    pub fn receive(&mut self, now: Now, news: &mut News) {
+        while let Some((from, mail)) = self.mailbox.receive() {
+            match mail {
+                Mail::Call { log, ticket, call } => {
+                    self.do_call(log, Origin { shard: from, ticket }, call, now);
+                }
+                Mail::Answer { ticket, answer } => news.answers.push((ticket, answer)),
+                Mail::Ready { conns } => {
+                    news.woken.extend(conns);
+                    self.mailbox.answer(from, Mail::Done { number: 0 });
+                }
+                Mail::Apply { number, record } => {
+                    self.apply_record(&record, now);
+                    self.mailbox.answer(from, Mail::Done { number });
+                }
+                Mail::Connection { socket, peer } => {
+                    news.connections.push((socket, peer));
+                    self.mailbox.answer(from, Mail::Done { number: 0 });
+                }
+                Mail::Done { number } => self.on_done(number),
+            }
+        }
+    }
+
+    /// A background job of a log is done.
+    pub fn on_job(&mut self, log: LogId, done: JobDone, now: Now, news: &mut News) {
+        self.jobs_under_way -= 1;
+        match self.hosted(log).log.on_job(done, now) {
+            Ok(None) => {}
+            Ok(Some(job)) => self.give_job(log, job, news),
+            Err(message) => news.messages.push(message),
+        }
+    }
+
+    fn give_job(&mut self, log: LogId, job: Job, news: &mut News) {
+        self.jobs_under_way += 1;
+        news.jobs.push(LogJob { shard: self.id, log, job });
+    }
+
+    /// Apply what has become durable: release acks, wake readers, go on with metadata.
+    pub fn apply_durable(&mut self, now: Now, news: &mut News) {
+        for hosted in &mut self.logs {
+            hosted.apply_durable(now, &self.catalog, &mut self.stats, &mut self.outbox);
+        }
+        if let Some(durable) = self.outbox.metadata.take() {
+            self.on_metadata(durable, now);
+        }
+        self.run_admin(now);
+        self.deliver(news);
+    }
+
+    /// Hand out what the hosted logs had to say.
+    fn deliver(&mut self, news: &mut News) {
+        news.acked.append(&mut self.outbox.acked);
+        for (origin, answer) in self.outbox.answers.drain(..) {
+            if origin.shard == self.id {
+                news.answers.push((origin.ticket, answer));
+            } else {
+                self.mailbox.answer(origin.shard, Mail::Answer { ticket: origin.ticket, answer });
+            }
+        }
+        if self.outbox.woken.is_empty() {
+            return;
+        }
+        self.outbox.woken.sort_unstable();
+        self.outbox.woken.dedup();
+        for waiters in self.outbox.woken.chunk_by(|a, b| a.shard == b.shard) {
+            let conns = waiters.iter().map(|waiter| waiter.conn);
+            if waiters[0].shard == self.id {
+                news.woken.extend(conns);
+            } else {
+                self.mailbox.call(waiters[0].shard, Mail::Ready { conns: conns.collect() });
+            }
+        }
+        self.outbox.woken.clear();
+    }
+
+    /// The turn's end: writes, reads and background work.
+    pub fn submit(&mut self, now: Now, ops: &mut Vec<Op>, news: &mut News) {
+        let retain = now.mono >= self.retention_at;
+        let mut retained = true;
+        for index in 0..self.logs.len() {
+            let hosted = &mut self.logs[index];
+            let log = hosted.log.id();
+            hosted.log.submit(now, ops);
+            hosted.log.maintain();
+            if retain {
+                retained &= hosted.retain(&self.catalog, now.wall);
+            }
+            let catalog = (log == LogId::METADATA).then_some(&self.catalog);
+            if let Some(job) = hosted.checkpoint(catalog) {
+                self.give_job(log, job, news);
+            }
+            if let Some(job) = self.logs[index].log.poll_job(now) {
+                self.give_job(log, job, news);
+            }
+        }
+        if retain && retained {
+            self.retention_at = now.mono.plus(RETENTION_EVERY);
+            self.expire(now.wall);
+        }
+    }
+
+    fn expire(&mut self, now: WallMs) {
+        let producers = WallMs(now.0 - PRODUCER_EXPIRY_MS);
+        let groups = WallMs(now.0 - self.config.offsets_retention_ms);
+        for hosted in &mut self.logs {
+            hosted.partitions.expire(producers, groups);
+        }
+    }
+
+    /// Shards to be woken, because they got mail.
+    pub fn take_wakes(&mut self, wakes: &mut Vec<ShardId>) {
+        self.mailbox.take_wakes(wakes);
+    }
+
+    /// When the shard must be run again although nothing happens.
+    pub fn deadline(&self) -> Nanos {
+        let logs = self.logs.iter().filter_map(|hosted| hosted.log.space_deadline());
+        logs.fold(self.retention_at, Nanos::min)
+    }
+
+    // --- Metadata. ---
+
+    /// Begin the next change, if none is under way.
+    fn run_admin(&mut self, now: Now) {
+        while let Some((origin, call)) = self.admin.next() {
+            match admin::judge(call, &self.catalog, &self.config.rules, &mut *self.ids) {
+                Judged::Answer(answer) => self.outbox.answers.push((origin, answer)),
+                Judged::Write { record, answer } => {
+                    let mut bytes = Vec::new();
+                    record.encode(&mut bytes);
+                    match self.hosted(LogId::METADATA).append_metadata(&bytes, now) {
+                        Ok(()) => {
+                            let record = Arc::from(bytes);
+                            self.admin.number += 1;
+                            self.admin.current = Some(Change { origin, record, answer, waiting: None });
+                        }
+                        Err(error) => self.outbox.answers.push((origin, admin::failed(answer, error))),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The change under way is durable, or its log has failed.
+    fn on_metadata(&mut self, durable: bool, now: Now) {
+        let change = self.admin.current.as_mut().expect("a change was being written");
+        if !durable {
+            let change = self.admin.current.take().expect("looked at above");
+            self.outbox.answers.push((change.origin, admin::failed(change.answer, CallError::Storage)));
+            return;
+        }
+        let record = change.record.clone();
+        let others: Vec<ShardId> = self.mailbox.shards().filter(|shard| *shard != self.id).collect();
+        change.waiting = Some(others.len());
+        let number = self.admin.number;
+        self.apply_record(&record, now);
+        for shard in others {
+            self.mailbox.call(shard, Mail::Apply { number, record: record.clone() });
+        }
+        self.finish_change();
+    }
+
+    fn on_done(&mut self, number: u64) {
+        if number == 0 || number != self.admin.number {
+            return;
+        }
+        if let Some(Change { waiting: Some(waiting), .. }) = &mut self.admin.current {
+            *waiting -= 1;
+            self.finish_change();
+        }
+    }
+
+    fn finish_change(&mut self) {
+        if let Some(change) = self.admin.current.take_if(|change| change.waiting == Some(0)) {
+            self.outbox.answers.push((change.origin, change.answer));
+        }
+    }
+
+    /// A durable record of the metadata log: the only way the catalog changes.
+    fn apply_record(&mut self, record: &[u8], now: Now) {
+        let record = MetaRecord::decode(record).expect("a record that this broker has written decodes");
+        self.catalog.apply(&record).expect("a record that was judged by this catalog applies");
+        if let MetaRecord::TopicDeleted { id } = record {
+            for hosted in &mut self.logs {
+                hosted.delete_topic(id, now);
+            }
+        }
+    }
+
+    // --- The end. ---
+
+    /// Finish what is on its way and take no new calls. Returns whether all is done.
+    pub fn is_quiet(&self) -> bool {
+        self.admin.is_empty() && self.outbox.answers.is_empty() && self.logs.iter().all(Hosted::is_quiet)
+    }
+
+    /// All that was answered is durable: write final checkpoints. Then wait for
+    /// [`Shard::jobs_done`], and [`Shard::close`].
+    pub fn begin_close(&mut self, news: &mut News) {
+        assert!(!self.stopping);
+        self.stopping = true;
+        for index in 0..self.logs.len() {
+            let hosted = &mut self.logs[index];
+            let log = hosted.log.id();
+            if hosted.log.failed() || !hosted.log.space_is_quiet() {
+                continue;
+            }
+            let catalog = (log == LogId::METADATA).then_some(&self.catalog);
+            let job = hosted.begin_checkpoint(catalog);
+            self.give_job(log, job, news);
+        }
+    }
+
+    /// No background job is under way.
+    pub fn jobs_done(&self) -> bool {
+        self.jobs_under_way == 0
+    }
+
+    /// Mark the logs as closed in order.
+    pub fn close(&mut self, news: &mut News) {
+        for index in 0..self.logs.len() {
+            let log = self.logs[index].log.id();
+            if let Some(job) = self.logs[index].log.close() {
+                self.give_job(log, job, news);
+            }
+        }
+    }
+
+    pub fn gauges(&self) -> Vec<LogGauges> {
+        self.logs.iter().map(Hosted::gauges).collect()
+    }
+}

@@ -150,20 +150,23 @@ pub fn put_response_pieces<'m, M: Message<'m>>(
 }
 
 /// Leaves room for the length of a frame. Returns what [`end`] needs.
-pub(super) fn begin(writer: &mut Writer<'_>) -> usize {
+pub fn begin(writer: &mut Writer<'_>) -> usize {
     let start = writer.position();
     writer.i32(0);
     start
 }
 
 /// Fills in the length of a frame of which `shared_bytes` are not among the written.
-pub(super) fn end(writer: &mut Writer<'_>, start: usize, shared_bytes: usize) {
+pub fn end(writer: &mut Writer<'_>, start: usize, shared_bytes: usize) {
     let bytes = writer.position() - start - LENGTH_BYTES + shared_bytes;
     writer.patch_i32(start, i32::try_from(bytes).expect("a frame is below 2 GiB"));
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::messages::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
+    use super::super::messages::{ApiVersionsRequest, ApiVersionsResponse};
+    use super::super::{ErrorCode, Records};
     use super::*;
 
     #[test]
@@ -187,5 +190,68 @@ mod tests {
             assert_eq!(first_request(&length.to_be_bytes(), 100), Err(error));
         }
         assert_eq!(first_response(&4_i32.to_be_bytes(), 100), Ok(Frame::Incomplete { bytes_needed: 8 }));
+    }
+
+    #[test]
+    fn a_frame_that_is_put_is_the_frame_that_is_found() {
+        let request = ApiVersionsRequest { client_software_name: "me", client_software_version: "1" };
+        let mut out = b"before".to_vec();
+        put_request(&mut out, 3, 7, Some("id"), &request);
+        let request_frame = &out["before".len()..];
+        assert_eq!(first_request(request_frame, 100), Ok(Frame::Complete(4..request_frame.len())));
+        let (header, decoded) = decode_request(&request_frame[4..]).expect("decodes");
+        assert_eq!((header.correlation_id, header.client_id), (7, Some("id")));
+        assert_eq!(decoded, Request::ApiVersions(request));
+
+        let mut frame = Vec::new();
+        let response =
+            ApiVersionsResponse { error_code: ErrorCode::UNSUPPORTED_VERSION, ..Default::default() };
+        put_response(&mut frame, 0, 7, &response);
+        assert_eq!(frame, [0, 0, 0, 10, 0, 0, 0, 7, 0, 35, 0, 0, 0, 0]);
+        assert_eq!(first_response(&frame, 100), Ok(Frame::Complete(4..frame.len())));
+        let (header, decoded) = decode_response(&frame[4..], ApiKey::ApiVersions, 0).expect("decodes");
+        assert_eq!((header.correlation_id, decoded), (7, Response::ApiVersions(response)));
+
+        let trailing = [0, 0, 0, 7, 0, 35, 0, 0, 0, 0, 99];
+        let decoded = decode_response(&trailing, ApiKey::ApiVersions, 0);
+        assert_eq!(decoded, Err(DecodeError::TrailingBytes(1)));
+    }
+
+    /// The pieces of a fetch response, joined, are the response with its records copied in.
+    #[test]
+    fn fetched_records_are_passed_on_uncopied() {
+        let log = Bytes::from(vec![0xaa; 4096]);
+        let slices = [log.slice(..100), log.slice(512..1024), log.slice(4000..)];
+        let partition = |index, records| PartitionData {
+            partition_index: index,
+            high_watermark: 9,
+            records,
+            ..Default::default()
+        };
+        let topic = |partitions: Vec<PartitionData<'static>>| FetchableTopicResponse {
+            topic: "t",
+            partitions: partitions.into(),
+            ..Default::default()
+        };
+        let slices: &'static [Bytes] = Box::leak(Box::new(slices));
+        for version in ApiKey::Fetch.versions() {
+            let first = topic(vec![partition(0, Records::Shared(&slices[..2])), partition(1, Records::Null)]);
+            let second =
+                topic(vec![partition(2, Records::Shared(&[])), partition(3, Records::Shared(slices))]);
+            let responses = [first, second].into_iter().collect();
+            let response = FetchResponse { responses, ..Default::default() };
+
+            let mut whole = Vec::new();
+            put_response(&mut whole, version, 7, &response);
+            let mut pieces = Vec::new();
+            let bytes = put_response_pieces(&mut pieces, version, 7, &response);
+            assert_eq!(pieces.concat(), whole, "version {version}");
+            assert_eq!(bytes, whole.len());
+            let uncopied = pieces
+                .iter()
+                .filter(|piece| slices.iter().any(|slice| slice.as_ptr_range() == piece.as_ptr_range()));
+            assert_eq!(uncopied.count(), 5, "every slice goes out as itself");
+            assert!(pieces.iter().all(|piece| !piece.is_empty()), "no empty buffer is sent");
+        }
     }
 }

@@ -9,13 +9,14 @@
 //! ```
 //!
 //! Bytes in, values that borrow from them out, and back. Both directions for requests and responses: the
-//! broker, the load generator and the simulator speak through the same declarations.
+//! broker, the load generator and the simulator speak through the same declarations. Bytes must be declared
+//! before the values that borrow from them, because arrays have a destructor.
 //!
 //! ```
 //! use ringmq::kafka::protocol::{Message, Reader, Writer, messages::MetadataRequest};
 //!
-//! let request = MetadataRequest { topics: None, ..Default::default() };
 //! let mut bytes = Vec::new();
+//! let request = MetadataRequest { topics: None, ..Default::default() };
 //! request.encode(&mut Writer::new(&mut bytes), 12);
 //! assert_eq!(MetadataRequest::decode(&mut Reader::new(&bytes), 12), Ok(request));
 //! ```

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What has no fixed size is staged as absent: `record_errors`, `error_message` and the tagged fields. A
-//! response that needs them is a [`ProduceResponse`](super::messages::ProduceResponse).
+//! response that needs them is a [`ProduceResponse`].
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! How messages are declared: [`message!`], and what the types of fields can do.
+//! How messages are declared: `message!`, and what the types of fields can do.
 //!
 //! ```text
 //! message! {
@@ -18,8 +18,6 @@
 //! each other, never themselves, so the depth of a message is a property of the program, not of the bytes.
 //!
 //! A field that a version does not have is its default after decoding, and is dropped when encoding.
-
-use std::mem::size_of;
 
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -205,10 +203,8 @@ impl<'a, T: Field<'a>> Field<'a> for Option<Array<T>> {
 
     #[inline]
     fn read(reader: &mut Reader<'a>, form: Form) -> Result<Self, DecodeError> {
-        let Some(count) = reader.count(form.flexible, T::bytes_min(form))? else { return Ok(None) };
-        // An element in memory is larger than on the wire. Reserve no more bytes than have arrived; what
-        // lies beyond grows with the elements that prove to be there.
-        let mut elements = Array::with_capacity(count.min(reader.left() / size_of::<T>().max(1)));
+        let Some(count) = reader.count::<T>(form.flexible, T::bytes_min(form))? else { return Ok(None) };
+        let mut elements = Array::with_capacity(count);
         for _ in 0..count {
             elements.push(T::read(reader, form)?);
         }
@@ -297,7 +293,9 @@ macro_rules! message {
                 $($(let mut $tagged: $tagged_ty = message!(@default $tagged_ty, $($tagged_default)?);)*)?
                 if form.flexible {
                     reader.tagged_fields(|tag, _value| match tag {
-                        $($($tag if message!(@versions $tagged_min $($tagged_max)?).contains(form.version) => {
+                        $($($tag
+                            if message!(@versions $tagged_min $($tagged_max)?).contains(form.version) =>
+                        {
                             $tagged = $crate::kafka::protocol::schema::Field::read(_value, form)?;
                             Ok(true)
                         })*)?

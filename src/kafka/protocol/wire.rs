@@ -1,7 +1,8 @@
 //! The primitives of the Kafka protocol: a reader that borrows, a writer that appends.
 //!
 //! Everything that a peer sends goes through [`Reader`]. It hands out slices of the received bytes and
-//! never allocates; a length is believed only when the bytes for it are there.
+//! never allocates; a length is believed only when the bytes for it are there, and memory for elements of
+//! arrays is granted in proportion to the bytes received.
 //!
 //! Integers are big-endian. A *flexible* message uses compact forms: the length of a string, of bytes
 //! or of an array is an unsigned varint of length + 1, where 0 is null. The classic forms use an i16
@@ -13,6 +14,15 @@ use uuid::Uuid;
 
 /// The protocol's limit of a string in either form. A string that was read can be written in any version.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
+/// What the elements of arrays may take in memory, for each byte received: 16 times as much.
+///
+/// The densest of real messages (three-letter group ids, of which all topics are asked for) take less. The
+/// worst that could be sent would take 32 times as much.
+const HEAP_BYTES_PER_BYTE: usize = 16;
+
+/// Granted besides, so that nothing small is ever refused.
+const HEAP_BYTES_FREE: usize = 4096;
 
 /// Why bytes of a peer are no message. Always the peer's mistake: it costs the peer its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -29,8 +39,8 @@ pub enum DecodeError {
     InvalidUtf8,
     #[error("varint does not fit its type")]
     VarintTooLong,
-    /// Even the smallest elements would take more bytes than there are.
-    #[error("array of {count} elements cannot be in {left} bytes")]
+    /// Even the smallest elements would take more bytes than there are, or would be too many in memory.
+    #[error("array of {count} elements is too much for {left} bytes")]
     CountBeyondBytes { count: usize, left: usize },
     #[error("{0} bytes follow the value")]
     TrailingBytes(usize),
@@ -44,6 +54,7 @@ pub enum DecodeError {
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
+    heap_bytes_left: usize,
 }
 
 macro_rules! read_int {
@@ -58,7 +69,8 @@ macro_rules! read_int {
 impl<'a> Reader<'a> {
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+        let heap_bytes_left = bytes.len().saturating_mul(HEAP_BYTES_PER_BYTE).saturating_add(HEAP_BYTES_FREE);
+        Self { rest: bytes, heap_bytes_left }
     }
 
     /// Bytes not yet read.
@@ -208,15 +220,25 @@ impl<'a> Reader<'a> {
         self.nullable_bytes(flexible)?.ok_or(DecodeError::UnexpectedNull)
     }
 
-    /// The count of an array whose elements take `element_bytes_min` each; `None` is null.
+    /// The count of an array of `T`, whose elements take `element_bytes_min` of the bytes at least; `None`
+    /// is null. The caller may reserve room for them.
     ///
-    /// A count is refused when the bytes left cannot hold it, so nobody reserves room for elements that
-    /// did not arrive. An element that takes nothing counts as one byte: no message has one.
+    /// An element that takes no bytes counts as one: no message has such.
     #[inline]
-    pub fn count(&mut self, flexible: bool, element_bytes_min: usize) -> Result<Option<usize>, DecodeError> {
+    pub fn count<T>(
+        &mut self,
+        flexible: bool,
+        element_bytes_min: usize,
+    ) -> Result<Option<usize>, DecodeError> {
         let Some(count) = self.length(flexible)? else { return Ok(None) };
+        let refused = DecodeError::CountBeyondBytes { count, left: self.left() };
         if count > self.left() / element_bytes_min.max(1) {
-            return Err(DecodeError::CountBeyondBytes { count, left: self.left() });
+            return Err(refused);
+        }
+        if count > 1 {
+            // A single element is kept inline, in its parent.
+            let heap_bytes = count.saturating_mul(size_of::<T>());
+            self.heap_bytes_left = self.heap_bytes_left.checked_sub(heap_bytes).ok_or(refused)?;
         }
         Ok(Some(count))
     }
@@ -234,10 +256,11 @@ impl<'a> Reader<'a> {
         for _ in 0..self.unsigned_varint()? {
             let tag = self.unsigned_varint()?;
             let size = self.unsigned_varint()?;
-            let mut value = Reader::new(self.take(size as usize)?);
+            let mut value = Reader { rest: self.take(size as usize)?, ..*self };
             if field(tag, &mut value)? {
                 value.finish()?;
             }
+            self.heap_bytes_left = value.heap_bytes_left;
         }
         Ok(())
     }
@@ -454,8 +477,8 @@ mod tests {
         assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x1f]).unsigned_varint(), Err(VarintTooLong));
         assert_eq!(Reader::new(&[0x80; 16]).unsigned_varint(), Err(VarintTooLong));
         assert_eq!(Reader::new(&[0x80; 16]).varlong(), Err(VarintTooLong));
-        let eleven_bits_of_the_tenth = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02];
-        assert_eq!(Reader::new(&eleven_bits_of_the_tenth).varlong(), Err(VarintTooLong));
+        let bit_64 = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02];
+        assert_eq!(Reader::new(&bit_64).varlong(), Err(VarintTooLong));
         assert_eq!(
             Reader::new(&[0x80]).unsigned_varint(),
             Err(DecodeError::Truncated { needed: 1, left: 0 })
@@ -497,13 +520,39 @@ mod tests {
         );
         assert_eq!(Reader::new(&[0xff, 0xff, 3]).string(true), Err(StringTooLong(0xfffe)));
         assert_eq!(Reader::new(&[0, 1, 0xff]).string(false), Err(InvalidUtf8));
-        assert_eq!(
-            Reader::new(&[0x7f, 0xff, 0xff, 0xff, 9]).count(false, 1),
-            Err(CountBeyondBytes { count: i32::MAX as usize, left: 1 })
-        );
-        assert_eq!(Reader::new(&[0, 0, 0, 2, 9, 9, 9]).count(false, 2).map_err(|_| ()), Err(()));
-        assert_eq!(Reader::new(&[0, 0, 0, 2, 9]).count(false, 0).map_err(|_| ()), Err(()));
-        assert_eq!(Reader::new(&[0, 0, 0, 2, 9, 9]).count(false, 1), Ok(Some(2)));
+    }
+
+    #[test]
+    fn a_count_is_believed_only_with_the_bytes_of_its_elements() {
+        let refused = |count, left| Err(DecodeError::CountBeyondBytes { count, left });
+        let max = [0x7f, 0xff, 0xff, 0xff, 9];
+        assert_eq!(Reader::new(&max).count::<u8>(false, 1), refused(i32::MAX as usize, 1));
+        assert_eq!(Reader::new(&[0, 0, 0, 2, 9, 9, 9]).count::<u16>(false, 2), refused(2, 3));
+        assert_eq!(Reader::new(&[0, 0, 0, 2, 9]).count::<()>(false, 0), refused(2, 1));
+        assert_eq!(Reader::new(&[0, 0, 0, 2, 9, 9]).count::<u8>(false, 1), Ok(Some(2)));
+        assert_eq!(Reader::new(&[0, 0, 0, 0]).count::<u8>(false, 1), Ok(Some(0)));
+    }
+
+    #[test]
+    fn elements_get_memory_in_proportion_to_the_bytes() {
+        type Large = [u8; 64];
+        // Twice an array of 1000, among 2008 bytes: 4096 + 16 * 2008 bytes are granted, 64 * 1000 needed.
+        let mut bytes = vec![0; 2008];
+        bytes[..4].copy_from_slice(&1000_i32.to_be_bytes());
+        let refused = DecodeError::CountBeyondBytes { count: 1000, left: 2004 };
+        assert_eq!(Reader::new(&bytes).count::<Large>(false, 1), Err(refused));
+        assert_eq!(Reader::new(&bytes).count::<[u8; 32]>(false, 1), Ok(Some(1000)));
+        // What one array took, also inside a tagged field, the next does not get.
+        let mut tagged = vec![1, 0, 0xd8, 0x0f];
+        tagged.extend_from_slice(&bytes);
+        let mut reader = Reader::new(&tagged);
+        reader
+            .tagged_fields(|_, value| {
+                assert_eq!(value.count::<[u8; 32]>(false, 1), Ok(Some(1000)));
+                value.take(2004).map(|_| true)
+            })
+            .expect("well-formed");
+        assert!(reader.heap_bytes_left < 8192);
     }
 
     #[test]

@@ -66,3 +66,36 @@ message! {
         batch_index_error_message: Option<&'a str>, 8+;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::protocol::{ApiKey, Message, Reader, Writer};
+
+    /// The hot path: one topic, one partition.
+    #[test]
+    fn a_produce_of_one_partition_is_borrowed_whole() {
+        let records = [7; 100];
+        for version in ApiKey::Produce.versions() {
+            let mut bytes = Vec::new();
+            let mut request = ProduceRequest { acks: -1, timeout_ms: 30_000, ..Default::default() };
+            let partition = PartitionProduceData { index: 3, records: Some(&records) };
+            let mut topic = TopicProduceData::default();
+            topic.partition_data.push(partition);
+            match version {
+                13.. => topic.topic_id = Uuid::from_u128(1),
+                _ => topic.name = "orders",
+            }
+            request.topic_data.push(topic);
+            request.encode(&mut Writer::new(&mut bytes), version);
+
+            let decoded = ProduceRequest::decode(&mut Reader::new(&bytes), version).expect("decodes");
+            assert_eq!(decoded, request, "version {version}");
+            assert!(!decoded.topic_data.spilled(), "no allocation for the topic");
+            let partitions = &decoded.topic_data[0].partition_data;
+            assert!(!partitions.spilled(), "no allocation for the partition");
+            let records = partitions[0].records.expect("not null");
+            assert!(bytes.as_ptr_range().contains(&records.as_ptr()), "no copy of the records");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The admin endpoints: health, metrics, latency. One ordinary thread, one small runtime.
+//!
+//! The server knows the broker through [`BrokerView`] only, and a shard is never waited for longer
+//! than `SNAPSHOT_WAIT`: a hung shard makes `/metrics` fail, not the admin thread.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::metrics::{ShardSnapshot, merged};
+use super::prometheus;
+
+/// How long the shards may take to answer. A turn takes well below a millisecond.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
+
+/// How long open admin requests may hold up a stop.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// What the version of the text format is called in HTTP.
+const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A future that a trait object can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the admin thread may know of the broker. Called on the admin thread; nothing may block.
+pub trait BrokerView: Send + Sync + 'static {
+    fn info(&self) -> BrokerInfo;
+
+    fn health(&self) -> Health;
+
+    /// Asks every shard for its numbers. May take as long as it likes: the caller gives up.
+    fn snapshots(&self) -> BoxFuture<'_, Vec<ShardSnapshot>>;
+
+    /// The name of an API key, for labels.
+    fn api_name(&self, api_key: i16) -> &'static str;
+}
+
+/// What does not change while the broker runs, and the disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct BrokerInfo {
+    pub version: String,
+    /// What an ack means: `sync`.
+    pub durability_mode: String,
+    /// How a block becomes durable: `plain`, `dsync` or `write-sync`.
+    pub commit_mode: String,
+    /// Blocks in flight at once.
+    pub commit_depth: u32,
+    /// What is known of the device's cache, in words.
+    pub device_class: String,
+    pub shards: u32,
+    pub logs: u32,
+    /// Features of io_uring in use.
+    pub ring_features: Vec<String>,
+    /// When the process started, in seconds since 1970.
+    pub started_unix_seconds: u64,
+    /// Now; absent where the file system does not say.
+    pub disk: Option<Disk>,
+}
+
+/// Space on the data directory's file system.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Disk {
+    pub free_bytes: u64,
+    pub size_bytes: u64,
+}
+
+/// Whether the broker lives, and whether it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    Ready,
+    /// Alive, but not serving: recovering, draining. The reason is for people.
+    NotReady(String),
+    /// Will not serve again without a restart: a log failed, a shard ended.
+    Dead(String),
+}
+
+impl Health {
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Health::Ready)
+    }
+}
+
+/// The running admin server. Dropping it stops it.
+#[derive(Debug)]
+pub struct AdminServer {
+    local_addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AdminServer {
+    /// Serves on `listener`, which is bound already, so that a port that is taken is the caller's
+    /// error. The thread runs on the CPUs that the calling thread may use.
+    pub fn start(listener: TcpListener, view: Arc<dyn BrokerView>) -> io::Result<AdminServer> {
+        let local_addr = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("admin".to_owned())
+            .spawn(move || runtime.block_on(serve(listener, router(view), stopped)))?;
+        Ok(AdminServer { local_addr, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where it listens: the port that was taken when 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Answers the requests that are open, and ends.
+    pub fn stop(self) {}
+}
+
+impl Drop for AdminServer {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // An error says that the thread has ended by itself.
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the admin thread panicked");
+        }
+    }
+}
+
+async fn serve(listener: tokio::net::TcpListener, router: Router, stopped: oneshot::Receiver<()>) {
+    let (drain, draining) = oneshot::channel::<()>();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async {
+        let _ = draining.await;
+    });
+    let mut server = std::pin::pin!(server.into_future());
+    tokio::select! {
+        result = &mut server => {
+            if let Err(error) = result {
+                tracing::error!(%error, "the admin server ended");
+            }
+            return;
+        }
+        // The sender's drop means the same as its message.
+        _ = stopped => {}
+    }
+    let _ = drain.send(());
+    if tokio::time::timeout(STOP_WAIT, server).await.is_err() {
+        tracing::warn!("closing admin connections that did not end");
+    }
+}
+
+fn router(view: Arc<dyn BrokerView>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/latency", get(latency))
+        .route("/info", get(info))
+        .with_state(view)
+}
+
+type View = State<Arc<dyn BrokerView>>;
+
+async fn index(State(view): View) -> String {
+    format!(
+        "RingMQ {}\n\n\
+         /livez     is the process able to serve\n\
+         /readyz    does it serve now; 503 and the reason while not\n\
+         /metrics   Prometheus text\n\
+         /latency   where produce requests spend their time, JSON in microseconds\n\
+         /info      version, durability, device, ring features, JSON\n",
+        view.info().version
+    )
+}
+
+async fn livez(State(view): View) -> Response {
+    match view.health() {
+        Health::Ready | Health::NotReady(_) => "ok\n".into_response(),
+        Health::Dead(reason) => unavailable(&reason),
+    }
+}
+
+async fn readyz(State(view): View) -> Response {
+    match view.health() {
+        Health::Ready => "ok\n".into_response(),
+        Health::NotReady(reason) | Health::Dead(reason) => unavailable(&reason),
+    }
+}
+
+async fn metrics(State(view): View) -> Response {
+    let Ok(snapshots) = tokio::time::timeout(SNAPSHOT_WAIT, view.snapshots()).await else {
+        return unavailable("the shards do not answer");
+    };
+    let text = prometheus::render(&view.info(), &view.health(), &snapshots, |api_key| view.api_name(api_key));
+    ([(header::CONTENT_TYPE, METRICS_CONTENT_TYPE)], text).into_response()
+}
+
+async fn latency(State(view): View) -> Response {
+    match tokio::time::timeout(SNAPSHOT_WAIT, view.snapshots()).await {
+        Ok(snapshots) => Json(merged(&snapshots).produce().report()).into_response(),
+        Err(_) => unavailable("the shards do not answer"),
+    }
+}
+
+async fn info(State(view): View) -> Json<BrokerInfo> {
+    Json(view.info())
+}
+
+fn unavailable(reason: &str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::sync::Mutex;
+
+    use super::super::prometheus::tests::{parse, sample_info, sample_snapshots};
+    use super::*;
+
+    struct FakeBroker {
+        health: Mutex<Health>,
+    }
+
+    impl BrokerView for FakeBroker {
+        fn info(&self) -> BrokerInfo {
+            sample_info()
+        }
+
+        fn health(&self) -> Health {
+            self.health.lock().expect("no test panics with it").clone()
+        }
+
+        fn snapshots(&self) -> BoxFuture<'_, Vec<ShardSnapshot>> {
+            Box::pin(async { sample_snapshots() })
+        }
+
+        fn api_name(&self, api_key: i16) -> &'static str {
+            ["Produce", "Fetch"][api_key as usize]
+        }
+    }
+
+    /// Status and body of one request on a connection of its own.
+    fn get(server: &AdminServer, path: &str) -> (u16, String) {
+        let mut socket = TcpStream::connect(server.local_addr()).expect("a listening server");
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut response = String::new();
+        socket.read_to_string(&mut response).expect("an answer");
+        let (head, body) = response.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, body.to_owned())
+    }
+
+    fn start() -> (AdminServer, Arc<FakeBroker>) {
+        let broker = Arc::new(FakeBroker { health: Mutex::new(Health::Ready) });
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        (AdminServer::start(listener, broker.clone()).expect("a server"), broker)
+    }
+
+    #[test]
+    fn health_is_told_with_its_reason() {
+        let (server, broker) = start();
+        let ok = (200, "ok\n".to_owned());
+        let table = [
+            (Health::Ready, ok.clone(), ok.clone()),
+            (Health::NotReady("recovering".into()), ok.clone(), (503, "recovering\n".into())),
+            (
+                Health::Dead("log 1 failed".into()),
+                (503, "log 1 failed\n".into()),
+                (503, "log 1 failed\n".into()),
+            ),
+        ];
+        for (health, live, ready) in table {
+            *broker.health.lock().expect("no test panics with it") = health;
+            assert_eq!((get(&server, "/livez"), get(&server, "/readyz")), (live, ready));
+        }
+    }
+
+    #[test]
+    fn metrics_are_well_formed() {
+        let (server, _) = start();
+        let (status, body) = get(&server, "/metrics");
+        assert_eq!(status, 200);
+        let samples = parse(&body).expect("well-formed");
+        let stages: f64 = samples
+            .iter()
+            .filter(|(series, _)| series.starts_with("ringmq_produce_stage_seconds_sum"))
+            .map(|(_, value)| value)
+            .sum();
+        let whole = samples["ringmq_produce_seconds_sum"];
+        assert!((stages - whole).abs() < whole * 0.05, "{stages} for {whole}");
+    }
+
+    #[test]
+    fn latency_and_info_are_json_and_the_index_lists_them() {
+        let (server, _) = start();
+        let json = |path: &str| -> serde_json::Value {
+            let (status, body) = get(&server, path);
+            assert_eq!(status, 200, "{path}");
+            serde_json::from_str(&body).expect("JSON")
+        };
+        let latency = json("/latency");
+        assert_eq!(latency["requests"], 2);
+        assert_eq!(latency["tails"][2]["slowest_stage"], "device_write");
+        assert_eq!(latency["buckets"][0]["stage_sum_us"]["commit_wait"], 88.0);
+        assert_eq!(json("/info")["commit_depth"], 4);
+        let (_, index) = get(&server, "/");
+        for path in
+            index.lines().filter_map(|line| line.split(' ').next()).filter(|word| word.starts_with('/'))
+        {
+            assert_eq!(get(&server, path).0, 200, "{path}");
+        }
+        assert_eq!(get(&server, "/nothing").0, 404);
+    }
+
+    #[test]
+    fn a_stop_ends_idle_connections_and_frees_the_port() {
+        let (server, _) = start();
+        let address = server.local_addr();
+        let mut idle = TcpStream::connect(address).expect("a listening server");
+        server.stop();
+        assert_eq!(idle.read(&mut [0; 1]).unwrap_or(0), 0, "the connection is closed");
+        TcpListener::bind(address).expect("the port is free again");
+    }
+}

@@ -1,0 +1,353 @@
+//! The load thread: pinned, spinning, the only user of its connections, partitions and books.
+//!
+//! A thread owns the partitions `p` with `p % threads == thread`, so that the books of a partition
+//! need no lock. It never sleeps: on its own core, waking up would be the largest part of the
+//! latency that it is there to measure.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+
+use super::driver::Driver;
+use super::error::BenchError;
+use super::kafka::control::{Control, End};
+use super::ledger::{Expect, Ledger, Verdict};
+use super::producer::{Pace, Producer, Turn};
+use super::reader::{Goal, PartitionReader};
+use super::stats::{Clock, Interval};
+use super::transport::Transport;
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// After the load's end: how long to wait for an answer while none comes.
+const SILENCE_NS_MAX: u64 = 10 * SECOND_NS;
+const EVENTS: usize = 1024;
+
+/// What is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    Nothing,
+    /// New records, while they are written.
+    Tail,
+    /// What is retained of the run, after the load.
+    Afterwards,
+    /// What was there at the beginning, from the first offset on.
+    Cold,
+}
+
+/// What one thread is to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The core to stay on.
+    pub core: Option<usize>,
+    pub address: SocketAddr,
+    pub topic: String,
+    pub thread: usize,
+    pub threads: usize,
+    /// Of the whole run.
+    pub partitions: u32,
+    /// Per partition of the whole run.
+    pub earliest: Vec<i64>,
+    pub latest: Vec<i64>,
+    /// Of the whole run; this thread has those with `number % threads == thread`.
+    pub producers: usize,
+    pub in_flight: usize,
+    pub batch_bytes: usize,
+    /// Between two requests of the whole run; `None` for a closed loop.
+    pub interval_ns: Option<f64>,
+    pub readers_per_thread: usize,
+    pub read_back: ReadBack,
+    pub start_ns: u64,
+    pub end_ns: u64,
+}
+
+impl Plan {
+    fn own_partitions(&self) -> Vec<i32> {
+        (self.thread..self.partitions as usize).step_by(self.threads).map(|p| p as i32).collect()
+    }
+
+    fn own(&self, offsets: &[i64]) -> Vec<i64> {
+        offsets.iter().skip(self.thread).step_by(self.threads).copied().collect()
+    }
+}
+
+/// What one thread found.
+#[derive(Debug)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    /// Requests that were due and could not be sent before the thread gave up.
+    pub unsent: u64,
+    /// Requests that were sent and never answered.
+    pub unanswered: u64,
+    /// Why it stopped early; the rest is what was counted until then.
+    pub error: Option<BenchError>,
+}
+
+/// How a thread sends its intervals and gets them back empty.
+pub struct Reporter {
+    pub full: Sender<Interval>,
+    pub empty: Receiver<Interval>,
+}
+
+pub struct Worker<'a, D> {
+    plan: &'a Plan,
+    driver: &'a D,
+    clock: Clock,
+    stop: &'a AtomicBool,
+    reporter: Reporter,
+    poll: Poll,
+    producers: Vec<Producer>,
+    readers: Vec<PartitionReader>,
+    ledger: Ledger,
+    interval: Interval,
+    /// The load is over; the readers' goal is final.
+    draining: bool,
+    goal: Goal,
+}
+
+impl<'a, D: Driver> Worker<'a, D> {
+    /// Connect everything.
+    pub fn new(
+        plan: &'a Plan,
+        driver: &'a D,
+        clock: Clock,
+        stop: &'a AtomicBool,
+        reporter: Reporter,
+    ) -> Result<Worker<'a, D>, BenchError> {
+        let poll = Poll::new().map_err(BenchError::io("cannot make an epoll"))?;
+        let expect = match plan.read_back {
+            ReadBack::Cold => Expect::Any,
+            _ => Expect::Run(driver.run()),
+        };
+        let mut worker = Worker {
+            plan,
+            driver,
+            clock,
+            stop,
+            reporter,
+            poll,
+            producers: Vec::new(),
+            readers: Vec::new(),
+            ledger: Ledger::new(expect, &plan.own(&plan.latest)),
+            interval: Interval::new(),
+            draining: false,
+            goal: Goal::Tail,
+        };
+        worker.connect_producers()?;
+        match plan.read_back {
+            ReadBack::Tail => worker.connect_readers()?,
+            ReadBack::Cold => {
+                worker.read_from(&plan.own(&plan.earliest), Expect::Any);
+                worker.goal = Goal::Until(plan.own(&plan.latest));
+                worker.connect_readers()?;
+            }
+            ReadBack::Nothing | ReadBack::Afterwards => {}
+        }
+        Ok(worker)
+    }
+
+    fn connect(&self, token: usize) -> Result<Transport, BenchError> {
+        let connect = || {
+            let mut transport = Transport::connect(self.plan.address)?;
+            transport.register(self.poll.registry(), Token(token))?;
+            Ok(transport)
+        };
+        connect().map_err(|reason| BenchError::Connect { address: self.plan.address, reason })
+    }
+
+    fn connect_producers(&mut self) -> Result<(), BenchError> {
+        let plan = self.plan;
+        let partitions: Vec<(usize, i32)> = plan.own_partitions().into_iter().enumerate().collect();
+        let numbers: Vec<usize> = (plan.thread..plan.producers).step_by(plan.threads).collect();
+        for (index, &number) in numbers.iter().enumerate() {
+            // As many partitions as connections or more: each has one writer. Fewer: they share.
+            let streams: Vec<(usize, i32)> = if partitions.len() >= numbers.len() {
+                partitions.iter().skip(index).step_by(numbers.len()).copied().collect()
+            } else {
+                vec![partitions[index % partitions.len()]]
+            };
+            let pace = match plan.interval_ns {
+                None => Pace::Closed,
+                Some(interval_ns) => Pace::Open {
+                    first_ns: plan.start_ns + (number as f64 * interval_ns) as u64,
+                    interval_ns: interval_ns * plan.producers as f64,
+                },
+            };
+            let transport = self.connect(self.producers.len())?;
+            self.producers.push(Producer::new(
+                transport,
+                self.driver,
+                number as u32,
+                plan.in_flight,
+                &streams,
+                pace,
+                plan.batch_bytes,
+            ));
+        }
+        Ok(())
+    }
+
+    fn connect_readers(&mut self) -> Result<(), BenchError> {
+        let partitions = self.plan.own_partitions();
+        let readers = self.plan.readers_per_thread.clamp(1, partitions.len());
+        for index in 0..readers {
+            let share = partitions.iter().copied().enumerate().skip(index).step_by(readers).collect();
+            let transport = self.connect(self.producers.len() + index)?;
+            self.readers.push(PartitionReader::new(transport, share));
+        }
+        Ok(())
+    }
+
+    fn read_from(&mut self, offsets: &[i64], expect: Expect) {
+        for (local, &offset) in offsets.iter().enumerate() {
+            self.ledger.read_from(local, offset, expect);
+        }
+    }
+
+    /// Run until the load is over and everything is answered and read.
+    pub fn run(mut self) -> Outcome {
+        let error = self.run_inner().err();
+        if error.is_some() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        // Nobody listens only when the run was given up.
+        let _ = self.reporter.full.send(std::mem::take(&mut self.interval));
+        let to_acked_end = matches!(self.plan.read_back, ReadBack::Tail | ReadBack::Afterwards);
+        Outcome {
+            verdict: self.ledger.verdict(to_acked_end),
+            unsent: self.producers.iter().map(|producer| producer.overdue(self.plan.end_ns)).sum(),
+            unanswered: self.producers.iter().map(|producer| producer.in_flight() as u64).sum(),
+            error,
+        }
+    }
+
+    fn run_inner(&mut self) -> Result<(), BenchError> {
+        let mut events = Events::with_capacity(EVENTS);
+        let (start_ns, end_ns) = (self.plan.start_ns, self.plan.end_ns);
+        while self.clock.now_ns() < start_ns {
+            std::hint::spin_loop();
+        }
+        let last_second = (end_ns - start_ns) / SECOND_NS;
+        let (mut before_ns, mut busy_ns) = (start_ns, start_ns);
+        while !self.stop.load(Ordering::Relaxed) {
+            let now_ns = self.clock.now_ns();
+            self.interval.stall_ns_max = self.interval.stall_ns_max.max(now_ns - before_ns);
+            before_ns = now_ns;
+            let second = ((now_ns - start_ns) / SECOND_NS).min(last_second);
+            if second > self.interval.second {
+                self.report(second);
+            }
+            self.poll_events(&mut events)?;
+            if self.turn(now_ns)? {
+                busy_ns = now_ns;
+            }
+            if self.finished(now_ns)? {
+                break;
+            }
+            // While there is a load, a broker may take its time: that is what is measured.
+            let patient_until_ns = if self.producers.is_empty() { 0 } else { end_ns };
+            if now_ns.saturating_sub(busy_ns.max(patient_until_ns)) > SILENCE_NS_MAX {
+                return Err(BenchError::Silence);
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_events(&mut self, events: &mut Events) -> Result<(), BenchError> {
+        match self.poll.poll(events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                return Err(BenchError::io("cannot poll")(error));
+            }
+            _ => {}
+        }
+        for event in events.iter() {
+            let Token(index) = event.token();
+            match self.producers.get_mut(index) {
+                Some(producer) => producer.transport.on_event(event),
+                None => self.readers[index - self.producers.len()].transport.on_event(event),
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, now_ns: u64) -> Result<bool, BenchError> {
+        let (thread, threads) = (self.plan.thread, self.plan.threads);
+        let own = self.plan.partitions as usize;
+        let local_of = |partition: i32| {
+            let partition = usize::try_from(partition).ok().filter(|&partition| partition < own)?;
+            (partition % threads == thread).then_some(partition / threads)
+        };
+        let mut turn = Turn {
+            driver: self.driver,
+            clock: &self.clock,
+            ledger: &mut self.ledger,
+            interval: &mut self.interval,
+            now_ns,
+            end_ns: self.plan.end_ns,
+        };
+        let mut busy = false;
+        for producer in &mut self.producers {
+            busy |= producer.turn(&mut turn)?;
+        }
+        for reader in &mut self.readers {
+            busy |= reader.turn(&mut turn, &self.goal, local_of)?;
+        }
+        Ok(busy)
+    }
+
+    /// Whether all is done; moves from load to drain.
+    fn finished(&mut self, now_ns: u64) -> Result<bool, BenchError> {
+        let cold = self.plan.read_back == ReadBack::Cold;
+        if cold && self.readers.iter().all(PartitionReader::finished) && self.producers.is_empty() {
+            return Ok(true);
+        }
+        if now_ns < self.plan.end_ns {
+            return Ok(false);
+        }
+        let end_ns = self.plan.end_ns;
+        if self.producers.iter().any(|producer| producer.in_flight() > 0 || producer.overdue(end_ns) > 0) {
+            return Ok(false);
+        }
+        if !self.draining {
+            self.draining = true;
+            self.begin_drain()?;
+        }
+        // A cold read is over with its time; what it came past is in the books.
+        Ok(cold || self.readers.iter().all(PartitionReader::finished))
+    }
+
+    /// Every request is answered: what must be read is known now.
+    fn begin_drain(&mut self) -> Result<(), BenchError> {
+        match self.plan.read_back {
+            ReadBack::Nothing | ReadBack::Cold => return Ok(()),
+            ReadBack::Tail => {}
+            ReadBack::Afterwards => {
+                let plan = self.plan;
+                let mut control = Control::connect(plan.address)?;
+                let earliest = control.offsets(&plan.topic, plan.partitions, End::Earliest)?;
+                let run_start = plan.own(&plan.latest);
+                let from = plan.own(&earliest);
+                let whole = from.iter().zip(&run_start).all(|(earliest, start)| earliest <= start);
+                let run = self.driver.run();
+                let expect = if whole { Expect::Run(run) } else { Expect::RunTail(run) };
+                let from: Vec<i64> = from.iter().zip(&run_start).map(|(a, b)| *a.max(b)).collect();
+                self.read_from(&from, expect);
+                self.connect_readers()?;
+            }
+        }
+        self.goal = Goal::Acked;
+        self.readers.iter_mut().for_each(PartitionReader::look_again);
+        Ok(())
+    }
+
+    /// Send the interval away and go on with an empty one.
+    fn report(&mut self, second: u64) {
+        let mut next = self.reporter.empty.try_recv().unwrap_or_default();
+        next.reset(second);
+        let full = std::mem::replace(&mut self.interval, next);
+        // Nobody listens only when the run was given up.
+        let _ = self.reporter.full.send(full);
+    }
+}

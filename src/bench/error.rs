@@ -1,0 +1,47 @@
+//! Why a run could not be made, or could not go on.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::driver::Malformed;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    #[error("cannot resolve {bootstrap}: {reason}; give HOST:PORT")]
+    Address { bootstrap: String, reason: io::Error },
+    #[error("cannot connect to {address}: {reason}; is the broker up?")]
+    Connect { address: SocketAddr, reason: io::Error },
+    #[error("lost the connection during {during}: {reason}")]
+    Connection { during: &'static str, reason: io::Error },
+    #[error("the broker does not speak {api} version {version}, which this generator needs")]
+    Version { api: &'static str, version: i16 },
+    #[error("the broker refused {api} with error code {code}")]
+    Refused { api: &'static str, code: i16 },
+    #[error("topic {topic} cannot be used: error code {code} {message}")]
+    Topic { topic: String, code: i16, message: String },
+    #[error(
+        "topic {topic} exists and has only {found} partitions; give another --topic or fewer --partitions"
+    )]
+    Partitions { topic: String, found: usize },
+    #[error("topic {topic} did not get a leader for every partition")]
+    NoLeader { topic: String },
+    #[error("the topic's leaders are on several nodes; this generator drives one node")]
+    SeveralNodes,
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("the broker has stopped answering")]
+    Silence,
+    #[error("{0}")]
+    Options(String),
+    #[error("{what}: {reason}")]
+    Io { what: &'static str, reason: io::Error },
+    #[error("a load thread panicked")]
+    Panicked,
+}
+
+impl BenchError {
+    /// For `map_err`: what was being done.
+    pub(super) fn io(what: &'static str) -> impl FnOnce(io::Error) -> BenchError {
+        move |reason| BenchError::Io { what, reason }
+    }
+}

@@ -1,0 +1,206 @@
+//! What is counted while a run goes on, and how it is added up.
+//!
+//! A load thread fills one [`Interval`] a second and sends it away; nothing else of its measurements
+//! leaves the thread. Intervals are merged by adding histograms, never by averaging percentiles.
+
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Latencies above a minute are booked as a minute.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+/// Three digits: a percentile is exact to 0.1 %.
+const DIGITS: u8 = 3;
+/// A percentile with fewer samples beyond it is marked: it says little.
+pub const SAMPLES_BEYOND_MIN: u64 = 100;
+
+/// The clock that all threads of a run share: monotonic nanoseconds since its making.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    pub fn new() -> Clock {
+        Clock(Instant::now())
+    }
+
+    #[inline]
+    pub fn now_ns(&self) -> u64 {
+        self.0.elapsed().as_nanos() as u64
+    }
+}
+
+/// Durations in nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Latency(Histogram<u64>);
+
+impl Latency {
+    pub fn new() -> Latency {
+        let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS);
+        Latency(histogram.expect("the bounds are constants in the allowed range"))
+    }
+
+    #[inline]
+    pub fn record(&mut self, ns: u64) {
+        self.0.saturating_record(ns);
+    }
+
+    pub fn add(&mut self, other: &Latency) {
+        self.0 += &other.0;
+    }
+
+    pub fn percentiles(&self) -> Percentiles {
+        let at = |quantile| self.0.value_at_quantile(quantile);
+        let samples = self.0.len();
+        let within = if samples == 0 { 0 } else { self.0.count_between(0, 1_000_000) };
+        Percentiles {
+            samples,
+            p50_ns: at(0.5),
+            p90_ns: at(0.9),
+            p99_ns: at(0.99),
+            p99_9_ns: at(0.999),
+            p99_99_ns: at(0.9999),
+            max_ns: self.0.max(),
+            within_1ms: within as f64 / samples.max(1) as f64,
+        }
+    }
+}
+
+/// A [`Latency`] in a few numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Percentiles {
+    pub samples: u64,
+    pub p50_ns: u64,
+    pub p90_ns: u64,
+    pub p99_ns: u64,
+    pub p99_9_ns: u64,
+    pub p99_99_ns: u64,
+    pub max_ns: u64,
+    /// Share of the samples of at most one millisecond.
+    pub within_1ms: f64,
+}
+
+/// The counts of one thread in one second, or of several added up.
+#[derive(Clone, Debug)]
+pub struct Interval {
+    /// Seconds since the run began; all that comes after the load's end is one interval.
+    pub second: u64,
+    pub requests: u64,
+    pub records: u64,
+    /// Of the acknowledged batches, on the wire.
+    pub bytes: u64,
+    /// Requests that were refused, and the code of the last.
+    pub errors: u64,
+    pub error_code: i16,
+    pub read_records: u64,
+    /// Of fetch answers, on the wire.
+    pub read_bytes: u64,
+    /// Ack − intended. One sample a request, as for the others but `end_to_end`.
+    pub response: Latency,
+    /// Ack − sent.
+    pub service: Latency,
+    /// Sent − intended.
+    pub delay: Latency,
+    /// The part of the delay for which the generator is to blame: sent − (the later of intended and
+    /// the moment the connection had room).
+    pub own_delay: Latency,
+    /// Received − intended. One sample a record.
+    pub end_to_end: Latency,
+    /// The longest time between two looks at the sockets: how much the machine or we ourselves stalled.
+    pub stall_ns_max: u64,
+}
+
+impl Interval {
+    pub fn new() -> Interval {
+        Interval {
+            second: 0,
+            requests: 0,
+            records: 0,
+            bytes: 0,
+            errors: 0,
+            error_code: 0,
+            read_records: 0,
+            read_bytes: 0,
+            response: Latency::new(),
+            service: Latency::new(),
+            delay: Latency::new(),
+            own_delay: Latency::new(),
+            end_to_end: Latency::new(),
+            stall_ns_max: 0,
+        }
+    }
+
+    pub fn add(&mut self, other: &Interval) {
+        self.requests += other.requests;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.errors += other.errors;
+        if other.errors > 0 {
+            self.error_code = other.error_code;
+        }
+        self.read_records += other.read_records;
+        self.read_bytes += other.read_bytes;
+        self.stall_ns_max = self.stall_ns_max.max(other.stall_ns_max);
+        let [response, service, delay, own_delay, end_to_end] = other.latencies();
+        self.response.add(response);
+        self.service.add(service);
+        self.delay.add(delay);
+        self.own_delay.add(own_delay);
+        self.end_to_end.add(end_to_end);
+    }
+
+    /// Empty it for the interval `second`.
+    pub fn reset(&mut self, second: u64) {
+        let Interval { response, service, delay, own_delay, end_to_end, .. } = self;
+        for latency in [&mut *response, service, delay, own_delay, end_to_end] {
+            latency.0.reset();
+        }
+        self.second = second;
+        (self.requests, self.records, self.bytes, self.errors) = (0, 0, 0, 0);
+        (self.read_records, self.read_bytes, self.stall_ns_max) = (0, 0, 0);
+    }
+
+    fn latencies(&self) -> [&Latency; 5] {
+        [&self.response, &self.service, &self.delay, &self.own_delay, &self.end_to_end]
+    }
+}
+
+impl Default for Interval {
+    fn default() -> Interval {
+        Interval::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_added_intervals_are_those_of_all_samples() {
+        let (mut fast, mut slow) = (Interval::new(), Interval::new());
+        for _ in 0..990 {
+            fast.response.record(1_000);
+        }
+        for _ in 0..10 {
+            slow.response.record(2_000_000);
+        }
+        slow.stall_ns_max = 7;
+        fast.add(&slow);
+        let all = fast.response.percentiles();
+        assert_eq!((all.samples, all.p50_ns), (1000, 1_000));
+        assert!(all.p99_ns < 1_010 && all.p99_9_ns > 1_990_000);
+        assert_eq!(all.within_1ms, 0.99);
+        assert_eq!(fast.stall_ns_max, 7);
+
+        fast.reset(3);
+        assert_eq!((fast.second, fast.stall_ns_max), (3, 0));
+        assert_eq!(fast.response.percentiles(), Interval::new().response.percentiles());
+    }
+
+    #[test]
+    fn a_latency_beyond_the_bounds_is_kept_as_the_bound() {
+        let mut latency = Latency::new();
+        latency.record(u64::MAX);
+        assert!(latency.percentiles().max_ns >= LATENCY_NS_MAX);
+    }
+}

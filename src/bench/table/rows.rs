@@ -1,0 +1,378 @@
+//! How each row is measured.
+
+use std::time::Duration;
+
+use super::broker::{Broker, DeviceWrites};
+use super::{RowName, RowResult, Setup};
+use crate::bench::error::BenchError;
+use crate::bench::kafka::KafkaDriver;
+use crate::bench::raw::{self, Direction};
+use crate::bench::report::Report;
+use crate::bench::sink::{Null, Sink};
+use crate::bench::{Load, Options, Percentiles, ReadBack, run};
+
+const GB: u64 = 1_000_000_000;
+/// Long enough for a rate to settle, short enough to find half of it.
+const SHORT_S: u64 = 10;
+const IDLE_LOOK: Duration = Duration::from_secs(10);
+const MANY_PARTITIONS: u32 = 100_000;
+const COLD_PARTITIONS: u32 = 1_000;
+const COLD_BYTES: u64 = 10 * GB;
+const RECOVERY_BYTES: u64 = 10 * GB;
+/// A retention that removes nothing.
+const KEEP_ALL: u64 = i64::MAX as u64;
+/// Of one run, when only the amount matters.
+const WRITE_S: u64 = 1;
+
+/// The cells of a line, and what they rest on.
+struct Cells {
+    result: String,
+    beside: String,
+    reports: Vec<Report>,
+}
+
+pub fn measure(setup: &Setup, raw: &[raw::Row], row: RowName) -> RowResult {
+    let bench = Bench { setup, raw };
+    let (work, cells) = match row {
+        RowName::Kilobyte16 => {
+            ("1 KB records, batches of 16 KiB", bench.maximum(&bench.batches(1024, 16 << 10)))
+        }
+        RowName::Kilobyte64 => {
+            ("1 KB records, batches of 64 KiB", bench.maximum(&bench.batches(1024, 64 << 10)))
+        }
+        RowName::Hundred => {
+            ("100 B records, batches of 16 KiB", bench.maximum(&bench.batches(100, 16 << 10)))
+        }
+        RowName::Single => ("one 128 B record a request, 64 x 16", bench.maximum(&bench.singles(128))),
+        RowName::Latency => ("produce latency at half the maximum, 1 KB in 16 KiB", bench.latency()),
+        RowName::Open100k => ("100 k records/s of 1 KB in batches of 10", bench.open_100k()),
+        RowName::Partitions => ("100,000 partitions against 1", bench.partitions()),
+        RowName::TailCpu => ("tail consumer, CPU per GB delivered", bench.tail_cpu()),
+        RowName::Cold => ("cold read of 10 GB over 1,000 partitions, producers running", bench.cold()),
+        RowName::Memory => ("1 to 20 GB of single-record batches", bench.memory()),
+        RowName::Recovery => ("ready after kill -9 with 10 GB of log", bench.recovery()),
+        RowName::Idle => ("idle broker", bench.idle()),
+    };
+    let (cells, failure) = match cells {
+        Ok(cells) => (cells, None),
+        Err(error) => {
+            let nothing = Cells { result: String::new(), beside: String::new(), reports: Vec::new() };
+            (nothing, Some(error.to_string()))
+        }
+    };
+    let Cells { result, beside, reports } = cells;
+    RowResult { row, work: work.to_owned(), result, beside, reports, failure }
+}
+
+struct Bench<'a> {
+    setup: &'a Setup,
+    raw: &'a [raw::Row],
+}
+
+impl Bench<'_> {
+    fn options(&self) -> Options {
+        Options {
+            bootstrap: self.setup.listen.clone(),
+            cpus: vec![self.setup.load_cpu],
+            seconds: self.setup.seconds,
+            ..Options::default()
+        }
+    }
+
+    /// 8 connections with 5 requests in flight, a partition each.
+    fn batches(&self, record_bytes: usize, batch_bytes: usize) -> Options {
+        Options {
+            record_bytes,
+            records_per_batch: KafkaDriver::records_in(batch_bytes, record_bytes),
+            partitions: 8,
+            connections: 8,
+            ..self.options()
+        }
+    }
+
+    fn singles(&self, record_bytes: usize) -> Options {
+        Options {
+            record_bytes,
+            records_per_batch: 1,
+            partitions: 64,
+            connections: 64,
+            in_flight: 16,
+            ..self.options()
+        }
+    }
+
+    /// Run against `broker`, which keeps about the set-up's retention.
+    fn run(&self, broker: &Broker, options: &Options) -> Result<Report, BenchError> {
+        self.run_keeping(broker, options, self.setup.retention_bytes)
+    }
+
+    fn run_keeping(&self, broker: &Broker, options: &Options, keep: u64) -> Result<Report, BenchError> {
+        let per_partition = (keep / u64::from(options.partitions)).max(1);
+        run(&Options {
+            topic_configs: vec![("retention.bytes".to_owned(), per_partition.to_string())],
+            broker_pid: Some(broker.pid()),
+            ..options.clone()
+        })
+    }
+
+    /// The same load against a sink that stores nothing, on the broker's core.
+    fn run_against_null(&self, options: &Options) -> Result<Report, BenchError> {
+        let sink = Sink::start(Null::default(), options.partitions, Some(self.setup.broker_cpu))?;
+        run(&Options {
+            bootstrap: sink.address().to_string(),
+            read_back: ReadBack::Nothing,
+            ..options.clone()
+        })
+    }
+
+    /// Write at full speed until `bytes` are acknowledged; returns how many were.
+    fn write(
+        &self,
+        broker: &Broker,
+        options: &Options,
+        bytes: u64,
+        keep: u64,
+    ) -> Result<(Vec<Report>, u64), BenchError> {
+        let (mut reports, mut written) = (Vec::new(), 0);
+        while written < bytes && reports.iter().all(Report::passed) {
+            let part = Options { seconds: WRITE_S, warmup_s: 0, load: Load::Closed, ..options.clone() };
+            let report = self.run_keeping(broker, &part, keep)?;
+            written += bytes_of(&report);
+            reports.push(report);
+        }
+        Ok((reports, written))
+    }
+
+    fn raw_bandwidth(&self, direction: Direction) -> f64 {
+        let rates = self.raw.iter().filter(|row| row.direction == direction).map(|row| row.bytes_per_s);
+        rates.fold(0.0, f64::max)
+    }
+
+    /// The durable write at depth 1 whose size is nearest to `bytes`.
+    fn raw_write_near(&self, bytes: u64) -> Option<&raw::Row> {
+        let writes = self.raw.iter().filter(|row| row.direction == Direction::DurableWrite && row.depth == 1);
+        writes.min_by_key(|row| (row.bytes as u64).abs_diff(bytes))
+    }
+
+    /// As fast as it goes, alone and read back afterwards, then with a tailing consumer.
+    fn maximum(&self, options: &Options) -> Result<Cells, BenchError> {
+        let alone = {
+            let broker = Broker::fresh(self.setup, &[])?;
+            self.run(&broker, &Options { read_back: ReadBack::Afterwards, ..options.clone() })?
+        };
+        let tailed = {
+            let broker = Broker::fresh(self.setup, &[])?;
+            self.run(&broker, &Options { read_back: ReadBack::Tail, consumers: 1, ..options.clone() })?
+        };
+        let (first, recycled) = alone.phases(self.setup.retention_bytes);
+        let raw = self.raw_bandwidth(Direction::DurableWrite);
+        let null = self.run_against_null(&Options { seconds: SHORT_S, ..options.clone() })?;
+        let beside = format!(
+            "{:.2} x raw {:.0} MB/s; the generator's ceiling {} /s",
+            alone.bytes_per_s / raw,
+            raw / 1e6,
+            thousands(null.records_per_s)
+        );
+        let result = format!(
+            "{} /s, {:.0} MB/s (first fill {}, recycled {}); with a tail consumer {} /s; p99 {}",
+            thousands(alone.records_per_s),
+            alone.bytes_per_s / 1e6,
+            megabytes(first),
+            megabytes(recycled),
+            thousands(tailed.records_per_s),
+            micros(alone.ack().p99_ns),
+        );
+        Ok(Cells { result, beside, reports: vec![alone, tailed, null] })
+    }
+
+    fn latency(&self) -> Result<Cells, BenchError> {
+        let batches = self.batches(1024, 16 << 10);
+        let broker = Broker::fresh(self.setup, &[])?;
+        let maximum = self.run(&broker, &Options { seconds: SHORT_S, ..batches.clone() })?;
+        drop(broker);
+        let half = Options {
+            load: Load::Open { records_per_s: maximum.records_per_s / 2.0 },
+            read_back: ReadBack::Afterwards,
+            ..batches
+        };
+        let broker = Broker::fresh(self.setup, &[])?;
+        let before = DeviceWrites::now(&self.setup.dir);
+        let report = self.run(&broker, &half)?;
+        let after = DeviceWrites::now(&self.setup.dir);
+        drop(broker);
+        let null = self.run_against_null(&half)?;
+        let block = before.zip(after).and_then(|(before, after)| after.mean_since(&before));
+        let beside = match block.and_then(|bytes| Some((bytes, self.raw_write_near(bytes)?))) {
+            Some((bytes, raw)) => format!(
+                "mean block {} KiB; raw {} KiB: {}; null sink: {}",
+                bytes >> 10,
+                raw.bytes >> 10,
+                percentiles(&raw.latency),
+                percentiles(null.ack())
+            ),
+            None => format!("mean block unknown; null sink: {}", percentiles(null.ack())),
+        };
+        let result = format!("at {} /s: {}", thousands(report.records_per_s), percentiles(report.ack()));
+        Ok(Cells { result, beside, reports: vec![maximum, report, null] })
+    }
+
+    fn open_100k(&self) -> Result<Cells, BenchError> {
+        let options = Options {
+            records_per_batch: 10,
+            load: Load::Open { records_per_s: 100_000.0 },
+            read_back: ReadBack::Afterwards,
+            ..self.batches(1024, 16 << 10)
+        };
+        let broker = Broker::fresh(self.setup, &[])?;
+        let report = self.run(&broker, &options)?;
+        drop(broker);
+        let null = self.run_against_null(&options)?;
+        let text = |report: &Report| {
+            format!("{:.2} % within 1 ms, {}", report.ack().within_1ms * 100.0, percentiles(report.ack()))
+        };
+        let (result, beside) = (text(&report), format!("null sink: {}", text(&null)));
+        Ok(Cells { result, beside, reports: vec![report, null] })
+    }
+
+    fn partitions(&self) -> Result<Cells, BenchError> {
+        let one = Options { partitions: 1, read_back: ReadBack::Afterwards, ..self.batches(1024, 16 << 10) };
+        let broker = Broker::fresh(self.setup, &[])?;
+        let single = self.run(&broker, &one)?;
+        drop(broker);
+
+        let broker = Broker::fresh(self.setup, &[])?;
+        let empty = broker.usage()?.resident_bytes;
+        let many = Options { partitions: MANY_PARTITIONS, topic: "many".to_owned(), ..one };
+        // Only made, not written: what an idle partition costs.
+        self.run(&broker, &Options { load: Load::None, read_back: ReadBack::Cold, ..many.clone() })?;
+        let made = broker.usage()?.resident_bytes;
+        let report = self.run(&broker, &many)?;
+        let result = format!(
+            "{:.2} of the throughput ({} against {} /s), {} B per idle partition",
+            report.records_per_s / single.records_per_s,
+            thousands(report.records_per_s),
+            thousands(single.records_per_s),
+            made.saturating_sub(empty) / u64::from(MANY_PARTITIONS),
+        );
+        Ok(Cells { result, beside: String::new(), reports: vec![single, report] })
+    }
+
+    /// At a rate that both hold, so that only the consumer differs.
+    fn tail_cpu(&self) -> Result<Cells, BenchError> {
+        let options =
+            Options { load: Load::Open { records_per_s: 200_000.0 }, ..self.batches(1024, 16 << 10) };
+        let alone = {
+            let broker = Broker::fresh(self.setup, &[("RINGMQ_SERVER__POLL", "block")])?;
+            self.run(&broker, &options)?
+        };
+        let tailed = {
+            let broker = Broker::fresh(self.setup, &[("RINGMQ_SERVER__POLL", "block")])?;
+            self.run(&broker, &Options { read_back: ReadBack::Tail, consumers: 1, ..options })?
+        };
+        let cpu = |report: &Report| report.broker.map_or(f64::NAN, |used| used.cpu_s);
+        let gigabytes = |report: &Report| bytes_of(report) as f64 / 1e9;
+        let produce = cpu(&alone) / gigabytes(&alone);
+        let delivered = tailed.timeline.iter().map(|second| second.read_bytes).sum::<u64>() as f64 / 1e9;
+        let consume = (cpu(&tailed) - produce * gigabytes(&tailed)) / delivered;
+        let result = format!("{consume:.3} CPU s per GB, {:.2} of produce's", consume / produce);
+        let beside = format!("produce {produce:.3} CPU s per GB (poll = block)");
+        Ok(Cells { result, beside, reports: vec![alone, tailed] })
+    }
+
+    fn cold(&self) -> Result<Cells, BenchError> {
+        let options = Options { partitions: COLD_PARTITIONS, ..self.batches(1024, 16 << 10) };
+        let broker = Broker::fresh(self.setup, &[])?;
+        let (mut reports, _) = self.write(&broker, &options, COLD_BYTES, KEEP_ALL)?;
+        // Nothing of it is in memory any more: the broker reads by direct IO.
+        let broker = broker.restart(self.setup)?;
+        let steady = Options { load: Load::Open { records_per_s: 50_000.0 }, ..options };
+        let undisturbed =
+            self.run_keeping(&broker, &Options { seconds: SHORT_S, ..steady.clone() }, KEEP_ALL)?;
+        let cold = Options { read_back: ReadBack::Cold, consumers: 4, warmup_s: 0, ..steady };
+        let disturbed = self.run_keeping(&broker, &cold, KEEP_ALL)?;
+        let reading: Vec<u64> = disturbed.timeline.iter().map(|second| second.read_bytes).collect();
+        let active = reading.iter().filter(|&&bytes| bytes > 0).count().max(1);
+        let rate = reading.iter().sum::<u64>() as f64 / active as f64;
+        let raw = self.raw_bandwidth(Direction::Read);
+        let result = format!(
+            "{:.0} MB/s in {active} s; producers' p99 {} against {} undisturbed",
+            rate / 1e6,
+            micros(disturbed.ack().p99_ns),
+            micros(undisturbed.ack().p99_ns)
+        );
+        let beside = format!("{:.2} x raw read {:.0} MB/s", rate / raw, raw / 1e6);
+        reports.extend([undisturbed, disturbed]);
+        Ok(Cells { result, beside, reports })
+    }
+
+    fn memory(&self) -> Result<Cells, BenchError> {
+        let broker = Broker::fresh(self.setup, &[])?;
+        // 1 KB each: 20 GB of 128 B records would take an hour and show the same.
+        let options = self.singles(1024);
+        let keep = self.setup.retention_bytes;
+        let (mut reports, first) = self.write(&broker, &options, GB, keep)?;
+        let before = broker.usage()?.resident_bytes;
+        let (rest, more) = self.write(&broker, &options, (20 * GB).saturating_sub(first), keep)?;
+        let after = broker.usage()?.resident_bytes;
+        reports.extend(rest);
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let result = format!(
+            "resident {:.0} MiB after {:.1} GB, {:.0} MiB after {:.1} GB",
+            mib(before),
+            first as f64 / 1e9,
+            mib(after),
+            (first + more) as f64 / 1e9
+        );
+        Ok(Cells { result, beside: "1 KB a request".to_owned(), reports })
+    }
+
+    fn recovery(&self) -> Result<Cells, BenchError> {
+        let options = self.batches(1024, 16 << 10);
+        let broker = Broker::fresh(self.setup, &[])?;
+        let (reports, _) = self.write(&broker, &options, RECOVERY_BYTES, KEEP_ALL)?;
+        let acked: u64 = reports.iter().map(|report| report.ledger.acked).sum();
+        let broker = broker.restart(self.setup)?;
+        let retained = broker.retained(&options.topic, options.partitions)?;
+        if retained < acked {
+            let reason = format!("{} acknowledged records are gone after kill -9", acked - retained);
+            return Err(BenchError::Options(reason));
+        }
+        let result = format!("{:.2} s, {retained} records kept", broker.ready_after.as_secs_f64());
+        Ok(Cells { result, beside: String::new(), reports })
+    }
+
+    fn idle(&self) -> Result<Cells, BenchError> {
+        let mut parts = Vec::new();
+        for mode in ["adaptive", "block", "busy"] {
+            let broker = Broker::fresh(self.setup, &[("RINGMQ_SERVER__POLL", mode)])?;
+            let before = broker.usage()?;
+            // This is the measurement: nobody asks anything.
+            std::thread::sleep(IDLE_LOOK);
+            let after = broker.usage()?;
+            let share = (after.cpu_s - before.cpu_s) / IDLE_LOOK.as_secs_f64() * 100.0;
+            parts.push(format!("{mode}: {share:.1} % of a core, {} MiB", after.resident_bytes >> 20));
+        }
+        Ok(Cells { result: parts.join("; "), beside: String::new(), reports: Vec::new() })
+    }
+}
+
+/// Acknowledged bytes of the whole run, the warm-up included.
+fn bytes_of(report: &Report) -> u64 {
+    report.timeline.iter().map(|second| second.bytes).sum()
+}
+
+fn thousands(rate: f64) -> String {
+    format!("{:.0} k", rate / 1e3)
+}
+
+fn megabytes(rate: Option<f64>) -> String {
+    rate.map_or("not reached".to_owned(), |rate| format!("{rate:.0} MB/s"))
+}
+
+fn micros(ns: u64) -> String {
+    format!("{:.0} µs", ns as f64 / 1e3)
+}
+
+fn percentiles(of: &Percentiles) -> String {
+    format!("p50 {}, p99 {}, p99.9 {}", micros(of.p50_ns), micros(of.p99_ns), micros(of.p99_9_ns))
+}

@@ -1,1 +1,0 @@
-//! One configuration; every value knows where it came from.

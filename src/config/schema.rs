@@ -1,0 +1,288 @@
+//! Every key of the configuration, declared once: name, type, default, and what it means.
+//!
+//! From this declaration follow the structs that the broker reads, the list of [`KEYS`], and so the
+//! file format, the environment variables, `ringmq config print`, `explain` and `template`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::value::{Auto, ByteSize, CpuList, HostPort, Limit, Value, choice};
+
+/// A key of the configuration, as its users see it.
+#[derive(Debug)]
+pub struct Key {
+    /// `section.key`.
+    pub name: &'static str,
+    /// The default, in the textual form of the key's type.
+    pub default: &'static str,
+    /// What one may write.
+    pub kind: fn() -> String,
+    /// The text of the doc comment, line by line.
+    pub doc: &'static [&'static str],
+}
+
+/// A section of the configuration: a table of the TOML file.
+#[derive(Debug)]
+pub struct Section {
+    pub name: &'static str,
+    pub doc: &'static [&'static str],
+}
+
+macro_rules! schema {
+    ($(
+        $(#[doc = $section_doc:literal])*
+        $section:ident: $struct:ident {
+            $($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:literal,)*
+        }
+    )*) => {
+        pub const SECTIONS: &[Section] = &[
+            $(Section { name: stringify!($section), doc: &[$($section_doc),*] },)*
+        ];
+
+        pub const KEYS: &[Key] = &[$($(
+            Key {
+                name: concat!(stringify!($section), ".", stringify!($key)),
+                default: $default,
+                kind: <$type as Value>::kind,
+                doc: &[$($doc),*],
+            },
+        )*)*];
+
+        $(
+            $(#[doc = $section_doc])*
+            #[derive(Clone, Debug)]
+            pub struct $struct {
+                $($(#[doc = $doc])* #[doc = ""] #[doc = concat!("Default: `", $default, "`.")] pub $key: $type,)*
+            }
+        )*
+
+        /// The values of all keys, typed.
+        #[derive(Clone, Debug)]
+        pub struct Values {
+            $(pub $section: $struct,)*
+        }
+
+        impl Default for Values {
+            fn default() -> Values {
+                Values {$(
+                    $section: $struct {$(
+                        $key: <$type as Value>::parse($default).expect("defaults parse: a test reads them all"),
+                    )*},
+                )*}
+            }
+        }
+
+        impl Values {
+            /// Sets one key; `None` when there is no such key.
+            pub(super) fn set(&mut self, name: &str, text: &str) -> Option<Result<(), String>> {
+                match name {
+                    $($(
+                        concat!(stringify!($section), ".", stringify!($key)) => {
+                            Some(Value::parse(text).map(|value| self.$section.$key = value))
+                        }
+                    )*)*
+                    _ => None,
+                }
+            }
+
+            /// The value of one key in its textual form; `None` when there is no such key.
+            pub fn show(&self, name: &str) -> Option<String> {
+                match name {
+                    $($(
+                        concat!(stringify!($section), ".", stringify!($key)) => {
+                            Some(Value::show(&self.$section.$key))
+                        }
+                    )*)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// What a shard does when it has nothing to do.
+    Poll {
+        /// Sleep in the kernel at once. Least CPU; a wake-up costs some 75 µs.
+        Block = "block",
+        /// Spin for `poll_spin`, then sleep.
+        Adaptive = "adaptive",
+        /// Never sleep: one busy core per shard, and the lowest latency.
+        Busy = "busy",
+    }
+}
+
+choice! {
+    /// Which brokers the clients are told of.
+    Advertise {
+        /// One broker; any shard accepts, and requests travel to the shard that hosts the log.
+        Node = "node",
+        /// One broker per log. Not available yet: refused.
+        Log = "log",
+    }
+}
+
+choice! {
+    /// How a block becomes durable.
+    CommitMode {
+        /// As measured when the data directory was formatted.
+        Auto = "auto",
+        /// A plain direct write: only on devices without a volatile cache.
+        Plain = "plain",
+        /// A direct write with `RWF_DSYNC`.
+        Dsync = "dsync",
+        /// A direct write, then one `fdatasync`.
+        WriteSync = "write-sync",
+    }
+}
+
+choice! {
+    /// When a record is acknowledged.
+    Flush {
+        /// When it is on stable storage.
+        Sync = "sync",
+        /// Before that. Not available yet: refused.
+        Async = "async",
+    }
+}
+
+choice! {
+    /// The form of the broker's own log lines.
+    LogFormat {
+        Text = "text",
+        Json = "json",
+    }
+}
+
+schema! {
+    /// The process: its data, its CPUs, its identity.
+    server: Server {
+        /// Directory of all data. Made at the first start; one process at a time may use it.
+        data_dir: PathBuf = "./ringmq-data",
+        /// Number of shards: threads that each own a core, a ring and some of the logs.
+        /// Auto: one per CPU of `cpus`. May differ from start to start; nothing is lost.
+        shards: Auto<u16> = "auto",
+        /// CPUs that shards are pinned to, in ascending order.
+        /// Auto: all that the process is allowed to use.
+        cpus: Auto<CpuList> = "auto",
+        /// What an idle shard does: `block` sleeps at once, `adaptive` spins for `poll_spin` and then
+        /// sleeps, `busy` never sleeps and keeps one core per shard at 100 %.
+        poll: Poll = "adaptive",
+        /// How long an adaptive shard spins before it sleeps. About the cost of one sleep and wake-up;
+        /// 0 behaves like `poll = "block"`.
+        poll_spin: Duration = "50us",
+        /// The node id that clients see. Distinct for every broker of a cluster.
+        broker_id: u32 = "1",
+        /// The cluster id that clients see. Auto: made with the data directory and kept in it.
+        cluster_id: Auto<String> = "auto",
+    }
+
+    /// The Kafka protocol: where it is served, and what one client may use.
+    kafka: Kafka {
+        /// Addresses to listen on. Port 0 takes a free port.
+        /// Anything but loopback is open to the network: there is no authentication yet.
+        listen: Vec<HostPort> = "127.0.0.1:9092",
+        /// Which brokers clients are told of: `node` is one broker for the whole process.
+        advertise: Advertise = "node",
+        /// Host name or address that clients are told to connect to.
+        /// Auto: the host of `listen`, or this machine's name when that is every interface.
+        advertised_host: Auto<String> = "auto",
+        /// Largest request, as `socket.request.max.bytes` of Kafka. A larger one closes its connection.
+        request_bytes_max: ByteSize = "100MiB",
+        /// Most connections at a time, over all shards. Further ones are closed at once.
+        connections_max: u32 = "10000",
+        /// Most requests of one connection that are being worked on. Above it the connection is not
+        /// read from, and TCP slows the client down.
+        connection_in_flight_max: u32 = "64",
+        /// Most bytes of requests and responses that one connection holds in memory; above it the
+        /// connection is not read from. A single larger request is still taken.
+        connection_buffer_bytes_max: ByteSize = "16MiB",
+        /// Most bytes of requests and responses that all connections of a shard hold together.
+        shard_buffer_bytes_max: ByteSize = "512MiB",
+        /// A connection without requests is closed after this time; 0 keeps it for ever.
+        connection_idle: Duration = "10m",
+        /// Make a topic when a client asks for one that does not exist.
+        auto_create_topics: bool = "true",
+        /// Partitions of a topic that is made without saying how many.
+        num_partitions: u32 = "4",
+        /// Largest record batch, as `message.max.bytes` of Kafka. A topic may set its own.
+        message_bytes_max: ByteSize = "1048588B",
+        /// Most bytes of records in one fetch response, whatever the client asks for.
+        fetch_bytes_max: ByteSize = "55MiB",
+        /// Most partitions of all topics together.
+        partitions_max: u32 = "1000000",
+        /// A consumer group's committed offsets are forgotten this long after their last commit.
+        offsets_retention: Duration = "7d",
+    }
+
+    /// Health, metrics and latency over HTTP.
+    admin: Admin {
+        /// Address to listen on. Keep it on loopback: there is no authentication.
+        listen: HostPort = "127.0.0.1:9644",
+    }
+
+    /// The commit log: how records are stored, and for how long.
+    log: Log {
+        /// Size of a segment, the file that is written in full before use and recycled afterwards.
+        /// For segments made from now on; existing ones keep their size.
+        segment_bytes: ByteSize = "256MiB",
+        /// What all segments of a fresh data directory take together, so that a first start is quick.
+        initial_bytes: ByteSize = "256MiB",
+        /// Empty segments that are kept ready ahead of the one being written, per log.
+        segments_ahead: u32 = "2",
+        /// Largest block: one header, one durable write, the unit of recovery.
+        /// A single batch that is larger gets a block of its own.
+        block_bytes_max: ByteSize = "1MiB",
+        /// While a block is being written, the next one waits for this size before it follows.
+        block_target_bytes: ByteSize = "256KiB",
+        /// How a block becomes durable: `plain` (devices without a volatile cache only), `dsync`
+        /// (`RWF_DSYNC`), `write-sync` (write, then `fdatasync`), or `auto`: what was fastest when
+        /// the data directory was formatted.
+        commit_mode: CommitMode = "auto",
+        /// Blocks that may be in flight to the device at once, 1 to 8. Auto: as `commit_mode`.
+        commit_depth: Auto<u8> = "auto",
+        /// Size of the memory chunks that blocks are built in and tail consumers are served from.
+        chunk_bytes: ByteSize = "1MiB",
+        /// Memory per shard for recently written records. Auto: 128 MiB.
+        tail_cache_bytes: Auto<ByteSize> = "auto",
+        /// Memory per shard for records read back from the device. Auto: 64 MiB.
+        read_cache_bytes: Auto<ByteSize> = "auto",
+        /// A checkpoint is made at least every so many bytes of a log: what a restart must read.
+        checkpoint_bytes: ByteSize = "1GiB",
+        /// Records older than this may be deleted. A topic may set its own (`retention.ms`).
+        retention: Limit<Duration> = "7d",
+        /// A partition's oldest records beyond this size may be deleted. A topic may set its own
+        /// (`retention.bytes`).
+        retention_bytes: Limit<ByteSize> = "unlimited",
+        /// Most bytes of all segments of all logs together. When they are used up, producers get a
+        /// retriable error until retention or deletion frees a segment.
+        log_bytes_max: Limit<ByteSize> = "unlimited",
+        /// When a record is acknowledged: `sync` is when it is on stable storage.
+        flush: Flush = "sync",
+    }
+
+    /// What the broker says about itself on stderr.
+    telemetry: Telemetry {
+        /// Least level to write: error, warn, info, debug or trace; also per module, as in
+        /// `info,ringmq::log=debug`.
+        log: String = "info",
+        /// `text` for people, `json` for machines: one object a line.
+        format: LogFormat = "text",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_has_a_documented_default_that_shows_as_declared() {
+        let values = Values::default();
+        for key in KEYS {
+            assert_eq!(values.show(key.name).as_deref(), Some(key.default), "{}", key.name);
+            assert!(!key.doc.is_empty(), "{} has no doc", key.name);
+            assert!(!(key.kind)().is_empty());
+        }
+        assert_eq!(values.show("log.nothing"), None);
+    }
+}

@@ -1,0 +1,364 @@
+//! One client's conversation: requests in their order, responses in the same order.
+//!
+//! Sans-IO: frames in, pieces to send out. Requests are taken up as they come and may finish in any
+//! order; a response leaves when those before it have.
+//!
+//! ```text
+//!   requests   | produce: staged, waits for its position | fetch: parked | metadata: done |
+//!              ^ front: leaves first
+//! ```
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::io::op::ConnId;
+use crate::kafka::context::{BrokerIdentity, Context, KafkaSettings};
+use crate::kafka::dispatch::dispatch;
+use crate::kafka::handlers::fetch::FetchRequestState;
+use crate::kafka::handlers::init_producer_id::ProducerIds;
+use crate::kafka::handlers::produce::{self, ProduceState, Produced};
+use crate::kafka::handlers::{Outcome, Pending, fetch};
+use crate::kafka::protocol::header::{RequestHeader, ResponseHeader};
+use crate::kafka::protocol::wire::{Reader, Writer};
+use crate::kafka::protocol::{ApiKey, frame};
+use crate::metrics::latency::ProduceStamps;
+use crate::model::{LogId, Nanos, Now, Term};
+use crate::shard::Shard;
+use crate::shard::call::{Answer, Call, Ticket};
+use crate::shard::hosted::Acked;
+
+/// Responses are gathered into sends of about this size: more would hold memory for a slow reader.
+const SEND_BYTES: usize = 1 << 20;
+
+/// What the Kafka front end of a shard has for all its connections.
+pub struct Front {
+    pub broker: BrokerIdentity,
+    pub settings: KafkaSettings,
+    /// The term in which each log is open, by log id.
+    pub log_terms: Vec<Term>,
+    pub producer_ids: ProducerIds,
+    /// Frames of responses that were sent, for the next ones.
+    spare_frames: Vec<Vec<u8>>,
+}
+
+impl Front {
+    pub fn new(broker: BrokerIdentity, settings: KafkaSettings, log_terms: Vec<Term>) -> Front {
+        Front { broker, settings, log_terms, producer_ids: ProducerIds::default(), spare_frames: Vec::new() }
+    }
+
+    pub fn frame(&mut self) -> Vec<u8> {
+        self.spare_frames.pop().unwrap_or_default()
+    }
+
+    fn recycle(&mut self, mut frame: Vec<u8>) {
+        const SPARE_MAX: usize = 4096;
+        const SPARE_BYTES_MAX: usize = 1024;
+        if self.spare_frames.len() < SPARE_MAX && frame.capacity() <= SPARE_BYTES_MAX {
+            frame.clear();
+            self.spare_frames.push(frame);
+        }
+    }
+}
+
+/// What the handlers of a turn work with.
+pub struct Turn<'a> {
+    pub shard: &'a mut Shard,
+    pub front: &'a mut Front,
+    pub now: Now,
+    /// The monotonic clock, for stages finer than a turn.
+    pub clock: &'a dyn Fn() -> Nanos,
+}
+
+impl Turn<'_> {
+    fn with_context<T>(&self, act: impl FnOnce(&Context<'_>) -> T) -> T {
+        act(&Context {
+            catalog: self.shard.catalog(),
+            now: self.now,
+            broker: &self.front.broker,
+            settings: &self.front.settings,
+            log_terms: &self.front.log_terms,
+            producer_ids: &self.front.producer_ids,
+        })
+    }
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Yes,
+    /// A log has no room now: offer the same frame again later.
+    Later,
+}
+
+/// The peer broke the protocol, or asked for something that has no answer but this.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Close(pub String);
+
+/// A response frame that is complete.
+enum Response {
+    Frame(Vec<u8>),
+    Pieces { pieces: Vec<Bytes>, bytes: usize },
+    /// The request wanted none (acks 0).
+    None,
+}
+
+enum State {
+    Ready(Response),
+    Produce(ProduceState),
+    Fetch(Box<FetchRequestState>),
+    Calls { pending: Box<dyn Pending>, waiting: u32, next_part: u32 },
+}
+
+struct Request {
+    api: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    stamps: ProduceStamps,
+    state: State,
+}
+
+/// A client of the Kafka protocol.
+pub struct Connection {
+    id: ConnId,
+    /// In the order of arrival; the first has number `first`.
+    requests: VecDeque<Request>,
+    first: u64,
+    /// Produce requests whose responses are in the send under way.
+    sending: Vec<ProduceStamps>,
+    /// Other requests likewise: API and when the request came.
+    sending_others: Vec<(ApiKey, Nanos)>,
+}
+
+impl Connection {
+    pub fn new(id: ConnId) -> Connection {
+        Connection { id, requests: VecDeque::new(), first: 0, sending: Vec::new(), sending_others: Vec::new() }
+    }
+
+    /// Requests that are not answered yet.
+    pub fn in_flight(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Take up one request. `received` is when its last byte came.
+    pub fn on_frame(&mut self, frame: &[u8], received: Nanos, turn: &mut Turn<'_>) -> Result<Taken, Close> {
+        let mut reader = Reader::new(frame);
+        let header =
+            RequestHeader::decode(&mut reader).map_err(|error| Close(format!("request header: {error}")))?;
+        let (api, version, correlation_id) = (header.api, header.version, header.correlation_id);
+        if !api.versions().contains(&version) && api != ApiKey::ApiVersions {
+            turn.shard.stats.counters.requests_unknown += 1;
+            return Err(Close(format!("{} version {version} is not supported", api.name())));
+        }
+        let body = &frame[frame.len() - reader.left()..];
+        let number = self.first + self.requests.len() as u64;
+        let ticket = Ticket { conn: self.id, request: number, part: 0 };
+        let mut stamps = ProduceStamps { received, ..ProduceStamps::default() };
+        let state = match api {
+            ApiKey::Produce => match produce::handle(turn, ticket, &header, body, &mut stamps)? {
+                Produced::Later => return Ok(Taken::Later),
+                Produced::Waits(state) => State::Produce(state),
+                Produced::Done(frame) => State::Ready(frame.map_or(Response::None, Response::Frame)),
+            },
+            ApiKey::Fetch => State::Fetch(fetch::begin(turn, ticket, &header, body)?),
+            _ => self.dispatch(&header, body, ticket, turn)?,
+        };
+        turn.shard.stats.record_request(api.key(), version);
+        self.requests.push_back(Request { api, version, correlation_id, stamps, state });
+        if api == ApiKey::Fetch {
+            self.run_fetch(number, turn);
+        }
+        Ok(Taken::Yes)
+    }
+
+    fn dispatch(
+        &self,
+        header: &RequestHeader<'_>,
+        body: &[u8],
+        ticket: Ticket,
+        turn: &mut Turn<'_>,
+    ) -> Result<State, Close> {
+        // An unsupported ApiVersions is answered in version 0, whose body every client can read.
+        let supported = header.is_supported();
+        let version = if supported { header.version } else { 0 };
+        let mut bytes = turn.front.frame();
+        let mut writer = Writer::new(&mut bytes);
+        let start = frame::begin(&mut writer);
+        ResponseHeader { correlation_id: header.correlation_id }.encode(&mut writer, header.api, version);
+        let outcome = turn
+            .with_context(|ctx| dispatch(ctx, header.api, header.version, body, &mut writer))
+            .map_err(|error| Close(format!("{} request: {error}", header.api.name())))?;
+        match outcome {
+            Outcome::Reply => {
+                frame::end(&mut writer, start, 0);
+                Ok(State::Ready(Response::Frame(bytes)))
+            }
+            Outcome::Wait { calls, pending } => {
+                turn.front.recycle(bytes);
+                let next_part = calls.len() as u32;
+                call_all(turn, ticket, 0, calls);
+                Ok(State::Calls { pending, waiting: next_part, next_part })
+            }
+            Outcome::Close(why) => Err(Close(why.to_owned())),
+        }
+    }
+
+    fn request_mut(&mut self, number: u64) -> Option<&mut Request> {
+        let index = number.checked_sub(self.first)?;
+        self.requests.get_mut(usize::try_from(index).ok()?)
+    }
+
+    /// A batch of this connection is durable.
+    pub fn on_acked(&mut self, acked: &Acked, now: Nanos) {
+        let Some(request) = self.request_mut(acked.ticket.request) else { return };
+        let State::Produce(state) = &mut request.state else { return };
+        request.stamps.submitted = request.stamps.submitted.max(acked.submitted);
+        request.stamps.written = request.stamps.written.max(acked.completed);
+        if let Some(frame) = state.on_acked() {
+            request.stamps.acked = now;
+            request.state = State::Ready(frame.map_or(Response::None, Response::Frame));
+        }
+    }
+
+    /// The answer to a call of this connection.
+    pub fn on_answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) {
+        let number = ticket.request;
+        let Some(request) = self.request_mut(number) else { return };
+        match &mut request.state {
+            State::Produce(state) => {
+                if let Some(frame) = state.on_answer(ticket.part, answer, turn) {
+                    request.stamps.acked = (turn.clock)();
+                    request.state = State::Ready(frame.map_or(Response::None, Response::Frame));
+                }
+            }
+            State::Fetch(state) => {
+                state.on_answer(ticket.part, answer);
+                self.run_fetch(number, turn);
+            }
+            State::Calls { pending, waiting, next_part } => {
+                let more = pending.on_answer(ticket.part, answer);
+                let first = *next_part;
+                *next_part += more.len() as u32;
+                *waiting = *waiting - 1 + more.len() as u32;
+                let done = *waiting == 0;
+                call_all(turn, ticket, first, more);
+                if done {
+                    finish_calls(request, turn);
+                }
+            }
+            State::Ready(_) => {}
+        }
+    }
+
+    /// There may be records for this connection now.
+    pub fn on_woken(&mut self, turn: &mut Turn<'_>) {
+        for number in self.first..self.first + self.requests.len() as u64 {
+            if let Some(Request { state: State::Fetch(state), .. }) = self.request_mut(number) {
+                state.on_woken();
+                self.run_fetch(number, turn);
+            }
+        }
+    }
+
+    /// The deadline of a fetch has come.
+    pub fn on_deadline(&mut self, number: u64, turn: &mut Turn<'_>) {
+        if let Some(Request { state: State::Fetch(_), .. }) = self.request_mut(number) {
+            self.run_fetch(number, turn);
+        }
+    }
+
+    /// Look for records; answer if there are enough, or no time is left.
+    fn run_fetch(&mut self, number: u64, turn: &mut Turn<'_>) {
+        let conn = self.id;
+        let Some(request) = self.request_mut(number) else { return };
+        let State::Fetch(state) = &mut request.state else { return };
+        let ticket = Ticket { conn, request: number, part: 0 };
+        if state.run(turn, ticket) {
+            let mut pieces = Vec::new();
+            let bytes = state.encode(turn, request.version, request.correlation_id, &mut pieces);
+            request.state = State::Ready(Response::Pieces { pieces, bytes });
+        }
+    }
+
+    /// The earliest deadline among fetches that wait, with the request's number.
+    pub fn fetch_deadline(&self, number: u64) -> Option<Nanos> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        match &self.requests.get(index)?.state {
+            State::Fetch(state) => Some(state.deadline()),
+            _ => None,
+        }
+    }
+
+    /// The number of the request that was taken up last.
+    pub fn last_number(&self) -> u64 {
+        self.first + self.requests.len() as u64 - 1
+    }
+
+    /// What can be sent now: complete responses, from the front.
+    pub fn poll_send(&mut self, front: &mut Front) -> Option<Vec<Bytes>> {
+        let mut parts = Vec::new();
+        let mut small = BytesMut::new();
+        let mut bytes = 0;
+        while bytes < SEND_BYTES
+            && let Some(Request { state: State::Ready(_), .. }) = self.requests.front()
+        {
+            let request = self.requests.pop_front().expect("looked at above");
+            self.first += 1;
+            let State::Ready(response) = request.state else { unreachable!("looked at above") };
+            match response {
+                Response::None => continue,
+                Response::Frame(frame) => {
+                    bytes += frame.len();
+                    small.extend_from_slice(&frame);
+                    front.recycle(frame);
+                }
+                Response::Pieces { pieces, bytes: piece_bytes } => {
+                    bytes += piece_bytes;
+                    if !small.is_empty() {
+                        parts.push(small.split().freeze());
+                    }
+                    parts.extend(pieces);
+                }
+            }
+            if request.api == ApiKey::Produce {
+                self.sending.push(request.stamps);
+            } else {
+                self.sending_others.push((request.api, request.stamps.received));
+            }
+        }
+        if !small.is_empty() {
+            parts.push(small.freeze());
+        }
+        (bytes > 0).then_some(parts)
+    }
+
+    /// The send under way has ended.
+    pub fn on_sent(&mut self, now: Nanos, shard: &mut Shard) {
+        for mut stamps in self.sending.drain(..) {
+            stamps.sent = now;
+            shard.stats.record_produce(&stamps);
+        }
+        for (api, received) in self.sending_others.drain(..) {
+            shard.stats.record_duration(api.key(), now.since(received));
+        }
+    }
+}
+
+fn call_all(turn: &mut Turn<'_>, ticket: Ticket, first: u32, calls: Vec<(LogId, Call)>) {
+    for (part, (log, call)) in (first..).zip(calls) {
+        turn.shard.call(log, Ticket { part, ..ticket }, call, turn.now);
+    }
+}
+
+fn finish_calls(request: &mut Request, turn: &mut Turn<'_>) {
+    let State::Calls { pending, .. } = &mut request.state else { return };
+    let mut bytes = turn.front.frame();
+    let mut writer = Writer::new(&mut bytes);
+    let start = frame::begin(&mut writer);
+    let header = ResponseHeader { correlation_id: request.correlation_id };
+    header.encode(&mut writer, request.api, request.version);
+    turn.with_context(|ctx| pending.encode(ctx, &mut writer));
+    frame::end(&mut writer, start, 0);
+    request.state = State::Ready(Response::Frame(bytes));
+}

@@ -1,0 +1,604 @@
+//! A log and everything that lives on it: partitions, who waits for durability, who waits for data.
+
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+
+use crate::codec::record_batch::RecordBatch;
+use crate::codec::records::{first_record_at_or_after, record_with_max_timestamp};
+use crate::log::chunks::ChunkId;
+use crate::log::consume_queue::Run;
+use crate::log::entry::EntryKind;
+use crate::log::group_commit::Committed;
+use crate::log::read::{Gather, ReadEnd};
+use crate::log::space::Job;
+use crate::log::{AppendError, Durable, Log, Room};
+use crate::metadata::catalog::Catalog;
+use crate::metrics::{LogGauges, ShardStats};
+use crate::model::{Nanos, Now, Offset, PartitionKey, ShardId, Slot, TopicId, WallMs};
+use crate::partition::waiters::{Waiter, Waiters};
+use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
+
+use super::acks::Acks;
+use super::call::{
+    Answer, AppendedBatch, Call, CallError, FoundOffset, OffsetSpec, ReadPart, ReadResult, Ticket,
+};
+
+/// A batch inflates to at most this much when somebody looks into it for a timestamp.
+const INFLATED_BYTES_MAX: usize = 64 << 20;
+
+/// Partitions looked at by retention in one turn.
+const RETENTION_STEP: u32 = 512;
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    pub shard: ShardId,
+    pub ticket: Ticket,
+}
+
+/// What happens when a position is durable.
+#[derive(Debug)]
+pub enum AckWaiter {
+    /// A batch that arrived on this shard; its response is staged already.
+    Batch(Ticket),
+    /// This answer goes out.
+    Answer(Origin, Answer),
+    /// The record of the metadata log that is being written.
+    Metadata,
+}
+
+/// A batch of this shard that is durable, and when its block was submitted and completed.
+#[derive(Clone, Copy, Debug)]
+pub struct Acked {
+    pub ticket: Ticket,
+    pub submitted: Nanos,
+    pub completed: Nanos,
+}
+
+/// What a hosted log has to say after a step.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// The shard that looks into this.
+    pub me: ShardId,
+    pub acked: Vec<Acked>,
+    pub answers: Vec<(Origin, Answer)>,
+    pub woken: Vec<Waiter>,
+    /// The metadata record in flight is durable (true), or never will be.
+    pub metadata: Option<bool>,
+}
+
+pub struct Hosted {
+    pub log: Log,
+    pub partitions: Partitions,
+    acks: Acks<AckWaiter>,
+    waiters: Waiters,
+    chunk_waiters: FxHashMap<ChunkId, Vec<Waiter>>,
+    /// Calls that need a chunk which is being read.
+    chunk_calls: Vec<(ChunkId, Origin, Call)>,
+    /// Appends of other shards that found no room, in order.
+    held: VecDeque<(Origin, Call)>,
+    /// Topics that are deleted but whose slots could not all be closed yet.
+    closing: Vec<TopicId>,
+    retention_at: Slot,
+    committed: Vec<Committed>,
+}
+
+impl Hosted {
+    pub fn new(log: Log, partitions: Partitions) -> Hosted {
+        Hosted {
+            log,
+            partitions,
+            acks: Acks::default(),
+            waiters: Waiters::default(),
+            chunk_waiters: FxHashMap::default(),
+            chunk_calls: Vec::new(),
+            held: VecDeque::new(),
+            closing: Vec::new(),
+            retention_at: Slot(0),
+            committed: Vec::new(),
+        }
+    }
+
+    /// Append a batch for a connection of this shard. Acknowledged through [`Outbox::acked`], or at
+    /// once if `durable_at` is `None`.
+    pub fn append(
+        &mut self,
+        key: PartitionKey,
+        batch: CheckedBatch<'_>,
+        ticket: Ticket,
+        now: Now,
+    ) -> Result<Accepted, CallError> {
+        let accepted = self.partitions.append(&mut self.log, key, batch, now).map_err(refused)?;
+        if let Some(position) = accepted.durable_at {
+            self.acks.push(position, AckWaiter::Batch(ticket));
+        }
+        Ok(accepted)
+    }
+
+    /// Do a call. `None`: the answer comes later.
+    pub fn call(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
+        match call {
+            Call::Append { .. } if !self.held.is_empty() => {
+                self.held.push_back((origin, call));
+                None
+            }
+            Call::Append { partition, batch } => self.append_call(origin, partition, batch, catalog, now),
+            Call::Read { partitions, bytes_max, park } => {
+                let park = park.then_some(Waiter { shard: origin.shard, conn: origin.ticket.conn });
+                Some(Answer::Read(self.read_all(&partitions, bytes_max, park, catalog)))
+            }
+            Call::ListOffset { partition, spec } => {
+                self.or_after_chunk(origin, call, |hosted| hosted.list_offset(partition, spec, catalog))
+            }
+            Call::TermEnd { partition, term } => Some(Answer::TermEnd(
+                self.known(partition, catalog).map(|slot| self.partitions.get(slot?)?.term_end(term)),
+            )),
+            Call::DeleteRecords { partition, before } => {
+                match self.delete_records(partition, before, catalog, now) {
+                    Ok((start, Some(position))) => {
+                        let answer = Answer::DeleteRecords(Ok(start));
+                        self.acks.push(position, AckWaiter::Answer(origin, answer));
+                        None
+                    }
+                    Ok((start, None)) => Some(Answer::DeleteRecords(Ok(start))),
+                    Err(error) => Some(Answer::DeleteRecords(Err(error))),
+                }
+            }
+            Call::CommitOffsets { group, offsets } => {
+                match self.partitions.commit_offsets(&mut self.log, &group, &offsets, now) {
+                    Ok(position) => {
+                        let answer = Answer::CommitOffsets(Ok(()));
+                        self.acks.push(position, AckWaiter::Answer(origin, answer));
+                        None
+                    }
+                    Err(error) => Some(Answer::CommitOffsets(Err(log_refused(error)))),
+                }
+            }
+            Call::FetchOffsets { group, partitions } => {
+                Some(Answer::FetchOffsets(self.partitions.groups().get(&group, partitions.as_deref())))
+            }
+            Call::Admin(_) => unreachable!("the shard keeps calls to the metadata log to itself"),
+        }
+    }
+
+    /// The partition's slot, `Ok(None)` if nothing was ever written to it.
+    fn known(&self, key: PartitionKey, catalog: &Catalog) -> Result<Option<Slot>, CallError> {
+        let topic = catalog.topic_by_id(key.topic).ok_or(CallError::UnknownPartition)?;
+        if topic.log_of(key.index) != Some(self.log.id()) {
+            return Err(CallError::UnknownPartition);
+        }
+        Ok(self.partitions.slot(key))
+    }
+
+    fn append_call(
+        &mut self,
+        origin: Origin,
+        key: PartitionKey,
+        bytes: bytes::Bytes,
+        catalog: &Catalog,
+        now: Now,
+    ) -> Option<Answer> {
+        let done = |result| Some(Answer::Appended(result));
+        let topic = match catalog.topic_by_id(key.topic) {
+            Some(topic) if topic.log_of(key.index) == Some(self.log.id()) => topic,
+            _ => return done(Err(CallError::UnknownPartition)),
+        };
+        if self.log.room(bytes.len()) == Room::Wait {
+            self.held.push_back((origin, Call::Append { partition: key, batch: bytes }));
+            return None;
+        }
+        // The edge has checked it; these are the same bytes.
+        let Ok(batch) = RecordBatch::parse(&bytes) else { return done(Err(CallError::UnknownPartition)) };
+        let checked = CheckedBatch { batch, log_append_time: topic.config.log_append_time };
+        match self.partitions.append(&mut self.log, key, checked, now) {
+            Ok(accepted) => {
+                let Accepted { base_offset, log_append_time, log_start, durable_at } = accepted;
+                let answer = Answer::Appended(Ok(AppendedBatch { base_offset, log_append_time, log_start }));
+                match durable_at {
+                    Some(position) => {
+                        self.acks.push(position, AckWaiter::Answer(origin, answer));
+                        None
+                    }
+                    None => Some(answer),
+                }
+            }
+            Err(error) => done(Err(refused(error))),
+        }
+    }
+
+    /// Read from several partitions; who has to wait is woken when there is more.
+    pub fn read_all(
+        &mut self,
+        parts: &[ReadPart],
+        bytes_max: usize,
+        park: Option<Waiter>,
+        catalog: &Catalog,
+    ) -> Vec<ReadResult> {
+        let mut left = bytes_max;
+        let mut results = Vec::with_capacity(parts.len());
+        let mut any = false;
+        for part in parts {
+            let result = self.read(part, left.min(part.bytes_max), !any, park, catalog);
+            left = left.saturating_sub(result.bytes);
+            any |= result.bytes > 0;
+            results.push(result);
+        }
+        results
+    }
+
+    /// Read whole batches of one partition, at least one if `at_least_one`. If `park` is given and
+    /// there is nothing, that waiter is woken when there is.
+    pub fn read(
+        &mut self,
+        part: &ReadPart,
+        bytes_max: usize,
+        at_least_one: bool,
+        park: Option<Waiter>,
+        catalog: &Catalog,
+    ) -> ReadResult {
+        let slot = match self.known(part.partition, catalog) {
+            Ok(slot) => slot,
+            Err(error) => return ReadResult { error: Some(error), ..ReadResult::default() },
+        };
+        let (start, end) = self.bounds(slot);
+        let mut result = ReadResult { high_watermark: end, log_start: start, ..ReadResult::default() };
+        if part.offset < start || part.offset > end {
+            result.error = Some(CallError::OutOfRange { start, end });
+            return result;
+        }
+        let mut gather = Gather::default();
+        if let Some(slot) = slot.filter(|_| part.offset < end && (bytes_max > 0 || at_least_one)) {
+            match self.log.read(slot, part.offset, bytes_max, at_least_one, &mut gather) {
+                ReadEnd::Done => {}
+                ReadEnd::Failed if gather.bytes() == 0 => result.error = Some(CallError::Storage),
+                ReadEnd::Failed => {}
+                ReadEnd::Missing(chunk) => {
+                    result.loading = true;
+                    if let Some(waiter) = park {
+                        self.chunk_waiters.entry(chunk).or_default().push(waiter);
+                    }
+                }
+            }
+        }
+        if let Some(waiter) = park.filter(|_| part.offset == end) {
+            self.waiters.wait(part.partition, waiter);
+        }
+        result.bytes = gather.bytes();
+        result.records = gather.finish();
+        result
+    }
+
+    /// What readers see: the first offset and one past the last.
+    fn bounds(&self, slot: Option<Slot>) -> (Offset, Offset) {
+        slot.and_then(|slot| self.partitions.get(slot)).map_or((Offset::ZERO, Offset::ZERO), |partition| {
+            (partition.log_start(), partition.high_watermark())
+        })
+    }
+
+    /// Do what may need a chunk that is not in memory; then the call is repeated when it is.
+    fn or_after_chunk(
+        &mut self,
+        origin: Origin,
+        call: Call,
+        act: impl FnOnce(&mut Hosted) -> Result<Answer, ChunkId>,
+    ) -> Option<Answer> {
+        match act(self) {
+            Ok(answer) => Some(answer),
+            Err(chunk) => {
+                self.chunk_calls.push((chunk, origin, call));
+                None
+            }
+        }
+    }
+
+    fn list_offset(
+        &mut self,
+        key: PartitionKey,
+        spec: OffsetSpec,
+        catalog: &Catalog,
+    ) -> Result<Answer, ChunkId> {
+        let slot = match self.known(key, catalog) {
+            Ok(slot) => slot,
+            Err(error) => return Ok(Answer::ListOffset(Err(error))),
+        };
+        let (start, end) = self.bounds(slot);
+        let term_at = |hosted: &Hosted, offset| {
+            let partition = slot.and_then(|slot| hosted.partitions.get(slot));
+            partition.and_then(|partition| partition.term_at(offset)).unwrap_or(hosted.log.term())
+        };
+        let edge = |hosted: &Hosted, offset| {
+            Answer::ListOffset(Ok(Some(FoundOffset { offset, timestamp: -1, term: term_at(hosted, offset) })))
+        };
+        let run = match spec {
+            OffsetSpec::Earliest => return Ok(edge(self, start)),
+            OffsetSpec::Latest => return Ok(edge(self, end)),
+            OffsetSpec::AtOrAfter(timestamp) => slot
+                .and_then(|slot| self.log.queue(slot))
+                .and_then(|queue| queue.run_at_or_after(timestamp, start)),
+            OffsetSpec::MaxTimestamp => {
+                slot.and_then(|slot| self.log.queue(slot)).and_then(|queue| queue.run_with_max_timestamp())
+            }
+        };
+        let (Some(slot), Some(run)) = (slot, run) else { return Ok(Answer::ListOffset(Ok(None))) };
+        match self.search_run(slot, run, spec, start) {
+            Ok(found) => Ok(Answer::ListOffset(Ok(found.map(|(offset, timestamp)| FoundOffset {
+                offset,
+                timestamp,
+                term: term_at(self, offset),
+            })))),
+            Err(ReadEnd::Missing(chunk)) => Err(chunk),
+            Err(ReadEnd::Failed | ReadEnd::Done) => Ok(Answer::ListOffset(Err(CallError::Storage))),
+        }
+    }
+
+    /// The record of a run that a timestamp asks for. The batch is chosen by its header, the record
+    /// by looking into it.
+    fn search_run(
+        &mut self,
+        slot: Slot,
+        run: Run,
+        spec: OffsetSpec,
+        start: Offset,
+    ) -> Result<Option<(Offset, i64)>, ReadEnd> {
+        let mut entries = self.log.read_run(slot, run)?;
+        entries.retain(|(header, _)| header.kind == EntryKind::KafkaBatch && header.end_offset() > start);
+        if let OffsetSpec::AtOrAfter(timestamp) = spec {
+            for (_, payload) in entries.iter().filter(|(header, _)| header.max_timestamp >= timestamp) {
+                let batch = RecordBatch::parse(payload).map_err(|_| ReadEnd::Failed)?;
+                let found = first_record_at_or_after(batch, timestamp, INFLATED_BYTES_MAX);
+                match found.map_err(|_| ReadEnd::Failed)? {
+                    Some((offset, timestamp)) if offset >= start => return Ok(Some((offset, timestamp))),
+                    _ => {}
+                }
+            }
+            return Ok(None);
+        }
+        let newest = entries.iter().rev().max_by_key(|(header, _)| header.max_timestamp);
+        let Some((_, payload)) = newest else { return Ok(None) };
+        let batch = RecordBatch::parse(payload).map_err(|_| ReadEnd::Failed)?;
+        record_with_max_timestamp(batch, INFLATED_BYTES_MAX).map_err(|_| ReadEnd::Failed)
+    }
+
+    fn delete_records(
+        &mut self,
+        key: PartitionKey,
+        before: Option<Offset>,
+        catalog: &Catalog,
+        now: Now,
+    ) -> Result<(Offset, Option<crate::model::Position>), CallError> {
+        let slot = self.known(key, catalog)?;
+        let (start, end) = self.bounds(slot);
+        let before = before.unwrap_or(end);
+        if before > end || before < Offset::ZERO {
+            return Err(CallError::OutOfRange { start, end });
+        }
+        match slot {
+            Some(slot) if before > start => {
+                let position = self.partitions.delete_records(&mut self.log, slot, before, now);
+                Ok((before, Some(position.map_err(log_refused)?)))
+            }
+            _ => Ok((start, None)),
+        }
+    }
+
+    /// A topic is deleted: its slots are closed as soon as the log has room for saying so.
+    pub fn delete_topic(&mut self, topic: TopicId, now: Now) {
+        if self.partitions.close_topic(&mut self.log, topic, now).is_err() {
+            self.closing.push(topic);
+        }
+    }
+
+    /// After a start: partitions whose topic is gone from the catalog were being deleted.
+    pub fn close_orphans(&mut self, catalog: &Catalog, now: Now) {
+        let mut orphans: Vec<TopicId> = self
+            .partitions
+            .iter()
+            .map(|(_, partition)| partition.key.topic)
+            .filter(|topic| catalog.topic_by_id(*topic).is_none())
+            .collect();
+        orphans.dedup();
+        for topic in orphans {
+            self.delete_topic(topic, now);
+        }
+    }
+
+    /// Write a record of the metadata log; [`Outbox::metadata`] says when it is durable.
+    pub fn append_metadata(&mut self, record: &[u8], now: Now) -> Result<(), CallError> {
+        let kind = EntryKind::Metadata;
+        let entry = crate::log::append_buffer::NewEntry {
+            kind,
+            slot: Slot(0),
+            base_offset: Offset::ZERO,
+            count: 0,
+            max_timestamp: now.wall.0,
+        };
+        let appended = self.log.append(entry, record, now, |stored| kind.payload_crc(stored));
+        self.acks.push(appended.map_err(log_refused)?.end, AckWaiter::Metadata);
+        Ok(())
+    }
+
+    /// The reading of a chunk is over: whoever waited for it looks again.
+    pub fn on_chunk(&mut self, chunk: ChunkId, catalog: &Catalog, now: Now, out: &mut Outbox) {
+        if let Some(waiters) = self.chunk_waiters.remove(&chunk) {
+            out.woken.extend(waiters);
+        }
+        let (ready, waiting) = std::mem::take(&mut self.chunk_calls).into_iter().partition(|call| call.0 == chunk);
+        self.chunk_calls = waiting;
+        let ready: Vec<(ChunkId, Origin, Call)> = ready;
+        for (_, origin, call) in ready {
+            if let Some(answer) = self.call(origin, call, catalog, now) {
+                out.answers.push((origin, answer));
+            }
+        }
+    }
+
+    /// Apply what has become durable, and say who waited for it.
+    pub fn apply_durable(&mut self, now: Now, catalog: &Catalog, stats: &mut ShardStats, out: &mut Outbox) {
+        self.committed.extend(self.log.take_committed());
+        while let Some(durable) = self.log.poll_durable() {
+            stats.counters.entries_written += 1;
+            self.partitions.on_durable(&durable);
+            self.wake(&durable, out);
+        }
+        for block in self.committed.drain(..) {
+            stats.record_block(block.bytes, 0, 0, block.completed.since(block.submitted));
+            while let Some(waiter) = self.acks.pop(block.end) {
+                match waiter {
+                    AckWaiter::Batch(ticket) => out.acked.push(Acked {
+                        ticket,
+                        submitted: block.submitted,
+                        completed: block.completed,
+                    }),
+                    AckWaiter::Answer(origin, answer) => out.answers.push((origin, answer)),
+                    AckWaiter::Metadata => out.metadata = Some(true),
+                }
+            }
+        }
+        if self.log.failed() {
+            self.fail(out);
+        }
+        self.retry_held(catalog, now, out);
+    }
+
+    fn wake(&mut self, durable: &Durable, out: &mut Outbox) {
+        if !self.waiters.is_empty()
+            && durable.header.kind.is_data()
+            && let Some(partition) = self.partitions.get(durable.header.slot)
+        {
+            self.waiters.wake(partition.key, &mut out.woken);
+        }
+    }
+
+    /// A write failed: everybody who waits hears that nothing is certain.
+    fn fail(&mut self, out: &mut Outbox) {
+        for waiter in self.acks.fail_all() {
+            match waiter {
+                AckWaiter::Batch(ticket) => {
+                    // Through the answers, which can carry an error.
+                    let origin = Origin { shard: out.me, ticket };
+                    out.answers.push((origin, Answer::Appended(Err(CallError::Storage))));
+                }
+                AckWaiter::Answer(origin, answer) => out.answers.push((origin, failed(answer))),
+                AckWaiter::Metadata => out.metadata = Some(false),
+            }
+        }
+    }
+
+    fn retry_held(&mut self, catalog: &Catalog, now: Now, out: &mut Outbox) {
+        for _ in 0..self.held.len() {
+            let Some((origin, call)) = self.held.pop_front() else { return };
+            let Call::Append { partition, batch } = call else { unreachable!("only appends are held") };
+            if self.log.room(batch.len()) == Room::Wait {
+                self.held.push_front((origin, Call::Append { partition, batch }));
+                return;
+            }
+            if let Some(answer) = self.append_call(origin, partition, batch, catalog, now) {
+                out.answers.push((origin, answer));
+            }
+        }
+        while let Some(topic) = self.closing.pop() {
+            if self.partitions.close_topic(&mut self.log, topic, now).is_err() {
+                self.closing.push(topic);
+                return;
+            }
+        }
+    }
+
+    /// One step of retention. Returns whether a pass over all partitions has ended.
+    pub fn retain(&mut self, catalog: &Catalog, now: WallMs) -> bool {
+        let mut slot = self.retention_at;
+        for _ in 0..RETENTION_STEP {
+            let Some(partition) = self.partitions.get(slot) else {
+                self.retention_at = Slot(0);
+                return true;
+            };
+            if let Some(topic) = catalog.topic_by_id(partition.key.topic)
+                && let Some(queue) = self.log.queue(slot)
+            {
+                let (age, bytes) = (topic.config.retention_ms, topic.config.retention_bytes);
+                let start = queue.retained_from(|run, left| {
+                    let appended = i64::from(run.append_seconds) * 1000 + 999;
+                    let newest = if run.max_timestamp < 0 { appended } else { appended.min(run.max_timestamp) };
+                    age.is_some_and(|age| now.0.saturating_sub(newest) > age as i64)
+                        || bytes.is_some_and(|bytes| left >= bytes)
+                });
+                if let Some(start) = start {
+                    self.partitions.start_at(slot, start);
+                    self.log.drop_before(slot, start);
+                }
+            }
+            slot.0 += 1;
+        }
+        self.retention_at = slot;
+        false
+    }
+
+    /// The checkpoint that is due, if one is.
+    pub fn checkpoint(&mut self, catalog: Option<&Catalog>) -> Option<Job> {
+        if !self.log.wants_checkpoint() {
+            return None;
+        }
+        Some(self.begin_checkpoint(catalog))
+    }
+
+    /// A checkpoint of what is durable; `catalog` for the metadata log.
+    pub fn begin_checkpoint(&mut self, catalog: Option<&Catalog>) -> Job {
+        let state = match catalog {
+            Some(catalog) => catalog.snapshot(),
+            None => {
+                let mut state = Vec::new();
+                self.partitions.encode(&mut state);
+                state
+            }
+        };
+        self.log.begin_checkpoint(&state)
+    }
+
+    /// Nobody waits for this log any more.
+    pub fn is_quiet(&self) -> bool {
+        self.log.is_idle() && self.acks.is_empty() && self.held.is_empty()
+    }
+
+    pub fn gauges(&self) -> LogGauges {
+        let segments = self.log.segments();
+        LogGauges {
+            log: self.log.id(),
+            appended: self.log.appended(),
+            durable: self.log.durable(),
+            segment_bytes: segments.total_bytes(),
+            live_bytes: self.log.chunk_spans().1.map(|span| u64::from(span.live_bytes)).sum(),
+            segments: segments.iter().count() as u64,
+            segments_ready: segments.ready_count() as u64,
+            blocks_in_flight: self.log.blocks_in_flight() as u64,
+            failed: self.log.failed(),
+        }
+    }
+}
+
+fn refused(error: BatchRefused) -> CallError {
+    match error {
+        BatchRefused::SequenceGap { expected, got } => CallError::SequenceGap { expected, got },
+        BatchRefused::StaleEpoch { .. } => CallError::StaleProducerEpoch,
+        BatchRefused::Deleted => CallError::UnknownPartition,
+        BatchRefused::Log(error) => log_refused(error),
+    }
+}
+
+pub(super) fn log_refused(error: AppendError) -> CallError {
+    match error {
+        AppendError::NoMemory => CallError::Full("its memory is in use"),
+        AppendError::NoSegment => CallError::Full("no segment is ready; is the disk full?"),
+        AppendError::TooLarge { .. } => CallError::TooLarge,
+        AppendError::Failed => CallError::Storage,
+    }
+}
+
+/// The same answer, as it is when the log has failed.
+fn failed(answer: Answer) -> Answer {
+    match answer {
+        Answer::Appended(_) => Answer::Appended(Err(CallError::Storage)),
+        Answer::DeleteRecords(_) => Answer::DeleteRecords(Err(CallError::Storage)),
+        Answer::CommitOffsets(_) => Answer::CommitOffsets(Err(CallError::Storage)),
+        other => other,
+    }
+}

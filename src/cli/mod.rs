@@ -2,10 +2,12 @@
 //!
 //! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, `EXIT_CONFIG` wrong configuration.
 
+mod client;
 mod config;
 mod config_args;
 mod logging;
 mod server;
+mod topic;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -28,6 +30,7 @@ const EXIT_CONFIG: u8 = 78;
   ringmq server --data-dir /var/lib/ringmq --kafka-listen 0.0.0.0:9092
   ringmq config template > ringmq.toml          every key with its default and meaning
   ringmq config explain log.commit_mode
+  ringmq topic create orders --partitions 8
 
 Help on a command: ringmq COMMAND --help"
 )]
@@ -40,6 +43,7 @@ struct Cli {
 enum Command {
     Server(server::ServerCommand),
     Config(config::ConfigCommand),
+    Topic(topic::TopicArgs),
 }
 
 /// Runs the command of the process's arguments.
@@ -47,6 +51,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Server(command) => command.run(),
         Command::Config(command) => command.run(),
+        Command::Topic(args) => topic::run(args),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     // Whoever reads our output may stop when they have seen enough: `ringmq config print | head`.

@@ -3,7 +3,7 @@
 use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::protocol::ErrorCode;
 use crate::metadata::catalog::Catalog;
-use crate::model::{LogId, Now, PartitionKey, Term, TopicId};
+use crate::model::{LogId, Now, PartitionKey, Term};
 
 /// "No leader epoch", in requests and responses.
 pub const NO_LEADER_EPOCH: i32 = -1;
@@ -51,13 +51,6 @@ impl Context<'_> {
     /// A partition by its topic's name, and the log that hosts it.
     pub fn partition(&self, topic: &str, index: i32) -> Result<(LogId, PartitionKey), ErrorCode> {
         let topic = self.catalog.topic(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        let log = topic.log_of(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-        Ok((log, PartitionKey { topic: topic.id, index }))
-    }
-
-    /// The same by the topic's id.
-    pub fn partition_by_id(&self, topic: TopicId, index: i32) -> Result<(LogId, PartitionKey), ErrorCode> {
-        let topic = self.catalog.topic_by_id(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?;
         let log = topic.log_of(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         Ok((log, PartitionKey { topic: topic.id, index }))
     }

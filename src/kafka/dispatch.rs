@@ -45,3 +45,78 @@ pub fn dispatch(
         ApiKey::Produce | ApiKey::Fetch => panic!("{api:?} is not dispatched here"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::kafka::handlers::testing::World;
+    use crate::kafka::protocol::messages::MetadataRequest;
+
+    #[test]
+    fn an_unknown_version_is_an_error() {
+        let world = World::default();
+        for api in ApiKey::ALL.iter().copied().filter(|api| *api != ApiKey::ApiVersions) {
+            if matches!(api, ApiKey::Produce | ApiKey::Fetch) {
+                continue;
+            }
+            for version in [-1, api.versions().start() - 1, api.versions().end() + 1, i16::MAX] {
+                let mut written = Vec::new();
+                let out = &mut Writer::new(&mut written);
+                let outcome = world.with_context(|ctx| dispatch(ctx, api, version, &[0; 64], out));
+                assert_eq!(outcome.err(), Some(DecodeError::UnsupportedVersion { api, version }));
+                assert!(written.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_behind_the_body_are_ignored() {
+        let mut body = Vec::new();
+        MetadataRequest::default().encode(&mut Writer::new(&mut body), 9);
+        let clean = World::with_topics(&["a"]).reply_to_bytes(ApiKey::Metadata, 9, &body);
+        body.extend_from_slice(b"more");
+        assert_eq!(World::with_topics(&["a"]).reply_to_bytes(ApiKey::Metadata, 9, &body), clean);
+    }
+
+    /// Bodies that say something wrong in many ways: answered or refused, never a panic.
+    #[test]
+    fn no_body_makes_a_handler_panic() {
+        let world = World::with_topics(&["a", "b"]);
+        // A small generator of our own: the bodies must be the same in every run.
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for api in ApiKey::ALL.iter().copied() {
+            if matches!(api, ApiKey::Produce | ApiKey::Fetch) {
+                continue;
+            }
+            for version in api.versions() {
+                for _ in 0..2_000 {
+                    // Small numbers are what lengths, counts, flags and names are made of.
+                    let bytes = next() % 64;
+                    let body: Vec<u8> = (0..bytes)
+                        .map(|_| match next() % 8 {
+                            0 => next() as u8,
+                            1 => 0xff,
+                            2 => b'a',
+                            3 | 4 => 0,
+                            _ => (next() % 4) as u8,
+                        })
+                        .collect();
+                    let answered = catch_unwind(AssertUnwindSafe(|| {
+                        let mut written = Vec::new();
+                        let out = &mut Writer::new(&mut written);
+                        let _ = world.with_context(|ctx| dispatch(ctx, api, version, &body, out));
+                    }));
+                    assert!(answered.is_ok(), "{api:?} {version} {body:?}");
+                }
+            }
+        }
+    }
+}

@@ -187,3 +187,138 @@ fn describe(config: &TopicConfig) -> Array<CreatableTopicConfigs<'_>> {
     });
     configs.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode, topic_id};
+    use crate::kafka::protocol::messages::describe_configs::config_source;
+    use crate::model::TopicId;
+    use crate::shard::call::{AdminError, CallError};
+
+    fn topic(name: &str) -> CreatableTopic<'_> {
+        CreatableTopic { name, num_partitions: 3, replication_factor: 1, ..Default::default() }
+    }
+
+    fn request<'a>(topics: impl IntoIterator<Item = CreatableTopic<'a>>) -> CreateTopicsRequest<'a> {
+        CreateTopicsRequest { topics: topics.into_iter().collect(), ..Default::default() }
+    }
+
+    fn assigned<'a>(name: &'a str, brokers: &[(i32, &[i32])]) -> CreatableTopic<'a> {
+        let assignments = brokers.iter().map(|(partition_index, broker_ids)| CreatableReplicaAssignment {
+            partition_index: *partition_index,
+            broker_ids: broker_ids.iter().copied().collect(),
+        });
+        let assignments = assignments.collect();
+        CreatableTopic { name, num_partitions: -1, replication_factor: -1, assignments, ..Default::default() }
+    }
+
+    fn configured<'a>(name: &'a str, config: &'a str, value: Option<&'a str>) -> CreatableTopic<'a> {
+        let configs = [CreatableTopicConfig { name: config, value }];
+        CreatableTopic { configs: configs.into_iter().collect(), ..topic(name) }
+    }
+
+    /// Grants every topic as it was asked for.
+    fn grant(log: LogId, call: Call) -> Answer {
+        assert_eq!(log, LogId::METADATA);
+        let Call::Admin(AdminCall::CreateTopic { name, partitions, validate_only, .. }) = call else {
+            panic!("{call:?}")
+        };
+        let partitions = if partitions == -1 { 4 } else { partitions };
+        let id = if validate_only { TopicId([0; 16]) } else { topic_id(&name) };
+        Answer::CreateTopic(Ok(CreatedTopic { id, partitions }))
+    }
+
+    #[test]
+    fn a_topic_is_answered_with_what_it_became() {
+        for validate_only in [false, true] {
+            let topics = [
+                configured("a", "retention.ms", Some(" 5 ")),
+                CreatableTopic { num_partitions: -1, replication_factor: -1, ..topic("b") },
+                assigned("c", &[(1, &[7]), (0, &[7])]),
+            ];
+            let request = CreateTopicsRequest { validate_only, ..request(topics) };
+            for version in 2..=7 {
+                let body = World::default().ask(version, &request, grant);
+                let response: CreateTopicsResponse<'_> = decode(&body, version);
+                for (topic, (name, partitions)) in response.topics.iter().zip([("a", 3), ("b", 4), ("c", 2)])
+                {
+                    assert_eq!(
+                        (topic.name, topic.error_code, topic.error_message),
+                        (name, ErrorCode::NONE, None)
+                    );
+                    if version >= 5 {
+                        assert_eq!((topic.num_partitions, topic.replication_factor), (partitions, 1));
+                    }
+                    let id = if version >= 7 && !validate_only { topic_id(name).0 } else { [0; 16] };
+                    assert_eq!(topic.topic_id.into_bytes(), id);
+                }
+                if version >= 5 {
+                    let configs = response.topics[0].configs.as_ref().expect("visible");
+                    let config = |name| configs.iter().find(|config| config.name == name).expect("known");
+                    assert_eq!(config("retention.ms").value, Some("5"));
+                    assert_eq!(config("retention.ms").config_source, config_source::DYNAMIC_TOPIC);
+                    assert_eq!(config("segment.bytes").config_source, config_source::DEFAULT);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_refused_topic_fails_no_other() {
+        let longest = "\"".repeat(i16::MAX as usize);
+        let refused = [
+            (configured("r", "retention.ns", Some("1")), ErrorCode::INVALID_CONFIG),
+            (configured("r", "retention.ms", None), ErrorCode::INVALID_CONFIG),
+            (configured("r", "cleanup.policy", Some("compact")), ErrorCode::INVALID_CONFIG),
+            (configured("r", &longest, Some(&longest)), ErrorCode::INVALID_CONFIG),
+            (configured("r", "retention.ms", Some(&longest)), ErrorCode::INVALID_CONFIG),
+            (assigned("r", &[(0, &[8])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+            (assigned("r", &[(0, &[])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+            (assigned("r", &[(0, &[7, 8])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+            (assigned("r", &[(0, &[7]), (0, &[7])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+            (assigned("r", &[(1, &[7])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+            (assigned("r", &[(i32::MIN, &[7])]), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+            (CreatableTopic { num_partitions: 1, ..assigned("r", &[(0, &[7])]) }, ErrorCode::INVALID_REQUEST),
+        ];
+        for (topic_refused, expected) in refused {
+            let request = request([topic("a"), topic_refused.clone(), topic("b")]);
+            let body = World::default().ask(7, &request, grant);
+            let response: CreateTopicsResponse<'_> = decode(&body, 7);
+            let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
+            assert_eq!(codes, [ErrorCode::NONE, expected, ErrorCode::NONE], "{topic_refused:?}");
+            let result = &response.topics[1];
+            assert!(result.error_message.is_some_and(|text| text.len() <= 1024));
+            assert_eq!((result.num_partitions, result.replication_factor), (-1, -1));
+        }
+    }
+
+    #[test]
+    fn what_the_metadata_log_refuses() {
+        let table = [
+            (AdminError::TopicExists, ErrorCode::TOPIC_ALREADY_EXISTS),
+            (AdminError::InvalidName("bad".into()), ErrorCode::INVALID_TOPIC_EXCEPTION),
+            (AdminError::InvalidPartitions("too many".repeat(9999)), ErrorCode::INVALID_PARTITIONS),
+            (AdminError::Log(CallError::Stopping), ErrorCode::NOT_CONTROLLER),
+        ];
+        for (error, expected) in table {
+            // The metadata log judges names and counts: whatever they are, they reach it.
+            let hostile = CreatableTopic { num_partitions: i32::MIN, replication_factor: -9, ..topic("") };
+            let body =
+                World::default().ask(7, &request([hostile]), |_, _| Answer::CreateTopic(Err(error.clone())));
+            let response: CreateTopicsResponse<'_> = decode(&body, 7);
+            assert_eq!(response.topics[0].error_code, expected);
+            let text = error.to_string();
+            assert!(response.topics[0].error_message.is_some_and(|message| text.starts_with(message)));
+        }
+    }
+
+    #[test]
+    fn a_topic_named_twice_is_not_made_and_answered_once() {
+        let request = request([topic("a"), topic("b"), topic("a"), topic("a")]);
+        let body = World::default().ask(7, &request, grant);
+        let response: CreateTopicsResponse<'_> = decode(&body, 7);
+        let topics: Vec<_> = response.topics.iter().map(|topic| (topic.name, topic.error_code)).collect();
+        assert_eq!(topics, [("a", ErrorCode::INVALID_REQUEST), ("b", ErrorCode::NONE)]);
+    }
+}

@@ -74,3 +74,60 @@ impl Pending for DeleteRecords {
         response.encode(out, self.version);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode, partition};
+    use crate::kafka::protocol::messages::delete_records::DeleteRecordsTopic;
+    use crate::shard::call::CallError;
+
+    #[test]
+    fn partitions_are_asked_and_answered_in_order() {
+        let asked = |partition_index, offset| DeleteRecordsPartition { partition_index, offset };
+        let topic = |name, partitions: &[DeleteRecordsPartition]| DeleteRecordsTopic {
+            name,
+            partitions: partitions.iter().cloned().collect(),
+        };
+        let topics = [
+            topic("a", &[asked(0, 10), asked(-1, 0), asked(i32::MAX, 0), asked(1, -1), asked(2, -2)]),
+            topic("", &[asked(0, 0)]),
+            topic("b", &[asked(2, i64::MAX)]),
+            topic("a", &[]),
+        ];
+        let request = DeleteRecordsRequest { topics: topics.into_iter().collect(), timeout_ms: -1 };
+        for version in 0..=2 {
+            let mut asked = Vec::new();
+            let body = World::with_topics(&["a", "b"]).ask(version, &request, |log, call| {
+                let Call::DeleteRecords { partition, before } = call else { panic!("{call:?}") };
+                asked.push((log.0, partition, before.map(|before| before.0)));
+                Answer::DeleteRecords(match before {
+                    None => Ok(Offset(77)),
+                    Some(Offset(i64::MAX)) => Err(CallError::OutOfRange { start: Offset(0), end: Offset(5) }),
+                    Some(before) => Ok(before),
+                })
+            });
+            let expected = [
+                (1, partition("a", 0), Some(10)),
+                (2, partition("a", 1), None),
+                (1, partition("b", 2), Some(i64::MAX)),
+            ];
+            assert_eq!(asked, expected);
+
+            let response: DeleteRecordsResponse<'_> = decode(&body, version);
+            let summary = response.topics.iter().map(|topic| {
+                let partition = |reply: &DeleteRecordsPartitionResult| {
+                    (reply.partition_index, reply.low_watermark, reply.error_code.0)
+                };
+                (topic.name, topic.partitions.iter().map(partition).collect())
+            });
+            let expected: Vec<(_, Vec<_>)> = vec![
+                ("a", vec![(0, 10, 0), (-1, -1, 3), (i32::MAX, -1, 3), (1, 77, 0), (2, -1, 1)]),
+                ("", vec![(0, -1, 3)]),
+                ("b", vec![(2, -1, 1)]),
+                ("a", vec![]),
+            ];
+            assert_eq!(summary.collect::<Vec<_>>(), expected);
+        }
+    }
+}

@@ -97,3 +97,63 @@ impl Pending for DeleteTopics {
         response.encode(out, self.version);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode, topic_id};
+    use crate::shard::call::AdminError;
+
+    #[test]
+    fn by_name() {
+        let names = ["a", "z", "", "b", "a"];
+        let request = DeleteTopicsRequest { topic_names: names.into_iter().collect(), ..Default::default() };
+        for version in 1..=5 {
+            let mut deleted = Vec::new();
+            let body = World::with_topics(&["a", "b"]).ask(version, &request, |log, call| {
+                assert_eq!(log, LogId::METADATA);
+                let Call::Admin(AdminCall::DeleteTopic { topic }) = call else { panic!("{call:?}") };
+                deleted.push(topic);
+                // Somebody else deletes the other at the same time.
+                Answer::DeleteTopic(if topic == topic_id("a") {
+                    Ok(())
+                } else {
+                    Err(AdminError::UnknownTopic)
+                })
+            });
+            assert_eq!(deleted, [topic_id("a"), topic_id("b")]);
+            let response: DeleteTopicsResponse<'_> = decode(&body, version);
+            let results: Vec<_> =
+                response.responses.iter().map(|topic| (topic.name, topic.error_code)).collect();
+            let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            let codes = [ErrorCode::NONE, unknown, unknown, unknown, ErrorCode::INVALID_REQUEST];
+            assert_eq!(results, names.map(Some).into_iter().zip(codes).collect::<Vec<_>>());
+            assert!(response.responses[0].error_message.is_none());
+        }
+    }
+
+    #[test]
+    fn by_name_or_by_id() {
+        let (known, unknown, nil) =
+            (Uuid::from_bytes(topic_id("a").0), Uuid::from_bytes([9; 16]), Uuid::nil());
+        let table = [
+            (None, known, Some("a"), known, ErrorCode::NONE),
+            (Some("a"), nil, Some("a"), known, ErrorCode::NONE),
+            (None, unknown, None, unknown, ErrorCode::UNKNOWN_TOPIC_ID),
+            (Some("z"), nil, Some("z"), nil, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            (Some("a"), known, Some("a"), known, ErrorCode::INVALID_REQUEST),
+            (None, nil, None, nil, ErrorCode::INVALID_REQUEST),
+        ];
+        for (name, topic_id, name_expected, id_expected, code_expected) in table {
+            let topics = [DeleteTopicState { name, topic_id }].into_iter().collect();
+            let request = DeleteTopicsRequest { topics, ..Default::default() };
+            let body = World::with_topics(&["a"]).ask(6, &request, |_, _| Answer::DeleteTopic(Ok(())));
+            let response: DeleteTopicsResponse<'_> = decode(&body, 6);
+            let result = &response.responses[0];
+            assert_eq!(
+                (result.name, result.topic_id, result.error_code),
+                (name_expected, id_expected, code_expected)
+            );
+        }
+    }
+}

@@ -206,3 +206,112 @@ fn broker_settings(ctx: &Context<'_>) -> Vec<BrokerSetting> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode};
+    use crate::metadata::topic_config::CONFIGS;
+
+    fn resource<'a>(
+        resource_type: i8,
+        name: &'a str,
+        keys: Option<&[&'a str]>,
+    ) -> DescribeConfigsResource<'a> {
+        DescribeConfigsResource {
+            resource_type,
+            resource_name: name,
+            configuration_keys: keys.map(|keys| keys.iter().copied().collect()),
+        }
+    }
+
+    fn request<'a>(resources: &[DescribeConfigsResource<'a>]) -> DescribeConfigsRequest<'a> {
+        DescribeConfigsRequest { resources: resources.iter().cloned().collect(), ..Default::default() }
+    }
+
+    #[test]
+    fn every_config_of_a_topic() {
+        let world = World::default();
+        world.create("a", &[("retention.ms", "604800000")]);
+        for keys in [None, Some(&[][..])] {
+            let request = DescribeConfigsRequest {
+                include_synonyms: true,
+                include_documentation: true,
+                ..request(&[resource(resource_type::TOPIC, "a", keys)])
+            };
+            let body = world.reply(4, &request);
+            let response: DescribeConfigsResponse<'_> = decode(&body, 4);
+            let configs = &response.results[0].configs;
+            assert_eq!(configs.len(), CONFIGS.len());
+            assert!(configs.iter().all(|config| config.value.is_some()
+                && config.config_type != config_type::UNKNOWN
+                && config.documentation.is_some()));
+            let find = |name| configs.iter().find(|config| config.name == name).expect("listed");
+            // Set to the default's value is still set.
+            let retention = find("retention.ms");
+            assert_eq!(
+                (retention.config_source, retention.config_type),
+                (config_source::DYNAMIC_TOPIC, config_type::LONG)
+            );
+            let sources: Vec<_> = retention.synonyms.iter().map(|synonym| synonym.source).collect();
+            assert_eq!(sources, [config_source::DYNAMIC_TOPIC, config_source::DEFAULT]);
+            let policy = find("cleanup.policy");
+            assert_eq!((policy.config_source, policy.read_only), (config_source::DEFAULT, true));
+            assert_eq!(policy.synonyms.len(), 1);
+        }
+    }
+
+    #[test]
+    fn keys_filter_and_extras_are_left_out() {
+        let world = World::with_topics(&["a"]);
+        for version in 1..=4 {
+            let keys = ["retention.ms", "no.such", ""];
+            let body = world.reply(version, &request(&[resource(resource_type::TOPIC, "a", Some(&keys))]));
+            let response: DescribeConfigsResponse<'_> = decode(&body, version);
+            let [config] = response.results[0].configs.as_slice() else { panic!("one is known") };
+            assert_eq!((config.name, config.value), ("retention.ms", Some("604800000")));
+            assert_eq!((config.synonyms.len(), config.documentation), (0, None));
+        }
+    }
+
+    #[test]
+    fn the_broker() {
+        let body = World::default().reply(4, &request(&[resource(resource_type::BROKER, "7", None)]));
+        let response: DescribeConfigsResponse<'_> = decode(&body, 4);
+        let configs = &response.results[0].configs;
+        assert!(configs.is_sorted_by_key(|config| config.name));
+        assert!(configs.iter().all(|config| config.read_only));
+        let value = |name| configs.iter().find(|config| config.name == name).and_then(|config| config.value);
+        assert_eq!(value("num.partitions"), Some("4"));
+        assert_eq!(value("node.id"), Some("7"));
+        assert_eq!(value("auto.create.topics.enable"), Some("true"));
+    }
+
+    #[test]
+    fn what_has_no_configs() {
+        let longest = "x".repeat(i16::MAX as usize);
+        let table = [
+            (resource_type::BROKER, "", ErrorCode::NONE),
+            (resource_type::BROKER, "8", ErrorCode::INVALID_REQUEST),
+            (resource_type::BROKER, "seven", ErrorCode::INVALID_REQUEST),
+            (resource_type::BROKER, "99999999999", ErrorCode::INVALID_REQUEST),
+            (resource_type::TOPIC, "z", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            (resource_type::TOPIC, "", ErrorCode::INVALID_TOPIC_EXCEPTION),
+            (resource_type::TOPIC, &longest, ErrorCode::INVALID_TOPIC_EXCEPTION),
+            (resource_type::BROKER_LOGGER, "7", ErrorCode::INVALID_REQUEST),
+            (resource_type::GROUP, "g", ErrorCode::INVALID_REQUEST),
+            (0, "a", ErrorCode::INVALID_REQUEST),
+            (-1, "a", ErrorCode::INVALID_REQUEST),
+        ];
+        let resources = table.map(|(kind, name, _)| resource(kind, name, None));
+        let body = World::with_topics(&["a"]).reply(4, &request(&resources));
+        let response: DescribeConfigsResponse<'_> = decode(&body, 4);
+        assert_eq!(response.results.len(), table.len());
+        for (result, (kind, name, error_code)) in response.results.iter().zip(table) {
+            assert_eq!((result.resource_type, result.resource_name), (kind, name));
+            assert_eq!(result.error_code, error_code, "{kind} {name:.20}");
+            assert_eq!(result.error_message.is_some(), error_code.is_error());
+            assert!(result.configs.is_empty());
+        }
+    }
+}

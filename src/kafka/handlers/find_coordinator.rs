@@ -88,3 +88,69 @@ impl Pending for FindCoordinator {
         response.encode(out, self.version);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode};
+    use crate::metadata::record::MetaRecord;
+    use crate::shard::call::{AdminError, CallError};
+
+    fn world() -> World {
+        let world = World::default();
+        world.apply(MetaRecord::GroupAssigned { group: "known".into(), log: LogId(2) });
+        world
+    }
+
+    #[test]
+    fn a_new_group_is_assigned_first() {
+        let keys = ["known", "new", "", "unlucky", "new"];
+        let request =
+            FindCoordinatorRequest { coordinator_keys: keys.into_iter().collect(), ..Default::default() };
+        for version in 4..=6 {
+            let mut assigned = Vec::new();
+            let body = world().ask(version, &request, |log, call| {
+                assert_eq!(log, LogId::METADATA);
+                let Call::Admin(AdminCall::AssignGroup { group }) = call else { panic!("{call:?}") };
+                assigned.push(group.clone());
+                Answer::AssignGroup(match group.as_str() {
+                    "unlucky" => Err(AdminError::Log(CallError::Full("no space"))),
+                    _ => Ok(LogId(1)),
+                })
+            });
+            assert_eq!(assigned, ["new", "", "unlucky", "new"]);
+            let response: FindCoordinatorResponse<'_> = decode(&body, version);
+            let found = response
+                .coordinators
+                .iter()
+                .map(|found| (found.key, found.error_code, found.node_id, found.host, found.port));
+            let expected = keys.map(|key| match key {
+                "unlucky" => (key, ErrorCode::COORDINATOR_NOT_AVAILABLE, -1, "", -1),
+                _ => (key, ErrorCode::NONE, 7, "broker.test", 9092),
+            });
+            assert_eq!(found.collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn one_group_in_old_versions() {
+        for version in 0..=3 {
+            let request = FindCoordinatorRequest { key: "known", ..Default::default() };
+            let body = world().reply(version, &request);
+            let response: FindCoordinatorResponse<'_> = decode(&body, version);
+            assert_eq!((response.error_code, response.node_id), (ErrorCode::NONE, 7));
+            assert_eq!((response.host, response.port), ("broker.test", 9092));
+        }
+    }
+
+    #[test]
+    fn only_groups_have_a_coordinator() {
+        for key_type in [key_type::TRANSACTION, key_type::SHARE, 3, -1] {
+            let request = FindCoordinatorRequest { key: "known", key_type, ..Default::default() };
+            let body = world().reply(2, &request);
+            let response: FindCoordinatorResponse<'_> = decode(&body, 2);
+            assert_eq!((response.error_code, response.node_id), (ErrorCode::INVALID_REQUEST, -1));
+            assert!(response.error_message.is_some());
+        }
+    }
+}

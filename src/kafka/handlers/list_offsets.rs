@@ -96,3 +96,100 @@ impl Pending for ListOffsets {
         response.encode(out, self.version);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode, partition};
+    use crate::model::{Offset, Term};
+    use crate::shard::call::{CallError, FoundOffset};
+
+    fn one(topic: &str, asked: ListOffsetsPartition) -> ListOffsetsRequest<'_> {
+        let partitions = [asked].into_iter().collect();
+        let topics =
+            [crate::kafka::protocol::messages::list_offsets::ListOffsetsTopic { name: topic, partitions }];
+        ListOffsetsRequest { topics: topics.into_iter().collect(), ..Default::default() }
+    }
+
+    fn only(body: &[u8], version: i16) -> ListOffsetsPartitionResponse {
+        let response: ListOffsetsResponse<'_> = decode(body, version);
+        assert_eq!((response.topics.len(), response.topics[0].partitions.len()), (1, 1));
+        response.topics[0].partitions[0].clone()
+    }
+
+    #[test]
+    fn times_become_specs() {
+        let latest = (1, timestamp::LATEST, OffsetSpec::Latest);
+        let table = [
+            latest,
+            (1, timestamp::EARLIEST, OffsetSpec::Earliest),
+            (1, 0, OffsetSpec::AtOrAfter(0)),
+            (1, i64::MAX, OffsetSpec::AtOrAfter(i64::MAX)),
+            (7, timestamp::MAX_TIMESTAMP, OffsetSpec::MaxTimestamp),
+            (8, timestamp::EARLIEST_LOCAL, OffsetSpec::Earliest),
+        ];
+        for (version, timestamp, expected) in table {
+            let asked = ListOffsetsPartition { partition_index: 1, timestamp, ..Default::default() };
+            let body = World::with_topics(&["a"]).ask(version, &one("a", asked), |log, call| {
+                let Call::ListOffset { partition: asked, spec } = call else { panic!("{call:?}") };
+                assert_eq!((log, asked, spec), (LogId(2), partition("a", 1), expected));
+                let found = FoundOffset { offset: Offset(42), timestamp: 99, term: Term(3) };
+                Answer::ListOffset(Ok(Some(found)))
+            });
+            let leader_epoch = if version >= 4 { 3 } else { -1 };
+            let expected = ListOffsetsPartitionResponse {
+                partition_index: 1,
+                offset: 42,
+                timestamp: 99,
+                leader_epoch,
+                ..Default::default()
+            };
+            assert_eq!(only(&body, version), expected);
+        }
+    }
+
+    #[test]
+    fn what_needs_no_log() {
+        let asked = ListOffsetsPartition { timestamp: timestamp::LATEST, ..Default::default() };
+        let at = |timestamp| ListOffsetsPartition { timestamp, ..asked.clone() };
+        let index = |partition_index| ListOffsetsPartition { partition_index, ..asked.clone() };
+        let epoch = |current_leader_epoch| ListOffsetsPartition { current_leader_epoch, ..asked.clone() };
+        let table = [
+            ("b", 10, asked.clone(), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            ("", 10, asked.clone(), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            ("a", 10, index(3), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            ("a", 10, index(-1), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            ("a", 10, index(i32::MAX), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            ("a", 10, index(i32::MIN), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            ("a", 10, epoch(4), ErrorCode::FENCED_LEADER_EPOCH),
+            ("a", 10, epoch(6), ErrorCode::UNKNOWN_LEADER_EPOCH),
+            ("a", 6, at(timestamp::MAX_TIMESTAMP), ErrorCode::UNSUPPORTED_VERSION),
+            ("a", 7, at(timestamp::EARLIEST_LOCAL), ErrorCode::UNSUPPORTED_VERSION),
+            ("a", 8, at(timestamp::LATEST_TIERED), ErrorCode::UNSUPPORTED_VERSION),
+            ("a", 9, at(timestamp::LATEST_TIERED), ErrorCode::NONE),
+            ("a", 10, at(-6), ErrorCode::UNSUPPORTED_VERSION),
+            ("a", 10, at(i64::MIN), ErrorCode::UNSUPPORTED_VERSION),
+        ];
+        for (topic, version, asked, error_code) in table {
+            let body = World::with_topics(&["a"]).reply(version, &one(topic, asked.clone()));
+            let partition_index = asked.partition_index;
+            let expected = ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() };
+            assert_eq!(only(&body, version), expected, "{topic} {asked:?}");
+        }
+        let request = ListOffsetsRequest { isolation_level: 2, ..one("a", asked) };
+        let body = World::with_topics(&["a"]).reply(10, &request);
+        assert_eq!(only(&body, 10).error_code, ErrorCode::INVALID_REQUEST);
+    }
+
+    #[test]
+    fn no_record_at_a_time_is_no_error_and_a_failure_is_one() {
+        let table = [(Ok(None), ErrorCode::NONE), (Err(CallError::Storage), ErrorCode::KAFKA_STORAGE_ERROR)];
+        for (answer, error_code) in table {
+            let asked = ListOffsetsPartition { timestamp: 5, current_leader_epoch: 5, ..Default::default() };
+            let body = World::with_topics(&["a"])
+                .ask(9, &one("a", asked), |_, _| Answer::ListOffset(answer.clone()));
+            let expected = ListOffsetsPartitionResponse { error_code, ..Default::default() };
+            assert_eq!(only(&body, 9), expected);
+        }
+    }
+}

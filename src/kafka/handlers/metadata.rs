@@ -189,3 +189,138 @@ fn describe<'a>(ctx: &Context<'_>, topic: &'a Topic) -> MetadataResponseTopic<'a
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode, topic_id};
+    use crate::kafka::protocol::ApiKey;
+    use crate::shard::call::{CallError, CreatedTopic};
+
+    fn ask_for<'a>(names: &[&'a str]) -> MetadataRequest<'a> {
+        let topics = names.iter().map(|name| MetadataRequestTopic { name: Some(name), ..Default::default() });
+        MetadataRequest { topics: Some(topics.collect()), ..Default::default() }
+    }
+
+    /// Name, error and number of partitions of each topic.
+    fn topics_of(body: &[u8], version: i16) -> Vec<(Option<String>, i16, usize)> {
+        let response: MetadataResponse<'_> = decode(body, version);
+        let topic = |topic: &MetadataResponseTopic<'_>| {
+            (topic.name.map(str::to_owned), topic.error_code.0, topic.partitions.len())
+        };
+        response.topics.iter().map(topic).collect()
+    }
+
+    fn named(name: &str, error: i16, partitions: usize) -> (Option<String>, i16, usize) {
+        (Some(name.to_owned()), error, partitions)
+    }
+
+    #[test]
+    fn all_or_none() {
+        let world = World::with_topics(&["b", "a"]);
+        let all = [named("a", 0, 3), named("b", 0, 3)];
+        let null = MetadataRequest::default();
+        for version in ApiKey::Metadata.versions() {
+            let of_empty = topics_of(&world.reply(version, &ask_for(&[])), version);
+            assert_eq!(of_empty, if version == 0 { &all[..] } else { &[] });
+            assert_eq!(topics_of(&world.reply(version, &null), version), all);
+        }
+    }
+
+    #[test]
+    fn a_partition_is_led_here_in_its_logs_term() {
+        let body = World::with_topics(&["a"]).reply(13, &ask_for(&["a"]));
+        let response: MetadataResponse<'_> = decode(&body, 13);
+        assert_eq!((response.cluster_id, response.controller_id), (Some("cluster"), 7));
+        let broker = &response.brokers[0];
+        assert_eq!((broker.node_id, broker.host, broker.port), (7, "broker.test", 9092));
+        let topic = &response.topics[0];
+        assert_eq!(topic.topic_id.into_bytes(), topic_id("a").0);
+        assert_eq!((topic.is_internal, topic.topic_authorized_operations), (false, i32::MIN));
+        let epochs: Vec<i32> = topic.partitions.iter().map(|partition| partition.leader_epoch).collect();
+        assert_eq!(epochs, [5, 6, 5]);
+        for (index, partition) in (0..).zip(&topic.partitions) {
+            assert_eq!((partition.partition_index, partition.leader_id), (index, 7));
+            assert_eq!(
+                (partition.replica_nodes.as_slice(), partition.isr_nodes.as_slice()),
+                (&[7][..], &[7][..])
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_topic_is_made_and_answered_ready() {
+        let world = World::with_topics(&["a"]);
+        let request = ask_for(&["new", "a", "new", "x y", "", "busy", "other's"]);
+        let mut made = Vec::new();
+        let body = world.ask(9, &request, |log, call| {
+            assert_eq!(log, LogId::METADATA);
+            let Call::Admin(AdminCall::CreateTopic { name, partitions: -1, .. }) = call else {
+                panic!("{call:?}")
+            };
+            made.push(name.clone());
+            if name == "busy" {
+                return Answer::CreateTopic(Err(AdminError::Log(CallError::Full("no space"))));
+            }
+            world.create(&name, &[]);
+            Answer::CreateTopic(Ok(CreatedTopic { id: topic_id(&name), partitions: 3 }))
+        });
+        assert_eq!(made, ["new", "busy"]);
+        let invalid = ErrorCode::INVALID_TOPIC_EXCEPTION.0;
+        let expected = [
+            named("new", 0, 3),
+            named("a", 0, 3),
+            named("x y", invalid, 0),
+            named("", invalid, 0),
+            named("busy", ErrorCode::LEADER_NOT_AVAILABLE.0, 0),
+            named("other's", invalid, 0),
+        ];
+        assert_eq!(topics_of(&body, 9), expected);
+    }
+
+    #[test]
+    fn who_is_second_finds_the_topic_too() {
+        for (is_applied, expected) in [(true, named("new", 0, 3)), (false, named("new", 3, 0))] {
+            let world = World::default();
+            let body = world.ask(9, &ask_for(&["new"]), |_, _| {
+                if is_applied {
+                    world.create("new", &[]);
+                }
+                Answer::CreateTopic(Err(AdminError::TopicExists))
+            });
+            assert_eq!(topics_of(&body, 9), [expected]);
+        }
+    }
+
+    #[test]
+    fn nothing_is_made_against_the_will_of_broker_or_client() {
+        let unknown = [named("new", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0, 0)];
+        let request = MetadataRequest { allow_auto_topic_creation: false, ..ask_for(&["new"]) };
+        assert_eq!(topics_of(&World::default().reply(9, &request), 9), unknown);
+        let mut world = World::default();
+        world.settings.auto_create_topics = false;
+        assert_eq!(topics_of(&world.reply(9, &ask_for(&["new"])), 9), unknown);
+    }
+
+    #[test]
+    fn topics_by_id() {
+        let by_id = |id: [u8; 16], name| MetadataRequestTopic { topic_id: Uuid::from_bytes(id), name };
+        let request =
+            |topic| MetadataRequest { topics: Some([topic].into_iter().collect()), ..Default::default() };
+        let known = topic_id("a").0;
+        let (unknown, invalid) = (ErrorCode::UNKNOWN_TOPIC_ID.0, ErrorCode::INVALID_REQUEST.0);
+        let table = [
+            (12, by_id(known, None), named("a", 0, 3)),
+            (12, by_id(known, Some("zzz")), named("a", 0, 3)),
+            (12, by_id([9; 16], None), (None, unknown, 0)),
+            (12, by_id([0; 16], None), (None, unknown, 0)),
+            (10, by_id(known, Some("a")), named("a", invalid, 0)),
+            (10, by_id(known, None), named("", invalid, 0)),
+            (11, by_id([0; 16], None), named("", invalid, 0)),
+        ];
+        for (version, topic, expected) in table {
+            let body = World::with_topics(&["a"]).reply(version, &request(topic.clone()));
+            assert_eq!(topics_of(&body, version), [expected], "{version} {topic:?}");
+        }
+    }
+}

@@ -23,7 +23,7 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 mod replies;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::kafka::context::Context;
 use crate::kafka::protocol::wire::Writer;

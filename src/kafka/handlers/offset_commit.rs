@@ -152,3 +152,148 @@ impl Pending for OffsetCommit {
         response.encode(out, self.version);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode, partition};
+    use crate::kafka::protocol::messages::offset_commit::OffsetCommitRequestTopic;
+    use crate::metadata::record::MetaRecord;
+    use crate::shard::call::{AdminError, CallError};
+
+    fn offset(partition_index: i32, committed_offset: i64) -> OffsetCommitRequestPartition<'static> {
+        OffsetCommitRequestPartition {
+            partition_index,
+            committed_offset,
+            committed_leader_epoch: 5,
+            committed_metadata: Some("note"),
+        }
+    }
+
+    fn request<'a>(topics: &[(&'a str, &[OffsetCommitRequestPartition<'a>])]) -> OffsetCommitRequest<'a> {
+        let topics = topics.iter().map(|(name, partitions)| OffsetCommitRequestTopic {
+            name,
+            partitions: partitions.iter().cloned().collect(),
+        });
+        OffsetCommitRequest { group_id: "g", topics: topics.collect(), ..Default::default() }
+    }
+
+    fn world() -> World {
+        let world = World::with_topics(&["a", "b"]);
+        world.apply(MetaRecord::GroupAssigned { group: "g".into(), log: LogId(2) });
+        world
+    }
+
+    fn codes(body: &[u8], version: i16) -> Vec<(String, i32, i16)> {
+        let response: OffsetCommitResponse<'_> = decode(body, version);
+        let mut codes = Vec::new();
+        for topic in &response.topics {
+            for partition in &topic.partitions {
+                codes.push((topic.name.to_owned(), partition.partition_index, partition.error_code.0));
+            }
+        }
+        codes
+    }
+
+    #[test]
+    fn what_can_be_stored_is_and_the_rest_is_told() {
+        let longest = "x".repeat(METADATA_BYTES_MAX);
+        let too_long = "x".repeat(METADATA_BYTES_MAX + 1);
+        let noted = |text| OffsetCommitRequestPartition { committed_metadata: text, ..offset(2, 1) };
+        let request = request(&[
+            ("a", &[offset(0, 10), offset(3, 1), offset(-1, 1), offset(1, -1), noted(Some(&longest))]),
+            ("z", &[offset(0, 1)]),
+            ("", &[offset(0, 1)]),
+            ("b", &[noted(Some(&too_long)), noted(None)]),
+        ]);
+        for version in 2..=9 {
+            let mut stored = Vec::new();
+            let body = world().ask(version, &request, |log, call| {
+                let Call::CommitOffsets { group, offsets } = call else { panic!("{call:?}") };
+                assert_eq!((log, group.as_str()), (LogId(2), "g"));
+                stored = offsets;
+                Answer::CommitOffsets(Ok(()))
+            });
+            let leader_epoch = if version >= 6 { 5 } else { -1 };
+            let first = CommittedOffset {
+                partition: partition("a", 0),
+                offset: Offset(10),
+                leader_epoch,
+                metadata: Some("note".into()),
+                commit_time: 1_000,
+            };
+            assert_eq!(stored[0], first);
+            let partitions: Vec<_> = stored.iter().map(|offset| offset.partition).collect();
+            assert_eq!(partitions, [partition("a", 0), partition("a", 2), partition("b", 2)]);
+            assert_eq!((stored[1].metadata.as_deref(), &stored[2].metadata), (Some(longest.as_str()), &None));
+            let expected = [
+                ("a", 0, 0),
+                ("a", 3, 3),
+                ("a", -1, 3),
+                ("a", 1, ErrorCode::OFFSET_OUT_OF_RANGE.0),
+                ("a", 2, 0),
+                ("z", 0, 3),
+                ("", 0, 3),
+                ("b", 2, ErrorCode::OFFSET_METADATA_TOO_LARGE.0),
+                ("b", 2, 0),
+            ];
+            let expected = expected.map(|(topic, index, code)| (topic.to_owned(), index, code));
+            assert_eq!(codes(&body, version), expected);
+        }
+    }
+
+    #[test]
+    fn a_new_group_gets_its_log_first() {
+        let mut logs = Vec::new();
+        let request = OffsetCommitRequest { group_id: "new", ..request(&[("a", &[offset(0, 1)])]) };
+        let body = world().ask(8, &request, |log, call| {
+            logs.push(log);
+            match call {
+                Call::Admin(AdminCall::AssignGroup { group }) if group == "new" => {
+                    Answer::AssignGroup(Ok(LogId(1)))
+                }
+                Call::CommitOffsets { group, offsets } if group == "new" => {
+                    assert_eq!(offsets.len(), 1);
+                    Answer::CommitOffsets(Ok(()))
+                }
+                call => panic!("{call:?}"),
+            }
+        });
+        assert_eq!(logs, [LogId::METADATA, LogId(1)]);
+        assert_eq!(codes(&body, 8), [("a".to_owned(), 0, 0)]);
+    }
+
+    #[test]
+    fn a_log_that_fails_leaves_earlier_verdicts() {
+        for group_id in ["g", "new"] {
+            let request =
+                OffsetCommitRequest { group_id, ..request(&[("a", &[offset(0, 1), offset(9, 1)])]) };
+            let body = world().ask(8, &request, |_, call| match call {
+                Call::CommitOffsets { .. } => Answer::CommitOffsets(Err(CallError::Storage)),
+                _ => Answer::AssignGroup(Err(AdminError::Log(CallError::TimedOut))),
+            });
+            let failed = ErrorCode::COORDINATOR_NOT_AVAILABLE.0;
+            assert_eq!(codes(&body, 8), [("a".to_owned(), 0, failed), ("a".to_owned(), 9, 3)]);
+        }
+    }
+
+    #[test]
+    fn no_group_has_members() {
+        let table = [
+            (8, 0, "", ErrorCode::ILLEGAL_GENERATION),
+            (9, 0, "", ErrorCode::GROUP_ID_NOT_FOUND),
+            (9, i32::MAX, "me", ErrorCode::GROUP_ID_NOT_FOUND),
+            (9, -1, "me", ErrorCode::UNKNOWN_MEMBER_ID),
+            (2, -1, "me", ErrorCode::UNKNOWN_MEMBER_ID),
+        ];
+        for (version, generation, member_id, expected) in table {
+            let request = OffsetCommitRequest {
+                generation_id_or_member_epoch: generation,
+                member_id,
+                ..request(&[("a", &[offset(0, 1)])])
+            };
+            assert_eq!(codes(&world().reply(version, &request), version), [("a".to_owned(), 0, expected.0)]);
+        }
+        assert_eq!(codes(&world().reply(9, &request(&[])), 9), []);
+    }
+}

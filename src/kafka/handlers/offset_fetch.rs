@@ -150,3 +150,125 @@ impl Pending for OffsetFetch {
         response.encode(out, self.version);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode, partition};
+    use crate::metadata::record::MetaRecord;
+    use crate::model::{Offset, TopicId};
+
+    fn world() -> World {
+        let world = World::with_topics(&["a", "b"]);
+        for group in ["g", "h"] {
+            world.apply(MetaRecord::GroupAssigned { group: group.into(), log: LogId(2) });
+        }
+        world
+    }
+
+    fn committed(partition: PartitionKey, offset: i64, metadata: Option<&str>) -> CommittedOffset {
+        let metadata = metadata.map(str::to_owned);
+        CommittedOffset { partition, offset: Offset(offset), leader_epoch: 3, metadata, commit_time: 0 }
+    }
+
+    fn topics<'a>(topics: &[(&'a str, &[i32])]) -> Array<OffsetFetchRequestTopic<'a>> {
+        let topics = topics.iter().map(|(name, indexes)| OffsetFetchRequestTopic {
+            name,
+            partition_indexes: indexes.iter().copied().collect(),
+        });
+        topics.collect()
+    }
+
+    /// Topic, partition, offset, leader epoch and metadata of each.
+    fn rows(topics: &[OffsetFetchResponseTopic<'_>]) -> Vec<String> {
+        let mut rows = Vec::new();
+        for topic in topics {
+            for p in &topic.partitions {
+                assert!(!p.error_code.is_error());
+                let metadata = p.metadata.expect("is never null");
+                rows.push(format!(
+                    "{}-{} {} {} {metadata:?}",
+                    topic.name, p.partition_index, p.committed_offset, p.committed_leader_epoch
+                ));
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn asked_for_and_known_or_not() {
+        let asked = topics(&[("a", &[1, 0, -1, i32::MAX]), ("z", &[0]), ("", &[0]), ("b", &[])]);
+        let request = OffsetFetchRequest { group_id: "g", topics: Some(asked), ..Default::default() };
+        for version in 1..=7 {
+            let body = world().ask(version, &request, |log, call| {
+                let Call::FetchOffsets { group, partitions } = call else { panic!("{call:?}") };
+                assert_eq!((log, group.as_str()), (LogId(2), "g"));
+                assert_eq!(partitions, Some(vec![partition("a", 1), partition("a", 0)]));
+                Answer::FetchOffsets(vec![committed(partition("a", 1), 42, Some("note"))])
+            });
+            let response: OffsetFetchResponse<'_> = decode(&body, version);
+            assert!(!response.error_code.is_error());
+            let epoch = if version >= 5 { 3 } else { -1 };
+            let expected = [
+                format!("a-1 42 {epoch} \"note\""),
+                "a-0 -1 -1 \"\"".to_owned(),
+                "a--1 -1 -1 \"\"".to_owned(),
+                "a-2147483647 -1 -1 \"\"".to_owned(),
+                "z-0 -1 -1 \"\"".to_owned(),
+                "-0 -1 -1 \"\"".to_owned(),
+            ];
+            assert_eq!(rows(&response.topics), expected);
+            let names: Vec<_> = response.topics.iter().map(|topic| topic.name).collect();
+            assert_eq!(names, ["a", "z", "", "b"]);
+        }
+    }
+
+    #[test]
+    fn null_is_everything_but_what_was_deleted() {
+        let gone = PartitionKey { topic: TopicId([1; 16]), index: 0 };
+        let request = OffsetFetchRequest { group_id: "g", ..Default::default() };
+        let body = world().ask(7, &request, |_, call| {
+            assert!(matches!(call, Call::FetchOffsets { partitions: None, .. }));
+            Answer::FetchOffsets(vec![
+                committed(partition("b", 0), 3, None),
+                committed(partition("a", 2), 2, Some("")),
+                committed(gone, 9, None),
+                committed(partition("a", 0), 1, None),
+            ])
+        });
+        let response: OffsetFetchResponse<'_> = decode(&body, 7);
+        assert_eq!(rows(&response.topics), ["a-0 1 3 \"\"", "a-2 2 3 \"\"", "b-0 3 3 \"\""]);
+        assert_eq!(response.topics.len(), 2);
+    }
+
+    #[test]
+    fn many_groups() {
+        let group = |group_id, topics| OffsetFetchRequestGroup { group_id, topics, ..Default::default() };
+        let groups = [
+            group("unknown", Some(topics(&[("a", &[0])]))),
+            group("h", Some(topics(&[("a", &[0])]))),
+            group("unknown", None),
+            group("g", None),
+            group("", Some(Array::new())),
+        ];
+        let request = OffsetFetchRequest { groups: groups.into_iter().collect(), ..Default::default() };
+        for version in 8..=9 {
+            let body = world().ask(version, &request, |_, call| {
+                let Call::FetchOffsets { group, .. } = call else { panic!("{call:?}") };
+                let offset = if group == "g" { 7 } else { 8 };
+                Answer::FetchOffsets(vec![committed(partition("a", 0), offset, None)])
+            });
+            let response: OffsetFetchResponse<'_> = decode(&body, version);
+            let groups: Vec<_> =
+                response.groups.iter().map(|group| (group.group_id, rows(&group.topics))).collect();
+            let expected = [
+                ("unknown", vec!["a-0 -1 -1 \"\"".to_owned()]),
+                ("h", vec!["a-0 8 3 \"\"".to_owned()]),
+                ("unknown", vec![]),
+                ("g", vec!["a-0 7 3 \"\"".to_owned()]),
+                ("", vec![]),
+            ];
+            assert_eq!(groups, expected);
+        }
+    }
+}

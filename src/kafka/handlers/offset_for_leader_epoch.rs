@@ -75,3 +75,47 @@ impl Pending for OffsetForLeaderEpoch {
         response.encode(out, self.version);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode, partition};
+    use crate::kafka::protocol::messages::offset_for_leader_epoch::OffsetForLeaderTopic;
+    use crate::model::Offset;
+
+    #[test]
+    fn the_end_of_an_epoch() {
+        // Partition, the epoch that the client knows, the epoch it asks for; error, epoch, end.
+        let table = [
+            ((0, 5, 4), (0, 3, 30)),
+            ((0, -1, i32::MAX), (0, 3, 30)),
+            // The log knows no such epoch, and none can be negative.
+            ((0, -1, 0), (0, -1, -1)),
+            ((0, -1, -1), (0, -1, -1)),
+            ((0, -1, i32::MIN), (0, -1, -1)),
+            ((0, 4, 4), (ErrorCode::FENCED_LEADER_EPOCH.0, -1, -1)),
+            ((0, 6, 4), (ErrorCode::UNKNOWN_LEADER_EPOCH.0, -1, -1)),
+            ((9, -1, 4), (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0, -1, -1)),
+            ((-9, -1, 4), (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0, -1, -1)),
+        ];
+        let partitions = table.map(|((partition, current_leader_epoch, leader_epoch), _)| {
+            OffsetForLeaderPartition { partition, current_leader_epoch, leader_epoch }
+        });
+        let topics = [OffsetForLeaderTopic { topic: "a", partitions: partitions.into_iter().collect() }];
+        let request =
+            OffsetForLeaderEpochRequest { topics: topics.into_iter().collect(), ..Default::default() };
+        for version in 2..=4 {
+            let body = World::with_topics(&["a"]).ask(version, &request, |log, call| {
+                let Call::TermEnd { partition: asked, term } = call else { panic!("{call:?}") };
+                assert_eq!((log, asked), (LogId(1), partition("a", 0)));
+                Answer::TermEnd(Ok((term >= Term(3)).then_some((Term(3), Offset(30)))))
+            });
+            let response: OffsetForLeaderEpochResponse<'_> = decode(&body, version);
+            for (reply, (asked, expected)) in response.topics[0].partitions.iter().zip(table) {
+                assert_eq!(reply.partition, asked.0);
+                assert_eq!((reply.error_code.0, reply.leader_epoch, reply.end_offset), expected, "{asked:?}");
+            }
+            assert_eq!(response.topics[0].partitions.len(), table.len());
+        }
+    }
+}

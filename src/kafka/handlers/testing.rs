@@ -1,4 +1,4 @@
-//! A broker for the handlers' tests: a catalog, and answers that the test makes up.
+//! A broker for tests: the handlers with a catalog, and answers that the test makes up.
 
 use crate::kafka::context::{BrokerIdentity, Context, KafkaSettings};
 use crate::kafka::dispatch::dispatch;
@@ -97,7 +97,7 @@ impl World {
         self.ask_bytes(M::API, version, &body, answer)
     }
 
-    fn ask_bytes(
+    pub fn ask_bytes(
         &self,
         api: ApiKey,
         version: i16,
@@ -125,7 +125,7 @@ impl World {
         written
     }
 
-    fn with_context<R>(&self, act: impl FnOnce(&Context<'_>) -> R) -> R {
+    pub fn with_context<R>(&self, act: impl FnOnce(&Context<'_>) -> R) -> R {
         act(&Context {
             catalog: &self.catalog.borrow(),
             now: Now { mono: Nanos(0), wall: WallMs(1_000) },

@@ -1,0 +1,148 @@
+//! A small blocking client of the Kafka protocol, for commands that ask a broker a few questions.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::kafka::protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use crate::kafka::protocol::{ApiKey, ErrorCode, Message, Reader, ResponseHeader, frame};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A topic with very many partitions takes a while to be made.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Largest response that is believed; all topics of a large broker are much smaller.
+const RESPONSE_BYTES_MAX: usize = 256 << 20;
+
+/// A connection to a broker, one request at a time.
+pub struct Client {
+    stream: TcpStream,
+    bootstrap: String,
+    correlation_id: i32,
+    /// Key, first and last version of each API of the broker.
+    versions: Vec<(i16, i16, i16)>,
+    response: Vec<u8>,
+}
+
+impl Client {
+    /// Connects to `HOST:PORT` and asks what the broker speaks.
+    pub fn connect(bootstrap: &str) -> anyhow::Result<Client> {
+        let stream = open(bootstrap).with_context(|| {
+            format!("no broker at {bootstrap} (is it running? `ringmq server` starts one, --bootstrap names another)")
+        })?;
+        let mut client = Client {
+            stream,
+            bootstrap: bootstrap.to_owned(),
+            correlation_id: 0,
+            versions: Vec::new(),
+            response: Vec::new(),
+        };
+        let reply: ApiVersionsResponse<'_> = client.exchange(&ApiVersionsRequest::default(), 0)?;
+        ensure!(!reply.error_code.is_error(), "ApiVersions: {}", reply.error_code);
+        let versions = reply.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version));
+        let versions = versions.collect();
+        // The reply lies in the client's buffer.
+        drop(reply);
+        client.versions = versions;
+        Ok(client)
+    }
+
+    /// Asks in the latest version that both sides have. `R` is the response of `Q`'s API.
+    pub fn ask<'m, 'r, Q: Message<'m>, R: Message<'r>>(&'r mut self, request: &Q) -> anyhow::Result<R> {
+        let version = self.version_of(Q::API)?;
+        self.exchange(request, version)
+    }
+
+    /// Ends the connection, as dropping the client would.
+    #[cfg(test)]
+    pub fn hang_up(&self) {
+        // The broker may have done so before.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
+    fn version_of(&self, api: ApiKey) -> anyhow::Result<i16> {
+        let offered = self.versions.iter().find(|(key, ..)| *key == api.key());
+        let Some((_, min, max)) = offered else {
+            bail!("the broker at {} has no {}", self.bootstrap, api.name());
+        };
+        let (ours, version) = (api.versions(), *api.versions().end().min(max));
+        ensure!(
+            version >= *min && ours.contains(&version),
+            "the broker at {} has {} {min} to {max}, this program {ours:?}",
+            self.bootstrap,
+            api.name()
+        );
+        Ok(version)
+    }
+
+    fn exchange<'m, 'r, Q: Message<'m>, R: Message<'r>>(
+        &'r mut self,
+        request: &Q,
+        version: i16,
+    ) -> anyhow::Result<R> {
+        assert_eq!(Q::API, R::API, "a response answers its own request");
+        let api = Q::API;
+        self.correlation_id += 1;
+        let mut bytes = Vec::new();
+        frame::put_request(&mut bytes, version, self.correlation_id, Some("ringmq-cli"), request);
+        let sent = self.stream.write_all(&bytes).and_then(|()| self.receive());
+        sent.with_context(|| format!("{} request to {}", api.name(), self.bootstrap))?;
+
+        let mut reader = Reader::new(&self.response);
+        let decoded = ResponseHeader::decode(&mut reader, api, version).and_then(|header| {
+            let response = R::decode(&mut reader, version)?;
+            Ok((header, response))
+        });
+        let (header, response) = decoded.with_context(|| format!("{} response", api.name()))?;
+        ensure!(header.correlation_id == self.correlation_id, "{}: a response out of turn", api.name());
+        Ok(response)
+    }
+
+    /// Reads one frame, without its length.
+    fn receive(&mut self) -> std::io::Result<()> {
+        use std::io::{Error, ErrorKind};
+        let mut length = [0; frame::LENGTH_BYTES];
+        self.stream.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length) as usize;
+        if !(frame::RESPONSE_BYTES_MIN..=RESPONSE_BYTES_MAX).contains(&length) {
+            return Err(Error::new(ErrorKind::InvalidData, format!("a response of {length} bytes")));
+        }
+        self.response.clear();
+        // Not an allocation of the announced size: the buffer grows with what comes.
+        let received = Read::by_ref(&mut self.stream).take(length as u64).read_to_end(&mut self.response)?;
+        if received < length {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+}
+
+/// Tries every address that the name stands for.
+fn open(bootstrap: &str) -> anyhow::Result<TcpStream> {
+    let addresses = bootstrap.to_socket_addrs().context("HOST:PORT is expected")?;
+    let mut last = anyhow::anyhow!("the name has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
+                stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
+
+/// The broker's error code, with its words if it has any.
+pub fn check(code: ErrorCode, message: Option<&str>) -> anyhow::Result<()> {
+    match message {
+        _ if !code.is_error() => Ok(()),
+        Some(message) => bail!("{message} ({code})"),
+        None => bail!("{code}"),
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Exit codes, for scripts: 0 done, 1 failed, 2 wrong usage, `EXIT_CONFIG` wrong configuration.
 
+mod bench;
 mod client;
 mod config;
 mod config_args;
@@ -42,6 +43,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Server(server::ServerCommand),
+    Bench(bench::BenchCommand),
     Config(config::ConfigCommand),
     Topic(topic::TopicArgs),
 }
@@ -50,6 +52,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Server(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Topic(args) => topic::run(args),
     };

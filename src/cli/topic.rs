@@ -1,5 +1,7 @@
 //! `ringmq topic`: create, list, describe and delete topics of a running broker, of any Kafka broker.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -262,11 +264,9 @@ fn describe_topic(client: &mut Client, name: &str, all_configs: bool) -> anyhow:
     let indexes: Vec<i32> = partitions.iter().map(|partition| partition.partition).collect();
     let starts = offsets(client, name, &indexes, timestamp::EARLIEST)?;
     let ends = offsets(client, name, &indexes, timestamp::LATEST)?;
-    for partition in &mut partitions {
-        let find = |offsets: &[(i32, i64)]| {
-            offsets.iter().find(|(index, _)| *index == partition.partition).map(|(_, offset)| *offset)
-        };
-        (partition.start, partition.end) = (find(&starts), find(&ends));
+    for line in &mut partitions {
+        let find = |offsets: &BTreeMap<i32, i64>| offsets.get(&line.partition).copied();
+        (line.start, line.end) = (find(&starts), find(&ends));
     }
     let mut configs = configs(client, name)?;
     configs.retain(|config| all_configs || !config.is_default);
@@ -287,7 +287,7 @@ fn offsets(
     name: &str,
     indexes: &[i32],
     timestamp: i64,
-) -> anyhow::Result<Vec<(i32, i64)>> {
+) -> anyhow::Result<BTreeMap<i32, i64>> {
     let asked = indexes.iter().map(|partition_index| ListOffsetsPartition {
         partition_index: *partition_index,
         timestamp,

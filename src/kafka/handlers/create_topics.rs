@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
-use crate::kafka::handlers::describe_configs::source_of;
+use crate::kafka::handlers::describe_configs::{is_read_only, source_of};
 use crate::kafka::protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs,
     CreatableTopicResult,
@@ -181,7 +181,7 @@ fn describe(config: &TopicConfig) -> Array<CreatableTopicConfigs<'_>> {
     let configs = config.describe().map(|config| CreatableTopicConfigs {
         name: config.def.name,
         value: Some(config.value),
-        read_only: false,
+        read_only: is_read_only(&config),
         config_source: source_of(&config),
         is_sensitive: false,
     });

@@ -107,7 +107,7 @@ impl View<'_> {
         DescribeConfigsResourceResult {
             name: def.name,
             value: Some(config.value),
-            read_only: matches!(def.effect, Effect::Refused(_)),
+            read_only: is_read_only(config),
             config_source: source_of(config),
             is_sensitive: false,
             synonyms,
@@ -144,6 +144,11 @@ impl View<'_> {
 /// The source of a topic's config, as the protocol numbers it.
 pub(super) fn source_of(config: &ConfigValue<'_>) -> i8 {
     if config.overridden { config_source::DYNAMIC_TOPIC } else { config_source::DEFAULT }
+}
+
+/// Whether only the default is accepted.
+pub(super) fn is_read_only(config: &ConfigValue<'_>) -> bool {
+    matches!(config.def.effect, Effect::Refused(_))
 }
 
 fn type_of(kind: ConfigKind) -> i8 {

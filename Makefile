@@ -1,33 +1,71 @@
 # One command each; `make help` lists them. Needs a Rust toolchain (the least version is
-# `rust-version` in Cargo.toml), a C compiler and make.
+# `rust-version` in Cargo.toml), a C compiler and make; what else a target needs it installs or names.
 
 CARGO ?= cargo
 # Flags of the server, for example: make run ARGS="--shards 2 --data-dir /var/lib/ringmq"
 ARGS ?=
+RELEASE_BIN := $(or $(CARGO_TARGET_DIR),target)/release/ringmq
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs build run check test doc
+.PHONY: help prereqs prereqs-test build run check test test-cargo fuzz bench doc clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- The program ---
 
 prereqs:
 	@command -v $(CARGO) >/dev/null || { echo "missing: a Rust toolchain, see https://rustup.rs"; exit 1; }
 	@command -v cc >/dev/null || { echo "missing: a C compiler (Debian: apt install gcc)"; exit 1; }
 
-build: prereqs ## Build the optimised binary, target/release/ringmq
+# Cargo knows whether it is up to date, make does not: asked every time.
+$(RELEASE_BIN): prereqs
 	$(CARGO) build --release --locked
 
-run: build ## Run a broker on loopback, data in ./ringmq-data; flags in ARGS
-	exec target/release/ringmq server $(ARGS)
+build: $(RELEASE_BIN) ## Build the optimised binary, target/release/ringmq
+
+run: $(RELEASE_BIN) ## Run a broker on loopback, data in ./ringmq-data; flags in ARGS
+	exec $(RELEASE_BIN) server $(ARGS)
+
+# --- Tests; docs/TESTING.md says what each of them proves ---
 
 check: prereqs ## Format, lints, unit tests: before every commit
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --lib
 
-test: prereqs ## All tests
+# In this order on purpose: what fails soonest and cheapest comes first.
+test: prereqs-test ## Everything that must pass: cargo's tests, real clients (short), 100 crashes
+	$(MAKE) --no-print-directory test-cargo
+	$(MAKE) --no-print-directory conform-short
+	$(MAKE) --no-print-directory crash
+
+test-cargo: prereqs
 	$(CARGO) test --locked
+
+# Python runs the suites. The rest is for single clients, which are skipped by name without it.
+prereqs-test: prereqs
+	@tests/prereqs.sh
+
+FUZZ_SECONDS ?= 60
+fuzz: prereqs ## Throw mutated frames at the protocol's decoder for FUZZ_SECONDS (60)
+	RINGMQ_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --test property mutants
+
+# conform, conform-short, crash, soak
+include tests/conformance/conform.mk
+# sim, sim-mutants
+-include tests/simulation/sim.mk
+
+# --- The rest ---
+
+# Must be on the file system to be judged, with 30 GB free.
+BENCH_DIR ?= ./ringmq-bench
+bench: $(RELEASE_BIN) ## Measure the rows of benches/README.md in BENCH_DIR; flags in ARGS
+	mkdir -p $(BENCH_DIR)
+	$(RELEASE_BIN) bench table --dir $(BENCH_DIR) $(ARGS)
 
 doc: prereqs ## Build the documentation of the code, target/doc/ringmq/index.html
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+clean: ## Remove everything that was built, the clients' environments too; not ./ringmq-data
+	$(CARGO) clean

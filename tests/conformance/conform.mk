@@ -11,16 +11,14 @@ SOAK_CYCLES ?= 3000
 
 .PHONY: conform conform-short crash soak
 
-# Every client, every case, one million records.
-conform: $(RELEASE_BIN)
+conform: $(RELEASE_BIN) ## Every real client, every case, a million records
 	$(PYTHON) tests/conformance/run.py --full --binary $(BROKER)
 
-# The form that `make test` runs.
-conform-short: $(RELEASE_BIN)
+conform-short: $(RELEASE_BIN) ## The part of it that `make test` runs
 	$(PYTHON) tests/conformance/run.py --short --binary $(BROKER)
 
-crash: $(RELEASE_BIN)
+crash: $(RELEASE_BIN) ## kill -9 under load, CRASH_CYCLES (100) times
 	$(PYTHON) tests/crash/crash.py --cycles $(CRASH_CYCLES) --binary $(BROKER)
 
-soak: $(RELEASE_BIN)
+soak: $(RELEASE_BIN) ## The same, SOAK_CYCLES (3000) times
 	$(PYTHON) tests/crash/crash.py --cycles $(SOAK_CYCLES) --verify-every 50 --binary $(BROKER)

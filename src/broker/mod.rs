@@ -5,6 +5,7 @@
 //!   SIGTERM: no new requests -> answer what is under way -> checkpoints -> clean manifests -> end
 //! ```
 
+use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -61,6 +62,8 @@ const FIRST_SEGMENTS: u64 = 3;
 /// A write to the device has at most this size: what disks take as one command, and what io_uring
 /// submits without a worker thread.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+/// A port that is taken is tried again for this long.
+const PREDECESSOR_WAIT: Duration = Duration::from_secs(3);
 /// Shared receive buffers of a shard.
 const RECV_BUFFERS: u16 = 1024;
 const RECV_BUFFER_BYTES: usize = 16 << 10;
@@ -77,7 +80,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let cpus = allowed_cpus(&config)?;
     let shards = config.server.shards.clone().or_else(|| cpus.len() as u16).max(1);
     // Bound before anything is written: a port that is taken must not leave a formatted folder.
-    let admin = TcpListener::bind(resolve(&config.admin.listen)?)
+    let admin_address = resolve(&config.admin.listen)?;
+    let admin = retry_in_use(|| TcpListener::bind(admin_address))
         .with_context(|| format!("listening on {} for admin (--admin-listen)", config.admin.listen))?;
     let sockets = listen_all(&config)?;
 
@@ -291,13 +295,28 @@ fn resolve(address: &config::HostPort) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("{address} has no address"))
 }
 
+/// Bind, waiting a little for a broker that was killed: its sockets stay open until the kernel has
+/// ended what its rings had under way.
+fn retry_in_use<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let until = Instant::now() + PREDECESSOR_WAIT;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+}
+
 fn listen_all(config: &Config) -> anyhow::Result<Vec<(SocketHandle, SocketAddr)>> {
     config
         .kafka
         .listen
         .iter()
         .map(|address| {
-            listen(resolve(address)?, false)
+            let resolved = resolve(address)?;
+            retry_in_use(|| listen(resolved, false))
                 .with_context(|| format!("listening on {address} for Kafka clients (--kafka-listen)"))
         })
         .collect()

@@ -73,7 +73,6 @@ pub struct BrokerInfo {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Disk {
     pub free_bytes: u64,
-    pub size_bytes: u64,
 }
 
 /// Whether the broker lives, and whether it serves.

@@ -99,7 +99,6 @@ fn broker(out: &mut Exposition, info: &BrokerInfo, health: &Health) {
     );
     if let Some(disk) = info.disk {
         out.gauge("ringmq_disk_free_bytes", "Free on the data directory's file system.", disk.free_bytes);
-        out.gauge("ringmq_disk_size_bytes", "Size of the data directory's file system.", disk.size_bytes);
     }
 }
 
@@ -363,7 +362,7 @@ pub(super) mod tests {
             logs: 3,
             ring_features: vec!["single-issuer".to_owned()],
             started_unix_seconds: 1,
-            disk: Some(Disk { free_bytes: 7, size_bytes: 8 }),
+            disk: Some(Disk { free_bytes: 7 }),
         }
     }
 

@@ -227,7 +227,7 @@ impl<'a, D: Driver> Worker<'a, D> {
         let mut events = Events::with_capacity(EVENTS);
         let (start_ns, end_ns) = (self.plan.start_ns, self.plan.end_ns);
         while self.clock.now_ns() < start_ns {
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
         let last_second = (end_ns - start_ns) / SECOND_NS;
         let (mut before_ns, mut busy_ns) = (start_ns, start_ns);

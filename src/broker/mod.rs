@@ -25,9 +25,9 @@ use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::clock::monotonic;
 use crate::io::file::Disk;
 use crate::io::measure::measure_commit;
-use crate::io::probe;
 use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
 use crate::io::socket::{SocketHandle, listen};
+use crate::io::{probe, sched};
 use crate::kafka::connection::Front;
 use crate::kafka::context::{BrokerIdentity, KafkaSettings};
 use crate::log::recovery::{self, Options};
@@ -43,7 +43,7 @@ use crate::server::outside::{Outside, OutsideQueue};
 use crate::server::turn::{Server, ServerConfig, run as run_turns};
 use crate::shard::hosted::Hosted;
 use crate::shard::mailbox::{Mailbox, PostOffice};
-use crate::shard::{LogJob, Shard, ShardConfig};
+use crate::shard::{LogJob, Retention, Shard, ShardConfig};
 
 pub mod data_dir;
 mod ids;
@@ -68,8 +68,8 @@ const PREDECESSOR_WAIT: Duration = Duration::from_secs(3);
 const RECV_BUFFERS: u16 = 1024;
 const RECV_BUFFER_BYTES: usize = 16 << 10;
 
-/// Run a broker until it is told to stop.
-pub fn run(config: Config) -> anyhow::Result<()> {
+/// Run a broker until it is told to stop. `repair`: cut corrupt logs off instead of refusing them.
+pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut termination = Termination::install()?;
     probe::check_io_uring()?;
@@ -99,7 +99,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         wakers: wakers.clone(),
     });
     let admin = AdminServer::start(admin, view.clone())?;
-    let opened = open_logs(&data_dir, &file, &config)?;
+    let opened = open_logs(&data_dir, &file, &config, repair)?;
     let log_terms: Vec<Term> = std::iter::once(opened.metadata.term())
         .chain(opened.data.iter().map(|(log, _)| log.term()))
         .collect();
@@ -220,6 +220,9 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
             parts.id, parts.cpu
         );
     }
+    if let Err(error) = sched::shorten_slices() {
+        info!("shard {}: ordinary time slices ({error}); durable writes may wait for them", parts.id);
+    }
     let (office, outside, me) = (parts.office.clone(), parts.outside.clone(), parts.id);
     let mut ring = Ring::new(RingConfig {
         shard: me,
@@ -339,6 +342,7 @@ fn kafka_settings(config: &Config) -> KafkaSettings {
         auto_create_topics: config.kafka.auto_create_topics,
         num_partitions: config.kafka.num_partitions,
         message_bytes_max: config.kafka.message_bytes_max.0 as u32,
+        fetch_bytes_max: config.kafka.fetch_bytes_max.0 as usize,
     }
 }
 
@@ -361,6 +365,16 @@ fn shard_config(config: &Config) -> ShardConfig {
             batch_bytes_max: config.kafka.message_bytes_max.0 as u32,
         },
         offsets_retention_ms: config.kafka.offsets_retention.as_millis() as i64,
+        retention: Retention {
+            ms: match config.log.retention {
+                config::Limit::At(age) => Some(age.as_millis() as u64),
+                config::Limit::Unlimited => None,
+            },
+            bytes: match config.log.retention_bytes {
+                config::Limit::At(bytes) => Some(bytes.0),
+                config::Limit::Unlimited => None,
+            },
+        },
     }
 }
 
@@ -445,9 +459,14 @@ struct OpenedLogs {
 }
 
 /// Recover all logs: the metadata log first, the others side by side.
-fn open_logs(data_dir: &DataDir, file: &BrokerFile, config: &Config) -> anyhow::Result<OpenedLogs> {
+fn open_logs(
+    data_dir: &DataDir,
+    file: &BrokerFile,
+    config: &Config,
+    repair: bool,
+) -> anyhow::Result<OpenedLogs> {
     let mut replay = MetadataReplay::default();
-    let mut metadata = open_log(data_dir, file, config, LogId::METADATA, &mut replay)?;
+    let mut metadata = open_log((data_dir, file, config, repair), LogId::METADATA, &mut replay)?;
     let mut catalog = replay.catalog;
     for log in file.log_ids().skip(1) {
         if !catalog.logs().contains_key(&log) {
@@ -463,7 +482,7 @@ fn open_logs(data_dir: &DataDir, file: &BrokerFile, config: &Config) -> anyhow::
             .map(|log| {
                 scope.spawn(move || {
                     let mut partitions = Partitions::default();
-                    let opened = open_log(data_dir, file, config, log, &mut partitions)?;
+                    let opened = open_log((data_dir, file, config, repair), log, &mut partitions)?;
                     partitions.finish_recovery(&opened);
                     Ok((opened, partitions))
                 })
@@ -490,9 +509,7 @@ fn now() -> Now {
 }
 
 fn open_log<R: recovery::Replay>(
-    data_dir: &DataDir,
-    file: &BrokerFile,
-    config: &Config,
+    (data_dir, file, config, repair): (&DataDir, &BrokerFile, &Config, bool),
     log: LogId,
     replay: &mut R,
 ) -> anyhow::Result<Log> {
@@ -504,7 +521,7 @@ fn open_log<R: recovery::Replay>(
         broker: *file.broker.as_bytes(),
         log,
         now: now().wall,
-        repair: false,
+        repair,
         progress: &mut |at, end| {
             if told.elapsed() >= Duration::from_secs(1) {
                 told = Instant::now();
@@ -559,7 +576,7 @@ fn broker_info(config: &Config, file: &BrokerFile, path: &Path, shards: u16) -> 
         logs: file.logs,
         ring_features: Vec::new(),
         started_unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
-        disk: Some(DiskInfo { free_bytes: 0, size_bytes: 0 }),
+        disk: Some(DiskInfo { free_bytes: 0 }),
     })
 }
 

@@ -43,7 +43,7 @@ impl BrokerView for View {
         let free = block_on(BlockingDisk.free_bytes(&self.data_dir));
         let mut info = lock(&self.info).clone();
         if let (Some(disk), Ok(free_bytes)) = (&mut info.disk, free) {
-            *disk = Disk { free_bytes, ..*disk };
+            *disk = Disk { free_bytes };
         }
         info
     }

@@ -11,7 +11,9 @@ use crate::config::schema::Telemetry;
 
 /// Starts logging for the whole process. Once per process.
 pub fn init(telemetry: &Telemetry) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&telemetry.log).context("telemetry.log")?;
+    // Glommio calls it an error that a file system cannot poll; it then does without, and so do we.
+    let quiet = "glommio::reactor=off".parse().context("a directive of our own")?;
+    let filter = EnvFilter::try_new(&telemetry.log).context("telemetry.log")?.add_directive(quiet);
     let lines = fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match telemetry.format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),

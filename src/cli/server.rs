@@ -22,12 +22,16 @@ See also: ringmq config template, ringmq config print")]
 pub struct ServerCommand {
     #[command(flatten)]
     config: ConfigArgs,
+
+    /// Cut logs off where they are corrupt, and lose what follows, instead of refusing to start
+    #[arg(long)]
+    repair: bool,
 }
 
 impl ServerCommand {
     pub fn run(self) -> anyhow::Result<()> {
         let config = self.config.load()?;
         logging::init(&config.telemetry)?;
-        broker::run(config)
+        broker::run(config, self.repair)
     }
 }

@@ -155,15 +155,6 @@ impl Config {
         check.size("kafka.request_bytes_max", kafka.request_bytes_max, 4 << 10, i32::MAX as u64);
         check.range("kafka.connections_max", kafka.connections_max, 1, 10_000_000);
         check.range("kafka.connection_in_flight_max", kafka.connection_in_flight_max, 1, 100_000);
-        check.size("kafka.connection_buffer_bytes_max", kafka.connection_buffer_bytes_max, 64 << 10, 1 << 40);
-        check.size("kafka.shard_buffer_bytes_max", kafka.shard_buffer_bytes_max, 1 << 20, 1 << 50);
-        let largest = kafka.request_bytes_max.max(kafka.connection_buffer_bytes_max);
-        check.that(
-            "kafka.shard_buffer_bytes_max",
-            kafka.shard_buffer_bytes_max >= largest,
-            "is less than one connection may use: raise it, or lower kafka.request_bytes_max and \
-             kafka.connection_buffer_bytes_max",
-        );
         check.range("kafka.num_partitions", kafka.num_partitions, 1, kafka.partitions_max);
         check.range("kafka.partitions_max", kafka.partitions_max, 1, i32::MAX as u32);
         check.size("kafka.message_bytes_max", kafka.message_bytes_max, 1 << 10, 1 << 30);

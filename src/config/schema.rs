@@ -194,21 +194,16 @@ schema! {
         /// Most requests of one connection that are being worked on. Above it the connection is not
         /// read from, and TCP slows the client down.
         connection_in_flight_max: u32 = "64",
-        /// Most bytes of requests and responses that one connection holds in memory; above it the
-        /// connection is not read from. A single larger request is still taken.
-        connection_buffer_bytes_max: ByteSize = "16MiB",
-        /// Most bytes of requests and responses that all connections of a shard hold together.
-        shard_buffer_bytes_max: ByteSize = "512MiB",
         /// A connection without requests is closed after this time; 0 keeps it for ever.
         connection_idle: Duration = "10m",
         /// Make a topic when a client asks for one that does not exist.
         auto_create_topics: bool = "true",
         /// Partitions of a topic that is made without saying how many.
-        num_partitions: u32 = "4",
+        num_partitions: u32 = "1",
         /// Largest record batch, as `message.max.bytes` of Kafka. A topic may set its own.
         message_bytes_max: ByteSize = "1048588B",
         /// Most bytes of records in one fetch response, whatever the client asks for.
-        fetch_bytes_max: ByteSize = "55MiB",
+        fetch_bytes_max: ByteSize = "16MiB",
         /// Most partitions of all topics together.
         partitions_max: u32 = "1000000",
         /// A consumer group's committed offsets are forgotten this long after their last commit.

@@ -13,5 +13,6 @@ pub mod measure;
 pub mod op;
 pub mod probe;
 pub mod ring;
+pub mod sched;
 pub mod sim;
 pub mod socket;

@@ -270,6 +270,16 @@ impl Connection {
         }
     }
 
+    /// The broker is stopping: answer fetches with what there is.
+    pub fn drain(&mut self, turn: &mut Turn<'_>) {
+        for number in self.first..self.next_number() {
+            if let Some(Request { state: State::Fetch(state), .. }) = self.request_mut(number) {
+                state.give_up(turn.now.mono);
+                self.run_fetch(number, turn);
+            }
+        }
+    }
+
     /// The deadline of a fetch has come.
     pub fn on_deadline(&mut self, number: u64, turn: &mut Turn<'_>) {
         if let Some(Request { state: State::Fetch(_), .. }) = self.request_mut(number) {

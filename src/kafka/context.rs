@@ -28,6 +28,9 @@ pub struct KafkaSettings {
     pub num_partitions: u32,
     /// Largest record batch that any topic may allow.
     pub message_bytes_max: u32,
+    /// Most bytes of records in one fetch response: it bounds what a reader that stops reading holds
+    /// in memory.
+    pub fetch_bytes_max: usize,
 }
 
 #[derive(Clone, Copy)]

@@ -54,6 +54,8 @@ pub async fn create<D: Disk>(disk: &D, path: &Path, bytes: u64) -> io::Result<Fi
         Ok(()) | Err(_) => {}
     }
     let file = disk.create(path).await?;
+    // For the process that comes after this one: see `FileHandle::lock`.
+    file.lock()?;
     match write_zeros(disk, &file, path, bytes).await {
         Ok(()) => Ok(file),
         Err(error) => {

@@ -246,6 +246,11 @@ impl TopicConfig {
         self.overrides.iter().map(|(index, value)| (CONFIGS[*index].name, &**value))
     }
 
+    /// Whether the config of that name was set on the topic.
+    pub fn is_overridden(&self, name: &str) -> bool {
+        self.overrides().any(|(overridden, _)| overridden == name)
+    }
+
     /// [`overrides`](Self::overrides) as the metadata log keeps them.
     pub fn to_pairs(&self) -> Vec<(String, String)> {
         self.overrides().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()

@@ -64,8 +64,6 @@ numbers! {
         batches_produced => "ringmq_produced_batches_total",
         /// Bytes of record batches appended.
         produced_bytes => "ringmq_produced_bytes_total",
-        /// Records sent to consumers, by their batches' headers.
-        records_fetched => "ringmq_fetched_records_total",
         /// Bytes of record batches sent to consumers.
         fetched_bytes => "ringmq_fetched_bytes_total",
         /// Entries written to logs.

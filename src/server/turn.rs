@@ -138,6 +138,9 @@ impl Server {
             self.on_event(event, now, clock, ops);
         }
         self.receive_outside(now);
+        if self.phase != Phase::Running {
+            self.drain_fetches(now, clock, ops);
+        }
         self.shard.receive(now, &mut self.news);
         self.expire(now, clock, ops);
         self.retry_stalled(now, clock, ops);
@@ -356,6 +359,16 @@ impl Server {
             {
                 connection.close(ops);
             }
+        }
+    }
+
+    fn drain_fetches(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
+        for index in 0..self.slots.len() {
+            let conn = ConnId { index: index as u32, generation: self.slots[index].generation };
+            self.with(conn, now, clock, ops, |connection, turn| {
+                connection.session.drain(turn);
+                Ok(())
+            });
         }
     }
 

@@ -19,6 +19,7 @@ use crate::model::{Nanos, Now, Offset, PartitionKey, Position, ShardId, Slot, To
 use crate::partition::waiters::{Waiter, Waiters};
 use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
 
+use super::Retention;
 use super::acks::Acks;
 use super::call::{
     Answer, AppendedBatch, Call, CallError, FoundOffset, OffsetSpec, ReadPart, ReadResult, Ticket,
@@ -81,6 +82,8 @@ pub struct Hosted {
     /// Topics that are deleted but whose slots could not all be closed yet.
     closing: Vec<TopicId>,
     retention_at: Slot,
+    /// Batches, records and bytes that other shards sent here, not counted yet.
+    mailed: (u64, u64, u64),
     committed: Vec<Committed>,
 }
 
@@ -96,6 +99,7 @@ impl Hosted {
             held: VecDeque::new(),
             closing: Vec::new(),
             retention_at: Slot(0),
+            mailed: (0, 0, 0),
             committed: Vec::new(),
         }
     }
@@ -193,6 +197,9 @@ impl Hosted {
         let checked = CheckedBatch { batch, log_append_time: topic.config.log_append_time };
         match self.partitions.append(&mut self.log, key, checked, now) {
             Ok(accepted) => {
+                self.mailed.0 += 1;
+                self.mailed.1 += u64::from(batch.record_count());
+                self.mailed.2 += bytes.len() as u64;
                 let Accepted { base_offset, log_append_time, log_start, durable_at } = accepted;
                 let answer = Answer::Appended(Ok(AppendedBatch { base_offset, log_append_time, log_start }));
                 match durable_at {
@@ -436,6 +443,10 @@ impl Hosted {
 
     /// Apply what has become durable, and say who waited for it.
     pub fn apply_durable(&mut self, now: Now, catalog: &Catalog, stats: &mut ShardStats, out: &mut Outbox) {
+        let (batches, records, bytes) = std::mem::take(&mut self.mailed);
+        stats.counters.batches_produced += batches;
+        stats.counters.records_produced += records;
+        stats.counters.produced_bytes += bytes;
         self.committed.extend(self.log.take_committed());
         while let Some(durable) = self.log.poll_durable() {
             stats.counters.entries_written += 1;
@@ -507,7 +518,7 @@ impl Hosted {
     }
 
     /// One step of retention. Returns whether a pass over all partitions has ended.
-    pub fn retain(&mut self, catalog: &Catalog, now: WallMs) -> bool {
+    pub fn retain(&mut self, catalog: &Catalog, default: Retention, now: WallMs) -> bool {
         let mut slot = self.retention_at;
         for _ in 0..RETENTION_STEP {
             let Some(partition) = self.partitions.get(slot) else {
@@ -517,7 +528,10 @@ impl Hosted {
             if let Some(topic) = catalog.topic_by_id(partition.key.topic)
                 && let Some(queue) = self.log.queue(slot)
             {
-                let (age, bytes) = (topic.config.retention_ms, topic.config.retention_bytes);
+                let config = &topic.config;
+                let own = |name| config.is_overridden(name);
+                let age = if own("retention.ms") { config.retention_ms } else { default.ms };
+                let bytes = if own("retention.bytes") { config.retention_bytes } else { default.bytes };
                 let start = queue.retained_from(|run, left| {
                     let appended = i64::from(run.append_seconds) * 1000 + 999;
                     let newest =

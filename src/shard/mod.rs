@@ -39,6 +39,16 @@ const PRODUCER_EXPIRY_MS: i64 = 24 * 3600 * 1000;
 pub struct ShardConfig {
     pub rules: TopicRules,
     pub offsets_retention_ms: i64,
+    pub retention: Retention,
+}
+
+/// How long records stay on topics that do not say it themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Retention {
+    /// `None` keeps them for ever.
+    pub ms: Option<u64>,
+    /// Of one partition; `None` for no limit.
+    pub bytes: Option<u64>,
 }
 
 /// A job of a hosted log, for the background.
@@ -348,7 +358,7 @@ impl Shard {
             hosted.log.submit(now, ops);
             hosted.log.maintain();
             if retain {
-                retained &= hosted.retain(&self.catalog, now.wall);
+                retained &= hosted.retain(&self.catalog, self.config.retention, now.wall);
             }
             let catalog = (log == LogId::METADATA).then_some(&self.catalog);
             if let Some(job) = hosted.checkpoint(catalog) {

@@ -206,7 +206,7 @@ def main():
         return int(in_ci)
 
     folder = tempfile.mkdtemp(prefix="ringmq-crash-", dir=os.environ.get("RINGMQ_CRASH_DIR"))
-    settings = [f"log.segment_bytes={SEGMENT_BYTES}", *args.set]
+    settings = [f"log.segment_bytes={SEGMENT_BYTES}B", *args.set]
     broker = Broker(args.binary, folder, args.shards, [text for s in settings for text in ("--set", s)])
     load = None
     passed = failed = 0

@@ -24,9 +24,6 @@ use crate::metadata::topic::Topic;
 use crate::model::{LogId, Nanos, Offset, PartitionKey, Term, TopicId};
 use crate::shard::call::{Answer, Call, ReadPart, ReadResult, Ticket};
 
-/// One response carries at most this much, whatever was asked for: it bounds what a reader that stops
-/// reading holds in memory. Clients ask again.
-const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// A client that does not want to wait still waits this long for the device.
 const COLD_WAIT: Duration = Duration::from_secs(5);
 /// No client needs a longer poll.
@@ -71,7 +68,7 @@ pub fn begin(
     let request = FetchRequest::decode(&mut Reader::new(body), header.version)
         .map_err(|error| Close(format!("Fetch request: {error}")))?;
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX);
-    let max_bytes = (request.max_bytes.max(0) as usize).min(RESPONSE_BYTES_MAX);
+    let max_bytes = (request.max_bytes.max(0) as usize).min(turn.front.settings.fetch_bytes_max);
     let mut topics = Vec::with_capacity(request.topics.len());
     for wanted in &request.topics {
         let catalog = turn.shard.catalog();
@@ -134,6 +131,11 @@ fn find(topic: &Topic, index: i32, terms: &[Term], epoch: i32) -> Result<(LogId,
 impl FetchRequestState {
     pub fn deadline(&self) -> Nanos {
         if self.is_loading() && self.bytes() == 0 { self.cold_deadline } else { self.deadline }
+    }
+
+    /// Wait no longer: the broker is stopping.
+    pub fn give_up(&mut self, now: Nanos) {
+        (self.deadline, self.cold_deadline) = (now, now);
     }
 
     pub fn on_woken(&mut self) {

@@ -6,6 +6,7 @@ mod bench;
 mod client;
 mod config;
 mod config_args;
+mod inspect;
 mod logging;
 mod server;
 mod topic;
@@ -45,6 +46,7 @@ enum Command {
     Server(server::ServerCommand),
     Bench(bench::BenchCommand),
     Config(config::ConfigCommand),
+    Inspect(inspect::InspectCommand),
     Topic(topic::TopicArgs),
 }
 
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Server(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(),
+        Command::Inspect(command) => command.run(),
         Command::Topic(args) => topic::run(args),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };

@@ -147,19 +147,32 @@ fn decode(bytes: &[u8]) -> Result<Checkpoint, Truncated> {
     Ok(Checkpoint { generation, log, position, chain, first_chunk, spans, queues, state })
 }
 
+/// Read one of the two generations; `None` if there is no such file, `Truncated` if it is no
+/// checkpoint of this log, or not a whole one.
+pub async fn read_copy<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    log: LogId,
+    copy: u64,
+) -> io::Result<Option<Result<Checkpoint, Truncated>>> {
+    let path = checkpoint_path(dir, copy);
+    if !disk.exists(&path).await? {
+        return Ok(None);
+    }
+    let file = disk.open(&path).await?;
+    let mut buf = PageBuf::zeroed(disk.size(&file).await? as usize);
+    let read = disk.read_at(&file, 0, &mut buf).await?;
+    let decoded = decode(&buf[..read]);
+    Ok(Some(
+        decoded.and_then(|checkpoint| if checkpoint.log == log { Ok(checkpoint) } else { Err(Truncated) }),
+    ))
+}
+
 /// Read the newest readable checkpoint; `None` if there is none yet, or none that can be read.
 pub async fn read<D: Disk>(disk: &D, dir: &Path, log: LogId) -> io::Result<Option<Checkpoint>> {
     let mut best: Option<Checkpoint> = None;
     for copy in 0..2 {
-        let path = checkpoint_path(dir, copy);
-        if !disk.exists(&path).await? {
-            continue;
-        }
-        let file = disk.open(&path).await?;
-        let mut buf = PageBuf::zeroed(disk.size(&file).await? as usize);
-        let read = disk.read_at(&file, 0, &mut buf).await?;
-        if let Ok(checkpoint) = decode(&buf[..read])
-            && checkpoint.log == log
+        if let Some(Ok(checkpoint)) = read_copy(disk, dir, log, copy).await?
             && best.as_ref().is_none_or(|best| best.generation < checkpoint.generation)
         {
             best = Some(checkpoint);

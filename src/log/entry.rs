@@ -59,6 +59,18 @@ impl EntryKind {
         })
     }
 
+    pub fn name(self) -> &'static str {
+        match self {
+            EntryKind::TermOpen => "term-open",
+            EntryKind::SlotOpen => "slot-open",
+            EntryKind::KafkaBatch => "kafka-batch",
+            EntryKind::LogStart => "log-start",
+            EntryKind::SlotClose => "slot-close",
+            EntryKind::GroupOffsets => "group-offsets",
+            EntryKind::Metadata => "metadata",
+        }
+    }
+
     /// The kind holds records of a partition: it takes offsets and lives until retention.
     pub fn is_data(self) -> bool {
         matches!(self, EntryKind::KafkaBatch)

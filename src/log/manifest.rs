@@ -71,8 +71,14 @@ pub enum ManifestError {
     Io(#[from] std::io::Error),
 }
 
-enum CopyError {
+/// Why a copy does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CopyError {
+    #[error("missing")]
+    Missing,
+    #[error("{0}")]
     Broken(&'static str),
+    #[error("format version {0} is newer than this program")]
     Version(u16),
 }
 
@@ -149,6 +155,23 @@ impl Manifest {
         Ok(Manifest { sequence, broker, log, term, clean, durable, window_bytes, next_number, segments })
     }
 
+    /// Read one of the two copies, whether it is the one that counts or not.
+    pub async fn read_copy<D: Disk>(
+        disk: &D,
+        dir: &Path,
+        copy: u64,
+    ) -> std::io::Result<Result<Manifest, CopyError>> {
+        let path = manifest_path(dir, copy);
+        if !disk.exists(&path).await? {
+            return Ok(Err(CopyError::Missing));
+        }
+        let file = disk.open(&path).await?;
+        let size = disk.size(&file).await? as usize;
+        let mut buf = PageBuf::zeroed(size);
+        let read = disk.read_at(&file, 0, &mut buf).await?;
+        Ok(Manifest::decode(&buf[..read]))
+    }
+
     /// Read the copy that counts.
     ///
     /// # Errors
@@ -157,22 +180,13 @@ impl Manifest {
         let mut best: Option<Manifest> = None;
         let mut broken = Vec::new();
         for copy in 0..2 {
-            let path = manifest_path(dir, copy);
-            if !disk.exists(&path).await? {
-                broken.push(format!("{} is missing", path.display()));
-                continue;
-            }
-            let file = disk.open(&path).await?;
-            let size = disk.size(&file).await? as usize;
-            let mut buf = PageBuf::zeroed(size);
-            let read = disk.read_at(&file, 0, &mut buf).await?;
-            match Manifest::decode(&buf[..read]) {
+            match Manifest::read_copy(disk, dir, copy).await? {
                 Ok(manifest) if best.as_ref().is_none_or(|best| best.sequence < manifest.sequence) => {
                     best = Some(manifest);
                 }
                 Ok(_) => {}
                 Err(CopyError::Version(version)) => return Err(ManifestError::Version(version)),
-                Err(CopyError::Broken(what)) => broken.push(format!("{}: {what}", path.display())),
+                Err(error) => broken.push(format!("{}: {error}", manifest_path(dir, copy).display())),
             }
         }
         let Some(manifest) = best else {

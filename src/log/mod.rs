@@ -13,7 +13,7 @@
 //! - the path of a write: [`append_buffer`], [`group_commit`], [`chunks`], [`consume_queue`]
 //! - reads: [`read`], [`reader`]
 //! - space: [`segment`], [`space`]
-//! - start: [`recovery`]
+//! - start: [`recovery`]; looking without changing: [`inspect`]
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,6 +33,7 @@ pub mod chunks;
 pub mod consume_queue;
 pub mod entry;
 pub mod group_commit;
+pub mod inspect;
 pub mod manifest;
 pub mod read;
 pub mod reader;

@@ -172,15 +172,25 @@ pub async fn open<D: Disk, R: Replay>(
     };
     let mut torn = false;
     if let Some(problem) = stopped {
-        let evidence = look_beyond(disk, &segments, log, &state).await?;
-        let durable = state.durable.max(manifest.durable).max(checkpoint).max(evidence.durable);
-        let window = state.window_bytes.max(manifest.window_bytes).max(config.window_bytes());
-        let written_since = evidence.last_block.is_some_and(|last| last.since(state.end) >= window);
-        if (state.end < durable || written_since) && !repair {
-            let start = state.end;
-            return Err(RecoveryError::Corrupt { log, start, durable, what: problem.to_string() });
-        }
-        torn = evidence.last_block.is_some() || problem != BlockError::NoBlock;
+        let tail = Tail {
+            log,
+            end: state.end,
+            term: state.term,
+            durable: state.durable.max(manifest.durable).max(checkpoint),
+            window_bytes: state.window_bytes.max(manifest.window_bytes).max(config.window_bytes()),
+        };
+        torn = match judge(disk, segments.iter(), &tail, problem).await? {
+            Verdict::Corrupt { durable, .. } if !repair => {
+                return Err(RecoveryError::Corrupt {
+                    log,
+                    start: tail.end,
+                    durable,
+                    what: problem.to_string(),
+                });
+            }
+            Verdict::Corrupt { .. } => true,
+            Verdict::End { torn } => torn,
+        };
     } else if !segments.iter().any(|segment| segment.contains(state.end)) {
         // Full to the last byte: the machine stopped before the next segment was ready.
         let last = &segments[segments.len() - 1];
@@ -250,7 +260,7 @@ async fn open_segments<D: Disk>(
 }
 
 /// Reads blocks of one segment in order, in pieces.
-struct Scan<'a, D> {
+pub(super) struct Scan<'a, D> {
     disk: &'a D,
     file: &'a FileHandle,
     base: Position,
@@ -264,12 +274,20 @@ struct Scan<'a, D> {
 impl<'a, D: Disk> Scan<'a, D> {
     const PIECE_BYTES: usize = 1 << 20;
 
-    fn new(disk: &'a D, file: &'a FileHandle, base: Position, end: Position) -> Scan<'a, D> {
+    pub fn new(disk: &'a D, file: &'a FileHandle, base: Position, end: Position) -> Scan<'a, D> {
         Scan { disk, file, base, end, buf: PageBuf::zeroed(PAGE_BYTES), from: base, len: 0 }
     }
 
+    pub fn contains(&self, position: Position) -> bool {
+        (self.base..self.end).contains(&position)
+    }
+
+    pub fn end(&self) -> Position {
+        self.end
+    }
+
     /// At least `len` bytes at `position`, unless the segment ends before.
-    async fn bytes(&mut self, position: Position, len: usize) -> io::Result<&[u8]> {
+    pub async fn bytes(&mut self, position: Position, len: usize) -> io::Result<&[u8]> {
         let len = len.min(self.end.since(position) as usize);
         let held = position >= self.from && position.plus(len as u64) <= self.from.plus(self.len as u64);
         if !held {
@@ -288,29 +306,29 @@ impl<'a, D: Disk> Scan<'a, D> {
     }
 }
 
-enum SegmentEnd {
+pub(super) enum SegmentEnd {
     /// The next block is the first of the next segment.
     Full,
     Stopped(BlockError),
 }
 
 /// The log's state while it is rebuilt.
-struct Rebuild {
-    end: Position,
+pub(super) struct Rebuild {
+    pub end: Position,
     chain: u32,
     term: Term,
     /// The largest durable position that a block knew of.
     durable: Position,
     window_bytes: u64,
-    chunks: Chunks,
+    pub chunks: Chunks,
     open_chunk: Option<(ChunkId, Position)>,
-    queues: ConsumeQueues,
+    pub queues: ConsumeQueues,
     generation: u64,
     chunk_bytes: u64,
 }
 
 impl Rebuild {
-    fn empty(config: &LogConfig) -> Rebuild {
+    pub fn empty(config: &LogConfig) -> Rebuild {
         Rebuild {
             end: Position::ZERO,
             chain: 0,
@@ -325,7 +343,7 @@ impl Rebuild {
         }
     }
 
-    fn from_checkpoint<R: Replay>(
+    pub fn from_checkpoint<R: Replay>(
         config: &LogConfig,
         checkpoint: Checkpoint,
         start: Position,
@@ -355,7 +373,7 @@ impl Rebuild {
     }
 
     /// Apply blocks from `self.end` on.
-    async fn scan_segment<D: Disk, R: Replay>(
+    pub async fn scan_segment<D: Disk, R: Replay>(
         &mut self,
         scan: &mut Scan<'_, D>,
         log: LogId,
@@ -487,6 +505,43 @@ impl Rebuild {
     }
 }
 
+/// Where the valid blocks end, and what is known of the time before.
+pub(super) struct Tail {
+    pub log: LogId,
+    pub end: Position,
+    /// Of the last valid block.
+    pub term: Term,
+    /// Everything before this was on stable storage once.
+    pub durable: Position,
+    /// How far beyond the durable position writes may have been in flight.
+    pub window_bytes: u64,
+}
+
+/// What the first invalid block means.
+pub(super) enum Verdict {
+    /// The log ends there; `torn` if something was cut off that nobody was told is safe.
+    End { torn: bool },
+    /// Acknowledged bytes are rotten: something up to `durable`, or blocks up to `last` that were
+    /// written later than what is in flight at one time.
+    Corrupt { durable: Position, last: Position },
+}
+
+/// Tell a torn tail from corruption: see the module. Shared with `inspect`, which must say the same.
+pub(super) async fn judge<'a, D: Disk>(
+    disk: &D,
+    segments: impl Iterator<Item = &'a Segment>,
+    tail: &Tail,
+    problem: BlockError,
+) -> io::Result<Verdict> {
+    let evidence = look_beyond(disk, segments, tail).await?;
+    let durable = tail.durable.max(evidence.durable);
+    let written_since = evidence.last_block.is_some_and(|last| last.since(tail.end) >= tail.window_bytes);
+    if tail.end < durable || written_since {
+        return Ok(Verdict::Corrupt { durable, last: evidence.last_block.unwrap_or(tail.end) });
+    }
+    Ok(Verdict::End { torn: evidence.last_block.is_some() || problem != BlockError::NoBlock })
+}
+
 /// What the bytes after the log's end say about the time before.
 struct Evidence {
     durable: Position,
@@ -495,22 +550,21 @@ struct Evidence {
 }
 
 /// Look for blocks of this log behind the first invalid one.
-async fn look_beyond<D: Disk>(
+async fn look_beyond<'a, D: Disk>(
     disk: &D,
-    segments: &VecDeque<Segment>,
-    log: LogId,
-    state: &Rebuild,
+    segments: impl Iterator<Item = &'a Segment>,
+    tail: &Tail,
 ) -> io::Result<Evidence> {
     let mut evidence = Evidence { durable: Position::ZERO, last_block: None };
-    let limit = state.end.plus(state.window_bytes + EVIDENCE_BYTES);
-    for segment in segments.iter().filter(|segment| segment.end() > state.end && segment.base() < limit) {
+    let limit = tail.end.plus(tail.window_bytes + EVIDENCE_BYTES);
+    for segment in segments.filter(|segment| segment.end() > tail.end && segment.base() < limit) {
         let mut scan = Scan::new(disk, &segment.file, segment.base(), segment.end());
-        let mut at = segment.base().max(state.end);
+        let mut at = segment.base().max(tail.end);
         let end = segment.end().min(limit);
         while at < end {
             if let Ok(header) = BlockHeader::decode(scan.bytes(at, PAGE_BYTES).await?)
-                && (header.log, header.position) == (log, at)
-                && header.term >= state.term
+                && (header.log, header.position) == (tail.log, at)
+                && header.term >= tail.term
             {
                 evidence.durable = evidence.durable.max(header.local.durable);
                 evidence.last_block = Some(at);

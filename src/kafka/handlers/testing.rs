@@ -31,6 +31,7 @@ impl Default for World {
                 auto_create_topics: true,
                 num_partitions: 4,
                 message_bytes_max: 2_000_000,
+                fetch_bytes_max: 1 << 20,
             },
             broker: BrokerIdentity {
                 node_id: 7,

@@ -113,6 +113,20 @@ fn looking_changes_nothing_and_says_what_is_there() {
 }
 
 #[test]
+fn a_directory_in_use_is_looked_at_with_a_warning() {
+    let folder = scratch();
+    let dir = folder.path().join("data");
+    copy(&stored("v1"), &dir);
+    let owner = ringmq::broker::data_dir::DataDir::lock(&dir).expect("nobody has it");
+    let output = inspect(&["verify", "--json"], &dir);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a broker is using"), "{output:?}");
+    assert_eq!(inspect_json(&[], &dir, 0)["in_use"], true);
+    drop(owner);
+    assert_eq!(inspect_json(&[], &dir, 0)["in_use"], false);
+}
+
+#[test]
 fn wrong_usage_has_its_own_exit_code() {
     let folder = scratch();
     for (args, code) in [(&["verify"][..], 1), (&["verify", "--no-such-flag"], 2), (&["blocks"], 2)] {

@@ -198,15 +198,17 @@ impl<'b> Iterator for Headers<'b> {
 
 impl ExactSizeIterator for Headers<'_> {}
 
-/// The first record at or after `timestamp`, with its own timestamp; `None` when all are earlier.
+/// The first record of offset `from` or beyond at or after `timestamp`, with its own timestamp; `None`
+/// when there is none.
 pub fn first_record_at_or_after(
     batch: RecordBatch<'_>,
+    from: Offset,
     timestamp: i64,
     inflated_bytes_max: usize,
 ) -> Result<Option<(Offset, i64)>, RecordError> {
     for record in InflatedBatch::open(batch, inflated_bytes_max)?.records() {
         let record = record?;
-        if record.timestamp >= timestamp {
+        if record.offset >= from && record.timestamp >= timestamp {
             return Ok(Some((record.offset, record.timestamp)));
         }
     }
@@ -303,11 +305,14 @@ mod tests {
         for codec in Compression::ALL {
             let bytes = timestamps(codec, &[50, 40, 70, 60, 70]);
             let batch = RecordBatch::parse(&bytes).expect("sound");
-            let at = |timestamp| first_record_at_or_after(batch, timestamp, BYTES_MAX).expect("readable");
+            let from =
+                |offset, timestamp| first_record_at_or_after(batch, Offset(offset), timestamp, BYTES_MAX);
+            let at = |timestamp| from(100, timestamp).expect("readable");
             assert_eq!(at(0), Some((Offset(100), 50)));
             assert_eq!(at(51), Some((Offset(102), 70)));
             assert_eq!(at(70), Some((Offset(102), 70)));
             assert_eq!(at(71), None);
+            assert_eq!(from(103, 51), Ok(Some((Offset(103), 60))), "what lies before was deleted");
             let latest = record_with_max_timestamp(batch, BYTES_MAX).expect("readable");
             assert_eq!(latest, Some((Offset(102), 70)), "the first of the two");
         }
@@ -319,7 +324,10 @@ mod tests {
         patch_log_append_time(&mut bytes, WallMs(1000));
         let batch = RecordBatch::parse(&bytes).expect("sound");
         for (timestamp, expected) in [(60, Some((Offset(100), 1000))), (1001, None)] {
-            assert_eq!(first_record_at_or_after(batch, timestamp, BYTES_MAX).expect("readable"), expected);
+            assert_eq!(
+                first_record_at_or_after(batch, Offset::ZERO, timestamp, BYTES_MAX).expect("readable"),
+                expected
+            );
         }
     }
 
@@ -492,7 +500,7 @@ mod tests {
                 for record in InflatedBatch::open(batch, BYTES_MAX).expect("not compressed").records() {
                     let _ = record.map(|record| record.headers.count());
                 }
-                let _ = first_record_at_or_after(batch, max_timestamp, BYTES_MAX);
+                let _ = first_record_at_or_after(batch, Offset::ZERO, max_timestamp, BYTES_MAX);
                 let _ = record_with_max_timestamp(batch, BYTES_MAX);
             }
         }

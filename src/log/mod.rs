@@ -413,11 +413,10 @@ impl Log {
     }
 
     fn submit_sync(&mut self, ops: &mut Vec<Op>) {
-        if let Some(upto) = self.commit.poll_sync() {
-            // The block's last byte names the file; a sync also flushes what went to the file before,
-            // because the device's cache is one.
-            let last = Position(upto.0 - 1);
-            let file = self.segments.find(last).expect("written blocks lie in a segment").file.clone();
+        // A sync promises nothing of other files: what is not durable is synced segment by segment.
+        let Some(segment) = self.segments.find(self.commit.durable()) else { return };
+        if self.commit.poll_sync(segment.end()).is_some() {
+            let file = segment.file.clone();
             ops.push(Op::Sync { token: self.token_of(u64::MAX >> 16), file });
         }
     }

@@ -353,10 +353,10 @@ impl Hosted {
         if let OffsetSpec::AtOrAfter(timestamp) = spec {
             for (_, payload) in entries.iter().filter(|(header, _)| header.max_timestamp >= timestamp) {
                 let batch = RecordBatch::parse(payload).map_err(|_| ReadEnd::Failed)?;
-                let found = first_record_at_or_after(batch, timestamp, INFLATED_BYTES_MAX);
-                match found.map_err(|_| ReadEnd::Failed)? {
-                    Some((offset, timestamp)) if offset >= start => return Ok(Some((offset, timestamp))),
-                    _ => {}
+                // The partition may start within a batch.
+                let found = first_record_at_or_after(batch, start, timestamp, INFLATED_BYTES_MAX);
+                if let Some(found) = found.map_err(|_| ReadEnd::Failed)? {
+                    return Ok(Some(found));
                 }
             }
             return Ok(None);

@@ -1,0 +1,187 @@
+//! Consumers: they tail a topic, or start over from its beginning, and show the ledger what they get.
+
+use std::time::Duration;
+
+use ringmq::kafka::protocol::ErrorCode;
+use ringmq::kafka::protocol::Records;
+use ringmq::kafka::protocol::api::Response;
+use ringmq::kafka::protocol::messages::FetchRequest;
+use ringmq::kafka::protocol::messages::fetch::{FetchPartition, FetchTopic, PartitionData};
+use ringmq::model::Nanos;
+
+use super::coverage::Event;
+use super::ledger::{Known, Life, Place, TopicNo};
+use super::link::{Heard, Link, decode};
+use super::stage::{Actor, Stage};
+
+/// A fetch that was answered with records after waiting so long was parked.
+const PARKED: Duration = Duration::from_millis(2);
+
+#[derive(Clone, Copy)]
+struct Read {
+    place: Place,
+    offset: i64,
+    known: Known,
+}
+
+struct Note {
+    reads: Vec<Read>,
+    at: Nanos,
+}
+
+pub struct Consumer {
+    link: Link<Note>,
+    topic: Option<TopicNo>,
+    /// The next offset of each partition.
+    next: Vec<i64>,
+    /// Of each partition, as last heard.
+    pub ends: Vec<Option<(i64, i64)>>,
+    /// Stay with the topic and read it from its start once.
+    thorough: bool,
+}
+
+impl Consumer {
+    pub fn new() -> Consumer {
+        Consumer { link: Link::new(), topic: None, next: Vec::new(), ends: Vec::new(), thorough: false }
+    }
+
+    /// Reads a topic from its beginning to its end.
+    pub fn thorough(topic: TopicNo, partitions: usize) -> Consumer {
+        let (next, ends) = (vec![0; partitions], vec![None; partitions]);
+        Consumer { topic: Some(topic), next, ends, thorough: true, ..Consumer::new() }
+    }
+
+    /// It has read up to the end of every partition.
+    pub fn has_all(&self) -> bool {
+        self.ends.iter().zip(&self.next).all(|(ends, next)| ends.is_some_and(|(_, high)| high == *next))
+    }
+
+    fn choose(&mut self, stage: &mut Stage) -> Option<TopicNo> {
+        if self.thorough {
+            return self.topic;
+        }
+        let living = |topic: &TopicNo| stage.ledger.topic(*topic).life == Life::Exists;
+        if self.topic.is_none_or(|topic| !living(&topic)) || stage.rng.one_in(40) {
+            let topics: Vec<TopicNo> = stage.ledger.living().collect();
+            if topics.is_empty() {
+                return None;
+            }
+            let topic = *stage.rng.pick(&topics);
+            let count = stage.ledger.topic(topic).partitions.len();
+            self.topic = Some(topic);
+            let from_start = stage.rng.one_in(2);
+            let start = |partition| {
+                if from_start { 0 } else { stage.ledger.known(Place { topic, partition }).high }
+            };
+            self.next = (0..count).map(start).collect();
+            self.ends = vec![None; count];
+        }
+        self.topic
+    }
+
+    fn on_partition(&mut self, read: Read, answer: &PartitionData<'_>, waited: bool, stage: &mut Stage) {
+        let Read { place, offset, known } = read;
+        if answer.error_code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
+            assert_ne!(stage.ledger.topic(place.topic).life, Life::Exists, "{place:?} is unknown");
+            return;
+        }
+        let (start, high) = (answer.log_start_offset, answer.high_watermark);
+        stage.ledger.ends(place, known, high, start);
+        let same = self.topic == Some(place.topic) && self.next[place.partition] == offset;
+        match answer.error_code {
+            ErrorCode::NONE => {
+                let Records::Bytes(bytes) = answer.records else { return };
+                let (next, count) = stage.ledger.fetched(place, offset, high, bytes);
+                stage.coverage.add(Event::RecordsRead, count);
+                stage.coverage.add(Event::ParkedFetchesWoken, u64::from(waited && count > 0));
+                if same {
+                    self.next[place.partition] = next;
+                    self.ends[place.partition] = Some((start, high));
+                }
+            }
+            ErrorCode::OFFSET_OUT_OF_RANGE => {
+                assert!(offset < start, "{place:?}: {offset} is out of range of {start}..{high}");
+                if same {
+                    self.next[place.partition] = start;
+                }
+            }
+            ErrorCode::KAFKA_STORAGE_ERROR => {
+                stage.storage_error("fetch");
+                stage.coverage.count(Event::ReadErrors);
+            }
+            error => panic!("{place:?}: fetch: {error:?}"),
+        }
+    }
+}
+
+impl Actor for Consumer {
+    fn socket(&self) -> Option<u64> {
+        self.link.id()
+    }
+
+    fn act(&mut self, stage: &mut Stage) -> u64 {
+        if !self.link.ready(&stage.world) || self.link.in_flight() > 0 {
+            return 0;
+        }
+        let Some(topic) = self.choose(stage) else { return 0 };
+        let mut reads = Vec::new();
+        for (partition, &offset) in self.next.iter().enumerate() {
+            let place = Place { topic, partition };
+            reads.push(Read { place, offset, known: stage.ledger.known(place) });
+        }
+        let max_bytes = *stage.rng.pick(&[1, 2_000, 20_000, 1_000_000]);
+        let partitions = reads.iter().map(|read| FetchPartition {
+            partition: read.place.partition as i32,
+            fetch_offset: read.offset,
+            partition_max_bytes: max_bytes,
+            ..Default::default()
+        });
+        let mut request = FetchRequest {
+            max_wait_ms: *stage.rng.pick(&[0, 5, 50]),
+            min_bytes: 1,
+            max_bytes,
+            ..Default::default()
+        };
+        let name = &stage.ledger.topic(topic).name;
+        request.topics.push(FetchTopic {
+            topic: name,
+            partitions: partitions.collect(),
+            ..Default::default()
+        });
+        let at = stage.world.now().mono;
+        self.link.ask(11, &request, Note { reads, at });
+        1
+    }
+
+    fn hear(&mut self, stage: &mut Stage) {
+        loop {
+            match self.link.hear(&stage.world) {
+                Heard::Response { note, frame, api, version } => {
+                    let Response::Fetch(response) = decode(&frame, api, version) else {
+                        panic!("an answer of another kind")
+                    };
+                    let Note { reads, at } = note;
+                    let waited = stage.world.now().mono.since(at) > PARKED.as_nanos() as u64;
+                    assert_eq!(response.error_code, ErrorCode::NONE);
+                    let answers: Vec<_> =
+                        response.responses.iter().flat_map(|topic| &topic.partitions).collect();
+                    assert_eq!(answers.len(), reads.len(), "one answer for each partition");
+                    for (read, answer) in reads.into_iter().zip(answers) {
+                        assert_eq!(read.place.partition as i32, answer.partition_index);
+                        self.on_partition(read, answer, waited && read.offset == read.known.high, stage);
+                    }
+                }
+                Heard::Broken => {}
+                Heard::Nothing => return,
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        self.link.reset();
+    }
+
+    fn is_settled(&self) -> bool {
+        self.link.in_flight() == 0
+    }
+}

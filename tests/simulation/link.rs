@@ -1,0 +1,125 @@
+//! A client's connection: requests out, responses back in their order, and the connection's end.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ringmq::io::sim::{ClientSocket, SimWorld, StreamState};
+use ringmq::kafka::protocol::api::{ApiKey, Message, Response};
+use ringmq::kafka::protocol::frame::{Frame, decode_response, first_response, put_request};
+use ringmq::model::Nanos;
+
+use super::machine::address;
+
+/// After its connection broke a client waits this long: longer than a broker needs for what it had
+/// received before, so that an old request is not done after a newer one.
+const RECONNECT_AFTER: Duration = Duration::from_millis(50);
+
+struct Asked<N> {
+    correlation_id: i32,
+    api: ApiKey,
+    version: i16,
+    note: N,
+}
+
+/// `N` is what the client remembers of a request until its response comes.
+pub struct Link<N> {
+    socket: Option<ClientSocket>,
+    received: Vec<u8>,
+    asked: VecDeque<Asked<N>>,
+    correlation_id: i32,
+    connect_at: Nanos,
+    /// It broke the connection itself.
+    was_reset: bool,
+}
+
+/// What a client finds when it looks.
+pub enum Heard<N> {
+    Response {
+        note: N,
+        frame: Vec<u8>,
+        api: ApiKey,
+        version: i16,
+    },
+    /// The connection is gone; what was asked will not be answered.
+    Broken,
+    Nothing,
+}
+
+impl<N> Link<N> {
+    pub fn new() -> Link<N> {
+        Link {
+            socket: None,
+            received: Vec::new(),
+            asked: VecDeque::new(),
+            correlation_id: 0,
+            connect_at: Nanos(0),
+            was_reset: false,
+        }
+    }
+
+    /// Connected, or connecting; false if it is too early or nobody listens.
+    pub fn ready(&mut self, world: &SimWorld) -> bool {
+        if self.socket.is_none() && world.now().mono >= self.connect_at {
+            self.socket = world.connect(address()).ok();
+        }
+        self.socket.is_some()
+    }
+
+    pub fn id(&self) -> Option<u64> {
+        self.socket.as_ref().map(ClientSocket::id)
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.asked.len()
+    }
+
+    pub fn ask<'m, M: Message<'m>>(&mut self, version: i16, request: &M, note: N) {
+        let socket = self.socket.as_ref().expect("asked while ready");
+        let mut bytes = Vec::new();
+        self.correlation_id += 1;
+        put_request(&mut bytes, version, self.correlation_id, Some("simulation"), request);
+        socket.send(&bytes);
+        let correlation_id = self.correlation_id;
+        self.asked.push_back(Asked { correlation_id, api: M::API, version, note });
+    }
+
+    /// Break the connection; [`Link::hear`] says so.
+    pub fn reset(&mut self) {
+        if let Some(socket) = &self.socket {
+            socket.reset();
+            self.was_reset = true;
+        }
+    }
+
+    /// The next thing that the client hears.
+    pub fn hear(&mut self, world: &SimWorld) -> Heard<N> {
+        let Some(socket) = &self.socket else { return Heard::Nothing };
+        self.received.extend(socket.recv());
+        match first_response(&self.received, 64 << 20).expect("the broker's frames are well-formed") {
+            Frame::Complete(range) => {
+                let frame = self.received[range.clone()].to_vec();
+                self.received.drain(..range.end);
+                let asked = self.asked.pop_front().expect("a response to nothing");
+                let correlation_id = i32::from_be_bytes(*frame.first_chunk().expect("checked by the frame"));
+                assert_eq!(correlation_id, asked.correlation_id, "responses come in the requests' order");
+                Heard::Response { note: asked.note, frame, api: asked.api, version: asked.version }
+            }
+            Frame::Incomplete { .. } if socket.state() == StreamState::Open && !self.was_reset => {
+                Heard::Nothing
+            }
+            Frame::Incomplete { .. } => {
+                socket.close();
+                self.socket = None;
+                self.was_reset = false;
+                self.received.clear();
+                self.connect_at = world.now().mono.plus(RECONNECT_AFTER);
+                self.asked.clear();
+                Heard::Broken
+            }
+        }
+    }
+}
+
+pub fn decode(frame: &[u8], api: ApiKey, version: i16) -> Response<'_> {
+    decode_response(frame, api, version).expect("the broker's responses are well-formed").1
+}

@@ -1,0 +1,49 @@
+//! What all clients share: the machine around them, the ledger, and who they are.
+
+use ringmq::io::sim::{Rng, SimWorld};
+
+use super::coverage::Coverage;
+use super::ledger::Ledger;
+
+pub struct Stage {
+    pub world: SimWorld,
+    pub rng: Rng,
+    pub ledger: Ledger,
+    pub coverage: Coverage,
+    /// Nothing goes wrong on purpose any more: what clients ask must succeed.
+    pub calm: bool,
+    /// Nobody makes new batches.
+    pub draining: bool,
+    /// A log may have stopped, or cannot be read: storage errors are expected.
+    pub storage_fails: bool,
+    /// Say what happens: a single seed is replayed.
+    pub loud: bool,
+}
+
+impl Stage {
+    /// For whoever replays a seed.
+    pub fn tell(&self, what: impl FnOnce() -> String) {
+        if self.loud {
+            println!("{:>12} ns  {}", self.world.now().mono.0, what());
+        }
+    }
+
+    /// A client was told that storage failed, or is full.
+    pub fn storage_error(&self, what: &str) {
+        assert!(!self.calm || self.storage_fails, "{what}: a storage error although nothing is wrong");
+    }
+}
+
+/// A client of the simulation.
+pub trait Actor {
+    /// The connection that its news comes from.
+    fn socket(&self) -> Option<u64>;
+    /// Do something, if there is something to do. Returns how many requests left.
+    fn act(&mut self, stage: &mut Stage) -> u64;
+    /// Look at what came.
+    fn hear(&mut self, stage: &mut Stage);
+    /// Break the connection.
+    fn reset(&mut self);
+    /// The machine went down: nothing of what is under way will be answered any more.
+    fn is_settled(&self) -> bool;
+}

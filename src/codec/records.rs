@@ -312,7 +312,7 @@ mod tests {
             assert_eq!(at(51), Some((Offset(102), 70)));
             assert_eq!(at(70), Some((Offset(102), 70)));
             assert_eq!(at(71), None);
-            assert_eq!(from(103, 51), Ok(Some((Offset(103), 60))), "what lies before was deleted");
+            assert_eq!(from(103, 51).unwrap(), Some((Offset(103), 60)), "what lies before was deleted");
             let latest = record_with_max_timestamp(batch, BYTES_MAX).expect("readable");
             assert_eq!(latest, Some((Offset(102), 70)), "the first of the two");
         }

@@ -249,8 +249,11 @@ impl Log {
                     self.space.checkpoint_wanted = false;
                     Ok(None)
                 }
-                // The other generation still counts; the next attempt rewrites this one from memory.
-                Err(error) => Err(format!("log {}: the checkpoint could not be written: {error}", self.id)),
+                Err(error) => {
+                    // The other generation is the one that counts: the next attempt rewrites this one.
+                    self.space.generation -= 1;
+                    Err(format!("log {}: the checkpoint could not be written: {error}", self.id))
+                }
             };
         }
         match (std::mem::replace(&mut self.space.state, State::Idle), done) {

@@ -156,6 +156,8 @@ pub async fn read<D: Disk>(disk: &D, dir: &Path, log: LogId) -> io::Result<Optio
             continue;
         }
         let file = disk.open(&path).await?;
+        // The next write replaces the other copy: this one must last.
+        disk.sync(&file).await?;
         let mut buf = PageBuf::zeroed(disk.size(&file).await? as usize);
         let read = disk.read_at(&file, 0, &mut buf).await?;
         if let Ok(checkpoint) = decode(&buf[..read])

@@ -163,6 +163,8 @@ impl Manifest {
                 continue;
             }
             let file = disk.open(&path).await?;
+            // The next write replaces the other copy: this one must last.
+            disk.sync(&file).await?;
             let size = disk.size(&file).await? as usize;
             let mut buf = PageBuf::zeroed(size);
             let read = disk.read_at(&file, 0, &mut buf).await?;

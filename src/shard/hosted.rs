@@ -559,7 +559,7 @@ impl Hosted {
 
     /// Nobody waits for this log any more.
     pub fn is_quiet(&self) -> bool {
-        self.log.is_idle() && self.acks.is_empty() && self.held.is_empty()
+        (self.log.is_idle() || self.log.failed()) && self.acks.is_empty() && self.held.is_empty()
     }
 
     pub fn gauges(&self) -> LogGauges {

@@ -29,6 +29,7 @@ use crate::model::{LogId, Offset, Position, Slot};
 
 use super::chunks::{ChunkId, ChunkSpan, Chunks};
 use super::consume_queue::{ConsumeQueues, Run};
+use super::manifest::sync_copy;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RMQC");
 pub const CHECKPOINT_VERSION: u16 = 1;
@@ -172,6 +173,8 @@ pub async fn read_copy<D: Disk>(
 pub async fn read<D: Disk>(disk: &D, dir: &Path, log: LogId) -> io::Result<Option<Checkpoint>> {
     let mut best: Option<Checkpoint> = None;
     for copy in 0..2 {
+        // The next write replaces the other copy: this one must last.
+        sync_copy(disk, &checkpoint_path(dir, copy)).await?;
         if let Some(Ok(checkpoint)) = read_copy(disk, dir, log, copy).await?
             && best.as_ref().is_none_or(|best| best.generation < checkpoint.generation)
         {

@@ -157,6 +157,12 @@ impl Queue {
         self.runs_from(from).find(|run| run.max_timestamp >= timestamp).copied()
     }
 
+    /// The first run behind `run` with a record at or after `timestamp`.
+    pub fn run_after(&self, run: Run, timestamp: i64) -> Option<Run> {
+        let after = self.runs.partition_point(|other| other.base_offset <= run.base_offset);
+        self.runs.range(after..).find(|run| run.max_timestamp >= timestamp).copied()
+    }
+
     /// The run with the largest timestamp, the earliest of equals.
     pub fn run_with_max_timestamp(&self) -> Option<Run> {
         self.runs

@@ -51,6 +51,8 @@ pub struct GroupCommit {
     mode: CommitMode,
     depth: usize,
     target_bytes: usize,
+    /// No block is submitted that begins so far beyond the durable position: recovery relies on it.
+    window_bytes: u64,
     flights: VecDeque<Flight>,
     next_flight: u64,
     /// End of the bytes that survive power loss. Invariant: `durable <= written <= submitted`.
@@ -63,12 +65,19 @@ pub struct GroupCommit {
 
 impl GroupCommit {
     /// `end`: the log is durable up to here.
-    pub fn new(mode: CommitMode, depth: usize, target_bytes: usize, end: Position) -> GroupCommit {
-        assert!(depth > 0);
+    pub fn new(
+        mode: CommitMode,
+        depth: usize,
+        target_bytes: usize,
+        window_bytes: u64,
+        end: Position,
+    ) -> GroupCommit {
+        assert!(depth > 0 && window_bytes > 0);
         GroupCommit {
             mode,
             depth,
             target_bytes,
+            window_bytes,
             flights: VecDeque::with_capacity(depth),
             next_flight: 0,
             durable: end,
@@ -102,7 +111,7 @@ impl GroupCommit {
 
     /// May a block go out now, given that this many bytes wait?
     pub fn wants_block(&self, pending_bytes: usize) -> bool {
-        if self.failed || pending_bytes == 0 {
+        if self.failed || pending_bytes == 0 || self.submitted.since(self.durable) >= self.window_bytes {
             return false;
         }
         match self.in_flight() {
@@ -190,7 +199,7 @@ mod tests {
     /// Words: `s100` submit a block ending at 100, `w0`/`x0` write 0 done/failed, `f`/`F` sync done/failed,
     /// `?10` would a block go out with 10 bytes waiting. The first file ends at 25.
     fn check(mode: CommitMode, depth: usize, story: &str, expected: Expect) {
-        let mut commit = GroupCommit::new(mode, depth, 64, Position(0));
+        let mut commit = GroupCommit::new(mode, depth, 64, 1000, Position(0));
         let mut out = String::new();
         for (time, word) in story.split(' ').enumerate() {
             let now = Nanos(time as u64);
@@ -241,6 +250,11 @@ mod tests {
             "s10 s20 w0 s30 w1 w2 f f",
             expect!["sync<10 durable=10 sync<20 durable=20"],
         );
+    }
+
+    #[test]
+    fn nothing_begins_beyond_the_window() {
+        check(CommitMode::WriteThenSync, 2, "s999 w0 ?64 s1010 w1 ?64 f ?64", expect!["no yes no yes"]);
     }
 
     #[test]

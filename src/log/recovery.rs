@@ -138,6 +138,8 @@ pub async fn open<D: Disk, R: Replay>(
 ) -> Result<(Opened, Report), RecoveryError> {
     let Options { config, broker, log, now, repair, progress } = options;
     let manifest_error = |source| RecoveryError::Manifest { dir: dir.to_owned(), source };
+    // The last process may have been killed between making a file and syncing its name.
+    disk.sync_dir(dir).await?;
     let mut manifest = Manifest::read(disk, dir).await.map_err(manifest_error)?;
     if manifest.broker != broker || manifest.log != log {
         return Err(RecoveryError::Foreign { dir: dir.to_owned(), found: manifest.log });

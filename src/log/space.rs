@@ -127,15 +127,15 @@ impl Log {
 
     /// When [`Log::poll_job`] should be asked again although nothing happened, if ever.
     pub fn space_deadline(&self) -> Option<Nanos> {
-        let idle = self.space.moved.1.plus(IDLE);
-        let records_idle = self.is_idle() && self.durable() > self.space.manifest.durable;
-        match self.space.state {
-            State::Idle if records_idle => Some(idle),
-            State::Idle if self.segments.ready_count() < self.config.segments_ahead => {
-                Some(self.space.retry_at)
-            }
-            _ => None,
+        if self.failed() || !matches!(self.space.state, State::Idle) {
+            return None;
         }
+        let short = self.segments.ready_count() < self.config.segments_ahead;
+        // What is dead waits for a checkpoint, and a log at its limit for what dies.
+        let grows = short && self.may_grow() && !self.oldest_is_dead();
+        let records_idle = self.is_idle() && self.durable() > self.space.manifest.durable;
+        let idle = records_idle.then(|| self.space.moved.1.plus(IDLE));
+        idle.into_iter().chain(grows.then_some(self.space.retry_at)).min()
     }
 
     /// The structural job that is due now, if any.
@@ -249,8 +249,11 @@ impl Log {
                     self.space.checkpoint_wanted = false;
                     Ok(None)
                 }
-                // The other generation still counts; the next attempt rewrites this one from memory.
-                Err(error) => Err(format!("log {}: the checkpoint could not be written: {error}", self.id)),
+                Err(error) => {
+                    // The other generation is the one that counts: the next attempt rewrites this one.
+                    self.space.generation -= 1;
+                    Err(format!("log {}: the checkpoint could not be written: {error}", self.id))
+                }
             };
         }
         match (std::mem::replace(&mut self.space.state, State::Idle), done) {

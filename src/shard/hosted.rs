@@ -317,7 +317,7 @@ impl Hosted {
         let edge = |hosted: &Hosted, offset| {
             Answer::ListOffset(Ok(Some(FoundOffset { offset, timestamp: -1, term: term_at(hosted, offset) })))
         };
-        let run = match spec {
+        let mut run = match spec {
             OffsetSpec::Earliest => return Ok(edge(self, start)),
             OffsetSpec::Latest => return Ok(edge(self, end)),
             OffsetSpec::AtOrAfter(timestamp) => slot
@@ -327,16 +327,28 @@ impl Hosted {
                 slot.and_then(|slot| self.log.queue(slot)).and_then(|queue| queue.run_with_max_timestamp())
             }
         };
-        let (Some(slot), Some(run)) = (slot, run) else { return Ok(Answer::ListOffset(Ok(None))) };
-        match self.search_run(slot, run, spec, start) {
-            Ok(found) => Ok(Answer::ListOffset(Ok(found.map(|(offset, timestamp)| FoundOffset {
-                offset,
-                timestamp,
-                term: term_at(self, offset),
-            })))),
-            Err(ReadEnd::Missing(chunk)) => Err(chunk),
-            Err(ReadEnd::Failed | ReadEnd::Done) => Ok(Answer::ListOffset(Err(CallError::Storage))),
+        while let (Some(slot), Some(candidate)) = (slot, run) {
+            match self.search_run(slot, candidate, spec, start) {
+                Ok(Some((offset, timestamp))) => {
+                    let term = term_at(self, offset);
+                    return Ok(Answer::ListOffset(Ok(Some(FoundOffset { offset, timestamp, term }))));
+                }
+                // The run's newest record lies before the partition's start: on to the next.
+                Ok(None) => {
+                    run = match spec {
+                        OffsetSpec::AtOrAfter(timestamp) => {
+                            self.log.queue(slot).and_then(|queue| queue.run_after(candidate, timestamp))
+                        }
+                        _ => None,
+                    }
+                }
+                Err(ReadEnd::Missing(chunk)) => return Err(chunk),
+                Err(ReadEnd::Failed | ReadEnd::Done) => {
+                    return Ok(Answer::ListOffset(Err(CallError::Storage)));
+                }
+            }
         }
+        Ok(Answer::ListOffset(Ok(None)))
     }
 
     /// The record of a run that a timestamp asks for. The batch is chosen by its header, the record
@@ -573,7 +585,7 @@ impl Hosted {
 
     /// Nobody waits for this log any more.
     pub fn is_quiet(&self) -> bool {
-        self.log.is_idle() && self.acks.is_empty() && self.held.is_empty()
+        (self.log.is_idle() || self.log.failed()) && self.acks.is_empty() && self.held.is_empty()
     }
 
     pub fn gauges(&self) -> LogGauges {

@@ -76,7 +76,7 @@ impl Admin {
                 .collect(),
             ..Default::default()
         });
-        self.link.ask(5, &request, Note::Create(topic));
+        self.link.ask(7, &request, Note::Create(topic));
     }
 
     fn delete(&mut self, stage: &mut Stage) -> u64 {
@@ -148,16 +148,16 @@ impl Admin {
         1
     }
 
-    fn on_created(&mut self, topic: TopicNo, error: ErrorCode, stage: &mut Stage) {
+    fn on_created(&mut self, topic: TopicNo, id: uuid::Uuid, error: ErrorCode, stage: &mut Stage) {
         match error {
-            // Its id comes with the metadata; only then it is used.
             ErrorCode::NONE => stage.coverage.count(Event::TopicsCreated),
             ErrorCode::TOPIC_ALREADY_EXISTS => {}
             ErrorCode::KAFKA_STORAGE_ERROR => stage.storage_error("create"),
             error => panic!("{topic:?} was not created: {error:?}"),
         }
         if error == ErrorCode::NONE {
-            stage.ledger.topic_mut(topic).life = Life::Exists;
+            let topic = stage.ledger.topic_mut(topic);
+            (topic.life, topic.id) = (Life::Exists, Some(id));
         }
     }
 
@@ -239,7 +239,8 @@ impl Actor for Admin {
             match self.link.hear(&stage.world) {
                 Heard::Response { note, frame, api, version } => match (note, decode(&frame, api, version)) {
                     (Note::Create(topic), Response::CreateTopics(response)) => {
-                        self.on_created(topic, response.topics[0].error_code, stage);
+                        let made = &response.topics[0];
+                        self.on_created(topic, made.topic_id, made.error_code, stage);
                     }
                     (Note::Delete(topic), Response::DeleteTopics(response)) => {
                         self.on_deleted(topic, response.responses[0].error_code, stage);

@@ -81,7 +81,7 @@ impl Consumer {
 
     fn on_partition(&mut self, read: Read, answer: &PartitionData<'_>, waited: bool, stage: &mut Stage) {
         let Read { place, offset, known } = read;
-        if answer.error_code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
+        if [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID].contains(&answer.error_code) {
             assert_ne!(stage.ledger.topic(place.topic).life, Life::Exists, "{place:?} is unknown");
             return;
         }
@@ -142,14 +142,15 @@ impl Actor for Consumer {
             max_bytes,
             ..Default::default()
         };
-        let name = &stage.ledger.topic(topic).name;
+        let (name, topic_id) = stage.ledger.names(topic);
         request.topics.push(FetchTopic {
             topic: name,
+            topic_id,
             partitions: partitions.collect(),
             ..Default::default()
         });
         let at = stage.world.now().mono;
-        self.link.ask(11, &request, Note { reads, at });
+        self.link.ask(if name.is_empty() { 13 } else { 11 }, &request, Note { reads, at });
         1
     }
 

@@ -135,6 +135,16 @@ impl Ledger {
         assert!(self.producer_ids.insert(id), "producer id {id} was given twice");
     }
 
+    /// What requests call a topic: those that come and go by their id, because another may take the name.
+    pub fn names(&self, topic: TopicNo) -> (&str, uuid::Uuid) {
+        let topic = self.topic(topic);
+        if topic.name.starts_with("stays") {
+            (&topic.name, uuid::Uuid::nil())
+        } else {
+            ("", topic.id.expect("a topic that exists has an id"))
+        }
+    }
+
     /// Topics that are there, and that nobody wants gone.
     pub fn living(&self) -> impl Iterator<Item = TopicNo> {
         let living = |(_, topic): &(usize, &Topic)| topic.life == Life::Exists;

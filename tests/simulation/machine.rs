@@ -25,7 +25,7 @@ use ringmq::server::outside::{Outside, OutsideQueue};
 use ringmq::server::turn::{Server, ServerConfig};
 use ringmq::shard::hosted::Hosted;
 use ringmq::shard::mailbox::{Mailbox, PostOffice};
-use ringmq::shard::{Shard, ShardConfig};
+use ringmq::shard::{Retention, Shard, ShardConfig};
 
 const KIB: u64 = 1024;
 const DATA_LOGS: u32 = 2;
@@ -179,6 +179,7 @@ impl Broker {
                     batch_bytes_max: BATCH_BYTES_MAX,
                 },
                 offsets_retention_ms: 7 * 24 * 3600 * 1000,
+                retention: Retention::default(),
             };
             let catalog = Catalog::restore(&catalog.snapshot()).expect("a fresh snapshot");
             let mailbox = Mailbox::new(id, office.clone());
@@ -194,6 +195,7 @@ impl Broker {
                 auto_create_topics: false,
                 num_partitions: 2,
                 message_bytes_max: BATCH_BYTES_MAX,
+                fetch_bytes_max: 1 << 20,
             };
             let config = ServerConfig {
                 limits: Limits { request_bytes_max: 1 << 20, in_flight_max: 16 },

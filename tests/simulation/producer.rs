@@ -109,7 +109,7 @@ impl Producer {
     }
 
     fn send(&mut self, stage: &mut Stage) -> u64 {
-        let mut batches = Vec::new();
+        let mut batches: Vec<Batch> = Vec::new();
         let first = stage.rng.below(self.lanes.len() as u64) as usize;
         let several = stage.rng.one_in(3);
         for step in 0..self.lanes.len() {
@@ -119,6 +119,14 @@ impl Producer {
                 && self.sendable(lane).is_none()
             {
                 self.make(lane, stage);
+            }
+            let place = self.lanes[lane].place;
+            let same_kind = |batch: &Batch| {
+                stage.ledger.names(batch.place.topic).0.is_empty()
+                    == stage.ledger.names(place.topic).0.is_empty()
+            };
+            if !batches.iter().all(same_kind) {
+                continue;
             }
             if let Some(index) = self.sendable(lane) {
                 let sent = &mut self.lanes[lane].batches[index];
@@ -135,22 +143,25 @@ impl Producer {
         if batches.is_empty() {
             return 0;
         }
+        // Names up to version 12, ids since 13: a request has one kind.
+        let by_id = stage.ledger.names(batches[0].place.topic).0.is_empty();
         let mut request = ProduceRequest { acks: -1, timeout_ms: 30_000, ..Default::default() };
         let mut note = Vec::new();
         for batch in &batches {
             note.push((batch.place, batch.first, stage.ledger.known(batch.place)));
+            let (name, topic_id) = stage.ledger.names(batch.place.topic);
             request.topic_data.push(TopicProduceData {
-                name: &stage.ledger.topic(batch.place.topic).name,
+                name,
+                topic_id,
                 partition_data: [PartitionProduceData {
                     index: batch.place.partition as i32,
                     records: Some(&batch.bytes),
                 }]
                 .into_iter()
                 .collect(),
-                ..Default::default()
             });
         }
-        self.link.ask(9, &request, Note::Batches(note));
+        self.link.ask(if by_id { 13 } else { 9 }, &request, Note::Batches(note));
         1
     }
 
@@ -160,17 +171,13 @@ impl Producer {
         response: &ProduceResponse<'_>,
         stage: &mut Stage,
     ) {
-        let answers = response
-            .responses
-            .iter()
-            .flat_map(|topic| topic.partition_responses.iter().map(|partition| (topic.name, partition)));
+        let answers = response.responses.iter().flat_map(|topic| {
+            topic.partition_responses.iter().map(|partition| ((topic.name, topic.topic_id), partition))
+        });
         let answers: Vec<_> = answers.collect();
         assert_eq!(answers.len(), asked.len(), "one answer for each batch");
         for ((place, first, known), (name, answer)) in asked.into_iter().zip(answers) {
-            assert_eq!(
-                (name, answer.index),
-                (&*stage.ledger.topic(place.topic).name, place.partition as i32)
-            );
+            assert_eq!((name, answer.index), (stage.ledger.names(place.topic), place.partition as i32));
             let Some(lane) = self.lanes.iter().position(|lane| lane.place == place) else { continue };
             let lane = &mut self.lanes[lane];
             let index = lane.batches.iter().position(|sent| sent.batch.first == first);
@@ -185,7 +192,7 @@ impl Producer {
                     stage.ledger.acked(&sent.batch, answer.base_offset);
                     stage.ledger.start(place, known, answer.log_start_offset);
                 }
-                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID => {
                     let life = stage.ledger.topic(place.topic).life;
                     assert_ne!(life, Life::Exists, "{place:?} is unknown");
                     self.lanes.retain(|lane| lane.place != place);

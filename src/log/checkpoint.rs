@@ -156,8 +156,6 @@ pub async fn read<D: Disk>(disk: &D, dir: &Path, log: LogId) -> io::Result<Optio
             continue;
         }
         let file = disk.open(&path).await?;
-        // The next write replaces the other copy: this one must last.
-        disk.sync(&file).await?;
         let mut buf = PageBuf::zeroed(disk.size(&file).await? as usize);
         let read = disk.read_at(&file, 0, &mut buf).await?;
         if let Ok(checkpoint) = decode(&buf[..read])
@@ -177,10 +175,18 @@ pub async fn write<D: Disk>(disk: &D, dir: &Path, generation: u64, bytes: &[u8])
     let file = if new { disk.create(&path).await? } else { disk.open(&path).await? };
     disk.write_at(&file, 0, &PageBuf::from_bytes(bytes)).await?;
     disk.sync(&file).await?;
-    if new {
-        disk.sync_dir(dir).await?;
-    }
-    Ok(())
+    // Also of an old file: the attempt that made it may have failed before this.
+    disk.sync_dir(dir).await
+}
+
+/// Write the copy that was read once more: it may be in a cache only, and the next write replaces the
+/// other one.
+pub async fn write_back<D: Disk>(disk: &D, dir: &Path, generation: u64) -> io::Result<()> {
+    let file = disk.open(&checkpoint_path(dir, generation)).await?;
+    let mut buf = PageBuf::zeroed(disk.size(&file).await? as usize);
+    disk.read_at(&file, 0, &mut buf).await?;
+    disk.write_at(&file, 0, &buf).await?;
+    disk.sync(&file).await
 }
 
 #[cfg(test)]

@@ -163,8 +163,6 @@ impl Manifest {
                 continue;
             }
             let file = disk.open(&path).await?;
-            // The next write replaces the other copy: this one must last.
-            disk.sync(&file).await?;
             let size = disk.size(&file).await? as usize;
             let mut buf = PageBuf::zeroed(size);
             let read = disk.read_at(&file, 0, &mut buf).await?;
@@ -196,10 +194,8 @@ impl Manifest {
         let file = if new { disk.create(&path).await? } else { disk.open(&path).await? };
         disk.write_at(&file, 0, &PageBuf::from_bytes(&self.encode())).await?;
         disk.sync(&file).await?;
-        if new {
-            disk.sync_dir(dir).await?;
-        }
-        Ok(())
+        // Also of an old file: the attempt that made it may have failed before this.
+        disk.sync_dir(dir).await
     }
 }
 

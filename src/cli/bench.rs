@@ -118,10 +118,10 @@ struct CeilingArgs {
     #[command(flatten)]
     load: LoadArgs,
     /// The core of the sink.
-    #[arg(long, default_value_t = 0, value_name = "CPU")]
+    #[arg(long, default_value_t = 1, value_name = "CPU")]
     sink_cpu: usize,
     /// The core of the load.
-    #[arg(long, default_value_t = 1, value_name = "CPU")]
+    #[arg(long, default_value_t = 0, value_name = "CPU")]
     load_cpu: usize,
 }
 
@@ -154,11 +154,12 @@ struct TableArgs {
     /// Of each measurement.
     #[arg(long, default_value_t = 60, value_name = "S")]
     seconds: u64,
-    /// The core of the broker's one shard.
-    #[arg(long, default_value_t = 0, value_name = "CPU")]
+    /// The core of the broker's one shard. Where one core takes all interrupts of the disk, as
+    /// /proc/interrupts shows, this is the one: the kernel completes durable writes there.
+    #[arg(long, default_value_t = 1, value_name = "CPU")]
     broker_cpu: usize,
     /// The core of the load.
-    #[arg(long, default_value_t = 1, value_name = "CPU")]
+    #[arg(long, default_value_t = 0, value_name = "CPU")]
     load_cpu: usize,
     /// Bytes a broker keeps; what it writes beyond goes into recycled segments.
     #[arg(long, default_value = "8GiB", value_name = "BYTES", value_parser = parse_bytes)]

@@ -31,7 +31,7 @@ fn flags_win_over_environment_over_file_over_default() {
         let config = Config::load(sources).expect("a good configuration");
         want.assert_eq(&format!("{} from {}", config.kafka.num_partitions, config.origin(key)));
     };
-    check(&sources, expect!["4 from default"]);
+    check(&sources, expect!["1 from default"]);
     sources.file = Some(("dir/ringmq.toml".into(), "# one\n[kafka]\nnum_partitions = 5\n".to_owned()));
     check(&sources, expect!["5 from dir/ringmq.toml:3"]);
     sources.env = vec![("RINGMQ_KAFKA__NUM_PARTITIONS".to_owned(), "6".to_owned())];

@@ -29,7 +29,6 @@ use crate::model::{LogId, Offset, Position, Slot};
 
 use super::chunks::{ChunkId, ChunkSpan, Chunks};
 use super::consume_queue::{ConsumeQueues, Run};
-use super::manifest::sync_copy;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RMQC");
 pub const CHECKPOINT_VERSION: u16 = 1;
@@ -173,8 +172,6 @@ pub async fn read_copy<D: Disk>(
 pub async fn read<D: Disk>(disk: &D, dir: &Path, log: LogId) -> io::Result<Option<Checkpoint>> {
     let mut best: Option<Checkpoint> = None;
     for copy in 0..2 {
-        // The next write replaces the other copy: this one must last.
-        sync_copy(disk, &checkpoint_path(dir, copy)).await?;
         if let Some(Ok(checkpoint)) = read_copy(disk, dir, log, copy).await?
             && best.as_ref().is_none_or(|best| best.generation < checkpoint.generation)
         {
@@ -191,10 +188,18 @@ pub async fn write<D: Disk>(disk: &D, dir: &Path, generation: u64, bytes: &[u8])
     let file = if new { disk.create(&path).await? } else { disk.open(&path).await? };
     disk.write_at(&file, 0, &PageBuf::from_bytes(bytes)).await?;
     disk.sync(&file).await?;
-    if new {
-        disk.sync_dir(dir).await?;
-    }
-    Ok(())
+    // Also of an old file: the attempt that made it may have failed before this.
+    disk.sync_dir(dir).await
+}
+
+/// Write the copy that was read once more: it may be in a cache only, and the next write replaces the
+/// other one.
+pub async fn write_back<D: Disk>(disk: &D, dir: &Path, generation: u64) -> io::Result<()> {
+    let file = disk.open(&checkpoint_path(dir, generation)).await?;
+    let mut buf = PageBuf::zeroed(disk.size(&file).await? as usize);
+    disk.read_at(&file, 0, &mut buf).await?;
+    disk.write_at(&file, 0, &buf).await?;
+    disk.sync(&file).await
 }
 
 #[cfg(test)]

@@ -146,6 +146,11 @@ impl Queue {
         self.tail.front().is_some_and(|entry| entry.base_offset <= offset)
     }
 
+    /// The run's chunk is in memory. Those of its entries that lie before the queue's start need not be.
+    pub fn run_in_tail(&self, run: &Run) -> bool {
+        self.tail.front().is_some_and(|entry| entry.chunk <= run.chunk)
+    }
+
     /// Runs from the one that holds `offset` on.
     pub fn runs_from(&self, offset: Offset) -> impl Iterator<Item = &Run> {
         let after = self.runs.partition_point(|run| run.base_offset <= offset);
@@ -316,6 +321,16 @@ mod tests {
         assert_eq!(found(&queue, 15), "tail 15");
         assert_eq!(found(&queue, 20), "tail 20");
         assert_eq!(found(&queue, 21), "none");
+    }
+
+    #[test]
+    fn a_run_whose_front_is_dead_stays_in_memory_with_its_chunk() {
+        let mut queue = queue();
+        queue.drop_before(Offset(12), |_| panic!("the run holds more"));
+        let in_tail = |queue: &Queue| queue.runs().map(|run| queue.run_in_tail(run)).collect::<Vec<_>>();
+        assert_eq!(in_tail(&queue), [true, true, true]);
+        queue.evict_before(Position(4096));
+        assert_eq!(in_tail(&queue), [false, true, true]);
     }
 
     #[test]

@@ -254,7 +254,12 @@ mod tests {
 
     #[test]
     fn nothing_begins_beyond_the_window() {
-        check(CommitMode::WriteThenSync, 2, "s999 w0 ?64 s1010 w1 ?64 f ?64", expect!["no yes no yes"]);
+        check(
+            CommitMode::Dsync,
+            4,
+            "s999 ?64 s1010 w1 ?64 w0 ?64",
+            expect!["yes no durable=999 durable=1010 yes"],
+        );
     }
 
     #[test]

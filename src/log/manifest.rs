@@ -92,15 +92,6 @@ pub fn manifest_path(dir: &Path, sequence: u64) -> PathBuf {
     dir.join(format!("manifest-{}", sequence % 2))
 }
 
-/// Make durable what was read, or will be, from one of two copies, if it is there.
-pub(super) async fn sync_copy<D: Disk>(disk: &D, path: &Path) -> std::io::Result<()> {
-    if !disk.exists(path).await? {
-        return Ok(());
-    }
-    let file = disk.open(path).await?;
-    disk.sync(&file).await
-}
-
 impl Manifest {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.segments.len() * SEGMENT_RECORD_BYTES + 4);
@@ -189,8 +180,6 @@ impl Manifest {
         let mut best: Option<Manifest> = None;
         let mut broken = Vec::new();
         for copy in 0..2 {
-            // The next write replaces the other copy: this one must last.
-            sync_copy(disk, &manifest_path(dir, copy)).await?;
             match Manifest::read_copy(disk, dir, copy).await? {
                 Ok(manifest) if best.as_ref().is_none_or(|best| best.sequence < manifest.sequence) => {
                     best = Some(manifest);
@@ -219,10 +208,8 @@ impl Manifest {
         let file = if new { disk.create(&path).await? } else { disk.open(&path).await? };
         disk.write_at(&file, 0, &PageBuf::from_bytes(&self.encode())).await?;
         disk.sync(&file).await?;
-        if new {
-            disk.sync_dir(dir).await?;
-        }
-        Ok(())
+        // Also of an old file: the attempt that made it may have failed before this.
+        disk.sync_dir(dir).await
     }
 }
 

@@ -142,7 +142,7 @@ impl Log {
         let mut bytes = 0;
         for run in queue.runs_from(from).take(RUNS_AHEAD_MAX) {
             if run.chunk != id {
-                if queue.in_tail(run.base_offset) {
+                if queue.run_in_tail(run) {
                     return;
                 }
                 if let Some(span) = self.chunks.span(run.chunk) {
@@ -159,7 +159,7 @@ impl Log {
     /// All entries of one run, headers and payloads. `Err` says what to wait for.
     pub fn read_run(&mut self, slot: Slot, run: Run) -> Result<Vec<(EntryHeader, Bytes)>, ReadEnd> {
         let Some(queue) = self.queues.get(slot) else { return Ok(Vec::new()) };
-        if queue.in_tail(run.base_offset) {
+        if queue.run_in_tail(&run) {
             let of_run = queue.tail_from(run.base_offset).take_while(|entry| entry.chunk == run.chunk);
             return of_run
                 .map(|entry| {

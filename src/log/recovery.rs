@@ -144,10 +144,16 @@ pub async fn open<D: Disk, R: Replay>(
     if manifest.broker != broker || manifest.log != log {
         return Err(RecoveryError::Foreign { dir: dir.to_owned(), found: manifest.log });
     }
+    // What was read may be in a cache only, because a sync failed or never came, and a later sync may
+    // not store it: here and below, what recovery builds on is written once more.
+    manifest.write(disk, dir).await?;
     let mut segments = open_segments(disk, dir, &manifest).await?;
     let start = segments[0].base();
 
     let checkpoint = checkpoint::read(disk, dir, log).await?;
+    if let Some(checkpoint) = &checkpoint {
+        checkpoint::write_back(disk, dir, checkpoint.generation).await?;
+    }
     let mut state = match checkpoint {
         Some(checkpoint) => Rebuild::from_checkpoint(config, checkpoint, start, replay)?,
         None if start == Position::ZERO => Rebuild::empty(config),
@@ -211,6 +217,7 @@ pub async fn open<D: Disk, R: Replay>(
         segments.push_back(Segment { record, file });
     }
 
+    write_back(disk, &segments, state.durable.max(manifest.durable).max(checkpoint), state.end).await?;
     let clean = manifest.clean && manifest.durable == state.end;
     let term = Term(state.term.0.max(manifest.term.0) + 1);
     let segments = Segments::new(segments, state.end);
@@ -259,6 +266,27 @@ async fn open_segments<D: Disk>(
         }
     }
     Ok(segments)
+}
+
+/// Write the blocks once more that nobody knows to be durable. Their bytes stay the same, so that a
+/// power loss meanwhile does no harm.
+async fn write_back<D: Disk>(
+    disk: &D,
+    segments: &VecDeque<Segment>,
+    durable: Position,
+    end: Position,
+) -> io::Result<()> {
+    for segment in segments {
+        let (from, to) = (segment.base().max(durable), segment.end().min(end));
+        if from < to {
+            let mut buf = PageBuf::zeroed(to.since(from) as usize);
+            let offset = from.since(segment.base());
+            disk.read_at(&segment.file, offset, &mut buf).await?;
+            disk.write_at(&segment.file, offset, &buf).await?;
+            disk.sync(&segment.file).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads blocks of one segment in order, in pieces.

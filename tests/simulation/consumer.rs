@@ -114,6 +114,12 @@ impl Consumer {
     }
 }
 
+impl std::fmt::Display for Consumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "at {:?} of {:?}, {} in flight", self.next, self.ends, self.link.in_flight())
+    }
+}
+
 impl Actor for Consumer {
     fn socket(&self) -> Option<u64> {
         self.link.id()

@@ -376,7 +376,8 @@ impl Story {
             self.consumers = vec![Consumer::thorough(topic, partitions)];
             let until = self.stage.world.now().mono.plus(PATIENCE);
             while !self.consumers[0].has_all() {
-                assert!(self.stage.world.now().mono < until, "{topic:?} cannot be read to its end");
+                let waits = self.stage.world.now().mono < until;
+                assert!(waits, "{topic:?} cannot be read to its end: {}", self.consumers[0]);
                 let stage = &mut self.stage;
                 self.requests += self.consumers[0].act(stage);
                 let next = Nanos(self.stage.world.now().mono.0 + ACT_NS);

@@ -519,8 +519,12 @@ impl Log {
 
     /// Errors of cold reads since the last call.
     pub fn take_read_errors(&mut self) -> Vec<ChunkError> {
-        self.cache.forget_failures();
         std::mem::take(&mut self.read_errors)
+    }
+
+    /// Whoever asks from now on for a chunk that could not be read has it read again.
+    pub fn forget_read_failures(&mut self) {
+        self.cache.forget_failures();
     }
 
     /// Records of `slot` below `start` are dead. Not durable by itself: see [`EntryKind::LogStart`].

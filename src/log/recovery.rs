@@ -257,15 +257,49 @@ async fn open_segments<D: Disk>(
             let what = format!("{} has {size} bytes instead of {}", path.display(), record.bytes);
             return Err(RecoveryError::Content { log: manifest.log, position: record.base, what });
         }
+        let next = record.base.plus(PAGE_BYTES as u64);
+        check_first_block(disk, &file, manifest.log, next, &path).await?;
         segments.push_back(Segment { record, file });
     }
+    let end = manifest.segments.last().map_or(Position::ZERO, |last| last.base.plus(last.bytes));
     for name in disk.list(dir).await? {
         let number = name.strip_suffix(".segment").and_then(|number| number.parse::<u32>().ok());
         if number.is_some_and(|number| manifest.segments.iter().all(|record| record.number != number)) {
-            disk.remove(&dir.join(&name)).await?;
+            let path = dir.join(&name);
+            let file = disk.open(&path).await?;
+            if disk.size(&file).await? > 0 {
+                check_first_block(disk, &file, manifest.log, end, &path).await?;
+            }
+            disk.remove(&path).await?;
         }
     }
     Ok(segments)
+}
+
+/// A segment is written under a base only after the manifest that says so is durable. A first block at
+/// `limit` or beyond means that the newer copy of the manifest is lost, and with this one the log
+/// would lose what lies there.
+async fn check_first_block<D: Disk>(
+    disk: &D,
+    file: &FileHandle,
+    log: LogId,
+    limit: Position,
+    path: &Path,
+) -> Result<(), RecoveryError> {
+    let mut page = PageBuf::zeroed(PAGE_BYTES);
+    disk.read_at(file, 0, &mut page).await?;
+    match BlockHeader::decode(&page) {
+        Ok(header) if header.log == log && header.position >= limit => {
+            let what = format!(
+                "{} holds blocks from position {} on, of which the manifest does not know: its newer copy is \
+                 damaged. Restore it, or the folder, from a backup",
+                path.display(),
+                header.position
+            );
+            Err(RecoveryError::Content { log, position: limit, what })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Write the blocks once more that nobody knows to be durable. Their bytes stay the same, so that a

@@ -379,6 +379,7 @@ impl Shard {
         let groups = WallMs(now.0 - self.config.offsets_retention_ms);
         for hosted in &mut self.logs {
             hosted.partitions.expire(producers, groups);
+            hosted.log.forget_read_failures();
         }
     }
 

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::buffer::PageBuf;
@@ -69,7 +69,3 @@ pub trait Disk {
     /// Bytes that an unprivileged process can still allocate on the file system of `path`.
     async fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }
-
-/// Where everything of one broker lies.
-#[derive(Clone, Debug)]
-pub struct DataDir(pub PathBuf);

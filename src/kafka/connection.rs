@@ -170,7 +170,7 @@ impl Connection {
                 Produced::Waits(state) => State::Produce(state),
                 Produced::Done(frame) => State::Ready(frame.map_or(Response::None, Response::Frame)),
             },
-            ApiKey::Fetch => State::Fetch(fetch::begin(turn, ticket, &header, body)?),
+            ApiKey::Fetch => State::Fetch(fetch::begin(turn, &header, body)?),
             _ => self.dispatch(&header, body, ticket, turn)?,
         };
         turn.shard.stats.record_request(api.key(), version);

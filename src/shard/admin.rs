@@ -48,7 +48,7 @@ impl AdminQueue {
     }
 
     /// The next call, when none is under way.
-    pub fn next(&mut self) -> Option<(Origin, AdminCall)> {
+    pub fn begin_next(&mut self) -> Option<(Origin, AdminCall)> {
         if self.current.is_some() { None } else { self.calls.pop_front() }
     }
 

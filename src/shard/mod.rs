@@ -398,7 +398,7 @@ impl Shard {
 
     /// Begin the next change, if none is under way.
     fn run_admin(&mut self, now: Now) {
-        while let Some((origin, call)) = self.admin.next() {
+        while let Some((origin, call)) = self.admin.begin_next() {
             match admin::judge(call, &self.catalog, &self.config.rules, &mut *self.ids) {
                 Judged::Answer(answer) => self.outbox.answers.push((origin, answer)),
                 Judged::Write { record, answer } => {

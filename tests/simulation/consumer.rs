@@ -153,7 +153,6 @@ impl Actor for Consumer {
             topic: name,
             topic_id,
             partitions: partitions.collect(),
-            ..Default::default()
         });
         let at = stage.world.now().mono;
         self.link.ask(if name.is_empty() { 13 } else { 11 }, &request, Note { reads, at });

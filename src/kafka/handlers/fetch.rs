@@ -29,6 +29,14 @@ const COLD_WAIT: Duration = Duration::from_secs(5);
 /// No client needs a longer poll.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// What one log of another shard is asked for.
+struct RemoteRead {
+    log: LogId,
+    parts: Vec<ReadPart>,
+    /// Where each belongs: topic and partition in the request's order.
+    places: Vec<(usize, usize)>,
+}
+
 struct Part {
     /// Where to read, or why not.
     target: Result<(LogId, ReadPart), ErrorCode>,
@@ -61,7 +69,6 @@ pub struct FetchRequestState {
 /// Read the request; the caller lets it run.
 pub fn begin(
     turn: &mut Turn<'_>,
-    _ticket: Ticket,
     header: &RequestHeader<'_>,
     body: &[u8],
 ) -> Result<Box<FetchRequestState>, Close> {
@@ -185,7 +192,7 @@ impl FetchRequestState {
     fn look(&mut self, turn: &mut Turn<'_>, ticket: Ticket) {
         let mut left = self.max_bytes;
         let mut any = false;
-        let mut remote: Vec<(LogId, Vec<ReadPart>, Vec<(usize, usize)>)> = Vec::new();
+        let mut remote: Vec<RemoteRead> = Vec::new();
         for (topic_index, topic) in self.topics.iter_mut().enumerate() {
             for (part_index, part) in topic.parts.iter_mut().enumerate() {
                 part.result = ReadResult::default();
@@ -198,18 +205,18 @@ impl FetchRequestState {
                     continue;
                 }
                 let place = (topic_index, part_index);
-                match remote.iter_mut().find(|(other, ..)| *other == log) {
-                    Some((_, reads, places)) => {
-                        reads.push(read);
-                        places.push(place);
+                match remote.iter_mut().find(|other| other.log == log) {
+                    Some(other) => {
+                        other.parts.push(read);
+                        other.places.push(place);
                     }
-                    None => remote.push((log, vec![read], vec![place])),
+                    None => remote.push(RemoteRead { log, parts: vec![read], places: vec![place] }),
                 }
             }
         }
         self.calls.clear();
         let share = left / remote.len().max(1);
-        for (log, partitions, places) in remote {
+        for RemoteRead { log, parts: partitions, places } in remote {
             let part = self.calls.len() as u32;
             self.calls.push(Some(places));
             self.outstanding += 1;

@@ -304,10 +304,9 @@ impl Log {
         if self.commit.failed() || self.space_error().is_some() {
             return Room::Yes;
         }
-        let undurable = self.append.position().since(self.commit.durable()) as usize;
+        let undurable = self.append.end().since(self.commit.durable()) as usize;
         let need = (bytes + bytes / 64 + 2 * PAGE_BYTES) as u64;
-        let active = self.segments.active().end().since(self.append.position());
-        let space = active >= need || self.segments.ready_bytes() >= need;
+        let space = self.append.segment_bytes_left() >= need || self.segments.ready_bytes() >= need;
         if !space && self.may_get_space() || undurable > self.config.undurable_bytes_max() {
             Room::Wait
         } else {
@@ -317,7 +316,7 @@ impl Log {
 
     /// End of what was handed out: everything appended lies before it.
     pub fn appended(&self) -> Position {
-        self.append.position().plus(self.append.pending_bytes() as u64)
+        self.append.end()
     }
 
     /// Make room for an entry with this payload.

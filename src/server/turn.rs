@@ -28,7 +28,7 @@ pub struct ServerConfig {
     pub idle: Option<Duration>,
 }
 
-/// Connections are looked through for idle ones this often.
+/// Connections are looked through for silent ones this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A shard that is asked to stop waits this long for what is under way.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -349,15 +349,15 @@ impl Server {
         }
     }
 
-    /// Close connections that have been silent for too long.
+    /// Take memory from connections that are silent, and close those that have been so for too long.
     fn sweep(&mut self, now: Now, ops: &mut Vec<Op>) {
-        let Some(idle) = self.config.idle else { return };
-        for slot in &mut self.slots {
-            if let Some(connection) = &mut slot.connection
-                && now.mono.since(connection.last_active) > idle.as_nanos() as u64
-                && connection.session.in_flight() == 0
-            {
+        let idle = self.config.idle.map_or(u64::MAX, |idle| idle.as_nanos() as u64);
+        for connection in self.slots.iter_mut().filter_map(|slot| slot.connection.as_mut()) {
+            let silent = now.mono.since(connection.last_active);
+            if silent > idle && connection.session.in_flight() == 0 {
                 connection.close(ops);
+            } else if silent > SWEEP_EVERY.as_nanos() as u64 {
+                connection.on_silence(ops);
             }
         }
     }

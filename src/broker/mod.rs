@@ -27,7 +27,7 @@ use crate::io::file::Disk;
 use crate::io::measure::measure_commit;
 use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
 use crate::io::socket::{SocketHandle, listen};
-use crate::io::{probe, sched};
+use crate::io::{probe, sched, wakeup};
 use crate::kafka::connection::Front;
 use crate::kafka::context::{BrokerIdentity, KafkaSettings};
 use crate::log::recovery::{self, Options};
@@ -59,6 +59,8 @@ const FIRST_SEGMENT_BYTES: u64 = 32 << 20;
 const METADATA_SEGMENT_BYTES: u64 = 1 << 20;
 /// Segments that a new log starts with: one to write to, and those ahead.
 const FIRST_SEGMENTS: u64 = 3;
+/// Segments are made ahead in slices of this size: a few milliseconds of the device each.
+const SLICE_BYTES: u64 = 4 << 20;
 /// A write to the device has at most this size: what disks take as one command, and what io_uring
 /// submits without a worker thread.
 const WRITE_BYTES_MAX: usize = 1 << 20;
@@ -232,7 +234,9 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
         poll: match config.server.poll {
             config::Poll::Block => PollMode::Block,
             config::Poll::Busy => PollMode::Busy,
-            config::Poll::Adaptive => PollMode::Adaptive(config.server.poll_spin),
+            config::Poll::Adaptive => {
+                PollMode::Adaptive(config.server.poll_spin.clone().or_else(wakeup::measure))
+            }
         },
         wakers: parts.wakers.clone(),
         has_mail: Box::new(move || office.has_mail(me) || !outside.is_empty()),
@@ -402,6 +406,7 @@ fn log_config(config: &Config, file: &BrokerFile, log: LogId) -> anyhow::Result<
         read_cache_bytes: if metadata { 4 << 20 } else { cache(&config.log.read_cache_bytes, 256 << 20) },
         segment_bytes: if metadata { 4 * METADATA_SEGMENT_BYTES } else { config.log.segment_bytes.0 },
         segments_ahead: config.log.segments_ahead as usize,
+        slice_bytes: SLICE_BYTES,
         checkpoint_bytes: if metadata { METADATA_SEGMENT_BYTES } else { config.log.checkpoint_bytes.0 },
         log_bytes_max: match config.log.log_bytes_max {
             config::Limit::At(bytes) => bytes.0 / logs,

@@ -556,6 +556,7 @@ const LOOKING: LogConfig = LogConfig {
     read_cache_bytes: 0,
     segment_bytes: 0,
     segments_ahead: 0,
+    slice_bytes: 1,
     checkpoint_bytes: 0,
     log_bytes_max: 0,
 };

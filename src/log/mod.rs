@@ -12,7 +12,7 @@
 //! - format: [`block`], [`entry`], [`manifest`], [`checkpoint`]; docs/FORMATS.md
 //! - the path of a write: [`append_buffer`], [`group_commit`], [`chunks`], [`consume_queue`]
 //! - reads: [`read`], [`reader`]
-//! - space: [`segment`], [`space`]
+//! - space: [`segment`], [`preparation`], [`space`]
 //! - start: [`recovery`]; looking without changing: [`inspect`]
 
 use std::collections::VecDeque;
@@ -35,6 +35,7 @@ pub mod entry;
 pub mod group_commit;
 pub mod inspect;
 pub mod manifest;
+pub mod preparation;
 pub mod read;
 pub mod reader;
 pub mod recovery;
@@ -72,6 +73,8 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// Segments kept ready.
     pub segments_ahead: usize,
+    /// A segment's file is made in slices of this size.
+    pub slice_bytes: u64,
     /// A checkpoint at least every so many bytes.
     pub checkpoint_bytes: u64,
     /// The most that all segments together may take; 0 is no limit.

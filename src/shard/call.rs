@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::io::op::ConnId;
 use crate::model::{LogId, Offset, PartitionKey, ProducerId, Term, TopicId};
+use crate::partition::group_offsets::commit_bytes_max;
 
 /// Who waits for an answer: a part of a request of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +59,22 @@ pub enum Call {
     },
     /// To the metadata log: answered when every shard knows.
     Admin(AdminCall),
+}
+
+impl Call {
+    /// If the call appends to the log: about how many bytes, for which there must be room.
+    pub fn appended_bytes(&self) -> Option<usize> {
+        match self {
+            Call::Append { batch, .. } => Some(batch.len()),
+            Call::CommitOffsets { group, offsets } => Some(commit_bytes_max(group, offsets)),
+            Call::DeleteRecords { .. } => Some(0),
+            Call::Read { .. }
+            | Call::ListOffset { .. }
+            | Call::TermEnd { .. }
+            | Call::FetchOffsets { .. }
+            | Call::Admin(_) => None,
+        }
+    }
 }
 
 /// Changes of the metadata log. Each is answered when it is durable and every shard has applied it.

@@ -77,7 +77,7 @@ pub struct Hosted {
     chunk_waiters: FxHashMap<ChunkId, Vec<Waiter>>,
     /// Calls that need a chunk which is being read.
     chunk_calls: Vec<(ChunkId, Origin, Call)>,
-    /// Appends of other shards that found no room, in order.
+    /// Calls that append and found no room, in order.
     held: VecDeque<(Origin, Call)>,
     /// Topics that are deleted but whose slots could not all be closed yet.
     closing: Vec<TopicId>,
@@ -122,11 +122,17 @@ impl Hosted {
 
     /// Do a call. `None`: the answer comes later.
     pub fn call(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
+        let no_room = |bytes| !self.held.is_empty() || self.log.room(bytes) == Room::Wait;
+        if call.appended_bytes().is_some_and(no_room) {
+            self.held.push_back((origin, call));
+            return None;
+        }
+        self.perform(origin, call, catalog, now)
+    }
+
+    /// Do a call for which the log has room, if it needs any.
+    fn perform(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
         match call {
-            Call::Append { .. } if !self.held.is_empty() => {
-                self.held.push_back((origin, call));
-                None
-            }
             Call::Append { partition, batch } => self.append_call(origin, partition, batch, catalog, now),
             Call::Read { partitions, bytes_max, park } => {
                 let park = park.then_some(Waiter { shard: origin.shard, conn: origin.ticket.conn });
@@ -188,10 +194,6 @@ impl Hosted {
             Some(topic) if topic.log_of(key.index) == Some(self.log.id()) => topic,
             _ => return done(Err(CallError::UnknownPartition)),
         };
-        if self.log.room(bytes.len()) == Room::Wait {
-            self.held.push_back((origin, Call::Append { partition: key, batch: bytes }));
-            return None;
-        }
         // The edge has checked it; these are the same bytes.
         let Ok(batch) = RecordBatch::parse(&bytes) else { return done(Err(CallError::UnknownPartition)) };
         let checked = CheckedBatch { batch, log_append_time: topic.config.log_append_time };
@@ -510,14 +512,12 @@ impl Hosted {
     }
 
     fn retry_held(&mut self, catalog: &Catalog, now: Now, out: &mut Outbox) {
-        for _ in 0..self.held.len() {
-            let Some((origin, call)) = self.held.pop_front() else { return };
-            let Call::Append { partition, batch } = call else { unreachable!("only appends are held") };
-            if self.log.room(batch.len()) == Room::Wait {
-                self.held.push_front((origin, Call::Append { partition, batch }));
+        while let Some((origin, call)) = self.held.pop_front() {
+            if self.log.room(call.appended_bytes().unwrap_or(0)) == Room::Wait {
+                self.held.push_front((origin, call));
                 return;
             }
-            if let Some(answer) = self.append_call(origin, partition, batch, catalog, now) {
+            if let Some(answer) = self.perform(origin, call, catalog, now) {
                 out.answers.push((origin, answer));
             }
         }

@@ -227,8 +227,7 @@ fn a_stopped_receive_leaves_the_rest_to_the_next() {
     let events = run_until(&mut ring, ops, |events| !events.is_empty());
     assert_eq!(received(&events), b"second");
 
-    let ops =
-        vec![Op::RecvInto { conn: CONN, buf: Vec::with_capacity(64) }, Op::RecvStop { conn: CONN }];
+    let ops = vec![Op::RecvInto { conn: CONN, buf: Vec::with_capacity(64) }, Op::RecvStop { conn: CONN }];
     let events = run_until(&mut ring, ops, |events| !events.is_empty());
     let [Event::ReceivedInto { result: Err(error), .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));

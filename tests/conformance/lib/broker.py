@@ -47,11 +47,19 @@ class Broker:
     def bootstrap(self):
         return self.kafka
 
+    @property
+    def data_dir(self):
+        return os.path.join(self.directory, "data")
+
+    def log_folders(self):
+        """One per log of the data directory."""
+        return sorted(entry.path for entry in os.scandir(self.data_dir) if entry.name.startswith("log-"))
+
     def command(self):
         return [
             self._binary,
             "server",
-            "--data-dir", os.path.join(self.directory, "data"),
+            "--data-dir", self.data_dir,
             "--kafka-listen", self.kafka,
             "--admin-listen", self.admin,
             "--shards", str(self.shards),

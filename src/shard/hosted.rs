@@ -25,6 +25,9 @@ use super::call::{
     Answer, AppendedBatch, Call, CallError, FoundOffset, OffsetSpec, ReadPart, ReadResult, Ticket,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// A batch inflates to at most this much when somebody looks into it for a timestamp.
 const INFLATED_BYTES_MAX: usize = 64 << 20;
 
@@ -392,10 +395,13 @@ impl Hosted {
         if before > end || before < Offset::ZERO {
             return Err(CallError::OutOfRange { start, end });
         }
+        // Written even if nothing is left to delete: retention may have moved the start, which it does
+        // in memory only, and what is answered here must outlive a crash.
+        let start = start.max(before);
         match slot {
-            Some(slot) if before > start => {
-                let position = self.partitions.delete_records(&mut self.log, slot, before, now);
-                Ok((before, Some(position.map_err(log_refused)?)))
+            Some(slot) if start > Offset::ZERO => {
+                let position = self.partitions.delete_records(&mut self.log, slot, start, now);
+                Ok((start, Some(position.map_err(log_refused)?)))
             }
             _ => Ok((start, None)),
         }

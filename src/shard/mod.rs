@@ -151,12 +151,14 @@ impl Shard {
         hosted.expect("calls go to the shard that hosts the log")
     }
 
-    /// What to do after a start: finish deletions that were cut short.
+    /// What to do after a start, before anybody asks: finish deletions that were cut short, and take away
+    /// what retention had taken away since the last checkpoint.
     pub fn start(&mut self, now: Now) {
         for hosted in &mut self.logs {
             if hosted.log.id() != LogId::METADATA {
                 hosted.close_orphans(&self.catalog, now);
             }
+            while !hosted.retain(&self.catalog, self.config.retention, now.wall) {}
         }
     }
 

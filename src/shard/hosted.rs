@@ -4,10 +4,8 @@ use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
 use crate::codec::record_batch::RecordBatch;
-use crate::codec::records::{first_record_at_or_after, record_with_max_timestamp};
 use crate::log::append_buffer::NewEntry;
 use crate::log::chunks::ChunkId;
-use crate::log::consume_queue::Run;
 use crate::log::entry::EntryKind;
 use crate::log::group_commit::Committed;
 use crate::log::read::{Gather, ReadEnd};
@@ -21,15 +19,11 @@ use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
 
 use super::Retention;
 use super::acks::Acks;
-use super::call::{
-    Answer, AppendedBatch, Call, CallError, FoundOffset, OffsetSpec, ReadPart, ReadResult, Ticket,
-};
+use super::call::{Answer, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
 
+mod list_offset;
 #[cfg(test)]
 mod tests;
-
-/// A batch inflates to at most this much when somebody looks into it for a timestamp.
-const INFLATED_BYTES_MAX: usize = 64 << 20;
 
 /// Partitions looked at by retention in one turn.
 const RETENTION_STEP: u32 = 512;
@@ -300,86 +294,6 @@ impl Hosted {
                 None
             }
         }
-    }
-
-    fn list_offset(
-        &mut self,
-        key: PartitionKey,
-        spec: OffsetSpec,
-        catalog: &Catalog,
-    ) -> Result<Answer, ChunkId> {
-        let slot = match self.known(key, catalog) {
-            Ok(slot) => slot,
-            Err(error) => return Ok(Answer::ListOffset(Err(error))),
-        };
-        let (start, end) = self.bounds(slot);
-        let term_at = |hosted: &Hosted, offset| {
-            let partition = slot.and_then(|slot| hosted.partitions.get(slot));
-            partition.and_then(|partition| partition.term_at(offset)).unwrap_or(hosted.log.term())
-        };
-        let edge = |hosted: &Hosted, offset| {
-            Answer::ListOffset(Ok(Some(FoundOffset { offset, timestamp: -1, term: term_at(hosted, offset) })))
-        };
-        let mut run = match spec {
-            OffsetSpec::Earliest => return Ok(edge(self, start)),
-            OffsetSpec::Latest => return Ok(edge(self, end)),
-            OffsetSpec::AtOrAfter(timestamp) => slot
-                .and_then(|slot| self.log.queue(slot))
-                .and_then(|queue| queue.run_at_or_after(timestamp, start)),
-            OffsetSpec::MaxTimestamp => {
-                slot.and_then(|slot| self.log.queue(slot)).and_then(|queue| queue.run_with_max_timestamp())
-            }
-        };
-        while let (Some(slot), Some(candidate)) = (slot, run) {
-            match self.search_run(slot, candidate, spec, start) {
-                Ok(Some((offset, timestamp))) => {
-                    let term = term_at(self, offset);
-                    return Ok(Answer::ListOffset(Ok(Some(FoundOffset { offset, timestamp, term }))));
-                }
-                // The run's newest record lies before the partition's start: on to the next.
-                Ok(None) => {
-                    run = match spec {
-                        OffsetSpec::AtOrAfter(timestamp) => {
-                            self.log.queue(slot).and_then(|queue| queue.run_after(candidate, timestamp))
-                        }
-                        _ => None,
-                    }
-                }
-                Err(ReadEnd::Missing(chunk)) => return Err(chunk),
-                Err(ReadEnd::Failed | ReadEnd::Done) => {
-                    return Ok(Answer::ListOffset(Err(CallError::Storage)));
-                }
-            }
-        }
-        Ok(Answer::ListOffset(Ok(None)))
-    }
-
-    /// The record of a run that a timestamp asks for. The batch is chosen by its header, the record
-    /// by looking into it.
-    fn search_run(
-        &mut self,
-        slot: Slot,
-        run: Run,
-        spec: OffsetSpec,
-        start: Offset,
-    ) -> Result<Option<(Offset, i64)>, ReadEnd> {
-        let mut entries = self.log.read_run(slot, run)?;
-        entries.retain(|(header, _)| header.kind == EntryKind::KafkaBatch && header.end_offset() > start);
-        if let OffsetSpec::AtOrAfter(timestamp) = spec {
-            for (_, payload) in entries.iter().filter(|(header, _)| header.max_timestamp >= timestamp) {
-                let batch = RecordBatch::parse(payload).map_err(|_| ReadEnd::Failed)?;
-                // The partition may start within a batch.
-                let found = first_record_at_or_after(batch, start, timestamp, INFLATED_BYTES_MAX);
-                if let Some(found) = found.map_err(|_| ReadEnd::Failed)? {
-                    return Ok(Some(found));
-                }
-            }
-            return Ok(None);
-        }
-        let newest = entries.iter().rev().max_by_key(|(header, _)| header.max_timestamp);
-        let Some((_, payload)) = newest else { return Ok(None) };
-        let batch = RecordBatch::parse(payload).map_err(|_| ReadEnd::Failed)?;
-        record_with_max_timestamp(batch, INFLATED_BYTES_MAX).map_err(|_| ReadEnd::Failed)
     }
 
     fn delete_records(

@@ -231,3 +231,27 @@ impl IdSource for NoIds {
         unreachable!("nothing is made here")
     }
 }
+
+#[test]
+fn the_newest_record_is_one_that_readers_can_have() {
+    // One chunk with a batch of two and one of three records, then one of its own each.
+    let mut rig = Rig::new(&[]);
+    rig.append(&[90, 50], 100);
+    rig.append(&[40, 70, 60], 100);
+    rig.append(&[55], WHOLE_CHUNK);
+    rig.append(&[65], WHOLE_CHUNK);
+    rig.append(&[65], WHOLE_CHUNK);
+    let table = [
+        (0, Some((0, 90))),
+        (1, Some((3, 70))),
+        (3, Some((3, 70))),
+        (4, Some((6, 65))),
+        (6, Some((6, 65))),
+        (7, Some((7, 65))),
+        (8, None),
+    ];
+    for (start, newest) in table {
+        rig.delete_before(start);
+        assert_eq!(rig.find(OffsetSpec::MaxTimestamp), newest, "from {start}");
+    }
+}

@@ -382,11 +382,8 @@ impl Log {
         }
         self.submit_sync(ops);
         while let Some(load) = self.cache.poll_load() {
-            let Some(segment) = self.segments.find(load.span.base) else {
-                let gone = io::Error::from(io::ErrorKind::NotFound);
-                let _ = self.cache.on_loaded(load.id, load.span, load.buf, Err(gone));
-                continue;
-            };
+            let segment =
+                self.segments.find(load.span.base).expect("a chunk that is wanted lies in a segment");
             let file = segment.file.clone();
             let offset = load.span.base.since(segment.base());
             let token = self.token(InFlight::Load { id: load.id, span: load.span });
@@ -522,7 +519,13 @@ impl Log {
         std::mem::take(&mut self.read_errors)
     }
 
-    /// Whoever asks from now on for a chunk that could not be read has it read again.
+    /// Chunks that readers wait for and that the log no longer has, since the last call: those readers
+    /// must look again.
+    pub fn take_given_up_reads(&mut self) -> Vec<ChunkId> {
+        self.cache.take_given_up()
+    }
+
+    /// Called now and then, so that a chunk that could not be read is tried again some time.
     pub fn forget_read_failures(&mut self) {
         self.cache.forget_failures();
     }

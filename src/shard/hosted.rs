@@ -399,6 +399,9 @@ impl Hosted {
                 }
             }
         }
+        for chunk in self.log.take_given_up_reads() {
+            self.on_chunk(chunk, catalog, now, out);
+        }
         if self.log.failed() {
             self.fail(out);
         }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
+use crate::background::jobs;
 use crate::codec::batch_builder::BatchBuilder;
 use crate::codec::compression::Compression;
 use crate::io::blocking::{BlockingDisk, block_on, disk_folder};
@@ -180,6 +181,15 @@ impl Rig {
         self.find(OffsetSpec::Earliest).unwrap().0
     }
 
+    /// A checkpoint, and what the log does with its segments after it.
+    fn recycle(&mut self) {
+        let mut next = Some(self.hosted.begin_checkpoint(None));
+        while let Some(job) = next {
+            let done = block_on(jobs::run(&BlockingDisk, job));
+            next = self.hosted.log.on_job(done, NOW).unwrap().or_else(|| self.hosted.log.poll_job(NOW));
+        }
+    }
+
     fn retain(&mut self) {
         while !self.hosted.retain(&self.catalog, Retention::default(), NOW.wall) {}
     }
@@ -254,4 +264,56 @@ fn the_newest_record_is_one_that_readers_can_have() {
         rig.delete_before(start);
         assert_eq!(rig.find(OffsetSpec::MaxTimestamp), newest, "from {start}");
     }
+}
+
+fn waiter() -> Waiter {
+    Waiter { shard: ShardId(1), conn: ConnId { index: 3, generation: 0 } }
+}
+
+#[test]
+fn who_is_told_by_mail_still_learns_that_a_read_failed() {
+    let mut rig = Rig::new(&[]);
+    for timestamp in 0..3 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    rig.broken = true;
+    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 };
+    let read = |rig: &mut Rig| rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog);
+    let result = read(&mut rig);
+    assert!(result.loading && result.error.is_none(), "{result:?}");
+    assert_eq!(rig.run().woken, [waiter()]);
+
+    // Retention ends a pass before the other shard has read its mail.
+    rig.hosted.log.forget_read_failures();
+    assert_eq!(read(&mut rig).error, Some(CallError::Storage));
+
+    rig.hosted.log.forget_read_failures();
+    rig.broken = false;
+    assert!(read(&mut rig).loading, "whoever asks later has it read again");
+    rig.run();
+    assert!(read(&mut rig).bytes > 0);
+}
+
+#[test]
+fn who_waits_for_a_chunk_that_goes_is_answered() {
+    let mut rig = Rig::new(&[("retention.bytes", "1")]);
+    for timestamp in 0..4 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    let origin = Origin { shard: ShardId(1), ticket: Ticket { conn: waiter().conn, request: 0, part: 0 } };
+    let call = Call::ListOffset { partition: KEY, spec: OffsetSpec::AtOrAfter(0) };
+    assert!(rig.hosted.call(origin, call, &rig.catalog, NOW).is_none(), "the chunk must be read");
+    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 };
+    assert!(rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog).loading);
+
+    // Before it is, its segment dies and is taken.
+    rig.retain();
+    rig.recycle();
+    let out = rig.run();
+    assert_eq!(out.woken, [waiter()]);
+    let answers: Vec<_> = out.answers.into_iter().map(|(_, answer)| answer).collect();
+    assert!(
+        matches!(&answers[..], [Answer::ListOffset(Ok(Some(found)))] if found.offset == Offset(3)),
+        "{answers:?}"
+    );
 }

@@ -7,7 +7,7 @@ use crate::codec::record_batch::RecordBatch;
 use crate::log::append_buffer::NewEntry;
 use crate::log::chunks::ChunkId;
 use crate::log::entry::EntryKind;
-use crate::log::group_commit::Committed;
+use crate::log::group_commit::{BlockContent, Committed};
 use crate::log::read::{Gather, ReadEnd};
 use crate::log::space::Job;
 use crate::log::{AppendError, Durable, Log, Room};
@@ -381,12 +381,13 @@ impl Hosted {
         stats.counters.produced_bytes += bytes;
         self.committed.extend(self.log.take_committed());
         while let Some(durable) = self.log.poll_durable() {
-            stats.counters.entries_written += 1;
             self.partitions.on_durable(&durable);
             self.wake(&durable, out);
         }
         for block in self.committed.drain(..) {
-            stats.record_block(block.bytes, 0, 0, block.completed.since(block.submitted));
+            let BlockContent { bytes, padding_bytes, entry_count } = block.content;
+            let write_nanos = block.completed.since(block.submitted);
+            stats.record_block(bytes, padding_bytes, entry_count, write_nanos);
             while let Some(waiter) = self.acks.pop(block.end) {
                 match waiter {
                     AckWaiter::Batch(ticket) => out.acked.push(Acked {

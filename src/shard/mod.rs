@@ -258,12 +258,11 @@ impl Shard {
             }
             Event::Read { token, buf, result } => {
                 let log = Log::of_token(token);
-                self.stats.counters.cold_reads += 1;
-                self.stats.counters.cold_read_bytes += buf.capacity() as u64;
                 let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
                 let hosted = hosted.expect("reads are of hosted logs");
-                let chunk = hosted.log.on_read(token, buf, result);
-                hosted.on_chunk(chunk, &self.catalog, now, &mut self.outbox);
+                let read = hosted.log.on_read(token, buf, result);
+                self.stats.record_cold_read(read.bytes, now.mono.since(read.submitted));
+                hosted.on_chunk(read.chunk, &self.catalog, now, &mut self.outbox);
                 let errors = hosted.log.take_read_errors();
                 self.stats.counters.stored_crc_errors += errors.len() as u64;
                 news.messages.extend(errors.into_iter().map(|error| format!("a read failed: {error}")));

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::background::jobs;
+use crate::base::align::PAGE_BYTES;
 use crate::codec::batch_builder::BatchBuilder;
 use crate::codec::compression::Compression;
 use crate::io::blocking::{BlockingDisk, block_on, disk_folder};
@@ -13,6 +14,7 @@ use crate::io::buffer::PageBuf;
 use crate::io::file::Disk;
 use crate::io::op::{ConnId, Op};
 use crate::log::LogConfig;
+use crate::log::block::BLOCK_HEADER_BYTES;
 use crate::log::recovery::{self, Options};
 use crate::metadata::catalog::{IdSource, TopicRules};
 use crate::metadata::record::MetaRecord;
@@ -129,8 +131,8 @@ impl Rig {
                 assert_eq!(block_on(BlockingDisk.read_at(&file, offset, &mut pages)).unwrap(), len);
                 buf.tail_mut()[..len].copy_from_slice(&pages);
                 let result = if self.broken { Err(std::io::Error::other("broken")) } else { Ok(()) };
-                let chunk = self.hosted.log.on_read(token, buf, result);
-                self.hosted.on_chunk(chunk, &self.catalog, NOW, out);
+                let read = self.hosted.log.on_read(token, buf, result);
+                self.hosted.on_chunk(read.chunk, &self.catalog, NOW, out);
             }
             other => panic!("{other:?} is not expected here"),
         }
@@ -316,4 +318,20 @@ fn who_waits_for_a_chunk_that_goes_is_answered() {
         matches!(&answers[..], [Answer::ListOffset(Ok(Some(found)))] if found.offset == Offset(3)),
         "{answers:?}"
     );
+}
+
+#[test]
+fn blocks_are_counted_as_they_are_written() {
+    let mut rig = Rig::new(&[]);
+    for timestamp in 0..4 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    let counters = &rig.stats.counters;
+    // A slot and four batches, two to a segment, the first of which ends in a page that says so.
+    assert_eq!((counters.entries_written, counters.blocks_written), (5, 5));
+    let page = PAGE_BYTES as u64;
+    assert_eq!(counters.block_bytes, 4 * (WHOLE_CHUNK as u64 + page) + page);
+    let headers = 5 * BLOCK_HEADER_BYTES as u64;
+    let entries = rig.hosted.log.stats.entries_bytes;
+    assert_eq!(counters.block_padding_bytes, counters.block_bytes - headers - entries);
 }

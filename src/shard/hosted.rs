@@ -156,9 +156,15 @@ impl Hosted {
                     Err(error) => Some(Answer::CommitOffsets(Err(log_refused(error)))),
                 }
             }
-            Call::FetchOffsets { group, partitions } => {
-                Some(Answer::FetchOffsets(self.partitions.groups().get(&group, partitions.as_deref())))
-            }
+            Call::FetchOffsets { group, partitions } => Some(Answer::FetchOffsets(
+                // A commit that was under way when the log failed may be there after a restart: what is
+                // known now is perhaps not what holds.
+                if self.log.failed() {
+                    Err(CallError::Storage)
+                } else {
+                    Ok(self.partitions.groups().get(&group, partitions.as_deref()))
+                },
+            )),
             Call::Admin(_) => unreachable!("the shard keeps calls to the metadata log to itself"),
         }
     }

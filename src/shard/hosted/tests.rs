@@ -19,7 +19,7 @@ use crate::log::recovery::{self, Options};
 use crate::metadata::catalog::{IdSource, TopicRules};
 use crate::metadata::record::MetaRecord;
 use crate::model::{CommitMode, LogId};
-use crate::shard::call::{FoundOffset, OffsetSpec};
+use crate::shard::call::{CommittedOffset, FoundOffset, OffsetSpec};
 use crate::shard::mailbox::{Mailbox, PostOffice};
 use crate::shard::{Shard, ShardConfig};
 
@@ -334,4 +334,22 @@ fn blocks_are_counted_as_they_are_written() {
     let headers = 5 * BLOCK_HEADER_BYTES as u64;
     let entries = rig.hosted.log.stats.entries_bytes;
     assert_eq!(counters.block_padding_bytes, counters.block_bytes - headers - entries);
+}
+
+#[test]
+fn offsets_of_a_failed_log_are_not_told() {
+    let mut rig = Rig::new(&[]);
+    let fetch = || Call::FetchOffsets { group: "g".into(), partitions: None };
+    assert!(matches!(rig.ask(fetch()), Answer::FetchOffsets(Ok(offsets)) if offsets.is_empty()));
+    rig.broken = true;
+    let offset = CommittedOffset {
+        partition: KEY,
+        offset: Offset(1),
+        leader_epoch: -1,
+        metadata: None,
+        commit_time: 0,
+    };
+    let commit = Call::CommitOffsets { group: "g".into(), offsets: vec![offset] };
+    assert!(matches!(rig.ask(commit), Answer::CommitOffsets(Err(CallError::Storage))));
+    assert!(matches!(rig.ask(fetch()), Answer::FetchOffsets(Err(CallError::Storage))));
 }

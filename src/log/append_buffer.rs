@@ -29,6 +29,9 @@ pub struct SealedBlock {
     pub chain: u32,
     /// What must be written at `position`: the whole block, or the one page of a segment's end.
     pub data: Bytes,
+    pub entry_count: u32,
+    /// Of `data`, what is neither header nor entries.
+    pub padding_bytes: u32,
 }
 
 /// An entry without its payload, as its writer describes it.
@@ -252,7 +255,9 @@ impl AppendBuffer {
         self.position = header.end();
         self.sealed_bytes += data.len();
         let (position, end, chain) = (header.position, header.end(), self.prev_chain);
-        self.sealed.push_back(SealedBlock { position, end, chain, data });
+        let padding_bytes = (data.len() - BLOCK_HEADER_BYTES) as u32 - header.entries_bytes;
+        let entry_count = header.entry_count;
+        self.sealed.push_back(SealedBlock { position, end, chain, data, entry_count, padding_bytes });
     }
 
     /// Go on in the segment `base..end`, which follows the active one. The unused rest of the active

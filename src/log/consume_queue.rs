@@ -168,14 +168,6 @@ impl Queue {
         self.runs.range(after..).find(|run| run.max_timestamp >= timestamp).copied()
     }
 
-    /// The run with the largest timestamp, the earliest of equals.
-    pub fn run_with_max_timestamp(&self) -> Option<Run> {
-        self.runs
-            .iter()
-            .copied()
-            .reduce(|best, run| if run.max_timestamp > best.max_timestamp { run } else { best })
-    }
-
     /// One past the last record of the run with this index.
     fn run_end(&self, index: usize) -> Offset {
         self.runs.get(index + 1).map_or(self.end_offset, |next| next.base_offset)
@@ -338,7 +330,6 @@ mod tests {
         let queue = queue();
         let run = |timestamp| queue.run_at_or_after(timestamp, Offset(0)).map(|run| run.chunk.0);
         assert_eq!((run(45), run(51), run(91)), (Some(1), Some(2), None));
-        assert_eq!(queue.run_with_max_timestamp().unwrap().chunk, ChunkId(2));
     }
 
     #[test]

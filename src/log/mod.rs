@@ -47,7 +47,7 @@ use block::{BlockHeader, LocalPart};
 use chunks::{ChunkId, ChunkSpan, Chunks};
 use consume_queue::{AppliedEntry, ConsumeQueues, Queue};
 use entry::{EntryHeader, EntryKind};
-use group_commit::{Committed, FlightId, GroupCommit};
+use group_commit::{BlockContent, Committed, FlightId, GroupCommit, Submitted};
 use reader::{ChunkError, ReadCache};
 use segment::Segments;
 use space::Space;
@@ -145,7 +145,16 @@ pub struct Durable {
 
 enum InFlight {
     Write { flight: FlightId, writes_left: usize, ok: bool },
-    Load { id: ChunkId, span: ChunkSpan },
+    Load { id: ChunkId, span: ChunkSpan, submitted: Nanos },
+}
+
+/// A read for the cache that is over, well or not.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkRead {
+    pub chunk: ChunkId,
+    /// Asked of the device: whole pages.
+    pub bytes: u64,
+    pub submitted: Nanos,
 }
 
 pub struct Log {
@@ -384,14 +393,11 @@ impl Log {
         }
         self.submit_sync(ops);
         while let Some(load) = self.cache.poll_load() {
-            let Some(segment) = self.segments.find(load.span.base) else {
-                let gone = io::Error::from(io::ErrorKind::NotFound);
-                let _ = self.cache.on_loaded(load.id, load.span, load.buf, Err(gone));
-                continue;
-            };
+            let segment =
+                self.segments.find(load.span.base).expect("a chunk that is wanted lies in a segment");
             let file = segment.file.clone();
             let offset = load.span.base.since(segment.base());
-            let token = self.token(InFlight::Load { id: load.id, span: load.span });
+            let token = self.token(InFlight::Load { id: load.id, span: load.span, submitted: now.mono });
             let len = (load.span.bytes as usize).next_multiple_of(PAGE_BYTES);
             ops.push(Op::Read { token, file, offset, buf: load.buf, at: 0, len });
         }
@@ -403,7 +409,13 @@ impl Log {
         let base = block.position.since(segment.base());
         self.stats.blocks += 1;
         self.stats.block_bytes += block.data.len() as u64;
-        let flight = self.commit.on_submitted(block.end, block.chain, now);
+        let content = BlockContent {
+            bytes: block.data.len() as u64,
+            padding_bytes: u64::from(block.padding_bytes),
+            entry_count: u64::from(block.entry_count),
+        };
+        let submitted = Submitted { end: block.end, chain: block.chain, content, at: now };
+        let flight = self.commit.on_submitted(submitted);
         let sync = match self.commit.mode() {
             CommitMode::Dsync => WriteSync::Dsync,
             CommitMode::Plain | CommitMode::WriteThenSync => WriteSync::Plain,
@@ -467,16 +479,17 @@ impl Log {
         result
     }
 
-    /// A read for the cache completed. Returns the chunk, for whoever waits for it.
-    pub fn on_read(&mut self, token: Token, buf: ChunkBuf, result: io::Result<()>) -> ChunkId {
+    /// A read for the cache completed. Somebody may wait for the chunk.
+    pub fn on_read(&mut self, token: Token, buf: ChunkBuf, result: io::Result<()>) -> ChunkRead {
         let number = token.0 & (u64::MAX >> 16);
-        let Some(InFlight::Load { id, span }) = self.in_flight.remove(&number) else {
+        let Some(InFlight::Load { id, span, submitted }) = self.in_flight.remove(&number) else {
             panic!("a read completes once");
         };
         if let Err(error) = self.cache.on_loaded(id, span, buf, result) {
             self.read_errors.push(error);
         }
-        id
+        let bytes = u64::from(span.bytes).next_multiple_of(PAGE_BYTES as u64);
+        ChunkRead { chunk: id, bytes, submitted }
     }
 
     /// Blocks that became durable since the last call.
@@ -524,7 +537,13 @@ impl Log {
         std::mem::take(&mut self.read_errors)
     }
 
-    /// Whoever asks from now on for a chunk that could not be read has it read again.
+    /// Chunks that readers wait for and that the log no longer has, since the last call: those readers
+    /// must look again.
+    pub fn take_given_up_reads(&mut self) -> Vec<ChunkId> {
+        self.cache.take_given_up()
+    }
+
+    /// Called now and then, so that a chunk that could not be read is tried again some time.
     pub fn forget_read_failures(&mut self) {
         self.cache.forget_failures();
     }

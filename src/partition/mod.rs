@@ -238,8 +238,8 @@ impl Partitions {
         })
     }
 
-    /// Delete the records of `slot` below `start`, which lies between its start and its end. Done
-    /// when the log is durable up to the position returned.
+    /// Delete the records of `slot` below `start`, which lies between its start and its end. Done, for
+    /// ever, when the log is durable up to the position returned.
     pub fn delete_records(
         &mut self,
         log: &mut Log,

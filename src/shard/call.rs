@@ -182,7 +182,7 @@ pub enum Answer {
     /// The partition's start afterwards.
     DeleteRecords(Result<Offset, CallError>),
     CommitOffsets(Result<(), CallError>),
-    FetchOffsets(Vec<CommittedOffset>),
+    FetchOffsets(Result<Vec<CommittedOffset>, CallError>),
     CreateTopic(Result<CreatedTopic, AdminError>),
     DeleteTopic(Result<(), AdminError>),
     /// The group's log.

@@ -4,12 +4,10 @@ use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
 use crate::codec::record_batch::RecordBatch;
-use crate::codec::records::{first_record_at_or_after, record_with_max_timestamp};
 use crate::log::append_buffer::NewEntry;
 use crate::log::chunks::ChunkId;
-use crate::log::consume_queue::Run;
 use crate::log::entry::EntryKind;
-use crate::log::group_commit::Committed;
+use crate::log::group_commit::{BlockContent, Committed};
 use crate::log::read::{Gather, ReadEnd};
 use crate::log::space::Job;
 use crate::log::{AppendError, Durable, Log, Room};
@@ -21,12 +19,11 @@ use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
 
 use super::Retention;
 use super::acks::Acks;
-use super::call::{
-    Answer, AppendedBatch, Call, CallError, FoundOffset, OffsetSpec, ReadPart, ReadResult, Ticket,
-};
+use super::call::{Answer, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
 
-/// A batch inflates to at most this much when somebody looks into it for a timestamp.
-const INFLATED_BYTES_MAX: usize = 64 << 20;
+mod list_offset;
+#[cfg(test)]
+mod tests;
 
 /// Partitions looked at by retention in one turn.
 const RETENTION_STEP: u32 = 512;
@@ -165,9 +162,15 @@ impl Hosted {
                     Err(error) => Some(Answer::CommitOffsets(Err(log_refused(error)))),
                 }
             }
-            Call::FetchOffsets { group, partitions } => {
-                Some(Answer::FetchOffsets(self.partitions.groups().get(&group, partitions.as_deref())))
-            }
+            Call::FetchOffsets { group, partitions } => Some(Answer::FetchOffsets(
+                // A commit that was under way when the log failed may be there after a restart: what is
+                // known now is perhaps not what holds.
+                if self.log.failed() {
+                    Err(CallError::Storage)
+                } else {
+                    Ok(self.partitions.groups().get(&group, partitions.as_deref()))
+                },
+            )),
             Call::Admin(_) => unreachable!("the shard keeps calls to the metadata log to itself"),
         }
     }
@@ -301,86 +304,6 @@ impl Hosted {
         }
     }
 
-    fn list_offset(
-        &mut self,
-        key: PartitionKey,
-        spec: OffsetSpec,
-        catalog: &Catalog,
-    ) -> Result<Answer, ChunkId> {
-        let slot = match self.known(key, catalog) {
-            Ok(slot) => slot,
-            Err(error) => return Ok(Answer::ListOffset(Err(error))),
-        };
-        let (start, end) = self.bounds(slot);
-        let term_at = |hosted: &Hosted, offset| {
-            let partition = slot.and_then(|slot| hosted.partitions.get(slot));
-            partition.and_then(|partition| partition.term_at(offset)).unwrap_or(hosted.log.term())
-        };
-        let edge = |hosted: &Hosted, offset| {
-            Answer::ListOffset(Ok(Some(FoundOffset { offset, timestamp: -1, term: term_at(hosted, offset) })))
-        };
-        let mut run = match spec {
-            OffsetSpec::Earliest => return Ok(edge(self, start)),
-            OffsetSpec::Latest => return Ok(edge(self, end)),
-            OffsetSpec::AtOrAfter(timestamp) => slot
-                .and_then(|slot| self.log.queue(slot))
-                .and_then(|queue| queue.run_at_or_after(timestamp, start)),
-            OffsetSpec::MaxTimestamp => {
-                slot.and_then(|slot| self.log.queue(slot)).and_then(|queue| queue.run_with_max_timestamp())
-            }
-        };
-        while let (Some(slot), Some(candidate)) = (slot, run) {
-            match self.search_run(slot, candidate, spec, start) {
-                Ok(Some((offset, timestamp))) => {
-                    let term = term_at(self, offset);
-                    return Ok(Answer::ListOffset(Ok(Some(FoundOffset { offset, timestamp, term }))));
-                }
-                // The run's newest record lies before the partition's start: on to the next.
-                Ok(None) => {
-                    run = match spec {
-                        OffsetSpec::AtOrAfter(timestamp) => {
-                            self.log.queue(slot).and_then(|queue| queue.run_after(candidate, timestamp))
-                        }
-                        _ => None,
-                    }
-                }
-                Err(ReadEnd::Missing(chunk)) => return Err(chunk),
-                Err(ReadEnd::Failed | ReadEnd::Done) => {
-                    return Ok(Answer::ListOffset(Err(CallError::Storage)));
-                }
-            }
-        }
-        Ok(Answer::ListOffset(Ok(None)))
-    }
-
-    /// The record of a run that a timestamp asks for. The batch is chosen by its header, the record
-    /// by looking into it.
-    fn search_run(
-        &mut self,
-        slot: Slot,
-        run: Run,
-        spec: OffsetSpec,
-        start: Offset,
-    ) -> Result<Option<(Offset, i64)>, ReadEnd> {
-        let mut entries = self.log.read_run(slot, run)?;
-        entries.retain(|(header, _)| header.kind == EntryKind::KafkaBatch && header.end_offset() > start);
-        if let OffsetSpec::AtOrAfter(timestamp) = spec {
-            for (_, payload) in entries.iter().filter(|(header, _)| header.max_timestamp >= timestamp) {
-                let batch = RecordBatch::parse(payload).map_err(|_| ReadEnd::Failed)?;
-                // The partition may start within a batch.
-                let found = first_record_at_or_after(batch, start, timestamp, INFLATED_BYTES_MAX);
-                if let Some(found) = found.map_err(|_| ReadEnd::Failed)? {
-                    return Ok(Some(found));
-                }
-            }
-            return Ok(None);
-        }
-        let newest = entries.iter().rev().max_by_key(|(header, _)| header.max_timestamp);
-        let Some((_, payload)) = newest else { return Ok(None) };
-        let batch = RecordBatch::parse(payload).map_err(|_| ReadEnd::Failed)?;
-        record_with_max_timestamp(batch, INFLATED_BYTES_MAX).map_err(|_| ReadEnd::Failed)
-    }
-
     fn delete_records(
         &mut self,
         key: PartitionKey,
@@ -394,10 +317,13 @@ impl Hosted {
         if before > end || before < Offset::ZERO {
             return Err(CallError::OutOfRange { start, end });
         }
+        // Written even if nothing is left to delete: retention may have moved the start, which it does
+        // in memory only, and what is answered here must outlive a crash.
+        let start = start.max(before);
         match slot {
-            Some(slot) if before > start => {
-                let position = self.partitions.delete_records(&mut self.log, slot, before, now);
-                Ok((before, Some(position.map_err(log_refused)?)))
+            Some(slot) if start > Offset::ZERO => {
+                let position = self.partitions.delete_records(&mut self.log, slot, start, now);
+                Ok((start, Some(position.map_err(log_refused)?)))
             }
             _ => Ok((start, None)),
         }
@@ -463,12 +389,13 @@ impl Hosted {
         stats.counters.produced_bytes += bytes;
         self.committed.extend(self.log.take_committed());
         while let Some(durable) = self.log.poll_durable() {
-            stats.counters.entries_written += 1;
             self.partitions.on_durable(&durable);
             self.wake(&durable, out);
         }
         for block in self.committed.drain(..) {
-            stats.record_block(block.bytes, 0, 0, block.completed.since(block.submitted));
+            let BlockContent { bytes, padding_bytes, entry_count } = block.content;
+            let write_nanos = block.completed.since(block.submitted);
+            stats.record_block(bytes, padding_bytes, entry_count, write_nanos);
             while let Some(waiter) = self.acks.pop(block.end) {
                 match waiter {
                     AckWaiter::Batch(ticket) => out.acked.push(Acked {
@@ -480,6 +407,9 @@ impl Hosted {
                     AckWaiter::Metadata => out.metadata = Some(true),
                 }
             }
+        }
+        for chunk in self.log.take_given_up_reads() {
+            self.on_chunk(chunk, catalog, now, out);
         }
         if self.log.failed() {
             self.fail(out);

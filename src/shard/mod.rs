@@ -151,12 +151,14 @@ impl Shard {
         hosted.expect("calls go to the shard that hosts the log")
     }
 
-    /// What to do after a start: finish deletions that were cut short.
+    /// What to do after a start, before anybody asks: finish deletions that were cut short, and take away
+    /// what retention had taken away since the last checkpoint.
     pub fn start(&mut self, now: Now) {
         for hosted in &mut self.logs {
             if hosted.log.id() != LogId::METADATA {
                 hosted.close_orphans(&self.catalog, now);
             }
+            while !hosted.retain(&self.catalog, self.config.retention, now.wall) {}
         }
     }
 
@@ -256,12 +258,11 @@ impl Shard {
             }
             Event::Read { token, buf, result } => {
                 let log = Log::of_token(token);
-                self.stats.counters.cold_reads += 1;
-                self.stats.counters.cold_read_bytes += buf.capacity() as u64;
                 let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
                 let hosted = hosted.expect("reads are of hosted logs");
-                let chunk = hosted.log.on_read(token, buf, result);
-                hosted.on_chunk(chunk, &self.catalog, now, &mut self.outbox);
+                let read = hosted.log.on_read(token, buf, result);
+                self.stats.record_cold_read(read.bytes, now.mono.since(read.submitted));
+                hosted.on_chunk(read.chunk, &self.catalog, now, &mut self.outbox);
                 let errors = hosted.log.take_read_errors();
                 self.stats.counters.stored_crc_errors += errors.len() as u64;
                 news.messages.extend(errors.into_iter().map(|error| format!("a read failed: {error}")));

@@ -47,9 +47,13 @@ test-cargo: prereqs
 prereqs-test: prereqs
 	@tests/prereqs.sh
 
+# Other mutants each time; a failure leaves its input in the corpus, so the seed need not be remembered.
+FUZZ_SEED ?= $(shell date +%s)
 FUZZ_SECONDS ?= 60
-fuzz: prereqs ## Throw mutated frames at the protocol's decoder for FUZZ_SECONDS (60)
-	RINGMQ_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --test property mutants
+TARGET ?=
+fuzz: prereqs ## Throw hostile bytes at each parser, or at TARGET, for FUZZ_SECONDS (60)
+	RINGMQ_FUZZ_SEED=$(FUZZ_SEED) RINGMQ_FUZZ_SECONDS=$(FUZZ_SECONDS) \
+		$(CARGO) test --locked --test fuzz -- $(if $(TARGET),--exact targets::$(TARGET),targets::)
 
 # conform, conform-short, crash, soak
 include tests/conformance/conform.mk

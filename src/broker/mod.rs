@@ -488,7 +488,8 @@ fn open_logs(
                 scope.spawn(move || {
                     let mut partitions = Partitions::default();
                     let opened = open_log((data_dir, file, config, repair), log, &mut partitions)?;
-                    partitions.finish_recovery(&opened);
+                    let consistent = partitions.finish_recovery(&opened);
+                    consistent.map_err(|what| anyhow!("log {log}: {what}"))?;
                     Ok((opened, partitions))
                 })
             })

@@ -266,7 +266,7 @@ impl ConsumeQueues {
     }
 
     /// All slots that ever had an entry.
-    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Queue)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Slot, &Queue)> {
         self.queues.iter().enumerate().map(|(slot, queue)| (Slot(slot as u32), queue))
     }
 }

@@ -160,6 +160,13 @@ impl LogFiles {
                 "the checkpoint is of position {}, but the log starts at {start}",
                 checkpoint.position
             ))),
+            Some(checkpoint) if checkpoint.position > self.limit() => {
+                self.problems.push(Problem::new(format!(
+                    "the checkpoint is of position {}, but the log's files end at {}",
+                    checkpoint.position,
+                    self.limit()
+                )))
+            }
             _ => {}
         }
         Ok(())

@@ -63,6 +63,11 @@ pub enum RecoveryError {
         "log {log}: no readable checkpoint, and the log no longer has its beginning (it starts at {start})"
     )]
     NoCheckpoint { log: LogId, start: Position },
+    #[error(
+        "log {log}: the checkpoint is of position {position}, but the log's files hold {start} to {limit}: a newer \
+         checkpoint, or files, are missing or damaged. Restore the folder from a backup"
+    )]
+    CheckpointOutside { log: LogId, position: Position, start: Position, limit: Position },
     #[error("log {log}, position {position}: {what}")]
     Content { log: LogId, position: Position, what: String },
     #[error(transparent)]
@@ -160,6 +165,10 @@ pub async fn open<D: Disk, R: Replay>(
         None => return Err(RecoveryError::NoCheckpoint { log, start }),
     };
     let checkpoint = state.end;
+    let limit = segments[segments.len() - 1].end();
+    if !(start..=limit).contains(&checkpoint) {
+        return Err(RecoveryError::CheckpointOutside { log, position: checkpoint, start, limit });
+    }
 
     // Whatever the last process had written may still be in the device's cache: make it durable
     // before anything is concluded from it.
@@ -167,7 +176,6 @@ pub async fn open<D: Disk, R: Replay>(
         disk.sync(&segment.file).await?;
     }
 
-    let limit = segments[segments.len() - 1].end();
     let stopped = loop {
         let Some(segment) = segments.iter().find(|segment| segment.contains(state.end)) else {
             break None;
@@ -499,8 +507,9 @@ impl Rebuild {
                 return Err(format!("slot {} goes back from {known} to {}", entry.slot, entry.base_offset));
             }
             let place = (position, chunk, append_seconds);
-            apply_entry(&mut self.queues, &mut self.chunks, &entry, place, false);
+            // The layer above first: it knows which slots there are.
             replay.apply(&entry, header.append_time, payload)?;
+            apply_entry(&mut self.queues, &mut self.chunks, &entry, place, false);
         }
         Ok(())
     }
@@ -620,7 +629,8 @@ async fn look_beyond<'a, D: Disk>(
     tail: &Tail,
 ) -> io::Result<Evidence> {
     let mut evidence = Evidence { durable: Position::ZERO, last_block: None };
-    let limit = tail.end.plus(tail.window_bytes + EVIDENCE_BYTES);
+    // The window is what a block or a manifest says.
+    let limit = Position(tail.end.0.saturating_add(tail.window_bytes).saturating_add(EVIDENCE_BYTES));
     for segment in segments.filter(|segment| segment.end() > tail.end && segment.base() < limit) {
         let mut scan = Scan::new(disk, &segment.file, segment.base(), segment.end());
         let mut at = segment.base().max(tail.end);

@@ -305,7 +305,7 @@ fn open(
     for log in log_ids().skip(1) {
         let mut partitions = Partitions::default();
         let opened = open_log(world, disk, setup, log, &mut partitions, reports)?;
-        partitions.finish_recovery(&opened);
+        partitions.finish_recovery(&opened).expect("index and partitions agree");
         logs.push((opened, partitions));
     }
     Ok(Opened { logs, catalog })

@@ -43,6 +43,7 @@ const CONFIG: LogConfig = LogConfig {
     read_cache_bytes: 64 << 10,
     segment_bytes: SEGMENT_BYTES,
     segments_ahead: 1,
+    slice_bytes: 1 << 20,
     checkpoint_bytes: 1 << 30,
     log_bytes_max: 0,
 };

@@ -129,6 +129,12 @@ impl AppendBuffer {
         self.position
     }
 
+    /// Where the next block would begin if the open one were sealed now.
+    pub fn end(&self) -> Position {
+        let open = self.block.as_ref().map_or(0, |block| BlockHeader::bytes_for(block.entries_bytes));
+        self.position.plus(open as u64)
+    }
+
     /// Make room for an entry with this payload: seal what is full, open what is missing. What
     /// that does to the chunks is appended to `chunks`.
     ///

@@ -51,6 +51,11 @@ use reader::{ChunkError, ReadCache};
 use segment::Segments;
 use space::Space;
 
+/// Of a log that has no further segment this share of the last one, and at most so many bytes, is kept
+/// for entries that make room ([`EntryKind::may_use_reserve`]). Each takes a page at most: 256 deletions.
+const RESERVE_SHARE: u64 = 16;
+const RESERVE_BYTES_MAX: u64 = 1 << 20;
+
 /// What a log is told when it is opened. Sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -281,6 +286,9 @@ impl Log {
         now: Now,
         finish: impl FnOnce(&mut [u8]) -> u32,
     ) -> Result<Appended, AppendError> {
+        if !entry.kind.may_use_reserve() && !self.leaves_reserve(payload.len()) {
+            return Err(AppendError::NoSegment);
+        }
         self.reserve(payload.len(), now)?;
         let mut payload_crc = 0;
         let (position, end) = self.append.append(entry, payload, |stored| {
@@ -307,12 +315,23 @@ impl Log {
         let undurable = self.append.position().since(self.commit.durable()) as usize;
         let need = (bytes + bytes / 64 + 2 * PAGE_BYTES) as u64;
         let active = self.segments.active().end().since(self.append.position());
-        let space = active >= need || self.segments.ready_bytes() >= need;
+        let space = self.leaves_reserve(bytes) && (active >= need || self.segments.ready_bytes() >= need);
         if !space && self.may_get_space() || undurable > self.config.undurable_bytes_max() {
             Room::Wait
         } else {
             Room::Yes
         }
+    }
+
+    /// After this entry there is still room for those that make room: a log that is full to its last page
+    /// could not even be told what to delete.
+    fn leaves_reserve(&self, payload_bytes: usize) -> bool {
+        let last = self.segments.newest();
+        let reserve = (last.record.bytes / RESERVE_SHARE).min(RESERVE_BYTES_MAX);
+        let bytes = BlockHeader::bytes_for(EntryHeader::entry_bytes(payload_bytes)) as u64;
+        let end = self.append.end().max(last.base()).plus(bytes + reserve);
+        // What no segment has room for is refused as such, further on.
+        end <= last.end() || self.segments.ready_count() > 1 || bytes + reserve > last.record.bytes
     }
 
     /// End of what was handed out: everything appended lies before it.

@@ -54,6 +54,8 @@ pub struct Connection {
     /// The peer sends no more.
     eof: bool,
     closing: bool,
+    /// No further request is taken up.
+    draining: bool,
     pub last_active: Nanos,
 }
 
@@ -70,13 +72,14 @@ impl Connection {
             sending: false,
             eof: false,
             closing: false,
+            draining: false,
             last_active: now,
         }
     }
 
     /// Waits for room in a log.
     pub fn is_stalled(&self) -> bool {
-        self.stalled && !self.closing
+        self.stalled && !self.closing && !self.draining
     }
 
     /// Nothing of this connection is under way.
@@ -92,7 +95,7 @@ impl Connection {
     /// Bytes in a shared buffer.
     pub fn on_received(&mut self, data: &[u8], turn: &mut Turn<'_>) -> Result<(), Close> {
         self.last_active = turn.now.mono;
-        if self.closing {
+        if self.closing || self.draining {
             return Ok(());
         }
         turn.shard.stats.counters.bytes_received += data.len() as u64;
@@ -137,7 +140,7 @@ impl Connection {
 
     /// Take up what waits in `input`.
     pub fn on_input(&mut self, turn: &mut Turn<'_>) -> Result<(), Close> {
-        if self.receiving == Receiving::Own || self.input.is_empty() {
+        if self.receiving == Receiving::Own || self.input.is_empty() || self.draining {
             return Ok(());
         }
         let input = std::mem::take(&mut self.input);
@@ -206,6 +209,15 @@ impl Connection {
                 ops.push(Op::RecvStop { conn });
             }
             Receiving::Shared | Receiving::Stopping | Receiving::Own => {}
+        }
+    }
+
+    /// Take up no further request: the broker is stopping. What is under way is answered.
+    pub fn drain(&mut self, ops: &mut Vec<Op>) {
+        self.draining = true;
+        if self.receiving == Receiving::Shared && !self.closing {
+            self.receiving = Receiving::Stopping;
+            ops.push(Op::RecvStop { conn: self.id });
         }
     }
 

@@ -40,6 +40,8 @@ pub mod reader;
 pub mod recovery;
 pub mod segment;
 pub mod space;
+#[cfg(test)]
+mod tests;
 
 use append_buffer::{AppendBuffer, ChunkEvent, Need, NewEntry, SealedBlock};
 use block::{BlockHeader, LocalPart};
@@ -326,12 +328,15 @@ impl Log {
     /// After this entry there is still room for those that make room: a log that is full to its last page
     /// could not even be told what to delete.
     fn leaves_reserve(&self, payload_bytes: usize) -> bool {
+        if self.segments.ready_count() > 1 {
+            return true;
+        }
         let last = self.segments.newest();
         let reserve = (last.record.bytes / RESERVE_SHARE).min(RESERVE_BYTES_MAX);
         let bytes = BlockHeader::bytes_for(EntryHeader::entry_bytes(payload_bytes)) as u64;
         let end = self.append.end().max(last.base()).plus(bytes + reserve);
         // What no segment has room for is refused as such, further on.
-        end <= last.end() || self.segments.ready_count() > 1 || bytes + reserve > last.record.bytes
+        end <= last.end() || bytes + reserve > last.record.bytes
     }
 
     /// End of what was handed out: everything appended lies before it.

@@ -383,7 +383,6 @@ impl Shard {
         }
     }
 
-    /// Shards to be woken, because they got mail.
     /// The shard is stopping and its clients have their answers. Once.
     pub fn tell_drained(&mut self) {
         self.mailbox.tell_drained();
@@ -394,6 +393,7 @@ impl Shard {
         self.mailbox.all_drained()
     }
 
+    /// Shards to be woken, because they got mail.
     pub fn take_wakes(&mut self, wakes: &mut Vec<ShardId>) {
         self.mailbox.take_wakes(wakes);
     }

@@ -4,7 +4,7 @@ import wire
 from rig import Writer, check, equal, until
 
 PARTITIONS = 6
-RECORDS = 40
+RECORDS = 20
 
 
 def other_numbers_of_shards(rig):

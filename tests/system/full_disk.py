@@ -7,7 +7,7 @@ import wire
 from rig import CaseFailed, CaseSkipped, admin, check, equal, until
 
 # Large enough to fill a disk quickly, below `kafka.message_bytes_max`.
-VALUE_BYTES = 700_000
+VALUE_BYTES = 1_040_000
 # Distinct values, used in turn, so that a batch in another's place is noticed.
 VALUES = [bytes([65 + index]) * VALUE_BYTES for index in range(4)]
 # A request that is not answered for so long is held back.

@@ -35,9 +35,10 @@ check: prereqs ## Format, lints, unit tests: before every commit
 	$(CARGO) test --locked --lib
 
 # In this order on purpose: what fails soonest and cheapest comes first.
-test: prereqs-test ## Everything that must pass: cargo's tests, real clients (short), 100 crashes
+test: prereqs-test ## Everything that must pass: cargo's tests, real clients (short), the server on the real kernel, 100 crashes
 	$(MAKE) --no-print-directory test-cargo
 	$(MAKE) --no-print-directory conform-short
+	$(MAKE) --no-print-directory system
 	$(MAKE) --no-print-directory crash
 
 test-cargo: prereqs
@@ -57,6 +58,8 @@ fuzz: prereqs ## Throw hostile bytes at each parser, or at TARGET, for FUZZ_SECO
 
 # conform, conform-short, crash, soak
 include tests/conformance/conform.mk
+# system
+include tests/system/system.mk
 # sim, sim-mutants
 -include tests/simulation/sim.mk
 

@@ -226,6 +226,7 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
         info!("shard {}: ordinary time slices ({error}); durable writes may wait for them", parts.id);
     }
     let (office, outside, me) = (parts.office.clone(), parts.outside.clone(), parts.id);
+    let shards = office.shards();
     let mut ring = Ring::new(RingConfig {
         shard: me,
         entries: 1024,
@@ -253,7 +254,7 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
     let ids = Box::new(RandomIds);
     let shard = Shard::new(me, shard_config(config), catalog, parts.hosts, logs, mailbox, ids);
     let front = Front::new(parts.identity, kafka_settings(config), parts.log_terms);
-    let mut server = Server::new(shard, front, server_config(config), parts.outside);
+    let mut server = Server::new(shard, front, server_config(config, shards), parts.outside);
     let mut ops = Vec::new();
     for socket in parts.sockets {
         server.listen(socket, &mut ops)?;
@@ -350,13 +351,14 @@ fn kafka_settings(config: &Config) -> KafkaSettings {
     }
 }
 
-fn server_config(config: &Config) -> ServerConfig {
+fn server_config(config: &Config, shards: usize) -> ServerConfig {
     ServerConfig {
         limits: Limits {
             request_bytes_max: config.kafka.request_bytes_max.0 as usize,
             in_flight_max: config.kafka.connection_in_flight_max as usize,
         },
-        connections_max: config.kafka.connections_max as usize,
+        // Connections are dealt out in turn.
+        connections_max: (config.kafka.connections_max as usize).div_ceil(shards),
         idle: Some(config.kafka.connection_idle).filter(|idle| !idle.is_zero()),
     }
 }

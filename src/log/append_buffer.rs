@@ -126,9 +126,10 @@ impl AppendBuffer {
         self.sealed_bytes + self.open_bytes()
     }
 
-    /// Everything appended lies before it, and what is appended next behind it.
+    /// Where the next block would begin if the open one were sealed now: everything appended lies before it.
     pub fn end(&self) -> Position {
-        self.position.plus(self.open_bytes() as u64)
+        let open = self.block.as_ref().map_or(0, |block| BlockHeader::bytes_for(block.entries_bytes));
+        self.position.plus(open as u64)
     }
 
     /// What is left of the active segment.

@@ -77,7 +77,7 @@ impl LogFiles {
         broker: [u8; 16],
         id: LogId,
     ) -> Result<LogFiles, RecoveryError> {
-        let manifest_error = |source: ManifestError| RecoveryError::Manifest { dir: dir.to_owned(), source };
+        let manifest_error = |error: ManifestError| RecoveryError::Manifest { dir: dir.to_owned(), error };
         let manifest = Manifest::read(disk, dir).await.map_err(manifest_error)?;
         if manifest.broker != broker || manifest.log != id {
             return Err(RecoveryError::Foreign { dir: dir.to_owned(), found: manifest.log });

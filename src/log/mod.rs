@@ -41,6 +41,8 @@ pub mod reader;
 pub mod recovery;
 pub mod segment;
 pub mod space;
+#[cfg(test)]
+mod tests;
 
 use append_buffer::{AppendBuffer, ChunkEvent, Need, NewEntry, SealedBlock};
 use block::{BlockHeader, LocalPart};
@@ -51,6 +53,11 @@ use group_commit::{BlockContent, Committed, FlightId, GroupCommit, Submitted};
 use reader::{ChunkError, ReadCache};
 use segment::Segments;
 use space::Space;
+
+/// Of a log that has no further segment this share of the last one, and at most so many bytes, is kept
+/// for entries that make room ([`EntryKind::may_use_reserve`]). Each takes a page at most: 256 deletions.
+const RESERVE_SHARE: u64 = 16;
+const RESERVE_BYTES_MAX: u64 = 1 << 20;
 
 /// What a log is told when it is opened. Sizes in bytes.
 #[derive(Clone, Debug)]
@@ -293,6 +300,9 @@ impl Log {
         now: Now,
         finish: impl FnOnce(&mut [u8]) -> u32,
     ) -> Result<Appended, AppendError> {
+        if !entry.kind.may_use_reserve() && !self.leaves_reserve(payload.len()) {
+            return Err(AppendError::NoSegment);
+        }
         self.reserve(payload.len(), now)?;
         let mut payload_crc = 0;
         let (position, end) = self.append.append(entry, payload, |stored| {
@@ -318,12 +328,27 @@ impl Log {
         }
         let undurable = self.append.end().since(self.commit.durable()) as usize;
         let need = (bytes + bytes / 64 + 2 * PAGE_BYTES) as u64;
-        let space = self.append.segment_bytes_left() >= need || self.segments.ready_bytes() >= need;
+        let fits = self.append.segment_bytes_left() >= need || self.segments.ready_bytes() >= need;
+        let space = self.leaves_reserve(bytes) && fits;
         if !space && self.may_get_space() || undurable > self.config.undurable_bytes_max() {
             Room::Wait
         } else {
             Room::Yes
         }
+    }
+
+    /// After this entry there is still room for those that make room: a log that is full to its last page
+    /// could not even be told what to delete.
+    fn leaves_reserve(&self, payload_bytes: usize) -> bool {
+        if self.segments.ready_count() > 1 {
+            return true;
+        }
+        let last = self.segments.newest();
+        let reserve = (last.record.bytes / RESERVE_SHARE).min(RESERVE_BYTES_MAX);
+        let bytes = BlockHeader::bytes_for(EntryHeader::entry_bytes(payload_bytes)) as u64;
+        let end = self.append.end().max(last.base()).plus(bytes + reserve);
+        // What no segment has room for is refused as such, further on.
+        end <= last.end() || bytes + reserve > last.record.bytes
     }
 
     /// End of what was handed out: everything appended lies before it.

@@ -46,8 +46,8 @@ pub trait Replay {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
-    #[error("{dir}: {source}", dir = dir.display())]
-    Manifest { dir: std::path::PathBuf, source: ManifestError },
+    #[error("{dir}: {error}", dir = dir.display())]
+    Manifest { dir: std::path::PathBuf, error: ManifestError },
     #[error(
         "{dir} belongs to another broker or log (found log {found}): put the folder back where it came from",
         dir = dir.display()
@@ -142,7 +142,7 @@ pub async fn open<D: Disk, R: Replay>(
     replay: &mut R,
 ) -> Result<(Opened, Report), RecoveryError> {
     let Options { config, broker, log, now, repair, progress } = options;
-    let manifest_error = |source| RecoveryError::Manifest { dir: dir.to_owned(), source };
+    let manifest_error = |error| RecoveryError::Manifest { dir: dir.to_owned(), error };
     // The last process may have been killed between making a file and syncing its name.
     disk.sync_dir(dir).await?;
     let mut manifest = Manifest::read(disk, dir).await.map_err(manifest_error)?;

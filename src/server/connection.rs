@@ -57,6 +57,8 @@ pub struct Connection {
     /// The peer sends no more.
     eof: bool,
     closing: bool,
+    /// No further request is taken up.
+    draining: bool,
     pub last_active: Nanos,
 }
 
@@ -73,13 +75,14 @@ impl Connection {
             sending: false,
             eof: false,
             closing: false,
+            draining: false,
             last_active: now,
         }
     }
 
     /// Waits for room in a log.
     pub fn is_stalled(&self) -> bool {
-        self.stalled && !self.closing
+        self.stalled && !self.closing && !self.draining
     }
 
     /// Nothing of this connection is under way.
@@ -95,7 +98,7 @@ impl Connection {
     /// Bytes in a shared buffer.
     pub fn on_received(&mut self, data: &[u8], turn: &mut Turn<'_>) -> Result<(), Close> {
         self.last_active = turn.now.mono;
-        if self.closing {
+        if self.closing || self.draining {
             return Ok(());
         }
         turn.shard.stats.counters.bytes_received += data.len() as u64;
@@ -146,7 +149,7 @@ impl Connection {
 
     /// Take up what waits in `input`.
     pub fn on_input(&mut self, turn: &mut Turn<'_>) -> Result<(), Close> {
-        if self.receiving == Receiving::Own || self.input.is_empty() {
+        if self.receiving == Receiving::Own || self.input.is_empty() || self.draining {
             return Ok(());
         }
         let input = std::mem::take(&mut self.input);
@@ -222,6 +225,15 @@ impl Connection {
     /// next large ones, arrive in shared buffers again.
     pub fn on_silence(&mut self, ops: &mut Vec<Op>) {
         if self.receiving == Receiving::Own && !self.closing {
+            self.receiving = Receiving::Stopping;
+            ops.push(Op::RecvStop { conn: self.id });
+        }
+    }
+
+    /// Take up no further request: the broker is stopping. What is under way is answered.
+    pub fn drain(&mut self, ops: &mut Vec<Op>) {
+        self.draining = true;
+        if matches!(self.receiving, Receiving::Shared | Receiving::Own) && !self.closing {
             self.receiving = Receiving::Stopping;
             ops.push(Op::RecvStop { conn: self.id });
         }

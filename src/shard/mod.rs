@@ -384,6 +384,16 @@ impl Shard {
         }
     }
 
+    /// The shard is stopping and its clients have their answers. Once.
+    pub fn tell_drained(&mut self) {
+        self.mailbox.tell_drained();
+    }
+
+    /// That is so for every shard: nobody asks this one for anything any more.
+    pub fn all_drained(&self) -> bool {
+        self.mailbox.all_drained()
+    }
+
     /// Shards to be woken, because they got mail.
     pub fn take_wakes(&mut self, wakes: &mut Vec<ShardId>) {
         self.mailbox.take_wakes(wakes);

@@ -95,7 +95,7 @@ fn read_batch(batch: RecordBatch<'_>) -> bool {
     // A refusal concerns the producer; the batch may be in the log for another reason.
     let _ = batch.validate_for_produce(&RULES);
     assert!(batch.end_offset() > batch.base_offset());
-    let newest = record_with_max_timestamp(batch, INFLATED_BYTES_MAX);
+    let newest = record_with_max_timestamp(batch, batch.base_offset(), INFLATED_BYTES_MAX);
     let first = first_record_at_or_after(batch, Offset::ZERO, i64::MIN, INFLATED_BYTES_MAX);
     let Ok(inflated) = InflatedBatch::open(batch, INFLATED_BYTES_MAX) else { return false };
     let mut count = 0;

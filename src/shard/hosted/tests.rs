@@ -88,7 +88,7 @@ impl Rig {
         };
         let (opened, _) = block_on(recovery::open(&BlockingDisk, &dir, options, &mut partitions)).unwrap();
         let log = Log::new(CONFIG, opened);
-        partitions.finish_recovery(&log);
+        partitions.finish_recovery(&log).unwrap();
         let hosted = Hosted::new(log, partitions);
         Rig { folder, hosted, catalog, stats: ShardStats::default(), broken: false }
     }

@@ -60,7 +60,7 @@ pub enum RecoveryError {
     )]
     Corrupt { log: LogId, start: Position, durable: Position, what: String },
     #[error(
-        "log {log}: no readable checkpoint, and the log no longer has its beginning (it starts at {start})"
+        "log {log}: no readable checkpoint reaches {start}, and the log no longer has what lies before that"
     )]
     NoCheckpoint { log: LogId, start: Position },
     #[error("log {log}, position {position}: {what}")]
@@ -414,6 +414,10 @@ impl Rebuild {
         replay: &mut R,
     ) -> Result<Rebuild, RecoveryError> {
         let Checkpoint { log, position, .. } = checkpoint;
+        if position < start {
+            // The newer copy cannot be read, and what lies between has been recycled since this one.
+            return Err(RecoveryError::NoCheckpoint { log, start });
+        }
         replay.restore(&checkpoint.state).map_err(|what| RecoveryError::Content { log, position, what })?;
         let mut chunks = Chunks::new(checkpoint.first_chunk, checkpoint.spans, config.tail_cache_bytes);
         let mut queues = checkpoint.queues;

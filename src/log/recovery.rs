@@ -20,6 +20,7 @@ use std::io;
 use std::path::Path;
 
 use crate::base::align::PAGE_BYTES;
+use crate::base::mutant::{self, Mutant};
 use crate::io::buffer::PageBuf;
 use crate::io::file::{Disk, FileHandle};
 use crate::model::{LogId, Offset, Position, Slot, Term, WallMs};
@@ -312,7 +313,7 @@ async fn write_back<D: Disk>(
 ) -> io::Result<()> {
     for segment in segments {
         let (from, to) = (segment.base().max(durable), segment.end().min(end));
-        if from < to {
+        if from < to && !mutant::is(Mutant::SkipWriteBack) {
             let mut buf = PageBuf::zeroed(to.since(from) as usize);
             let offset = from.since(segment.base());
             disk.read_at(&segment.file, offset, &mut buf).await?;
@@ -460,12 +461,15 @@ impl Rebuild {
                 Ok(header) => header,
                 Err(problem) => return Ok(SegmentEnd::Stopped(problem)),
             };
-            let follows = header.log == log && header.position == expected && header.prev_chain == self.chain;
+            let chained = header.prev_chain == self.chain || mutant::is(Mutant::SkipChainCheck);
+            let follows = header.log == log && header.position == expected && chained;
             if !follows || header.term < self.term || header.end() > scan.end {
                 return Ok(SegmentEnd::Stopped(BlockError::NoBlock));
             }
             let block = scan.bytes(expected, header.stored_bytes()).await?;
-            if let Err(problem) = header.check_entries(block) {
+            if let Err(problem) = header.check_entries(block)
+                && !mutant::is(Mutant::SkipBlockCrc)
+            {
                 return Ok(SegmentEnd::Stopped(problem));
             }
             self.apply_block(&header, block, replay).map_err(|what| RecoveryError::Content {
@@ -564,7 +568,9 @@ impl Rebuild {
 
         let segment = segments.active();
         disk.write_at(&segment.file, self.end.since(segment.base()), &page).await?;
-        disk.sync(&segment.file).await?;
+        if !mutant::is(Mutant::OpenTermUnsynced) {
+            disk.sync(&segment.file).await?;
+        }
         self.apply_block(&header, &page, replay).map_err(|what| RecoveryError::Content {
             log,
             position: header.position,
@@ -603,7 +609,8 @@ pub(super) async fn judge<'a, D: Disk>(
 ) -> io::Result<Verdict> {
     let evidence = look_beyond(disk, segments, tail).await?;
     let durable = tail.durable.max(evidence.durable);
-    let written_since = evidence.last_block.is_some_and(|last| last.since(tail.end) >= tail.window_bytes);
+    let window_bytes = if mutant::is(Mutant::RefuseTornTail) { 0 } else { tail.window_bytes };
+    let written_since = evidence.last_block.is_some_and(|last| last.since(tail.end) >= window_bytes);
     if tail.end < durable || written_since {
         return Ok(Verdict::Corrupt { durable, last: evidence.last_block.unwrap_or(tail.end) });
     }
@@ -631,7 +638,8 @@ async fn look_beyond<'a, D: Disk>(
         let end = segment.end().min(limit);
         while at < end {
             if let Ok(header) = BlockHeader::decode(scan.bytes(at, PAGE_BYTES).await?)
-                && (header.log, header.position) == (tail.log, at)
+                && header.log == tail.log
+                && (header.position == at || mutant::is(Mutant::SkipPositionCheck))
                 && header.term >= tail.term
             {
                 evidence.durable = evidence.durable.max(header.local.durable);

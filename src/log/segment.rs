@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::align::PAGE_BYTES;
+use crate::base::mutant::{self, Mutant};
 use crate::io::buffer::PageBuf;
 use crate::io::file::{Disk, FileHandle};
 use crate::model::Position;
@@ -73,6 +74,9 @@ async fn write_zeros<D: Disk>(disk: &D, file: &FileHandle, path: &Path, bytes: u
         zeros.truncate((bytes - at).min(ZERO_BYTES as u64) as usize);
         disk.write_at(file, at, &zeros).await?;
         at += zeros.len() as u64;
+    }
+    if mutant::is(Mutant::SkipSegmentSync) {
+        return Ok(());
     }
     disk.sync(file).await?;
     match path.parent() {

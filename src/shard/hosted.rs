@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
+use crate::base::mutant::{self, Mutant};
 use crate::codec::record_batch::RecordBatch;
 use crate::codec::records::{first_record_at_or_after, record_with_max_timestamp};
 use crate::log::append_buffer::NewEntry;
@@ -123,7 +124,7 @@ impl Hosted {
     /// Do a call. `None`: the answer comes later.
     pub fn call(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
         match call {
-            Call::Append { .. } if !self.held.is_empty() => {
+            Call::Append { .. } if !self.held.is_empty() && !mutant::is(Mutant::OvertakeHeldAppends) => {
                 self.held.push_back((origin, call));
                 None
             }
@@ -336,7 +337,7 @@ impl Hosted {
                 // The run's newest record lies before the partition's start: on to the next.
                 Ok(None) => {
                     run = match spec {
-                        OffsetSpec::AtOrAfter(timestamp) => {
+                        OffsetSpec::AtOrAfter(timestamp) if !mutant::is(Mutant::SearchOneRun) => {
                             self.log.queue(slot).and_then(|queue| queue.run_after(candidate, timestamp))
                         }
                         _ => None,
@@ -498,6 +499,9 @@ impl Hosted {
     fn fail(&mut self, out: &mut Outbox) {
         for waiter in self.acks.fail_all() {
             match waiter {
+                AckWaiter::Batch(ticket) if mutant::is(Mutant::AckAfterFailure) => {
+                    out.acked.push(Acked { ticket, submitted: Nanos(0), completed: Nanos(0) });
+                }
                 AckWaiter::Batch(ticket) => {
                     // Through the answers, which can carry an error.
                     let origin = Origin { shard: out.me, ticket };

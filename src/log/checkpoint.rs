@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use crate::base::align::PAGE_BYTES;
 use crate::base::bytes::{Fields, Truncated};
 use crate::base::crc::crc32c;
+use crate::base::mutant::{self, Mutant};
 use crate::io::buffer::PageBuf;
 use crate::io::file::Disk;
 use crate::model::{LogId, Offset, Position, Slot};
@@ -52,7 +53,8 @@ pub struct Checkpoint {
 }
 
 pub fn checkpoint_path(dir: &Path, generation: u64) -> PathBuf {
-    dir.join(format!("checkpoint-{}", generation % 2))
+    let copy = if mutant::is(Mutant::CheckpointInPlace) { 0 } else { generation % 2 };
+    dir.join(format!("checkpoint-{copy}"))
 }
 
 /// The bytes of a checkpoint of what is durable now.
@@ -236,6 +238,9 @@ pub async fn write<D: Disk>(disk: &D, dir: &Path, generation: u64, bytes: &[u8])
     let new = !disk.exists(&path).await?;
     let file = if new { disk.create(&path).await? } else { disk.open(&path).await? };
     disk.write_at(&file, 0, &PageBuf::from_bytes(bytes)).await?;
+    if mutant::is(Mutant::SkipCheckpointSync) {
+        return Ok(());
+    }
     disk.sync(&file).await?;
     // Also of an old file: the attempt that made it may have failed before this.
     disk.sync_dir(dir).await

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 
+use crate::base::mutant::{self, Mutant};
 use crate::model::{Offset, Position, Slot};
 
 use super::chunks::ChunkId;
@@ -148,6 +149,9 @@ impl Queue {
 
     /// The run's chunk is in memory. Those of its entries that lie before the queue's start need not be.
     pub fn run_in_tail(&self, run: &Run) -> bool {
+        if mutant::is(Mutant::ReadOpenChunkFromDevice) {
+            return self.in_tail(run.base_offset);
+        }
         self.tail.front().is_some_and(|entry| entry.chunk <= run.chunk)
     }
 
@@ -190,7 +194,9 @@ impl Queue {
 
     /// Records below `start` are dead: runs that hold nothing else are handed to `dead`.
     pub fn drop_before(&mut self, start: Offset, mut dead: impl FnMut(Run)) {
-        while !self.runs.is_empty() && self.run_end(0) <= start {
+        let whole = mutant::is(Mutant::DropWholeRun);
+        let dies = |queue: &Queue, run: &Run| queue.run_end(0) <= start || whole && run.base_offset < start;
+        while self.runs.front().is_some_and(|run| dies(self, run)) {
             let run = self.runs.pop_front().expect("not empty");
             self.bytes -= u64::from(run.bytes);
             dead(run);

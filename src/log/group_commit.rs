@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 
+use crate::base::mutant::{self, Mutant};
 use crate::model::{CommitMode, Nanos, Position};
 
 /// Names one block's write between its submission and its completion.
@@ -127,7 +128,8 @@ impl GroupCommit {
 
     /// May a block go out now, given that this many bytes wait?
     pub fn wants_block(&self, pending_bytes: usize) -> bool {
-        if self.failed || pending_bytes == 0 || self.submitted.since(self.durable) >= self.window_bytes {
+        let beyond = self.submitted.since(self.durable) >= self.window_bytes;
+        if self.failed || pending_bytes == 0 || beyond && !mutant::is(Mutant::IgnoreWindow) {
             return false;
         }
         match self.in_flight() {
@@ -153,17 +155,19 @@ impl GroupCommit {
 
     /// A block's write completed. What has become durable is appended to `committed`.
     pub fn on_written(&mut self, id: FlightId, ok: bool, now: Nanos, committed: &mut Vec<Committed>) {
-        if !ok {
+        if !ok && !mutant::is(Mutant::IgnoreFailedWrite) {
             // Never retried: after a failed write the device's word about anything later is worth nothing.
             self.failed = true;
         }
         if self.failed {
             return;
         }
-        let flight = self.flights.iter_mut().find(|flight| flight.id == id).expect("a write completes once");
+        let in_order = mutant::is(Mutant::TakeWritesInOrder);
+        let its = |flight: &&mut Flight| if in_order { flight.written.is_none() } else { flight.id == id };
+        let flight = self.flights.iter_mut().find(its).expect("a write completes once");
         assert!(flight.written.is_none());
         flight.written = Some(now);
-        if self.mode != CommitMode::WriteThenSync {
+        if self.mode != CommitMode::WriteThenSync || mutant::is(Mutant::AckBeforeSync) {
             self.commit_prefix(None, now, committed);
         }
     }
@@ -183,7 +187,7 @@ impl GroupCommit {
     /// The sync completed.
     pub fn on_synced(&mut self, ok: bool, now: Nanos, committed: &mut Vec<Committed>) {
         let upto = self.syncing.take().expect("a sync was in flight");
-        self.failed |= !ok;
+        self.failed |= !ok && !mutant::is(Mutant::IgnoreFailedSync);
         if !self.failed {
             self.commit_prefix(Some(upto), now, committed);
         }

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use crate::base::align::PAGE_BYTES;
 use crate::base::bytes::{Fields, Truncated};
 use crate::base::crc::crc32c;
+use crate::base::mutant::{self, Mutant};
 use crate::io::buffer::PageBuf;
 use crate::io::file::Disk;
 use crate::model::{LogId, Position, Term};
@@ -230,6 +231,9 @@ impl Manifest {
         let new = !disk.exists(&path).await?;
         let file = if new { disk.create(&path).await? } else { disk.open(&path).await? };
         disk.write_at(&file, 0, &PageBuf::from_bytes(&self.encode())).await?;
+        if mutant::is(Mutant::SkipManifestSync) {
+            return Ok(());
+        }
         disk.sync(&file).await?;
         // Also of an old file: the attempt that made it may have failed before this.
         disk.sync_dir(dir).await

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use crate::base::align::PAGE_BYTES;
+use crate::base::mutant::{self, Mutant};
 use crate::io::buffer::{ChunkBuf, ChunkPool};
 use crate::io::op::{Op, Token, WriteSync};
 use crate::model::{CommitMode, LogId, Nanos, Now, Offset, Position, Slot, Term};
@@ -442,6 +443,7 @@ impl Log {
         let submitted = Submitted { end: block.end, chain: block.chain, content, at: now };
         let flight = self.commit.on_submitted(submitted);
         let sync = match self.commit.mode() {
+            CommitMode::Dsync if mutant::is(Mutant::WriteWithoutDsync) => WriteSync::Plain,
             CommitMode::Dsync => WriteSync::Dsync,
             CommitMode::Plain | CommitMode::WriteThenSync => WriteSync::Plain,
         };
@@ -459,7 +461,10 @@ impl Log {
 
     fn submit_sync(&mut self, ops: &mut Vec<Op>) {
         // A sync promises nothing of other files: what is not durable is synced segment by segment.
-        let Some(segment) = self.segments.find(self.commit.durable()) else { return };
+        let Some(mut segment) = self.segments.find(self.commit.durable()) else { return };
+        if mutant::is(Mutant::SyncNewestSegmentOnly) {
+            segment = self.segments.active();
+        }
         if self.commit.poll_sync(segment.end()).is_some() {
             let file = segment.file.clone();
             ops.push(Op::Sync { token: self.token_of(u64::MAX >> 16), file });

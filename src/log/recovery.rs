@@ -20,6 +20,7 @@ use std::io;
 use std::path::Path;
 
 use crate::base::align::PAGE_BYTES;
+use crate::base::mutant::{self, Mutant};
 use crate::io::buffer::PageBuf;
 use crate::io::file::{Disk, FileHandle};
 use crate::model::{LogId, Offset, Position, Slot, Term, WallMs};
@@ -60,7 +61,7 @@ pub enum RecoveryError {
     )]
     Corrupt { log: LogId, start: Position, durable: Position, what: String },
     #[error(
-        "log {log}: no readable checkpoint, and the log no longer has its beginning (it starts at {start})"
+        "log {log}: no readable checkpoint reaches {start}, and the log no longer has what lies before that"
     )]
     NoCheckpoint { log: LogId, start: Position },
     #[error(
@@ -320,7 +321,7 @@ async fn write_back<D: Disk>(
 ) -> io::Result<()> {
     for segment in segments {
         let (from, to) = (segment.base().max(durable), segment.end().min(end));
-        if from < to {
+        if from < to && !mutant::is(Mutant::SkipWriteBack) {
             let mut buf = PageBuf::zeroed(to.since(from) as usize);
             let offset = from.since(segment.base());
             disk.read_at(&segment.file, offset, &mut buf).await?;
@@ -422,6 +423,10 @@ impl Rebuild {
         replay: &mut R,
     ) -> Result<Rebuild, RecoveryError> {
         let Checkpoint { log, position, .. } = checkpoint;
+        if position < start {
+            // The newer copy cannot be read, and what lies between has been recycled since this one.
+            return Err(RecoveryError::NoCheckpoint { log, start });
+        }
         replay.restore(&checkpoint.state).map_err(|what| RecoveryError::Content { log, position, what })?;
         let mut chunks = Chunks::new(checkpoint.first_chunk, checkpoint.spans, config.tail_cache_bytes);
         let mut queues = checkpoint.queues;
@@ -464,12 +469,15 @@ impl Rebuild {
                 Ok(header) => header,
                 Err(problem) => return Ok(SegmentEnd::Stopped(problem)),
             };
-            let follows = header.log == log && header.position == expected && header.prev_chain == self.chain;
+            let chained = header.prev_chain == self.chain || mutant::is(Mutant::SkipChainCheck);
+            let follows = header.log == log && header.position == expected && chained;
             if !follows || header.term < self.term || header.end() > scan.end {
                 return Ok(SegmentEnd::Stopped(BlockError::NoBlock));
             }
             let block = scan.bytes(expected, header.stored_bytes()).await?;
-            if let Err(problem) = header.check_entries(block) {
+            if let Err(problem) = header.check_entries(block)
+                && !mutant::is(Mutant::SkipBlockCrc)
+            {
                 return Ok(SegmentEnd::Stopped(problem));
             }
             self.apply_block(&header, block, replay).map_err(|what| RecoveryError::Content {
@@ -569,7 +577,9 @@ impl Rebuild {
 
         let segment = segments.active();
         disk.write_at(&segment.file, self.end.since(segment.base()), &page).await?;
-        disk.sync(&segment.file).await?;
+        if !mutant::is(Mutant::OpenTermUnsynced) {
+            disk.sync(&segment.file).await?;
+        }
         self.apply_block(&header, &page, replay).map_err(|what| RecoveryError::Content {
             log,
             position: header.position,
@@ -608,7 +618,8 @@ pub(super) async fn judge<'a, D: Disk>(
 ) -> io::Result<Verdict> {
     let evidence = look_beyond(disk, segments, tail).await?;
     let durable = tail.durable.max(evidence.durable);
-    let written_since = evidence.last_block.is_some_and(|last| last.since(tail.end) >= tail.window_bytes);
+    let window_bytes = if mutant::is(Mutant::RefuseTornTail) { 0 } else { tail.window_bytes };
+    let written_since = evidence.last_block.is_some_and(|last| last.since(tail.end) >= window_bytes);
     if tail.end < durable || written_since {
         return Ok(Verdict::Corrupt { durable, last: evidence.last_block.unwrap_or(tail.end) });
     }
@@ -637,7 +648,8 @@ async fn look_beyond<'a, D: Disk>(
         let end = segment.end().min(limit);
         while at < end {
             if let Ok(header) = BlockHeader::decode(scan.bytes(at, PAGE_BYTES).await?)
-                && (header.log, header.position) == (tail.log, at)
+                && header.log == tail.log
+                && (header.position == at || mutant::is(Mutant::SkipPositionCheck))
                 && header.term >= tail.term
             {
                 evidence.durable = evidence.durable.max(header.local.durable);

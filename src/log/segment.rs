@@ -16,6 +16,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::base::align::PAGE_BYTES;
+use crate::base::mutant::{self, Mutant};
 use crate::io::buffer::PageBuf;
 use crate::io::file::{Disk, FileHandle};
 use crate::model::Position;
@@ -99,7 +100,7 @@ async fn write_zeros<D: Disk>(disk: &D, file: &FileHandle, slice: &Slice) -> io:
         disk.write_at(file, at, &zeros).await?;
         at += zeros.len() as u64;
     }
-    if !slice.last {
+    if !slice.last || mutant::is(Mutant::SkipSegmentSync) {
         return Ok(());
     }
     disk.sync(file).await?;

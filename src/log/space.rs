@@ -14,6 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::mutant::{self, Mutant};
 use crate::io::file::FileHandle;
 use crate::model::{Nanos, Now, Position};
 
@@ -169,7 +170,8 @@ impl Log {
         }
         let short = self.segments.ready_count() < self.config.segments_ahead;
         let dead = self.oldest_is_dead();
-        if dead && self.oldest_end() > self.space.checkpoint {
+        let covered = self.oldest_end() <= self.space.checkpoint;
+        if dead && !covered && !mutant::is(Mutant::RecycleAboveCheckpoint) {
             self.space.checkpoint_wanted = true;
         } else if dead && (short || self.segments.ready_count() > self.config.segments_ahead) {
             return Some(self.recycle_oldest(short));
@@ -211,7 +213,8 @@ impl Log {
     /// Everything in the oldest segment is dead, and it is not where the log ends.
     fn oldest_is_dead(&self) -> bool {
         let Some(oldest) = self.segments.oldest_sealed() else { return false };
-        oldest.end() <= self.durable() && self.chunks.is_dead(oldest.base(), oldest.end())
+        let dead = self.chunks.is_dead(oldest.base(), oldest.end()) || mutant::is(Mutant::RecycleLiveSegment);
+        dead && oldest.end() <= self.durable()
     }
 
     fn next_segment_bytes(&self) -> u64 {
@@ -252,7 +255,13 @@ impl Log {
         let record = SegmentRecord { number, base: self.segments.next_base(), bytes, recycled: false };
         let mut records = self.segments.records();
         records.push(record);
-        self.space.state = State::Publishing(Segment { record, file });
+        let segment = Segment { record, file };
+        if mutant::is(Mutant::UseSegmentBeforeManifest) {
+            self.segments.push_ready(segment);
+            self.space.state = State::Recording;
+        } else {
+            self.space.state = State::Publishing(segment);
+        }
         self.manifest_job(records)
     }
 
@@ -267,6 +276,9 @@ impl Log {
             segment.record.recycled = true;
             records.push(segment.record);
             self.space.state = State::Publishing(segment);
+        } else if mutant::is(Mutant::RemoveBeforeManifest) {
+            self.space.state = State::Removing;
+            return Job::Remove { path: segment_path(&self.space.dir, segment.record.number) };
         } else {
             self.space.state = State::Retiring(segment);
         }
@@ -302,7 +314,7 @@ impl Log {
                 }
                 Err(error) => {
                     // The other generation is the one that counts: the next attempt rewrites this one.
-                    self.space.generation -= 1;
+                    self.space.generation -= u64::from(!mutant::is(Mutant::CheckpointOverTheGoodOne));
                     Err(format!("log {}: the checkpoint could not be written: {error}", self.id))
                 }
             };

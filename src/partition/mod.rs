@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::base::bytes::Fields;
+use crate::base::mutant::{self, Mutant};
 use crate::codec::record_batch::{
     self, ProducerStamp, RecordBatch, patch_base_offset, patch_leader_epoch, patch_log_append_time,
 };
@@ -62,7 +63,7 @@ impl Partition {
     }
 
     pub fn high_watermark(&self) -> Offset {
-        self.high_watermark
+        if mutant::is(Mutant::ShowAppended) { self.end_offset } else { self.high_watermark }
     }
 
     fn note_term(&mut self, term: Term, offset: Offset) {
@@ -159,7 +160,9 @@ impl Partitions {
         if let Some(slot) = self.slot(key) {
             return Ok(slot);
         }
-        let slot = Slot(self.by_slot.len() as u32);
+        let closed = || self.by_slot.iter().position(|partition| partition.deleted);
+        let reused = mutant::is(Mutant::ReuseSlot).then(closed).flatten();
+        let slot = Slot(reused.unwrap_or(self.by_slot.len()) as u32);
         let mut payload = [0; 20];
         payload[..16].copy_from_slice(&key.topic.0);
         payload[16..].copy_from_slice(&key.index.to_le_bytes());
@@ -169,9 +172,15 @@ impl Partitions {
     }
 
     fn insert(&mut self, slot: Slot, key: PartitionKey) {
+        self.slots.insert(key, slot);
+        if mutant::is(Mutant::ReuseSlot)
+            && let Some(partition) = self.get_mut(slot)
+        {
+            *partition = Partition::new(key);
+            return;
+        }
         assert_eq!(slot.0 as usize, self.by_slot.len(), "slots are given in order, and never twice");
         self.by_slot.push(Partition::new(key));
-        self.slots.insert(key, slot);
     }
 
     /// Append a batch that was checked at the edge. Sequence numbers are judged here, because only
@@ -220,7 +229,9 @@ impl Partitions {
         };
         let term = log.term();
         let appended = log.append(entry, batch.bytes(), now, |stored| {
-            patch_base_offset(stored, base_offset);
+            if !mutant::is(Mutant::KeepClientOffsets) {
+                patch_base_offset(stored, base_offset);
+            }
             patch_leader_epoch(stored, term);
             let crc = if log_append_time { patch_log_append_time(stored, now.wall) } else { batch.crc() };
             record_batch::stored_crc(stored, crc)
@@ -234,7 +245,7 @@ impl Partitions {
             base_offset,
             log_append_time: stamped(now.wall),
             log_start: partition.log_start,
-            durable_at: Some(appended.end),
+            durable_at: (!mutant::is(Mutant::AckBeforeDurable)).then_some(appended.end),
         })
     }
 
@@ -334,9 +345,17 @@ impl Partitions {
                 out.extend_from_slice(&term.0.to_le_bytes());
                 out.extend_from_slice(&start.0.to_le_bytes());
             }
-            partition.producers.encode(out);
+            if mutant::is(Mutant::ForgetProducers) {
+                ProducerStates::default().encode(out);
+            } else {
+                partition.producers.encode(out);
+            }
         }
-        self.groups.encode(out);
+        if mutant::is(Mutant::ForgetGroupOffsets) {
+            GroupOffsets::default().encode(out);
+        } else {
+            self.groups.encode(out);
+        }
     }
 
     fn decode(bytes: &[u8]) -> Result<Partitions, String> {
@@ -462,6 +481,7 @@ impl Replay for Partitions {
             EntryKind::LogStart | EntryKind::SlotClose if self.get(header.slot).is_none() => {
                 return Err(unknown());
             }
+            EntryKind::LogStart if mutant::is(Mutant::ForgetLogStart) => {}
             EntryKind::LogStart => self.start_at(header.slot, header.base_offset),
             EntryKind::SlotClose => self.close(header.slot),
             EntryKind::GroupOffsets => self.groups.apply(payload).map_err(|error| error.to_string())?,

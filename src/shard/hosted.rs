@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
+use crate::base::mutant::{self, Mutant};
 use crate::codec::record_batch::RecordBatch;
 use crate::log::append_buffer::NewEntry;
 use crate::log::chunks::ChunkId;
@@ -119,7 +120,8 @@ impl Hosted {
 
     /// Do a call. `None`: the answer comes later.
     pub fn call(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
-        let no_room = |bytes| !self.held.is_empty() || self.log.room(bytes) == Room::Wait;
+        let in_order = self.held.is_empty() || mutant::is(Mutant::OvertakeHeldAppends);
+        let no_room = |bytes| !in_order || self.log.room(bytes) == Room::Wait;
         if call.appended_bytes().is_some_and(no_room) {
             self.held.push_back((origin, call));
             return None;
@@ -430,6 +432,9 @@ impl Hosted {
     fn fail(&mut self, out: &mut Outbox) {
         for waiter in self.acks.fail_all() {
             match waiter {
+                AckWaiter::Batch(ticket) if mutant::is(Mutant::AckAfterFailure) => {
+                    out.acked.push(Acked { ticket, submitted: Nanos(0), completed: Nanos(0) });
+                }
                 AckWaiter::Batch(ticket) => {
                     // Through the answers, which can carry an error.
                     let origin = Origin { shard: out.me, ticket };

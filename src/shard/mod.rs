@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::mutant::{self, Mutant};
 use crate::io::op::{ConnId, Event, Op};
 use crate::io::socket::SocketHandle;
 use crate::log::space::{Job, JobDone};
@@ -316,7 +317,9 @@ impl Shard {
         for hosted in &mut self.logs {
             hosted.apply_durable(now, &self.catalog, &mut self.stats, &mut self.outbox);
         }
-        if let Some(durable) = self.outbox.metadata.take() {
+        if let Some(durable) = self.outbox.metadata.take()
+            && !mutant::is(Mutant::AnswerMetadataEarly)
+        {
             self.on_metadata(durable, now);
         }
         self.run_admin(now);
@@ -420,6 +423,9 @@ impl Shard {
                             let record = Arc::from(bytes);
                             self.admin.number += 1;
                             self.admin.current = Some(Change { origin, record, answer, waiting: None });
+                            if mutant::is(Mutant::AnswerMetadataEarly) {
+                                self.on_metadata(true, now);
+                            }
                         }
                         Err(error) => self.outbox.answers.push((origin, admin::failed(answer, error))),
                     }
@@ -437,7 +443,8 @@ impl Shard {
             return;
         }
         let record = change.record.clone();
-        let others: Vec<ShardId> = self.mailbox.shards().filter(|shard| *shard != self.id).collect();
+        let told = |shard: &ShardId| *shard != self.id && !mutant::is(Mutant::ApplyOnOneShard);
+        let others: Vec<ShardId> = self.mailbox.shards().filter(told).collect();
         change.waiting = Some(others.len());
         let number = self.admin.number;
         self.apply_record(&record, now);

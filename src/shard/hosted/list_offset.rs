@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use crate::base::mutant::{self, Mutant};
 use crate::codec::record_batch::RecordBatch;
 use crate::codec::records::{first_record_at_or_after, record_with_max_timestamp};
 use crate::log::chunks::ChunkId;
@@ -66,6 +67,9 @@ impl Hosted {
                         return Ok(Some(found));
                     }
                 }
+            }
+            if mutant::is(Mutant::SearchOneRun) {
+                break;
             }
             // What made the run a candidate lies before the partition's start: on to the next.
             run = self.log.queue(slot).and_then(|queue| queue.run_after(candidate, timestamp));

@@ -89,6 +89,10 @@ impl Actor for Committer {
                         }
                     }
                     (Note::Fetch(acked), Response::OffsetFetch(response)) => {
+                        if response.error_code == ErrorCode::COORDINATOR_NOT_AVAILABLE {
+                            stage.storage_error("offset fetch");
+                            continue;
+                        }
                         assert_eq!(response.error_code, ErrorCode::NONE);
                         let answer = &response.topics[0].partitions[0];
                         assert_eq!(answer.error_code, ErrorCode::NONE);

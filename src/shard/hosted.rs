@@ -124,7 +124,7 @@ impl Hosted {
     /// Do a call. `None`: the answer comes later.
     pub fn call(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
         match call {
-            Call::Append { .. } if !self.held.is_empty() && !mutant::is(Mutant::OvertakeHeldAppends) => {
+            Call::Append { .. } if !self.held.is_empty() => {
                 self.held.push_back((origin, call));
                 None
             }

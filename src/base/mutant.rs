@@ -51,9 +51,6 @@ mutants! {
 
     // --- Recovery. ---
 
-    /// Blocks follow each other by position alone: what an earlier life left behind the log's end
-    /// comes back as if it were the log's.
-    SkipChainCheck,
     /// A block counts when its header is whole: torn entries are served.
     SkipBlockCrc,
     /// Blocks of a segment's life before it was recycled are taken for this log's later ones: a torn
@@ -92,8 +89,6 @@ mutants! {
     SkipCheckpointSync,
     /// A checkpoint overwrites the one that counts: torn, it leaves none.
     CheckpointInPlace,
-    /// After a failed attempt the next checkpoint overwrites the one that counts.
-    CheckpointOverTheGoodOne,
 
     // --- Partitions. ---
 
@@ -105,8 +100,6 @@ mutants! {
     KeepClientOffsets,
     /// Deleting a run's first records deletes all of them.
     DropWholeRun,
-    /// Batches from other shards overtake those that wait for room.
-    OvertakeHeldAppends,
     /// The front of a chunk that is still in memory is read from the device, and later served in
     /// place of the whole.
     ReadOpenChunkFromDevice,

@@ -469,8 +469,7 @@ impl Rebuild {
                 Ok(header) => header,
                 Err(problem) => return Ok(SegmentEnd::Stopped(problem)),
             };
-            let chained = header.prev_chain == self.chain || mutant::is(Mutant::SkipChainCheck);
-            let follows = header.log == log && header.position == expected && chained;
+            let follows = header.log == log && header.position == expected && header.prev_chain == self.chain;
             if !follows || header.term < self.term || header.end() > scan.end {
                 return Ok(SegmentEnd::Stopped(BlockError::NoBlock));
             }

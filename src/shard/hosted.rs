@@ -120,8 +120,7 @@ impl Hosted {
 
     /// Do a call. `None`: the answer comes later.
     pub fn call(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
-        let in_order = self.held.is_empty() || mutant::is(Mutant::OvertakeHeldAppends);
-        let no_room = |bytes| !in_order || self.log.room(bytes) == Room::Wait;
+        let no_room = |bytes| !self.held.is_empty() || self.log.room(bytes) == Room::Wait;
         if call.appended_bytes().is_some_and(no_room) {
             self.held.push_back((origin, call));
             return None;

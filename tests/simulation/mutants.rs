@@ -2,9 +2,10 @@
 //!
 //! Every mutant plays the stories that a sound broker plays, from seed 0 on, until one of them fails:
 //! by the checker, by an assertion of the broker, or because recovery refuses what it finds. A mutant
-//! that no story catches fails the test. Afterwards the sound broker plays the same seeds.
+//! that no story catches fails the test. Afterwards the sound broker plays the seeds that caught one.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::thread;
@@ -14,7 +15,7 @@ use ringmq::base::mutant::{self, Mutant};
 use super::{play_all, story};
 
 /// Stories that a mutant must survive to count as not caught.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1_000;
 
 thread_local! {
     /// Where the last story of a mutant on this thread failed, and why.
@@ -49,25 +50,29 @@ fn hunt(mutant: Mutant) -> Option<Caught> {
     caught
 }
 
-/// Hunt them on all cores; in the order of `mutants`.
+/// Hunt them on all cores, and write a row of the table as soon as it is known.
 fn hunt_all(mutants: &[Mutant]) -> Vec<(Mutant, Option<Caught>)> {
-    let rest = Mutex::new(mutants.iter().enumerate());
-    let results = Mutex::new(Vec::new());
+    let rest = Mutex::new(mutants.iter());
+    let hunted = Mutex::new(Vec::new());
+    println!("{:<24} stories  caught by", "mutant");
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 loop {
                     let next = rest.lock().expect("no panic while it is held").next();
-                    let Some((index, &mutant)) = next else { return };
+                    let Some(&mutant) = next else { return };
                     let caught = hunt(mutant);
-                    results.lock().expect("no panic while it is held").push((index, mutant, caught));
+                    let (stories, by) = match &caught {
+                        Some(Caught { seed, by }) => (seed + 1, by.as_str()),
+                        None => (SEEDS, "nothing"),
+                    };
+                    println!("{:<24} {stories:>7}  {by:.120}", format!("{mutant:?}"));
+                    hunted.lock().expect("no panic while it is held").push((mutant, caught));
                 }
             });
         }
     });
-    let mut results = results.into_inner().expect("no panic while it was held");
-    results.sort_unstable_by_key(|(index, ..)| *index);
-    results.into_iter().map(|(_, mutant, caught)| (mutant, caught)).collect()
+    hunted.into_inner().expect("no panic while it was held")
 }
 
 #[test]
@@ -79,19 +84,19 @@ fn mutants_are_caught() {
     remember_failures();
 
     let hunted = hunt_all(&mutants);
-    println!("{:<26} {:>7}  caught by", "mutant", "stories");
-    for (mutant, caught) in &hunted {
-        match caught {
-            Some(Caught { seed, by }) => println!("{:<26} {:>7}  {by}", format!("{mutant:?}"), seed + 1),
-            None => println!("{:<26} {SEEDS:>7}  nothing", format!("{mutant:?}")),
-        }
+    let seeds: BTreeSet<u64> =
+        hunted.iter().filter_map(|(_, caught)| caught.as_ref()).map(|caught| caught.seed).collect();
+    for &seed in &seeds {
+        let sound = play_all(seed..seed + 1).is_ok();
+        assert!(sound, "the sound broker fails, too; replay with: make sim SEED={seed}");
     }
-    let seeds = hunted.iter().filter_map(|(_, caught)| Some(caught.as_ref()?.seed + 1)).max().unwrap_or(0);
-    if let Err(seed) = play_all(0..seeds) {
-        panic!("the sound broker fails, too; replay with: make sim SEED={seed}");
-    }
-    println!("the sound broker plays these {seeds} stories to their end");
     let survivors: Vec<&Mutant> =
         hunted.iter().filter(|(_, caught)| caught.is_none()).map(|(mutant, _)| mutant).collect();
+    println!(
+        "{} of {} mutants caught, by {} stories that the sound broker plays to their end",
+        hunted.len() - survivors.len(),
+        hunted.len(),
+        seeds.len()
+    );
     assert!(survivors.is_empty(), "not caught: {survivors:?}; play one with: make sim-mutants MUTANT=name");
 }

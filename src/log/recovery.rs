@@ -60,7 +60,8 @@ pub enum RecoveryError {
     )]
     Corrupt { log: LogId, start: Position, durable: Position, what: String },
     #[error(
-        "log {log}: no readable checkpoint, and the log no longer has its beginning (it starts at {start})"
+        "log {log}: no readable checkpoint reaches back to where the log starts now ({start}). Restore the \
+         checkpoint files, or the folder, from a backup"
     )]
     NoCheckpoint { log: LogId, start: Position },
     #[error("log {log}, position {position}: {what}")]
@@ -154,11 +155,8 @@ pub async fn open<D: Disk, R: Replay>(
     if let Some(checkpoint) = &checkpoint {
         checkpoint::write_back(disk, dir, checkpoint.generation).await?;
     }
-    let mut state = match checkpoint {
-        Some(checkpoint) => Rebuild::from_checkpoint(config, checkpoint, start, replay)?,
-        None if start == Position::ZERO => Rebuild::empty(config),
-        None => return Err(RecoveryError::NoCheckpoint { log, start }),
-    };
+    let limit = segments[segments.len() - 1].end();
+    let mut state = Rebuild::begin(config, log, checkpoint, (start, limit), replay)?;
     let checkpoint = state.end;
 
     // Whatever the last process had written may still be in the device's cache: make it durable
@@ -167,7 +165,6 @@ pub async fn open<D: Disk, R: Replay>(
         disk.sync(&segment.file).await?;
     }
 
-    let limit = segments[segments.len() - 1].end();
     let stopped = loop {
         let Some(segment) = segments.iter().find(|segment| segment.contains(state.end)) else {
             break None;
@@ -392,7 +389,7 @@ pub(super) struct Rebuild {
 }
 
 impl Rebuild {
-    pub fn empty(config: &LogConfig) -> Rebuild {
+    fn empty(config: &LogConfig) -> Rebuild {
         Rebuild {
             end: Position::ZERO,
             chain: 0,
@@ -407,7 +404,30 @@ impl Rebuild {
         }
     }
 
-    pub fn from_checkpoint<R: Replay>(
+    /// Begin at the checkpoint that was read, or without one at the beginning of the log, which has
+    /// segments from `start` to `limit`.
+    pub fn begin<R: Replay>(
+        config: &LogConfig,
+        log: LogId,
+        checkpoint: Option<Checkpoint>,
+        (start, limit): (Position, Position),
+        replay: &mut R,
+    ) -> Result<Rebuild, RecoveryError> {
+        match checkpoint {
+            Some(checkpoint) if checkpoint.position > limit => {
+                let what = format!("the checkpoint at {} is beyond all segments", checkpoint.position);
+                Err(RecoveryError::Content { log, position: limit, what })
+            }
+            Some(checkpoint) if checkpoint.position >= start => {
+                Rebuild::from_checkpoint(config, checkpoint, start, replay)
+            }
+            None if start == Position::ZERO => Ok(Rebuild::empty(config)),
+            // The newer copy is damaged, and segments have been recycled since the older one.
+            Some(_) | None => Err(RecoveryError::NoCheckpoint { log, start }),
+        }
+    }
+
+    fn from_checkpoint<R: Replay>(
         config: &LogConfig,
         checkpoint: Checkpoint,
         start: Position,

@@ -120,8 +120,12 @@ impl AppendBuffer {
 
     /// Bytes that no device has been asked to write yet.
     pub fn pending_bytes(&self) -> usize {
-        let open = self.block.as_ref().map_or(0, |block| BLOCK_HEADER_BYTES + block.entries_bytes);
-        self.sealed_bytes + open
+        self.sealed_bytes + self.open_bytes()
+    }
+
+    /// Bytes of the block that takes entries now; it begins at [`AppendBuffer::position`].
+    pub fn open_bytes(&self) -> usize {
+        self.block.as_ref().map_or(0, |block| BLOCK_HEADER_BYTES + block.entries_bytes)
     }
 
     /// Where the next entry ends up at the earliest.

@@ -22,7 +22,8 @@ use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
 use super::Retention;
 use super::acks::Acks;
 use super::call::{
-    Answer, AppendedBatch, Call, CallError, FoundOffset, OffsetSpec, ReadPart, ReadResult, Ticket,
+    Answer, AppendedBatch, Call, CallError, CommittedOffset, FoundOffset, OffsetSpec, ReadPart, ReadResult,
+    Ticket,
 };
 
 /// A batch inflates to at most this much when somebody looks into it for a timestamp.
@@ -77,7 +78,7 @@ pub struct Hosted {
     chunk_waiters: FxHashMap<ChunkId, Vec<Waiter>>,
     /// Calls that need a chunk which is being read.
     chunk_calls: Vec<(ChunkId, Origin, Call)>,
-    /// Appends of other shards that found no room, in order.
+    /// Calls that found no room for what they append, in order.
     held: VecDeque<(Origin, Call)>,
     /// Topics that are deleted but whose slots could not all be closed yet.
     closing: Vec<TopicId>,
@@ -122,11 +123,19 @@ impl Hosted {
 
     /// Do a call. `None`: the answer comes later.
     pub fn call(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
+        if appended_bytes(&call).is_some_and(|bytes| !self.held.is_empty() || !self.has_room(bytes)) {
+            self.held.push_back((origin, call));
+            return None;
+        }
+        self.call_now(origin, call, catalog, now)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.log.room(bytes) == Room::Yes
+    }
+
+    fn call_now(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
         match call {
-            Call::Append { .. } if !self.held.is_empty() => {
-                self.held.push_back((origin, call));
-                None
-            }
             Call::Append { partition, batch } => self.append_call(origin, partition, batch, catalog, now),
             Call::Read { partitions, bytes_max, park } => {
                 let park = park.then_some(Waiter { shard: origin.shard, conn: origin.ticket.conn });
@@ -188,10 +197,6 @@ impl Hosted {
             Some(topic) if topic.log_of(key.index) == Some(self.log.id()) => topic,
             _ => return done(Err(CallError::UnknownPartition)),
         };
-        if self.log.room(bytes.len()) == Room::Wait {
-            self.held.push_back((origin, Call::Append { partition: key, batch: bytes }));
-            return None;
-        }
         // The edge has checked it; these are the same bytes.
         let Ok(batch) = RecordBatch::parse(&bytes) else { return done(Err(CallError::UnknownPartition)) };
         let checked = CheckedBatch { batch, log_append_time: topic.config.log_append_time };
@@ -511,13 +516,12 @@ impl Hosted {
 
     fn retry_held(&mut self, catalog: &Catalog, now: Now, out: &mut Outbox) {
         for _ in 0..self.held.len() {
-            let Some((origin, call)) = self.held.pop_front() else { return };
-            let Call::Append { partition, batch } = call else { unreachable!("only appends are held") };
-            if self.log.room(batch.len()) == Room::Wait {
-                self.held.push_front((origin, Call::Append { partition, batch }));
+            let Some((_, call)) = self.held.front() else { return };
+            if appended_bytes(call).is_some_and(|bytes| !self.has_room(bytes)) {
                 return;
             }
-            if let Some(answer) = self.append_call(origin, partition, batch, catalog, now) {
+            let Some((origin, call)) = self.held.pop_front() else { return };
+            if let Some(answer) = self.call_now(origin, call, catalog, now) {
                 out.answers.push((origin, answer));
             }
         }
@@ -601,6 +605,23 @@ impl Hosted {
             blocks_in_flight: self.log.blocks_in_flight() as u64,
             failed: self.log.failed(),
         }
+    }
+}
+
+/// How much a call appends, if it does; small entries fit into what [`Log::room`] leaves for padding.
+fn appended_bytes(call: &Call) -> Option<usize> {
+    match call {
+        Call::Append { batch, .. } => Some(batch.len()),
+        Call::CommitOffsets { group, offsets } => {
+            let metadata = |offset: &CommittedOffset| offset.metadata.as_ref().map_or(0, |text| text.len());
+            Some(group.len() + offsets.iter().map(|offset| 64 + metadata(offset)).sum::<usize>())
+        }
+        Call::DeleteRecords { .. } => Some(0),
+        Call::Read { .. }
+        | Call::ListOffset { .. }
+        | Call::TermEnd { .. }
+        | Call::FetchOffsets { .. }
+        | Call::Admin(_) => None,
     }
 }
 

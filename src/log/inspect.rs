@@ -582,12 +582,9 @@ impl LogFiles {
     ) -> Result<SpaceMap, RecoveryError> {
         let (log, start) = (self.id, self.start());
         // Read once more: rebuilding takes its queues.
-        let mut state = match checkpoint::read(disk, &self.dir, log).await? {
-            Some(checkpoint) => Rebuild::from_checkpoint(&LOOKING, checkpoint, start, replay)?,
-            None if start == Position::ZERO => Rebuild::empty(&LOOKING),
-            None => return Err(RecoveryError::NoCheckpoint { log, start }),
-        };
+        let checkpoint = checkpoint::read(disk, &self.dir, log).await?;
         let limit = self.limit();
+        let mut state = Rebuild::begin(&LOOKING, log, checkpoint, (start, limit), replay)?;
         while let Some(segment) = self.segments.iter().find(|segment| segment.contains(state.end)) {
             let mut scan = Scan::new(disk, &segment.file, segment.base(), segment.end());
             let end = state.scan_segment(&mut scan, log, replay, &mut |at| progress(at, limit)).await?;

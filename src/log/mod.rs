@@ -328,14 +328,14 @@ impl Log {
             return Room::Yes;
         }
         let undurable = self.append.end().since(self.commit.durable()) as usize;
-        let need = (bytes + bytes / 64 + 2 * PAGE_BYTES) as u64;
+        // Batches up to half a block share blocks, larger ones have their own: each is padded to a page.
+        let padding = (2 * bytes / self.config.block_bytes_max + 2) * PAGE_BYTES;
+        let need = (bytes + padding) as u64;
         let fits = self.append.segment_bytes_left() >= need || self.segments.ready_bytes() >= need;
         let space = self.leaves_reserve(bytes) && fits;
-        if !space && self.may_get_space() || undurable > self.config.undurable_bytes_max() {
-            Room::Wait
-        } else {
-            Room::Yes
-        }
+        // With all segments ready that ever are, more will not come of waiting: some of it is taken.
+        let comes = self.segments.ready_count() < self.config.segments_ahead && self.may_get_space();
+        if !space && comes || undurable > self.config.undurable_bytes_max() { Room::Wait } else { Room::Yes }
     }
 
     /// After this entry there is still room for those that make room: a log that is full to its last page

@@ -61,7 +61,8 @@ pub enum RecoveryError {
     )]
     Corrupt { log: LogId, start: Position, durable: Position, what: String },
     #[error(
-        "log {log}: no readable checkpoint reaches {start}, and the log no longer has what lies before that"
+        "log {log}: no readable checkpoint reaches back to where the log starts now ({start}). Restore the \
+         checkpoint files, or the folder, from a backup"
     )]
     NoCheckpoint { log: LogId, start: Position },
     #[error(
@@ -160,16 +161,9 @@ pub async fn open<D: Disk, R: Replay>(
     if let Some(checkpoint) = &checkpoint {
         checkpoint::write_back(disk, dir, checkpoint.generation).await?;
     }
-    let mut state = match checkpoint {
-        Some(checkpoint) => Rebuild::from_checkpoint(config, checkpoint, start, replay)?,
-        None if start == Position::ZERO => Rebuild::empty(config),
-        None => return Err(RecoveryError::NoCheckpoint { log, start }),
-    };
-    let checkpoint = state.end;
     let limit = segments[segments.len() - 1].end();
-    if !(start..=limit).contains(&checkpoint) {
-        return Err(RecoveryError::CheckpointOutside { log, position: checkpoint, start, limit });
-    }
+    let mut state = Rebuild::begin(config, log, checkpoint, (start, limit), replay)?;
+    let checkpoint = state.end;
 
     // Whatever the last process had written may still be in the device's cache: make it durable
     // before anything is concluded from it.
@@ -401,7 +395,7 @@ pub(super) struct Rebuild {
 }
 
 impl Rebuild {
-    pub fn empty(config: &LogConfig) -> Rebuild {
+    fn empty(config: &LogConfig) -> Rebuild {
         Rebuild {
             end: Position::ZERO,
             chain: 0,
@@ -416,17 +410,35 @@ impl Rebuild {
         }
     }
 
-    pub fn from_checkpoint<R: Replay>(
+    /// Begin at the checkpoint that was read, or without one at the beginning of the log, which has
+    /// segments from `start` to `limit`.
+    pub fn begin<R: Replay>(
+        config: &LogConfig,
+        log: LogId,
+        checkpoint: Option<Checkpoint>,
+        (start, limit): (Position, Position),
+        replay: &mut R,
+    ) -> Result<Rebuild, RecoveryError> {
+        match checkpoint {
+            Some(checkpoint) if (start..=limit).contains(&checkpoint.position) => {
+                Rebuild::from_checkpoint(config, checkpoint, start, replay)
+            }
+            // The newer copy is damaged, and segments have been recycled since the older one.
+            Some(Checkpoint { position, .. }) => {
+                Err(RecoveryError::CheckpointOutside { log, position, start, limit })
+            }
+            None if start == Position::ZERO => Ok(Rebuild::empty(config)),
+            None => Err(RecoveryError::NoCheckpoint { log, start }),
+        }
+    }
+
+    fn from_checkpoint<R: Replay>(
         config: &LogConfig,
         checkpoint: Checkpoint,
         start: Position,
         replay: &mut R,
     ) -> Result<Rebuild, RecoveryError> {
         let Checkpoint { log, position, .. } = checkpoint;
-        if position < start {
-            // The newer copy cannot be read, and what lies between has been recycled since this one.
-            return Err(RecoveryError::NoCheckpoint { log, start });
-        }
         replay.restore(&checkpoint.state).map_err(|what| RecoveryError::Content { log, position, what })?;
         let mut chunks = Chunks::new(checkpoint.first_chunk, checkpoint.spans, config.tail_cache_bytes);
         let mut queues = checkpoint.queues;

@@ -70,6 +70,7 @@ impl Mail {
 /// All queues of a broker: made once, shared by its shards.
 pub struct PostOffice {
     shards: usize,
+    credits: usize,
     /// From shard `i` to shard `j`: at `i * shards + j`.
     queues: Vec<ArrayQueue<Mail>>,
     /// Shards that stop, and whose clients wait for nothing any more: when all do, no call is under way.
@@ -78,9 +79,14 @@ pub struct PostOffice {
 
 impl PostOffice {
     pub fn new(shards: usize) -> Arc<PostOffice> {
-        assert!(shards > 0);
-        let queues = (0..shards * shards).map(|_| ArrayQueue::new(2 * CREDITS)).collect();
-        Arc::new(PostOffice { shards, queues, drained: AtomicUsize::new(0) })
+        PostOffice::with_credits(shards, CREDITS)
+    }
+
+    /// As [`PostOffice::new`], with other boxes than [`CREDITS`] large: a simulation fills small ones.
+    pub fn with_credits(shards: usize, credits: usize) -> Arc<PostOffice> {
+        assert!(shards > 0 && credits > 0);
+        let queues = (0..shards * shards).map(|_| ArrayQueue::new(2 * credits)).collect();
+        Arc::new(PostOffice { shards, credits, queues, drained: AtomicUsize::new(0) })
     }
 
     pub fn shards(&self) -> usize {
@@ -114,7 +120,7 @@ pub struct Mailbox {
 
 impl Mailbox {
     pub fn new(me: ShardId, office: Arc<PostOffice>) -> Mailbox {
-        let peer = |_| Peer { credits: CREDITS, waiting: VecDeque::new(), wake: false };
+        let peer = |_| Peer { credits: office.credits, waiting: VecDeque::new(), wake: false };
         Mailbox { me, peers: (0..office.shards).map(peer).collect(), office }
     }
 
@@ -163,7 +169,7 @@ impl Mailbox {
     fn return_credit(&mut self, to: ShardId) {
         let peer = &mut self.peers[usize::from(to.0)];
         peer.credits += 1;
-        assert!(peer.credits <= CREDITS, "a call is answered once");
+        assert!(peer.credits <= self.office.credits, "a call is answered once");
         if let Some(mail) = peer.waiting.pop_front() {
             peer.credits -= 1;
             self.push(to, mail);

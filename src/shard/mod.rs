@@ -410,8 +410,11 @@ impl Shard {
 
     // --- Metadata. ---
 
-    /// Begin the next change, if none is under way.
+    /// Begin the next change, if none is under way and the metadata log has room for it.
     fn run_admin(&mut self, now: Now) {
+        if self.admin.is_empty() || self.room(LogId::METADATA, 0) == Room::Wait {
+            return;
+        }
         while let Some((origin, call)) = self.admin.begin_next() {
             match admin::judge(call, &self.catalog, &self.config.rules, &mut *self.ids) {
                 Judged::Answer(answer) => self.outbox.answers.push((origin, answer)),

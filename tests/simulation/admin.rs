@@ -25,6 +25,7 @@ enum Note {
     Truncate {
         place: Place,
         before: i64,
+        start: i64,
     },
     List {
         place: Place,
@@ -114,7 +115,7 @@ impl Admin {
                 .into_iter()
                 .collect(),
         });
-        self.link.ask(2, &request, Note::Truncate { place, before });
+        self.link.ask(2, &request, Note::Truncate { place, before, start });
         1
     }
 
@@ -236,7 +237,7 @@ impl Actor for Admin {
 
     fn hear(&mut self, stage: &mut Stage) {
         loop {
-            match self.link.hear(&stage.world) {
+            match self.link.hear(stage) {
                 Heard::Response { note, frame, api, version } => match (note, decode(&frame, api, version)) {
                     (Note::Create(topic), Response::CreateTopics(response)) => {
                         let made = &response.topics[0];
@@ -248,12 +249,12 @@ impl Actor for Admin {
                     (Note::Metadata(before), Response::Metadata(response)) => {
                         self.on_metadata(&before, &response, stage);
                     }
-                    (Note::Truncate { place, before }, Response::DeleteRecords(response)) => {
+                    (Note::Truncate { place, before, start }, Response::DeleteRecords(response)) => {
                         let answer = &response.topics[0].partitions[0];
                         match answer.error_code {
                             ErrorCode::NONE => {
                                 assert!(answer.low_watermark >= before);
-                                stage.coverage.count(Event::RecordsDeleted);
+                                stage.coverage.add(Event::RecordsDeleted, u64::from(before > start));
                                 stage.ledger.delete_acked(place, before);
                             }
                             ErrorCode::KAFKA_STORAGE_ERROR => stage.storage_error("delete records"),

@@ -74,7 +74,7 @@ impl Actor for Committer {
 
     fn hear(&mut self, stage: &mut Stage) {
         loop {
-            match self.link.hear(&stage.world) {
+            match self.link.hear(stage) {
                 Heard::Response { note, frame, api, version } => match (note, decode(&frame, api, version)) {
                     (Note::Commit(offset), Response::OffsetCommit(response)) => {
                         match response.topics[0].partitions[0].error_code {

@@ -51,6 +51,11 @@ impl Consumer {
         Consumer { topic: Some(topic), next, ends, thorough: true, ..Consumer::new() }
     }
 
+    /// Start over from the beginning of its topic.
+    pub fn rewind(&mut self) {
+        self.next.fill(0);
+    }
+
     /// It has read up to the end of every partition.
     pub fn has_all(&self) -> bool {
         self.ends.iter().zip(&self.next).all(|(ends, next)| ends.is_some_and(|(_, high)| high == *next))
@@ -93,6 +98,7 @@ impl Consumer {
                 let Records::Bytes(bytes) = answer.records else { return };
                 let (next, count) = stage.ledger.fetched(place, offset, high, bytes);
                 stage.coverage.add(Event::RecordsRead, count);
+                stage.coverage.add(Event::DiskFullReads, if stage.disk_full { count } else { 0 });
                 stage.coverage.add(Event::ParkedFetchesWoken, u64::from(waited && count > 0));
                 if same {
                     self.next[place.partition] = next;
@@ -107,7 +113,8 @@ impl Consumer {
             }
             ErrorCode::KAFKA_STORAGE_ERROR => {
                 stage.storage_error("fetch");
-                stage.coverage.count(Event::ReadErrors);
+                stage.coverage.add(Event::ReadErrors, u64::from(stage.reads_fail && !stage.rotten));
+                stage.coverage.add(Event::RotTold, u64::from(stage.rotten && !stage.reads_fail));
             }
             error => panic!("{place:?}: fetch: {error:?}"),
         }
@@ -157,7 +164,7 @@ impl Actor for Consumer {
 
     fn hear(&mut self, stage: &mut Stage) {
         loop {
-            match self.link.hear(&stage.world) {
+            match self.link.hear(stage) {
                 Heard::Response { note, frame, api, version } => {
                     let Response::Fetch(response) = decode(&frame, api, version) else {
                         panic!("an answer of another kind")

@@ -16,6 +16,8 @@ macro_rules! events {
 
 events! {
     Requests,
+    /// Requests that were answered.
+    Answers,
     Acks,
     RecordsRead,
     Crashes,
@@ -25,14 +27,27 @@ events! {
     CrashesWhileStopping,
     /// Power loss while recovery runs.
     CrashesInRecovery,
+    /// The end came while a segment was being made, a manifest or a checkpoint written.
+    EndsInPreparation,
+    EndsInManifest,
+    EndsInCheckpoint,
     /// The broker came back with another number of shards.
     ShardsChanged,
+    /// Two shards, then one, then two, on the same data.
+    ShardsTwoOneTwo,
+    /// What power loss did to writes and names that no sync covered.
+    WritesLost,
+    WritesTorn,
+    NamesLost,
+    ShortWrites,
     TornTails,
     CleanStarts,
     /// Recovery began at a checkpoint.
     CheckpointsUsed,
     SegmentRolls,
     SegmentsRecycled,
+    /// Calls that waited because a shard's box was full.
+    CallsWaited,
     ColdReads,
     /// An idempotent batch whose first answer was lost, sent again.
     Retries,
@@ -48,23 +63,34 @@ events! {
     OffsetsFoundByTime,
     GroupCommits,
     GroupFetches,
+    /// The disk was full, and an append was refused.
     DiskFullRefusals,
-    /// Appends were refused for want of space, and taken again later in the same life.
+    /// While the disk was full, records were read.
+    DiskFullReads,
+    /// Space came back, and a batch that had been refused was taken in the same life.
     DiskFullResumptions,
     /// A log stopped after a failed write or sync.
     FinalStops,
-    /// A read failed and the client was told.
+    /// The device failed to read, and the client was told.
     ReadErrors,
-    /// Rot that recovery refused.
+    /// Rot within what was durable, which recovery refused; nothing was cut off.
     RotRefused,
-    /// Rot that recovery did not look at: reads of it failed, or nobody needed it.
+    /// Rot in bytes that were never acknowledged, which recovery cut off.
+    RotCutOff,
+    /// Rot below the checkpoint, which recovery does not look at.
     RotTolerated,
+    /// Whoever asked for what lay there was told.
+    RotTold,
+    /// The newer copy of a checkpoint or manifest was rotten: recovery went back to the older one, or
+    /// refused because it does not reach.
+    RottenCopiesTolerated,
+    RottenCopiesRefused,
     PlainCommits,
     DsyncCommits,
     WriteThenSyncCommits,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
     counts: Vec<u64>,
 }

@@ -48,7 +48,7 @@ pub struct Topic {
 
 struct Record {
     timestamp: i64,
-    bytes: u32,
+    value: Box<[u8]>,
     producer: u32,
     /// Once somebody knows it.
     offset: Option<i64>,
@@ -91,15 +91,11 @@ pub struct Ledger {
     producer_ids: BTreeSet<i64>,
 }
 
-/// Byte `index` of the value of a record.
-fn filler(record: usize, index: usize) -> u8 {
-    ((record * 31 + index * 7) ^ (index >> 5)) as u8
-}
-
-fn value(record: usize, bytes: u32) -> Vec<u8> {
+/// The value of a record: its number, then bytes of its own.
+fn value(record: usize, bytes: usize) -> Box<[u8]> {
     let mut value = (record as u64).to_le_bytes().to_vec();
-    value.extend((0..bytes as usize).map(|index| filler(record, index)));
-    value
+    value.extend((0..bytes).map(|index| ((record * 31 + index * 7) ^ (index >> 5)) as u8));
+    value.into()
 }
 
 impl Ledger {
@@ -165,6 +161,7 @@ impl Ledger {
         producer: u32,
         stamp: Option<ProducerStamp>,
         timestamp: i64,
+        heavy: bool,
         rng: &mut Rng,
     ) -> Batch {
         let partition = self.partition_mut(place);
@@ -176,9 +173,11 @@ impl Ledger {
             builder = builder.producer(stamp);
         }
         for record in first..first + count {
-            let bytes = if rng.one_in(30) { rng.between(3000, 7000) } else { rng.between(0, 500) } as u32;
-            partition.records.push(Record { timestamp, bytes, producer, offset: None });
-            builder.push(timestamp, Some(&producer.to_le_bytes()), Some(&value(record, bytes)), &[]);
+            let large = heavy || rng.one_in(30);
+            let bytes = if large { rng.between(3000, 7000) } else { rng.between(0, 500) };
+            let value = value(record, bytes as usize);
+            builder.push(timestamp, Some(&producer.to_le_bytes()), Some(&value), &[]);
+            partition.records.push(Record { timestamp, value, producer, offset: None });
         }
         Batch { place, first, count, bytes: builder.finish() }
     }
@@ -284,7 +283,7 @@ impl Ledger {
             let sent = sent.unwrap_or_else(|| panic!("{place:?}: record {number} was never sent"));
             assert_eq!(record.key, Some(&sent.producer.to_le_bytes()[..]));
             assert_eq!(record.timestamp, sent.timestamp);
-            assert!(bytes == value(number, sent.bytes), "{place:?}: record {number} is not what was sent");
+            assert!(bytes == &*sent.value, "{place:?}: record {number} is not what was sent");
             self.learn(place, offset, number);
         }
     }

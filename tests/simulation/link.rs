@@ -9,6 +9,7 @@ use ringmq::kafka::protocol::frame::{Frame, decode_response, first_response, put
 use ringmq::model::Nanos;
 
 use super::machine::address;
+use super::stage::Stage;
 
 /// After its connection broke a client waits this long: longer than a broker needs for what it had
 /// received before, so that an old request is not done after a newer one.
@@ -92,7 +93,7 @@ impl<N> Link<N> {
     }
 
     /// The next thing that the client hears.
-    pub fn hear(&mut self, world: &SimWorld) -> Heard<N> {
+    pub fn hear(&mut self, stage: &mut Stage) -> Heard<N> {
         let Some(socket) = &self.socket else { return Heard::Nothing };
         self.received.extend(socket.recv());
         match first_response(&self.received, 64 << 20).expect("the broker's frames are well-formed") {
@@ -102,6 +103,7 @@ impl<N> Link<N> {
                 let asked = self.asked.pop_front().expect("a response to nothing");
                 let correlation_id = i32::from_be_bytes(*frame.first_chunk().expect("checked by the frame"));
                 assert_eq!(correlation_id, asked.correlation_id, "responses come in the requests' order");
+                stage.answered += 1;
                 Heard::Response { note: asked.note, frame, api: asked.api, version: asked.version }
             }
             Frame::Incomplete { .. } if socket.state() == StreamState::Open && !self.was_reset => {
@@ -112,7 +114,7 @@ impl<N> Link<N> {
                 self.socket = None;
                 self.was_reset = false;
                 self.received.clear();
-                self.connect_at = world.now().mono.plus(RECONNECT_AFTER);
+                self.connect_at = stage.world.now().mono.plus(RECONNECT_AFTER);
                 self.asked.clear();
                 Heard::Broken
             }

@@ -1,8 +1,10 @@
 //! A broker on the simulated machine: made, opened, run and stopped as `ringmq::broker` does it, with
 //! sizes at which logs roll, recycle and evict within a few hundred requests.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use ringmq::io::sim::{Rng, SimDisk, SimExecutor, SimIo, SimWorld, block_on};
 use ringmq::kafka::connection::Front;
 use ringmq::kafka::context::{BrokerIdentity, KafkaSettings};
 use ringmq::log::recovery::{self, Options, RecoveryError, Replay, Report};
+use ringmq::log::space::Job;
 use ringmq::log::{Log, LogConfig};
 use ringmq::metadata::catalog::{Catalog, IdSource, TopicRules};
 use ringmq::metadata::record::MetaRecord;
@@ -52,6 +55,8 @@ pub struct Setup {
     segments_ahead: usize,
     slice_bytes: u64,
     pub log_bytes_max: u64,
+    /// Calls of one shard to another that may be under way.
+    credits: usize,
 }
 
 impl Setup {
@@ -69,6 +74,7 @@ impl Setup {
             segments_ahead: rng.between(1, 2) as usize,
             slice_bytes: rng.between(2, 20) * 4 * KIB,
             log_bytes_max: *rng.pick(&[0, 0, 640 * KIB]),
+            credits: *rng.pick(&[1, 2, 4, 1024]),
         }
     }
 
@@ -130,6 +136,26 @@ impl IdSource for SimIds {
     }
 }
 
+/// What a background job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobKind {
+    Prepare,
+    Manifest,
+    Checkpoint,
+    Remove,
+}
+
+impl JobKind {
+    fn of(job: &Job) -> JobKind {
+        match job {
+            Job::Prepare { .. } => JobKind::Prepare,
+            Job::Manifest { .. } => JobKind::Manifest,
+            Job::Checkpoint { .. } => JobKind::Checkpoint,
+            Job::Remove { .. } => JobKind::Remove,
+        }
+    }
+}
+
 /// A shard and its end of the kernel.
 struct Core {
     server: Server,
@@ -149,6 +175,10 @@ pub struct Broker {
     pub reports: Vec<Report>,
     /// What an operator would have read.
     pub messages: Vec<String>,
+    /// Background jobs under way, by kind.
+    jobs: Rc<[Cell<u64>; 4]>,
+    /// Turns at whose end calls waited for a place in another shard's box.
+    pub calls_waited: u64,
 }
 
 impl Broker {
@@ -168,7 +198,7 @@ impl Broker {
             LogId(number) => ShardId(((number - 1) % u32::from(shards)) as u16),
         };
         let hosts: Arc<[ShardId]> = log_ids().map(host_of).collect();
-        let office = PostOffice::new(usize::from(shards));
+        let office = PostOffice::with_credits(usize::from(shards), setup.credits);
         let mut hosted: Vec<Vec<Hosted>> = (0..shards).map(|_| Vec::new()).collect();
         for (log, partitions) in logs {
             hosted[usize::from(host_of(log.id()).0)].push(Hosted::new(log, partitions));
@@ -217,7 +247,15 @@ impl Broker {
             cores.push(Core { server, io, ops, events: Vec::new(), wait: Wait::No, outside });
         }
         let executor = SimExecutor::new(world);
-        Ok(Broker { world: world.clone(), executor, cores, reports, messages: Vec::new() })
+        Ok(Broker {
+            world: world.clone(),
+            executor,
+            cores,
+            reports,
+            messages: Vec::new(),
+            jobs: Rc::default(),
+            calls_waited: 0,
+        })
     }
 
     /// Let a shard do a turn.
@@ -230,12 +268,16 @@ impl Broker {
             }
             let clock = || self.world.now().mono;
             core.wait = core.server.step(&mut core.events, self.world.now(), &clock, &mut core.ops);
+            self.calls_waited += u64::from(core.server.shard().calls_waiting() > 0);
             let (jobs, messages) = core.server.take_news();
             let outside: Vec<OutsideQueue> = self.cores.iter().map(|core| core.outside.clone()).collect();
             for job in jobs {
                 let (disk, outside) = (SimDisk::new(&self.world), outside[usize::from(job.shard.0)].clone());
+                let (under_way, kind) = (self.jobs.clone(), JobKind::of(&job.job) as usize);
+                under_way[kind].update(|count| count + 1);
                 self.executor.spawn(async move {
                     let done = jobs::run(&disk, job.job).await;
+                    under_way[kind].update(|count| count - 1);
                     outside.push(Outside::JobDone { log: job.log, done });
                 });
             }
@@ -275,6 +317,11 @@ impl Broker {
 
     pub fn logs(&self) -> impl Iterator<Item = &Log> {
         self.cores.iter().flat_map(|core| core.server.shard().logs()).map(|hosted| &hosted.log)
+    }
+
+    /// Jobs of this kind that have not ended.
+    pub fn jobs(&self, kind: JobKind) -> u64 {
+        self.jobs[kind as usize].get()
     }
 
     pub fn cold_reads(&self) -> u64 {

@@ -45,6 +45,8 @@ struct Lane {
     batches: VecDeque<Sent>,
     /// Before the broker knows the producer, a single batch is under way: it would take any for the first.
     begun: bool,
+    /// An append was refused because the disk was full, and none has been taken since.
+    refused: bool,
 }
 
 enum Note {
@@ -73,13 +75,24 @@ impl Producer {
         self.lanes.iter().all(|lane| lane.batches.is_empty())
     }
 
+    /// Something of it was refused because the disk was full, and is not taken yet.
+    pub fn is_refused(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.refused)
+    }
+
     fn pick_lane(&mut self, stage: &mut Stage) {
         self.lanes.retain(|lane| stage.ledger.topic(lane.place.topic).life == Life::Exists);
         let places = stage.ledger.places();
         if self.lanes.len() < LANES_MAX && !places.is_empty() && !stage.draining {
             let place = *stage.rng.pick(&places);
             if self.lanes.iter().all(|lane| lane.place != place) {
-                self.lanes.push(Lane { place, next_sequence: 0, batches: VecDeque::new(), begun: false });
+                self.lanes.push(Lane {
+                    place,
+                    next_sequence: 0,
+                    batches: VecDeque::new(),
+                    begun: false,
+                    refused: false,
+                });
             }
         }
     }
@@ -93,8 +106,8 @@ impl Producer {
             base_sequence: next_sequence,
         });
         let wall = stage.world.now().wall.0;
-        let Stage { ledger, rng, .. } = stage;
-        let batch = ledger.batch(place, self.order, stamp, wall, rng);
+        let Stage { ledger, rng, heavy, .. } = stage;
+        let batch = ledger.batch(place, self.order, stamp, wall, *heavy, rng);
         let lane = &mut self.lanes[lane];
         lane.next_sequence += batch.count as i32;
         lane.batches.push_back(Sent { batch, state: State::Waiting, again: false, known: false });
@@ -189,6 +202,8 @@ impl Producer {
                     stage.coverage.count(Event::Acks);
                     stage.coverage.add(Event::DuplicatesAnswered, u64::from(sent.known));
                     lane.begun = true;
+                    let resumed = std::mem::take(&mut lane.refused) && !stage.disk_full;
+                    stage.coverage.add(Event::DiskFullResumptions, u64::from(resumed));
                     stage.ledger.acked(&sent.batch, answer.base_offset);
                     stage.ledger.start(place, known, answer.log_start_offset);
                 }
@@ -202,7 +217,8 @@ impl Producer {
                     match error {
                         ErrorCode::KAFKA_STORAGE_ERROR => {
                             stage.storage_error("produce");
-                            stage.coverage.count(Event::DiskFullRefusals);
+                            stage.coverage.add(Event::DiskFullRefusals, u64::from(stage.disk_full));
+                            lane.refused = stage.disk_full && self.idempotent;
                         }
                         ErrorCode::NOT_LEADER_OR_FOLLOWER => {}
                         ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER if self.idempotent && after_another => {}
@@ -225,6 +241,7 @@ impl Producer {
 
     fn on_broken(&mut self) {
         for lane in &mut self.lanes {
+            lane.refused = false;
             if self.idempotent {
                 lane.batches.iter_mut().for_each(|sent| sent.state = State::Waiting);
             } else {
@@ -261,7 +278,7 @@ impl Actor for Producer {
 
     fn hear(&mut self, stage: &mut Stage) {
         loop {
-            match self.link.hear(&stage.world) {
+            match self.link.hear(stage) {
                 Heard::Response { note, frame, api, version } => match (note, decode(&frame, api, version)) {
                     (Note::Id, Response::InitProducerId(response)) => match response.error_code {
                         ErrorCode::NONE => {

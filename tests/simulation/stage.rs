@@ -10,12 +10,20 @@ pub struct Stage {
     pub rng: Rng,
     pub ledger: Ledger,
     pub coverage: Coverage,
+    /// Requests that were answered.
+    pub answered: u64,
     /// Nothing goes wrong on purpose any more: what clients ask must succeed.
     pub calm: bool,
     /// Nobody makes new batches.
     pub draining: bool,
-    /// A log may have stopped, or cannot be read: storage errors are expected.
-    pub storage_fails: bool,
+    /// The disk is full, and nothing else is wrong with it.
+    pub disk_full: bool,
+    /// The device does not read everything.
+    pub reads_fail: bool,
+    /// Bytes that readers may ask for are rotten.
+    pub rotten: bool,
+    /// Producers make large batches.
+    pub heavy: bool,
     /// Say what happens: a single seed is replayed.
     pub loud: bool,
 }
@@ -30,7 +38,7 @@ impl Stage {
 
     /// A client was told that storage failed, or is full.
     pub fn storage_error(&self, what: &str) {
-        assert!(!self.calm || self.storage_fails, "{what}: a storage error although nothing is wrong");
+        assert!(!self.calm, "{what}: a storage error although nothing is wrong");
     }
 }
 

@@ -3,12 +3,14 @@
 //! ```text
 //!   format -> life -> end -> recovery (perhaps interrupted) -> life -> ... -> all is calm: drain, read all
 //!             |       power loss, kill -9, orderly stop, power loss while stopping
-//!             clients act, weather strikes
+//!             clients act, weather strikes          rot is planted before, refused or cut off
 //! ```
 
 use std::time::Duration;
 
-use ringmq::io::sim::{DiskCall, Fault, FaultKind, Rng, SimDisk, SimWorld, Step, When};
+use ringmq::io::sim::{Rng, SimDisk, SimWorld, Step};
+use ringmq::log::Log;
+use ringmq::log::recovery::RecoveryError;
 use ringmq::model::{CommitMode, Nanos};
 
 use super::admin::Admin;
@@ -16,17 +18,25 @@ use super::committer::Committer;
 use super::consumer::Consumer;
 use super::coverage::{Coverage, Event};
 use super::ledger::{Ledger, Place, TopicNo};
-use super::machine::{Broker, PATIENCE, Setup, format};
+use super::machine::{Broker, JobKind, PATIENCE, Setup, format};
 use super::producer::Producer;
+use super::rot::{Kind, LogEnd, Rot};
 use super::stage::{Actor, Stage};
+use super::weather::{Weather, forecast};
 
-/// Requests that every story has at least.
-const REQUESTS: u64 = 1_000;
+/// Operations of every story, at least: requests that were answered.
+const OPERATIONS: u64 = 1_000;
 /// Nanoseconds between what clients do, at most.
 const ACT_NS: u64 = 60_000;
 /// A life ends after this time, however little was asked.
 const LIFE: Duration = Duration::from_secs(20);
 const PRODUCERS: u32 = 4;
+/// Capacity of the disk when it is not full.
+const ROOMY_BYTES: u64 = 1 << 40;
+/// What producers do, at most, to fill the segments that a log has ready.
+const FILL_ACTS: u32 = 400;
+/// What clients do on a full disk.
+const FULL_ACTS: u32 = 50;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -34,23 +44,6 @@ enum End {
     Kill,
     Stop,
     CrashWhileStopping,
-}
-
-/// What happens to a life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
-    DiskFull,
-    SpaceReturns,
-    /// A write to a segment fails.
-    WriteFails,
-    SyncFails,
-    ReadsFail,
-    ReadsWork,
-    JobsFail,
-    Slow,
-    Short,
-    Reset,
-    TimeJumps,
 }
 
 struct Story {
@@ -62,7 +55,11 @@ struct Story {
     committers: Vec<Committer>,
     admin: Admin,
     requests: u64,
-    shards: u16,
+    /// How many the broker has, and had in its life before.
+    shards: [u16; 2],
+    /// The logs as the last broker left them.
+    ends: Vec<LogEnd>,
+    rot: Option<Rot>,
 }
 
 /// Play the story of a seed. Panics when a promise was broken.
@@ -78,9 +75,13 @@ pub fn play(seed: u64, loud: bool) -> Coverage {
             rng,
             ledger: Ledger::default(),
             coverage: Coverage::new(),
+            answered: 0,
             calm: false,
             draining: false,
-            storage_fails: false,
+            disk_full: false,
+            reads_fail: false,
+            rotten: false,
+            heavy: false,
             loud,
         },
         setup,
@@ -89,7 +90,9 @@ pub fn play(seed: u64, loud: bool) -> Coverage {
         committers: (0..2).map(Committer::new).collect(),
         admin: Admin::new(),
         requests: 0,
-        shards: 2,
+        shards: [2, 2],
+        ends: Vec::new(),
+        rot: None,
     };
     story.run();
     story.stage.coverage
@@ -106,76 +109,54 @@ impl Story {
         let lives = self.stage.rng.between(3, 7);
         let mut broker = self.start();
         for life in 1..=lives {
-            let target = REQUESTS * life / lives;
-            let weather = self.forecast();
+            let target = self.requests + OPERATIONS / lives;
+            let weather = forecast(&mut self.stage.rng);
             self.live(&mut broker, target, &weather);
             if life == lives {
                 // What clients still have to send must find room.
                 self.setup.log_bytes_max = 0;
             }
-            broker = self.end(broker);
+            broker = self.end(broker, life == lives);
         }
         self.finish(broker);
-        self.stage.coverage.add(Event::Requests, self.requests);
-        assert!(self.requests >= REQUESTS, "only {} requests", self.requests);
+        self.count_at_last();
+        assert!(self.stage.answered >= OPERATIONS, "only {} operations", self.stage.answered);
+    }
+
+    fn count_at_last(&mut self) {
+        let disk = self.stage.world.disk().coverage();
+        let coverage = &mut self.stage.coverage;
+        coverage.add(Event::Requests, self.requests);
+        coverage.add(Event::Answers, self.stage.answered);
+        coverage.add(Event::WritesLost, disk.writes_lost);
+        coverage.add(Event::WritesTorn, disk.writes_torn);
+        coverage.add(Event::NamesLost, disk.names_lost);
+        coverage.add(Event::ShortWrites, disk.short_writes);
     }
 
     // --- A life. ---
 
-    /// What happens in the next life, each at a share of it.
-    fn forecast(&mut self) -> Vec<(f64, Weather)> {
-        let rng = &mut self.stage.rng;
-        let mut weather = Vec::new();
-        for _ in 0..rng.below(4) {
-            let share = rng.below(1000) as f64 / 1000.0;
-            match rng.below(12) {
-                0 | 1 => weather
-                    .extend([(share * 0.5, Weather::DiskFull), (0.4 + share * 0.5, Weather::SpaceReturns)]),
-                2 => weather.push((share, Weather::WriteFails)),
-                3 => weather.push((share, Weather::SyncFails)),
-                4 => weather
-                    .extend([(share * 0.8, Weather::ReadsFail), (share * 0.8 + 0.1, Weather::ReadsWork)]),
-                5 => weather.push((share, Weather::JobsFail)),
-                6 | 7 => weather.push((share, Weather::Slow)),
-                8 => weather.push((share, Weather::Short)),
-                9 | 10 => weather.push((share, Weather::Reset)),
-                _ => weather.push((share, Weather::TimeJumps)),
-            }
-        }
-        weather
-    }
-
-    fn strike(&mut self, weather: Weather) {
+    fn strike(&mut self, weather: Weather, broker: &mut Broker) {
         self.stage.tell(|| format!("{weather:?}, after {} requests", self.requests));
-        let fault = |part: &str, call, when, kind| {
-            let fault = Fault { path_part: part.to_owned(), call, when, kind };
+        if let Some(fault) = weather.fault(&mut self.stage.rng) {
             self.stage.world.disk().add_fault(fault);
-        };
-        let rng = &mut self.stage.rng;
-        let nth = When::Nth(rng.between(1, 20));
-        let log = *rng.pick(&["log-0", "log-1", "log-2"]);
+        }
         match weather {
             Weather::DiskFull => {
                 let mut disk = self.stage.world.disk();
                 let used = disk.used_bytes();
-                disk.set_capacity_bytes(used + rng.below(3) * 40_000);
+                disk.set_capacity_bytes(used + self.stage.rng.below(3) * 40_000);
             }
-            Weather::SpaceReturns => self.stage.world.disk().set_capacity_bytes(1 << 40),
-            Weather::WriteFails => fault(log, DiskCall::Write, nth, FaultKind::Eio),
-            Weather::SyncFails => fault(log, DiskCall::Sync, nth, FaultKind::Eio),
-            Weather::ReadsFail => fault("segment", DiskCall::Read, When::OneIn(3), FaultKind::Eio),
-            Weather::ReadsWork => self.stage.world.disk().clear_faults(),
-            Weather::JobsFail => {
-                let part = *rng.pick(&["manifest", "checkpoint", "segment"]);
-                let call = *rng.pick(&[DiskCall::Write, DiskCall::Sync, DiskCall::Name]);
-                fault(part, call, When::Nth(1), FaultKind::Eio);
+            Weather::SpaceReturns => self.stage.world.disk().set_capacity_bytes(ROOMY_BYTES),
+            Weather::DiskFills => self.fill_disk(broker),
+            Weather::ReadsFail => {
+                self.stage.reads_fail = true;
+                self.consumers.iter_mut().for_each(Consumer::rewind);
             }
-            Weather::Slow => {
-                let call = *rng.pick(&[DiskCall::Write, DiskCall::Sync, DiskCall::Read]);
-                let by = Duration::from_micros(rng.between(100, 20_000));
-                fault("", call, When::OneIn(10), FaultKind::Slow(by));
+            Weather::ReadsWork => {
+                self.stage.reads_fail = false;
+                self.stage.world.disk().clear_faults();
             }
-            Weather::Short => fault("", DiskCall::Write, When::OneIn(3), FaultKind::Short),
             Weather::Reset => {
                 let actors = self.actors();
                 let index = self.stage.rng.below(actors as u64) as usize;
@@ -188,6 +169,44 @@ impl Story {
                 let by = self.stage.rng.between(0, 20_000) as i64 - 5_000;
                 self.stage.world.step_wall_ms(by);
             }
+            Weather::WriteFails | Weather::SyncFails | Weather::JobsFail | Weather::Slow | Weather::Short => {
+            }
+        }
+    }
+
+    /// The disk fills until appends are refused; readers go on; space returns, and what was refused is
+    /// taken, in this very life.
+    fn fill_disk(&mut self, broker: &mut Broker) {
+        if self.setup.log_bytes_max > 0 || broker.logs().any(Log::failed) {
+            return;
+        }
+        {
+            let mut disk = self.stage.world.disk();
+            disk.clear_faults();
+            let used = disk.used_bytes();
+            disk.set_capacity_bytes(used);
+        }
+        (self.stage.disk_full, self.stage.heavy, self.stage.reads_fail) = (true, true, false);
+        for _ in 0..FILL_ACTS {
+            if self.producers.iter().any(Producer::is_refused) {
+                break;
+            }
+            let index = self.stage.rng.below(self.producers.len() as u64) as usize;
+            self.act_and_run(index, broker);
+        }
+        self.stage.heavy = false;
+        for _ in 0..FULL_ACTS {
+            self.anybody_acts(broker);
+        }
+        self.stage.disk_full = false;
+        self.stage.world.disk().set_capacity_bytes(ROOMY_BYTES);
+        self.stage.tell(|| "space returns".to_owned());
+        let until = self.stage.world.now().mono.plus(PATIENCE);
+        while self.producers.iter().any(Producer::is_refused) {
+            let now = self.stage.world.now().mono;
+            assert!(now < until, "there is space, and appends are still not taken: {:?}", broker.messages);
+            self.run_until(broker, now.plus(Duration::from_millis(20)));
+            self.anybody_acts(broker);
         }
     }
 
@@ -201,15 +220,19 @@ impl Story {
         while self.requests < target && self.stage.world.now().mono < began.plus(LIFE) {
             while let Some(index) = rest.iter().position(|(at, _)| *at <= self.requests) {
                 let (_, weather) = rest.swap_remove(index);
-                self.strike(weather);
+                self.strike(weather, broker);
             }
-            self.act_and_run(broker);
+            self.anybody_acts(broker);
         }
     }
 
-    /// A client does something; then the world goes on for a moment.
-    fn act_and_run(&mut self, broker: &mut Broker) {
+    fn anybody_acts(&mut self, broker: &mut Broker) {
         let index = self.stage.rng.below(self.actors() as u64) as usize;
+        self.act_and_run(index, broker);
+    }
+
+    /// A client does something; then the world goes on for a moment.
+    fn act_and_run(&mut self, index: usize, broker: &mut Broker) {
         let (actor, stage) = self.actor(index);
         let asked = actor.act(stage);
         self.requests += asked;
@@ -264,6 +287,7 @@ impl Story {
     fn look_back(&mut self, broker: &Broker) {
         let coverage = &mut self.stage.coverage;
         coverage.add(Event::ColdReads, broker.cold_reads());
+        coverage.add(Event::CallsWaited, broker.calls_waited);
         for log in broker.logs() {
             coverage.add(Event::SegmentRolls, u64::from(log.segments().active().base().0 > 0));
             let recycled = log.segments().records().iter().filter(|record| record.recycled).count();
@@ -276,7 +300,7 @@ impl Story {
         }
     }
 
-    fn end(&mut self, mut broker: Broker) -> Broker {
+    fn end(&mut self, mut broker: Broker, last: bool) -> Broker {
         let end = match self.stage.rng.below(20) {
             0..=9 => End::Crash,
             10..=13 => End::Kill,
@@ -285,6 +309,14 @@ impl Story {
         };
         self.end_as(&mut broker, end);
         drop(broker);
+        self.heal();
+        if self.stage.rng.one_in(3) {
+            let Stage { world, rng, .. } = &mut self.stage;
+            let kinds = [Kind::Old, Kind::Tail, Kind::Unused, Kind::Checkpoint, Kind::Manifest, Kind::Cold];
+            // At last everything must be readable.
+            let kind = *rng.pick(&kinds[..if last { 5 } else { 6 }]);
+            self.rot = Rot::plant(world, &self.ends, kind, rng);
+        }
         self.start()
     }
 
@@ -305,6 +337,14 @@ impl Story {
             assert!(end != End::Stop || broker.is_over(), "an orderly stop does not come to its end");
         }
         let coverage = &mut self.stage.coverage;
+        for (kind, event) in [
+            (JobKind::Prepare, Event::EndsInPreparation),
+            (JobKind::Manifest, Event::EndsInManifest),
+            (JobKind::Checkpoint, Event::EndsInCheckpoint),
+        ] {
+            coverage.add(event, broker.jobs(kind));
+        }
+        self.ends = broker.logs().map(LogEnd::of).collect();
         match end {
             End::Crash | End::CrashWhileStopping => {
                 self.stage.world.crash();
@@ -320,14 +360,25 @@ impl Story {
             let (actor, stage) = self.actor(index);
             actor.hear(stage);
         }
+        self.stage.reads_fail = false;
+        self.stage.world.disk().clear_faults();
+        self.stage.world.disk().set_capacity_bytes(ROOMY_BYTES);
+    }
+
+    /// What readers were told of in the life that has ended is readable again.
+    fn heal(&mut self) {
+        if let Some(rot) = self.rot.take() {
+            rot.heal(&self.stage.world);
+            self.stage.rotten = false;
+        }
     }
 
     fn start(&mut self) -> Broker {
-        self.stage.world.disk().clear_faults();
-        self.stage.world.disk().set_capacity_bytes(1 << 40);
-        let shards = self.stage.rng.between(1, 2) as u16;
-        self.stage.coverage.add(Event::ShardsChanged, u64::from(shards != self.shards));
-        self.shards = shards;
+        let shards = if self.stage.rng.one_in(3) { 1 } else { 2 };
+        let [now, before] = self.shards;
+        self.shards = [shards, now];
+        self.stage.coverage.add(Event::ShardsChanged, u64::from(shards != now));
+        self.stage.coverage.add(Event::ShardsTwoOneTwo, u64::from([before, now, shards] == [2, 1, 2]));
         let broker = loop {
             let disk = SimDisk::immediate(&self.stage.world);
             if self.stage.rng.one_in(3) {
@@ -340,17 +391,55 @@ impl Story {
                     self.stage.coverage.count(Event::CrashesInRecovery);
                     self.stage.world.crash();
                 }
-                Err(error) => panic!("recovery: {error}"),
+                Err(error) => self.refused(&error),
             }
         };
+        self.look_at_rot();
         self.stage.tell(|| format!("{shards} shards; {:?}", broker.reports));
         for report in &broker.reports {
             let coverage = &mut self.stage.coverage;
             coverage.add(Event::TornTails, u64::from(report.torn));
             coverage.add(Event::CleanStarts, u64::from(report.clean));
             coverage.add(Event::CheckpointsUsed, u64::from(report.checkpoint.0 > 0));
+            if let Some(end) = self.ends.iter().find(|end| end.log == report.log) {
+                assert!(report.end >= end.durable, "{report:?}, but it was durable up to {}", end.durable);
+            }
         }
         broker
+    }
+
+    /// Recovery has refused the data directory: because of what rotted, and without cutting off a byte.
+    fn refused(&mut self, error: &RecoveryError) {
+        let rot = self.rot.take().filter(|rot| rot.explains(error));
+        let rot = rot.unwrap_or_else(|| panic!("recovery: {error}"));
+        self.stage.tell(|| format!("refused: {error}"));
+        self.stage.world.kill();
+        rot.check_nothing_cut(&self.stage.world);
+        rot.heal(&self.stage.world);
+        self.stage.coverage.count(match rot.kind {
+            Kind::Old => Event::RotRefused,
+            _ => Event::RottenCopiesRefused,
+        });
+    }
+
+    /// Recovery has taken the data directory as it is.
+    fn look_at_rot(&mut self) {
+        let Some(rot) = &self.rot else { return };
+        match rot.kind {
+            Kind::Old => panic!("recovery took no notice of this: {rot}"),
+            Kind::Cold => {
+                self.stage.coverage.count(Event::RotTolerated);
+                self.stage.rotten = true;
+                self.consumers.iter_mut().for_each(Consumer::rewind);
+            }
+            kind => {
+                self.stage.coverage.count(match kind {
+                    Kind::Checkpoint | Kind::Manifest => Event::RottenCopiesTolerated,
+                    _ => Event::RotCutOff,
+                });
+                self.rot = None;
+            }
+        }
     }
 
     // --- All is calm: what was promised must be there. ---
@@ -359,9 +448,9 @@ impl Story {
         self.stage.calm = true;
         self.stage.draining = true;
         let until = self.stage.world.now().mono.plus(PATIENCE);
-        while self.requests < REQUESTS || !self.producers.iter().all(Actor::is_settled) {
+        while self.stage.answered < OPERATIONS || !self.producers.iter().all(Actor::is_settled) {
             assert!(self.stage.world.now().mono < until, "a batch is never acknowledged");
-            self.act_and_run(&mut broker);
+            self.anybody_acts(&mut broker);
         }
         self.read_all(&mut broker);
         self.end_as(&mut broker, End::Crash);

@@ -598,7 +598,10 @@ impl Network {
     pub fn client_receive(&mut self, id: u64, bytes_max: usize, env: &mut Env<'_>) -> Vec<u8> {
         let socket = self.socket(id);
         let len = socket.inbox.len().min(bytes_max);
-        let bytes = socket.inbox.drain(..len).collect();
+        let (front, back) = socket.inbox.as_slices();
+        let in_front = len.min(front.len());
+        let bytes = [&front[..in_front], &back[..len - in_front]].concat();
+        socket.inbox.drain(..len);
         let other = socket.other;
         self.pump(other, env);
         bytes

@@ -274,8 +274,7 @@ impl Ledger {
         assert!(batch.bytes().len() > HEADER_BYTES);
         batch.verify_crc().unwrap_or_else(|error| panic!("{place:?}: {error}"));
         let inflated = InflatedBatch::open(batch, 1 << 20).expect("what was sent inflates");
-        let mut offset = batch.base_offset().0;
-        for record in inflated.records() {
+        for (offset, record) in (batch.base_offset().0..).zip(inflated.records()) {
             let record = record.expect("what was sent parses");
             assert_eq!(record.offset.0, offset);
             let bytes = record.value.expect("every record has a value");
@@ -286,7 +285,6 @@ impl Ledger {
             assert_eq!(record.timestamp, sent.timestamp);
             assert!(bytes == &*sent.value, "{place:?}: record {number} is not what was sent");
             self.learn(place, offset, number);
-            offset += 1;
         }
     }
 

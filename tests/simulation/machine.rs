@@ -264,6 +264,8 @@ impl Broker {
             let core = &mut self.cores[usize::from(shard.0)];
             core.io.turn(&mut core.ops, &mut core.events, core.wait).expect("the ring of a simulation works");
             if core.server.is_over() {
+                // Its thread has ended.
+                core.wait = Wait::Forever;
                 return;
             }
             let clock = || self.world.now().mono;

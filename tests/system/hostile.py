@@ -13,7 +13,7 @@ import struct
 import wire
 from rig import CaseSkipped, Neighbour, admin, check, equal, resident_bytes, until
 
-CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fuzz", "corpus", "kafka_frames")
+CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fuzz", "corpus", "kafka_request")
 SEED = 20_240_601
 INT_MAX, INT_MIN = 2**31 - 1, -(2**31)
 # What an attack may leave behind: receive buffers, the allocator's slack.
@@ -166,7 +166,7 @@ def mutated_frames(rig):
     rng = random.Random(SEED)
     seeds = []
     for name in sorted(os.listdir(CORPUS)):
-        if name.endswith("-request"):
+        if name.startswith("ok-"):
             with open(os.path.join(CORPUS, name), "rb") as file:
                 seeds.append(file.read()[4:])
     attack = Attack(rig)

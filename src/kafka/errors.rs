@@ -7,7 +7,7 @@ use std::fmt::Display;
 
 use crate::codec::record_batch::BatchError;
 use crate::kafka::protocol::ErrorCode;
-use crate::shard::call::{AdminError, CallError};
+use crate::shard::call::{AdminError, CallError, GroupError};
 
 /// Longest text in a response. Texts quote what the client sent, which can be longer than a string of
 /// the protocol may be.
@@ -28,6 +28,7 @@ pub fn of_call(error: &CallError) -> ErrorCode {
         CallError::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
         // Makes clients ask for the leader again, and find the broker when it is back.
         CallError::Stopping => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        CallError::Group(error) => of_group(error),
     }
 }
 
@@ -43,6 +44,28 @@ pub fn of_coordinator(error: &CallError) -> ErrorCode {
         CallError::SequenceGap { .. } | CallError::ProducerFenced | CallError::StaleProducerEpoch => {
             ErrorCode::UNKNOWN_SERVER_ERROR
         }
+        CallError::Group(error) => of_group(error),
+    }
+}
+
+/// For what a group itself refuses.
+pub fn of_group(error: &GroupError) -> ErrorCode {
+    match error {
+        GroupError::UnknownGroup => ErrorCode::GROUP_ID_NOT_FOUND,
+        GroupError::UnknownMember => ErrorCode::UNKNOWN_MEMBER_ID,
+        GroupError::FencedInstance => ErrorCode::FENCED_INSTANCE_ID,
+        GroupError::IllegalGeneration => ErrorCode::ILLEGAL_GENERATION,
+        GroupError::RebalanceInProgress => ErrorCode::REBALANCE_IN_PROGRESS,
+        GroupError::InconsistentProtocol => ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
+        GroupError::InvalidSessionTimeout => ErrorCode::INVALID_SESSION_TIMEOUT,
+        GroupError::MemberIdRequired { .. } => ErrorCode::MEMBER_ID_REQUIRED,
+        GroupError::GroupFull => ErrorCode::GROUP_MAX_SIZE_REACHED,
+        // As Kafka does when its record of the group is too large.
+        GroupError::AssignmentTooLarge => ErrorCode::UNKNOWN_SERVER_ERROR,
+        GroupError::NotEmpty => ErrorCode::NON_EMPTY_GROUP,
+        GroupError::Subscribed => ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC,
+        GroupError::NotStored => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        GroupError::Stopping => ErrorCode::NOT_COORDINATOR,
     }
 }
 

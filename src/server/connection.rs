@@ -5,6 +5,8 @@
 //! buffer of its own instead, contiguously, which grows with what has been received and never with
 //! what was announced.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
 use crate::io::op::{ConnId, Op, RecvEnd};
@@ -58,10 +60,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: ConnId, limits: Limits, now: Nanos) -> Connection {
+    pub fn new(id: ConnId, address: IpAddr, limits: Limits, now: Nanos) -> Connection {
         Connection {
             id,
-            session: kafka::connection::Connection::new(id),
+            session: kafka::connection::Connection::new(id, address),
             limits,
             receiving: Receiving::Nothing,
             input: Vec::new(),

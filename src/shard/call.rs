@@ -46,11 +46,13 @@ pub enum Call {
         partition: PartitionKey,
         before: Option<Offset>,
     },
-    /// Store offsets of a group; answered when they are durable.
-    CommitOffsets {
+    /// What a group's coordinator does.
+    Group {
         group: String,
-        offsets: Vec<CommittedOffset>,
+        call: GroupCall,
     },
+    /// All groups of the log.
+    ListGroups,
     /// `None`: all that the group has.
     FetchOffsets {
         group: String,
@@ -58,6 +60,27 @@ pub enum Call {
     },
     /// To the metadata log: answered when every shard knows.
     Admin(AdminCall),
+}
+
+/// What is asked of one group.
+#[derive(Debug)]
+pub enum GroupCall {
+    /// Answered when the group's next generation begins.
+    Join(Box<JoinCall>),
+    /// Answered when the leader's assignments are durable.
+    Sync(Box<SyncCall>),
+    Heartbeat(MemberRef),
+    Leave(Vec<Leaving>),
+    /// Store offsets; answered when they are durable.
+    Commit {
+        who: MemberRef,
+        offsets: Vec<CommittedOffset>,
+    },
+    Describe,
+    /// Forget a group without members; answered when that is durable.
+    Delete,
+    /// Forget offsets of these partitions, which are given with their topics' names.
+    DeleteOffsets(Vec<(String, PartitionKey)>),
 }
 
 /// Changes of the metadata log. Each is answered when it is durable and every shard has applied it.
@@ -102,6 +125,9 @@ pub enum OffsetSpec {
     MaxTimestamp,
 }
 
+pub use crate::group::call::{
+    Described, GroupError, JoinCall, Joined, Leaving, Listed, MemberRef, StateName, SyncCall, Synced,
+};
 pub use crate::partition::group_offsets::CommittedOffset;
 
 /// Why a call was not done. Each front end maps it to its own codes.
@@ -129,6 +155,8 @@ pub enum CallError {
     TimedOut,
     #[error("the broker is stopping")]
     Stopping,
+    #[error(transparent)]
+    Group(#[from] GroupError),
 }
 
 /// Why a change of the metadata was refused.
@@ -165,6 +193,17 @@ pub enum Answer {
     /// The partition's start afterwards.
     DeleteRecords(Result<Offset, CallError>),
     CommitOffsets(Result<(), CallError>),
+    Joined(Box<Result<Joined, CallError>>),
+    Synced(Result<Synced, CallError>),
+    Heartbeat(Result<(), CallError>),
+    /// One result for each who leaves.
+    Left(Result<Vec<Result<(), GroupError>>, CallError>),
+    ListGroups(Vec<Listed>),
+    /// `None`: there is no such group.
+    DescribeGroup(Option<Described>),
+    DeleteGroup(Result<(), CallError>),
+    /// One result for each partition.
+    DeleteOffsets(Result<Vec<Result<(), GroupError>>, CallError>),
     FetchOffsets(Vec<CommittedOffset>),
     CreateTopic(Result<CreatedTopic, AdminError>),
     DeleteTopic(Result<(), AdminError>),

@@ -149,11 +149,7 @@ impl Actor for Consumer {
             ..Default::default()
         };
         let (name, topic_id) = stage.ledger.names(topic);
-        request.topics.push(FetchTopic {
-            topic: name,
-            topic_id,
-            partitions: partitions.collect(),
-        });
+        request.topics.push(FetchTopic { topic: name, topic_id, partitions: partitions.collect() });
         let at = stage.world.now().mono;
         self.link.ask(if name.is_empty() { 13 } else { 11 }, &request, Note { reads, at });
         1

@@ -27,6 +27,7 @@ class Case:
 KCAT = {"roundtrip", "timestamps", "metadata", "idempotent", "unknown_topic", "too_large"}
 # Only franz-go gives access to these requests.
 FRANZ_ONLY = {"leader_epoch", "raw_errors"}
+LIBRDKAFKA_ONLY = {"group_members", "group_static"}
 
 
 def cases_of(client):
@@ -35,6 +36,8 @@ def cases_of(client):
         if client == "kcat" and case.function not in KCAT:
             continue
         if client != "franz-go" and case.function in FRANZ_ONLY:
+            continue
+        if client != "librdkafka" and case.function in LIBRDKAFKA_ONLY:
             continue
         yield case
 
@@ -54,4 +57,7 @@ def _all_cases():
     for how in ("term", "kill"):
         yield Case(f"idempotent/{how}", "idempotent", {"how": how}, restarts=True)
     yield Case("group_offsets", "group_offsets", restarts=True)
+    for strategy in ("range", "cooperative-sticky"):
+        yield Case(f"group_members/{strategy}", "group_members", {"strategy": strategy})
+    yield Case("group_static", "group_static", restarts=True)
     yield Case("restart_keeps", "restart_keeps", restarts=True)

@@ -35,9 +35,10 @@ check: prereqs ## Format, lints, unit tests: before every commit
 	$(CARGO) test --locked --lib
 
 # In this order on purpose: what fails soonest and cheapest comes first.
-test: prereqs-test ## Everything that must pass: cargo's tests, real clients (short), 100 crashes
+test: prereqs-test ## Everything that must pass: cargo's tests, real clients (short), the server on the real kernel, 100 crashes
 	$(MAKE) --no-print-directory test-cargo
 	$(MAKE) --no-print-directory conform-short
+	$(MAKE) --no-print-directory system
 	$(MAKE) --no-print-directory crash
 
 test-cargo: prereqs
@@ -47,12 +48,18 @@ test-cargo: prereqs
 prereqs-test: prereqs
 	@tests/prereqs.sh
 
+# Other mutants each time; a failure leaves its input in the corpus, so the seed need not be remembered.
+FUZZ_SEED ?= $(shell date +%s)
 FUZZ_SECONDS ?= 60
-fuzz: prereqs ## Throw mutated frames at the protocol's decoder for FUZZ_SECONDS (60)
-	RINGMQ_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --test property mutants
+TARGET ?=
+fuzz: prereqs ## Throw hostile bytes at each parser, or at TARGET, for FUZZ_SECONDS (60)
+	RINGMQ_FUZZ_SEED=$(FUZZ_SEED) RINGMQ_FUZZ_SECONDS=$(FUZZ_SECONDS) \
+		$(CARGO) test --locked --test fuzz -- $(if $(TARGET),--exact targets::$(TARGET),targets::)
 
 # conform, conform-short, crash, soak
 include tests/conformance/conform.mk
+# system
+include tests/system/system.mk
 # sim, sim-mutants
 -include tests/simulation/sim.mk
 

@@ -19,7 +19,7 @@ impl executor::Job for LogJob {
 /// Do a job.
 pub async fn run<D: Disk>(disk: &D, job: Job) -> JobDone {
     match job {
-        Job::Prepare { path, bytes } => JobDone::Prepared(segment::create(disk, &path, bytes).await),
+        Job::Prepare(slice) => JobDone::Prepared(segment::prepare(disk, slice).await),
         Job::Manifest { dir, manifest } => JobDone::Manifest(manifest.write(disk, &dir).await),
         Job::Checkpoint { dir, generation, bytes } => {
             JobDone::Checkpoint(checkpoint::write(disk, &dir, generation, &bytes).await)

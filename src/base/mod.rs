@@ -5,3 +5,4 @@
 pub mod align;
 pub mod bytes;
 pub mod crc;
+pub mod mutant;

@@ -35,9 +35,11 @@ mod stats;
 pub mod table;
 mod transport;
 
+pub use driver::Driver;
 pub use engine::ReadBack;
 pub use error::BenchError;
-pub use kafka::KafkaDriver;
+pub use kafka::control::{Control, End};
+pub use kafka::{KafkaDriver, Shape};
 pub use ledger::Verdict;
 pub use report::Report;
 pub use run::{Load, Options, run};

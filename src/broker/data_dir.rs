@@ -18,6 +18,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::{CommitMode, LogId};
 
 const FORMAT_VERSION: u32 = 1;
+/// One for each shard, of which there are no more.
+const LOGS_MAX: u32 = u16::MAX as u32;
+/// As of the configuration's `log.commit_depth`.
+const COMMIT_DEPTH_MAX: u8 = 8;
 
 /// What `broker.toml` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +52,37 @@ impl BrokerFile {
             commit_depth: 1,
             measured: String::new(),
         }
+    }
+
+    /// Read what `broker.toml` says.
+    ///
+    /// # Errors
+    /// Another format; a value that no broker writes. The text names the file in `data_dir`.
+    pub fn parse(text: &str, data_dir: &Path) -> anyhow::Result<BrokerFile> {
+        #[derive(Deserialize)]
+        struct Version {
+            format_version: u32,
+        }
+        let reading = || format!("reading {}", data_dir.join("broker.toml").display());
+        let version: Version = toml::from_str(text).with_context(reading)?;
+        if version.format_version != FORMAT_VERSION {
+            bail!(
+                "{} has data format {}, this program knows {FORMAT_VERSION}: use the program that wrote it, or a newer one",
+                data_dir.display(),
+                version.format_version
+            );
+        }
+        let file: BrokerFile = toml::from_str(text).with_context(reading)?;
+        file.commit_mode()?;
+        if file.logs == 0 || file.logs > LOGS_MAX || !(1..=COMMIT_DEPTH_MAX).contains(&file.commit_depth) {
+            bail!(
+                "broker.toml in {} names {} logs and commit depth {}: it is damaged, restore it",
+                data_dir.display(),
+                file.logs,
+                file.commit_depth
+            );
+        }
+        Ok(file)
     }
 
     pub fn commit_mode(&self) -> anyhow::Result<CommitMode> {
@@ -152,19 +187,7 @@ pub fn read_broker_file(data_dir: &Path) -> anyhow::Result<Option<BrokerFile>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
     };
-    #[derive(Deserialize)]
-    struct Version {
-        format_version: u32,
-    }
-    let version: Version = toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-    if version.format_version != FORMAT_VERSION {
-        bail!(
-            "{} has data format {}, this program knows {FORMAT_VERSION}: use the program that wrote it, or a newer one",
-            data_dir.display(),
-            version.format_version
-        );
-    }
-    Ok(Some(toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?))
+    BrokerFile::parse(&text, data_dir).map(Some)
 }
 
 fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {

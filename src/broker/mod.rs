@@ -28,7 +28,7 @@ use crate::io::file::Disk;
 use crate::io::measure::measure_commit;
 use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
 use crate::io::socket::{SocketHandle, listen};
-use crate::io::{probe, sched};
+use crate::io::{probe, sched, wakeup};
 use crate::kafka::connection::Front;
 use crate::kafka::context::{BrokerIdentity, KafkaSettings};
 use crate::log::recovery::{self, Options};
@@ -60,6 +60,8 @@ const FIRST_SEGMENT_BYTES: u64 = 32 << 20;
 const METADATA_SEGMENT_BYTES: u64 = 1 << 20;
 /// Segments that a new log starts with: one to write to, and those ahead.
 const FIRST_SEGMENTS: u64 = 3;
+/// Segments are made ahead in slices of this size: a few milliseconds of the device each.
+const SLICE_BYTES: u64 = 4 << 20;
 /// A write to the device has at most this size: what disks take as one command, and what io_uring
 /// submits without a worker thread.
 const WRITE_BYTES_MAX: usize = 1 << 20;
@@ -225,6 +227,7 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
         info!("shard {}: ordinary time slices ({error}); durable writes may wait for them", parts.id);
     }
     let (office, outside, me) = (parts.office.clone(), parts.outside.clone(), parts.id);
+    let shards = office.shards();
     let mut ring = Ring::new(RingConfig {
         shard: me,
         entries: 1024,
@@ -233,7 +236,9 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
         poll: match config.server.poll {
             config::Poll::Block => PollMode::Block,
             config::Poll::Busy => PollMode::Busy,
-            config::Poll::Adaptive => PollMode::Adaptive(config.server.poll_spin),
+            config::Poll::Adaptive => {
+                PollMode::Adaptive(config.server.poll_spin.clone().or_else(wakeup::measure))
+            }
         },
         wakers: parts.wakers.clone(),
         has_mail: Box::new(move || office.has_mail(me) || !outside.is_empty()),
@@ -252,7 +257,7 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
     let ids = Box::new(RandomIds);
     let shard = Shard::new(me, shard_config(config), catalog, parts.hosts, logs, mailbox, ids);
     let front = Front::new(parts.identity, kafka_settings(config), parts.log_terms);
-    let mut server = Server::new(shard, front, server_config(config), parts.outside);
+    let mut server = Server::new(shard, front, server_config(config, shards), parts.outside);
     let mut ops = Vec::new();
     for socket in parts.sockets {
         server.listen(socket, &mut ops)?;
@@ -349,13 +354,14 @@ fn kafka_settings(config: &Config) -> KafkaSettings {
     }
 }
 
-fn server_config(config: &Config) -> ServerConfig {
+fn server_config(config: &Config, shards: usize) -> ServerConfig {
     ServerConfig {
         limits: Limits {
             request_bytes_max: config.kafka.request_bytes_max.0 as usize,
             in_flight_max: config.kafka.connection_in_flight_max as usize,
         },
-        connections_max: config.kafka.connections_max as usize,
+        // Connections are dealt out in turn.
+        connections_max: (config.kafka.connections_max as usize).div_ceil(shards),
         idle: Some(config.kafka.connection_idle).filter(|idle| !idle.is_zero()),
     }
 }
@@ -416,6 +422,7 @@ fn log_config(config: &Config, file: &BrokerFile, log: LogId) -> anyhow::Result<
         read_cache_bytes: if metadata { 4 << 20 } else { cache(&config.log.read_cache_bytes, 256 << 20) },
         segment_bytes: if metadata { 4 * METADATA_SEGMENT_BYTES } else { config.log.segment_bytes.0 },
         segments_ahead: config.log.segments_ahead as usize,
+        slice_bytes: SLICE_BYTES,
         checkpoint_bytes: if metadata { METADATA_SEGMENT_BYTES } else { config.log.checkpoint_bytes.0 },
         log_bytes_max: match config.log.log_bytes_max {
             config::Limit::At(bytes) => bytes.0 / logs,
@@ -497,7 +504,8 @@ fn open_logs(
                 scope.spawn(move || {
                     let mut partitions = Partitions::default();
                     let opened = open_log((data_dir, file, config, repair), log, &mut partitions)?;
-                    partitions.finish_recovery(&opened);
+                    let consistent = partitions.finish_recovery(&opened);
+                    consistent.map_err(|what| anyhow!("log {log}: {what}"))?;
                     Ok((opened, partitions))
                 })
             })

@@ -215,17 +215,20 @@ pub fn first_record_at_or_after(
     Ok(None)
 }
 
-/// The first of the records with the greatest timestamp; `None` for a batch that compaction emptied.
+/// The first of the records of offset `from` or beyond with the greatest timestamp; `None` when there is
+/// none.
 ///
 /// Looks at every record: the header's maximum is only the producer's claim.
 pub fn record_with_max_timestamp(
     batch: RecordBatch<'_>,
+    from: Offset,
     inflated_bytes_max: usize,
 ) -> Result<Option<(Offset, i64)>, RecordError> {
     let mut best: Option<(Offset, i64)> = None;
     for record in InflatedBatch::open(batch, inflated_bytes_max)?.records() {
         let record = record?;
-        if best.is_none_or(|(_, timestamp)| record.timestamp > timestamp) {
+        let newer = best.is_none_or(|(_, timestamp)| record.timestamp > timestamp);
+        if record.offset >= from && newer {
             best = Some((record.offset, record.timestamp));
         }
     }
@@ -313,8 +316,10 @@ mod tests {
             assert_eq!(at(70), Some((Offset(102), 70)));
             assert_eq!(at(71), None);
             assert_eq!(from(103, 51).unwrap(), Some((Offset(103), 60)), "what lies before was deleted");
-            let latest = record_with_max_timestamp(batch, BYTES_MAX).expect("readable");
-            assert_eq!(latest, Some((Offset(102), 70)), "the first of the two");
+            let newest = |from| record_with_max_timestamp(batch, Offset(from), BYTES_MAX).expect("readable");
+            assert_eq!(newest(100), Some((Offset(102), 70)), "the first of the two");
+            assert_eq!(newest(103), Some((Offset(104), 70)), "what lies before was deleted");
+            assert_eq!(newest(105), None);
         }
     }
 
@@ -501,7 +506,7 @@ mod tests {
                     let _ = record.map(|record| record.headers.count());
                 }
                 let _ = first_record_at_or_after(batch, Offset::ZERO, max_timestamp, BYTES_MAX);
-                let _ = record_with_max_timestamp(batch, BYTES_MAX);
+                let _ = record_with_max_timestamp(batch, Offset::ZERO, BYTES_MAX);
             }
         }
     }

@@ -147,7 +147,9 @@ impl Config {
                 "is more than server.cpus has: give more CPUs, or fewer shards",
             );
         }
-        check.that("server.poll_spin", server.poll_spin <= Duration::from_secs(1), "must be at most 1s");
+        if let Auto::Given(spin) = server.poll_spin {
+            check.that("server.poll_spin", spin <= Duration::from_secs(1), "must be at most 1s");
+        }
         check.range("server.broker_id", server.broker_id, 0, i32::MAX as u32);
 
         let available = kafka.advertise != Advertise::Log;

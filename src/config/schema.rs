@@ -168,9 +168,9 @@ schema! {
         /// What an idle shard does: `block` sleeps at once, `adaptive` spins for `poll_spin` and then
         /// sleeps, `busy` never sleeps and keeps one core per shard at 100 %.
         poll: Poll = "adaptive",
-        /// How long an adaptive shard spins before it sleeps. About the cost of one sleep and wake-up;
-        /// 0 behaves like `poll = "block"`.
-        poll_spin: Duration = "50us",
+        /// How long an adaptive shard spins before it sleeps; 0 behaves like `poll = "block"`.
+        /// Auto: what a sleep and wake-up cost on its core, measured at every start.
+        poll_spin: Auto<Duration> = "auto",
         /// The node id that clients see. Distinct for every broker of a cluster.
         broker_id: u32 = "1",
         /// The cluster id that clients see. Auto: made with the data directory and kept in it.
@@ -189,7 +189,7 @@ schema! {
         advertised_host: Auto<String> = "auto",
         /// Largest request, as `socket.request.max.bytes` of Kafka. A larger one closes its connection.
         request_bytes_max: ByteSize = "100MiB",
-        /// Most connections at a time, over all shards. Further ones are closed at once.
+        /// Most connections at a time, an equal share for each shard. Further ones are closed at once.
         connections_max: u32 = "10000",
         /// Most requests of one connection that are being worked on. Above it the connection is not
         /// read from, and TCP slows the client down.

@@ -3,6 +3,7 @@
 //! A value has one textual form, the same in a file, in the environment and in a flag; `parse` and
 //! `show` are each other's inverse. An error is the end of a sentence that begins with the value.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -378,7 +379,8 @@ impl Value for CpuList {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let mut cpus = Vec::new();
+        // A set: a range that is repeated costs nothing.
+        let mut cpus = BTreeSet::new();
         for part in text.split(',').map(str::trim) {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let number = |text: &str| text.trim().parse::<usize>().ok().filter(|&cpu| cpu <= Self::CPU_MAX);
@@ -389,9 +391,7 @@ impl Value for CpuList {
                 }
             }
         }
-        cpus.sort_unstable();
-        cpus.dedup();
-        Ok(CpuList(cpus))
+        Ok(CpuList(cpus.into_iter().collect()))
     }
 
     fn show(&self) -> String {

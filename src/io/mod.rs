@@ -16,3 +16,4 @@ pub mod ring;
 pub mod sched;
 pub mod sim;
 pub mod socket;
+pub mod wakeup;

@@ -51,8 +51,8 @@ pub enum Op {
     /// Receive into the shard's shared buffers until stopped, the peer closes, or the buffers run
     /// out ([`RecvEnd::NoBuffers`]: start again later). Multishot. At most one receive per connection.
     RecvStart { conn: ConnId },
-    /// Stop the multishot receive; it answers with [`RecvEnd::Stopped`] after what was already
-    /// received.
+    /// Stop the receive that is under way, after what was already received: a multishot one answers
+    /// with [`RecvEnd::Stopped`], a single one with `ECANCELED` and its buffer.
     RecvStop { conn: ConnId },
     /// Receive once into the spare capacity of `buf` (`len..capacity`): for large frames.
     RecvInto { conn: ConnId, buf: Vec<u8> },

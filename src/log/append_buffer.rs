@@ -29,6 +29,9 @@ pub struct SealedBlock {
     pub chain: u32,
     /// What must be written at `position`: the whole block, or the one page of a segment's end.
     pub data: Bytes,
+    pub entry_count: u32,
+    /// Of `data`, what is neither header nor entries.
+    pub padding_bytes: u32,
 }
 
 /// An entry without its payload, as its writer describes it.
@@ -120,13 +123,22 @@ impl AppendBuffer {
 
     /// Bytes that no device has been asked to write yet.
     pub fn pending_bytes(&self) -> usize {
-        let open = self.block.as_ref().map_or(0, |block| BLOCK_HEADER_BYTES + block.entries_bytes);
-        self.sealed_bytes + open
+        self.sealed_bytes + self.open_bytes()
     }
 
-    /// Where the next entry ends up at the earliest.
-    pub fn position(&self) -> Position {
-        self.position
+    /// Where the next block would begin if the open one were sealed now: everything appended lies before it.
+    pub fn end(&self) -> Position {
+        let open = self.block.as_ref().map_or(0, |block| BlockHeader::bytes_for(block.entries_bytes));
+        self.position.plus(open as u64)
+    }
+
+    /// What is left of the active segment.
+    pub fn segment_bytes_left(&self) -> u64 {
+        self.segment_end.since(self.end())
+    }
+
+    fn open_bytes(&self) -> usize {
+        self.block.as_ref().map_or(0, |block| BLOCK_HEADER_BYTES + block.entries_bytes)
     }
 
     /// Make room for an entry with this payload: seal what is full, open what is missing. What
@@ -244,7 +256,9 @@ impl AppendBuffer {
         self.position = header.end();
         self.sealed_bytes += data.len();
         let (position, end, chain) = (header.position, header.end(), self.prev_chain);
-        self.sealed.push_back(SealedBlock { position, end, chain, data });
+        let padding_bytes = (data.len() - BLOCK_HEADER_BYTES) as u32 - header.entries_bytes;
+        let entry_count = header.entry_count;
+        self.sealed.push_back(SealedBlock { position, end, chain, data, entry_count, padding_bytes });
     }
 
     /// Go on in the segment `base..end`, which follows the active one. The unused rest of the active
@@ -360,8 +374,24 @@ mod tests {
         assert!(!buffer.has_sealed());
         buffer.seal(LocalPart::default(), WallMs(6));
         assert_eq!(sealed(&mut buffer, &mut chain), vec![(0, vec![b"a".to_vec(), b"b".to_vec()])]);
-        assert_eq!(buffer.position(), Position(4096));
+        assert_eq!(buffer.end(), Position(4096));
         assert_eq!(buffer.pending_bytes(), 0);
+    }
+
+    /// [`Log::room`](super::super::Log::room) promises on this that a request finds its segment.
+    #[test]
+    fn what_fits_in_the_rest_of_the_segment_is_taken() {
+        for payload_bytes in (100..9000).step_by(331) {
+            let mut buffer = buffer(16384, 64, 1 << 17);
+            let mut closed = Vec::new();
+            let need = (payload_bytes + payload_bytes / 64 + 2 * PAGE_BYTES) as u64;
+            let payload = vec![7; payload_bytes];
+            while buffer.segment_bytes_left() >= need {
+                put(&mut buffer, &payload, &mut closed).unwrap();
+            }
+            while put(&mut buffer, &payload, &mut closed).is_ok() {}
+            assert_eq!(put(&mut buffer, &payload, &mut closed), Err(Need::Segment));
+        }
     }
 
     #[test]

@@ -71,8 +71,8 @@ pub enum BlockError {
     HeaderCrc,
     #[error("block format version {0} is newer than this program knows")]
     Version(u16),
-    #[error("the block's lengths contradict each other")]
-    Lengths,
+    #[error("the block's numbers cannot be, or contradict each other")]
+    Numbers,
     #[error("the block's entry headers do not match their checksum")]
     EntriesCrc,
     #[error(transparent)]
@@ -165,11 +165,14 @@ impl BlockHeader {
         }
         let stored = header.stored_bytes();
         if !(header.block_bytes as usize).is_multiple_of(PAGE_BYTES)
+            || header.block_bytes == 0
             || !header.position.0.is_multiple_of(PAGE_BYTES as u64)
+            || header.position > Position::MAX
+            || header.term > Term::MAX
             || BLOCK_HEADER_BYTES + header.entries_bytes as usize > stored
             || header.entry_count as usize > header.entries_bytes as usize / ENTRY_HEADER_BYTES
         {
-            return Err(BlockError::Lengths);
+            return Err(BlockError::Numbers);
         }
         Ok(header)
     }
@@ -236,14 +239,17 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_contradict_each_other_are_refused() {
+    fn numbers_that_contradict_each_other_are_refused() {
         for broken in [
             BlockHeader { block_bytes: 4095, ..header() },
+            BlockHeader { block_bytes: 0, flags: FLAG_SEGMENT_END, ..header() },
+            BlockHeader { position: Position(u64::MAX - 4095), ..header() },
+            BlockHeader { term: Term(u32::MAX), ..header() },
             BlockHeader { entries_bytes: 4096, ..header() },
             BlockHeader { entries_bytes: 40, entry_count: 2, ..header() },
             BlockHeader { position: Position(1), ..header() },
         ] {
-            assert_eq!(BlockHeader::decode(&broken.encode()), Err(BlockError::Lengths));
+            assert_eq!(BlockHeader::decode(&broken.encode()), Err(BlockError::Numbers));
         }
     }
 }

@@ -21,8 +21,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::base::align::PAGE_BYTES;
 use crate::base::bytes::{Fields, Truncated};
 use crate::base::crc::crc32c;
+use crate::base::mutant::{self, Mutant};
 use crate::io::buffer::PageBuf;
 use crate::io::file::Disk;
 use crate::model::{LogId, Offset, Position, Slot};
@@ -51,7 +53,8 @@ pub struct Checkpoint {
 }
 
 pub fn checkpoint_path(dir: &Path, generation: u64) -> PathBuf {
-    dir.join(format!("checkpoint-{}", generation % 2))
+    let copy = if mutant::is(Mutant::CheckpointInPlace) { 0 } else { generation % 2 };
+    dir.join(format!("checkpoint-{copy}"))
 }
 
 /// The bytes of a checkpoint of what is durable now.
@@ -101,7 +104,9 @@ pub fn encode(
     out
 }
 
-fn decode(bytes: &[u8]) -> Result<Checkpoint, Truncated> {
+/// Read a checkpoint; what follows it in `bytes` is ignored. `Truncated` if it is none, or contradicts
+/// itself.
+pub fn decode(bytes: &[u8]) -> Result<Checkpoint, Truncated> {
     let mut fields = Fields::new(bytes);
     if fields.u32()? != MAGIC || fields.u16()? != CHECKPOINT_VERSION {
         return Err(Truncated);
@@ -117,34 +122,80 @@ fn decode(bytes: &[u8]) -> Result<Checkpoint, Truncated> {
     if fields.u32()? != crc32c(&bytes[..covered]) {
         return Err(Truncated);
     }
+    // The generation must leave room to count on.
+    let possible = position <= Position::MAX && generation <= u64::MAX / 2;
+    if !possible || !position.0.is_multiple_of(PAGE_BYTES as u64) {
+        return Err(Truncated);
+    }
     let mut fields = Fields::new(body);
     let first_chunk = ChunkId(fields.u32()?);
-    let count = fields.count(CHUNK_BYTES)?;
-    let mut spans = VecDeque::with_capacity(count);
-    for _ in 0..count {
-        let (base, bytes) = (Position(fields.u64()?), fields.u32()?);
-        spans.push_back(ChunkSpan { base, bytes, live_runs: 0, live_bytes: 0 });
-    }
+    let spans = decode_spans(&mut fields, position)?;
+    first_chunk.0.checked_add(spans.len() as u32).ok_or(Truncated)?;
+    // What may still be alive in each chunk: no more than it holds.
+    let mut room: Vec<u32> = spans.iter().map(|span| span.bytes).collect();
     let mut queues = ConsumeQueues::default();
     for _ in 0..fields.count(SLOT_BYTES)? {
         let slot = Slot(fields.u32()?);
-        let end_offset = Offset(fields.i64()?);
-        let count = fields.count(RUN_BYTES)?;
-        let mut runs = VecDeque::with_capacity(count);
-        for _ in 0..count {
-            runs.push_back(Run {
-                base_offset: Offset(fields.i64()?),
-                max_timestamp: fields.i64()?,
-                append_seconds: fields.u32()?,
-                chunk: ChunkId(fields.u32()?),
-                bytes: fields.u32()?,
-            });
+        // Slots ascend, and each has cost the layer above more than a byte of its state: a larger
+        // number than there are bytes would size a table that nobody has paid for.
+        let next = queues.iter().len();
+        if (slot.0 as usize) < next || slot.0 as usize >= body.len() {
+            return Err(Truncated);
         }
+        let end_offset = Offset(fields.i64()?);
+        let runs = decode_runs(&mut fields, end_offset, first_chunk, &mut room)?;
         queues.restore(slot, runs, end_offset);
     }
     let state_bytes = fields.count(1)?;
     let state = fields.bytes(state_bytes)?.to_vec();
     Ok(Checkpoint { generation, log, position, chain, first_chunk, spans, queues, state })
+}
+
+/// Chunks in order of their positions, none of them empty, all before the checkpoint's.
+fn decode_spans(fields: &mut Fields<'_>, position: Position) -> Result<VecDeque<ChunkSpan>, Truncated> {
+    let count = fields.count(CHUNK_BYTES)?;
+    let mut spans = VecDeque::with_capacity(count);
+    let mut previous_end = Position::ZERO;
+    for _ in 0..count {
+        let span =
+            ChunkSpan { base: Position(fields.u64()?), bytes: fields.u32()?, live_runs: 0, live_bytes: 0 };
+        if span.base < previous_end || span.base > position || span.bytes == 0 || span.end() > position {
+            return Err(Truncated);
+        }
+        previous_end = span.end();
+        spans.push_back(span);
+    }
+    Ok(spans)
+}
+
+/// Runs of one slot in order of offsets and chunks; `room` is what the chunks have left for them.
+fn decode_runs(
+    fields: &mut Fields<'_>,
+    end_offset: Offset,
+    first_chunk: ChunkId,
+    room: &mut [u32],
+) -> Result<VecDeque<Run>, Truncated> {
+    let count = fields.count(RUN_BYTES)?;
+    let mut runs = VecDeque::with_capacity(count);
+    let (mut previous_offset, mut previous_chunk) = (Offset(-1), None);
+    for _ in 0..count {
+        let run = Run {
+            base_offset: Offset(fields.i64()?),
+            max_timestamp: fields.i64()?,
+            append_seconds: fields.u32()?,
+            chunk: ChunkId(fields.u32()?),
+            bytes: fields.u32()?,
+        };
+        let index = run.chunk.0.checked_sub(first_chunk.0).ok_or(Truncated)?;
+        let room = room.get_mut(index as usize).ok_or(Truncated)?;
+        *room = room.checked_sub(run.bytes).ok_or(Truncated)?;
+        if run.base_offset <= previous_offset || previous_chunk >= Some(run.chunk) {
+            return Err(Truncated);
+        }
+        (previous_offset, previous_chunk) = (run.base_offset, Some(run.chunk));
+        runs.push_back(run);
+    }
+    if end_offset <= previous_offset { Err(Truncated) } else { Ok(runs) }
 }
 
 /// Read one of the two generations; `None` if there is no such file, `Truncated` if it is no
@@ -187,6 +238,9 @@ pub async fn write<D: Disk>(disk: &D, dir: &Path, generation: u64, bytes: &[u8])
     let new = !disk.exists(&path).await?;
     let file = if new { disk.create(&path).await? } else { disk.open(&path).await? };
     disk.write_at(&file, 0, &PageBuf::from_bytes(bytes)).await?;
+    if mutant::is(Mutant::SkipCheckpointSync) {
+        return Ok(());
+    }
     disk.sync(&file).await?;
     // Also of an old file: the attempt that made it may have failed before this.
     disk.sync_dir(dir).await

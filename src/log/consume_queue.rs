@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 
+use crate::base::mutant::{self, Mutant};
 use crate::model::{Offset, Position, Slot};
 
 use super::chunks::ChunkId;
@@ -148,6 +149,9 @@ impl Queue {
 
     /// The run's chunk is in memory. Those of its entries that lie before the queue's start need not be.
     pub fn run_in_tail(&self, run: &Run) -> bool {
+        if mutant::is(Mutant::ReadOpenChunkFromDevice) {
+            return self.in_tail(run.base_offset);
+        }
         self.tail.front().is_some_and(|entry| entry.chunk <= run.chunk)
     }
 
@@ -166,14 +170,6 @@ impl Queue {
     pub fn run_after(&self, run: Run, timestamp: i64) -> Option<Run> {
         let after = self.runs.partition_point(|other| other.base_offset <= run.base_offset);
         self.runs.range(after..).find(|run| run.max_timestamp >= timestamp).copied()
-    }
-
-    /// The run with the largest timestamp, the earliest of equals.
-    pub fn run_with_max_timestamp(&self) -> Option<Run> {
-        self.runs
-            .iter()
-            .copied()
-            .reduce(|best, run| if run.max_timestamp > best.max_timestamp { run } else { best })
     }
 
     /// One past the last record of the run with this index.
@@ -198,7 +194,9 @@ impl Queue {
 
     /// Records below `start` are dead: runs that hold nothing else are handed to `dead`.
     pub fn drop_before(&mut self, start: Offset, mut dead: impl FnMut(Run)) {
-        while !self.runs.is_empty() && self.run_end(0) <= start {
+        let whole = mutant::is(Mutant::DropWholeRun);
+        let dies = |queue: &Queue, run: &Run| queue.run_end(0) <= start || whole && run.base_offset < start;
+        while self.runs.front().is_some_and(|run| dies(self, run)) {
             let run = self.runs.pop_front().expect("not empty");
             self.bytes -= u64::from(run.bytes);
             dead(run);
@@ -274,7 +272,7 @@ impl ConsumeQueues {
     }
 
     /// All slots that ever had an entry.
-    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Queue)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Slot, &Queue)> {
         self.queues.iter().enumerate().map(|(slot, queue)| (Slot(slot as u32), queue))
     }
 }
@@ -338,7 +336,6 @@ mod tests {
         let queue = queue();
         let run = |timestamp| queue.run_at_or_after(timestamp, Offset(0)).map(|run| run.chunk.0);
         assert_eq!((run(45), run(51), run(91)), (Some(1), Some(2), None));
-        assert_eq!(queue.run_with_max_timestamp().unwrap().chunk, ChunkId(2));
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl EntryKind {
         matches!(self, EntryKind::KafkaBatch)
     }
 
+    /// Written to make room, or because nothing goes on without it: may take the last pages of a full log.
+    pub fn may_use_reserve(self) -> bool {
+        matches!(self, EntryKind::TermOpen | EntryKind::LogStart | EntryKind::SlotClose)
+    }
+
     /// The checksum of a payload of this kind, computed in full.
     pub fn payload_crc(self, payload: &[u8]) -> u32 {
         match self {

@@ -12,18 +12,36 @@
 
 use std::collections::VecDeque;
 
+use crate::base::mutant::{self, Mutant};
 use crate::model::{CommitMode, Nanos, Position};
 
 /// Names one block's write between its submission and its completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlightId(pub u64);
 
+/// What is in a block, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockContent {
+    /// Written to the device: header, entries and padding.
+    pub bytes: u64,
+    pub padding_bytes: u64,
+    pub entry_count: u64,
+}
+
+/// A block on its way to the device.
+#[derive(Clone, Copy, Debug)]
+pub struct Submitted {
+    pub end: Position,
+    /// The block's chain checksum.
+    pub chain: u32,
+    pub content: BlockContent,
+    pub at: Nanos,
+}
+
 #[derive(Debug)]
 struct Flight {
     id: FlightId,
-    end: Position,
-    chain: u32,
-    submitted: Nanos,
+    block: Submitted,
     /// When the write completed; the block is durable then, or after the next sync.
     written: Option<Nanos>,
 }
@@ -34,8 +52,7 @@ pub struct Committed {
     pub end: Position,
     /// Chain checksum of the block that ends here.
     pub chain: u32,
-    /// Of the block, padding included.
-    pub bytes: u64,
+    pub content: BlockContent,
     pub submitted: Nanos,
     /// When the device reported it durable.
     pub completed: Nanos,
@@ -111,7 +128,8 @@ impl GroupCommit {
 
     /// May a block go out now, given that this many bytes wait?
     pub fn wants_block(&self, pending_bytes: usize) -> bool {
-        if self.failed || pending_bytes == 0 || self.submitted.since(self.durable) >= self.window_bytes {
+        let beyond = self.submitted.since(self.durable) >= self.window_bytes;
+        if self.failed || pending_bytes == 0 || beyond && !mutant::is(Mutant::IgnoreWindow) {
             return false;
         }
         match self.in_flight() {
@@ -124,30 +142,32 @@ impl GroupCommit {
         }
     }
 
-    /// The block that ends at `end` was submitted; `chain` is its chain checksum.
-    pub fn on_submitted(&mut self, end: Position, chain: u32, now: Nanos) -> FlightId {
+    /// The next block was submitted.
+    pub fn on_submitted(&mut self, block: Submitted) -> FlightId {
         assert!(!self.failed, "nothing is written after a failure");
-        assert!(end > self.submitted, "blocks go out in order");
-        self.submitted = end;
+        assert!(block.end > self.submitted, "blocks go out in order");
+        self.submitted = block.end;
         let id = FlightId(self.next_flight);
         self.next_flight += 1;
-        self.flights.push_back(Flight { id, end, chain, submitted: now, written: None });
+        self.flights.push_back(Flight { id, block, written: None });
         id
     }
 
     /// A block's write completed. What has become durable is appended to `committed`.
     pub fn on_written(&mut self, id: FlightId, ok: bool, now: Nanos, committed: &mut Vec<Committed>) {
-        if !ok {
+        if !ok && !mutant::is(Mutant::IgnoreFailedWrite) {
             // Never retried: after a failed write the device's word about anything later is worth nothing.
             self.failed = true;
         }
         if self.failed {
             return;
         }
-        let flight = self.flights.iter_mut().find(|flight| flight.id == id).expect("a write completes once");
+        let in_order = mutant::is(Mutant::TakeWritesInOrder);
+        let its = |flight: &&mut Flight| if in_order { flight.written.is_none() } else { flight.id == id };
+        let flight = self.flights.iter_mut().find(its).expect("a write completes once");
         assert!(flight.written.is_none());
         flight.written = Some(now);
-        if self.mode != CommitMode::WriteThenSync {
+        if self.mode != CommitMode::WriteThenSync || mutant::is(Mutant::AckBeforeSync) {
             self.commit_prefix(None, now, committed);
         }
     }
@@ -158,8 +178,8 @@ impl GroupCommit {
         if self.failed || self.mode != CommitMode::WriteThenSync || self.syncing.is_some() {
             return None;
         }
-        let covered = |flight: &&Flight| flight.written.is_some() && flight.end <= limit;
-        let written = self.flights.iter().take_while(covered).last()?.end;
+        let covered = |flight: &&Flight| flight.written.is_some() && flight.block.end <= limit;
+        let written = self.flights.iter().take_while(covered).last()?.block.end;
         self.syncing = Some(written);
         Some(written)
     }
@@ -167,7 +187,7 @@ impl GroupCommit {
     /// The sync completed.
     pub fn on_synced(&mut self, ok: bool, now: Nanos, committed: &mut Vec<Committed>) {
         let upto = self.syncing.take().expect("a sync was in flight");
-        self.failed |= !ok;
+        self.failed |= !ok && !mutant::is(Mutant::IgnoreFailedSync);
         if !self.failed {
             self.commit_prefix(Some(upto), now, committed);
         }
@@ -176,15 +196,14 @@ impl GroupCommit {
     fn commit_prefix(&mut self, upto: Option<Position>, now: Nanos, committed: &mut Vec<Committed>) {
         while let Some(flight) = self.flights.front() {
             let Some(written) = flight.written else { break };
-            if upto.is_some_and(|upto| flight.end > upto) {
+            let Submitted { end, chain, content, at: submitted } = flight.block;
+            if upto.is_some_and(|upto| end > upto) {
                 break;
             }
-            assert!(flight.end > self.durable);
-            let bytes = flight.end.since(self.durable);
-            self.durable = flight.end;
+            assert!(end > self.durable);
+            self.durable = end;
             let completed = if upto.is_some() { now } else { written };
-            let Flight { end, chain, submitted, .. } = *flight;
-            committed.push(Committed { end, chain, bytes, submitted, completed });
+            committed.push(Committed { end, chain, content, submitted, completed });
             self.flights.pop_front();
         }
         assert!(self.durable <= self.submitted);
@@ -206,7 +225,10 @@ mod tests {
             let number = word[1..].parse().unwrap_or(0);
             let mut committed = Vec::new();
             match word.as_bytes()[0] {
-                b's' => drop(commit.on_submitted(Position(number), 0, now)),
+                b's' => {
+                    let (end, content) = (Position(number), BlockContent::default());
+                    commit.on_submitted(Submitted { end, chain: 0, content, at: now });
+                }
                 b'w' => commit.on_written(FlightId(number), true, now, &mut committed),
                 b'x' => commit.on_written(FlightId(number), false, now, &mut committed),
                 b'f' => commit.on_synced(true, now, &mut committed),

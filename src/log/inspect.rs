@@ -77,7 +77,7 @@ impl LogFiles {
         broker: [u8; 16],
         id: LogId,
     ) -> Result<LogFiles, RecoveryError> {
-        let manifest_error = |source: ManifestError| RecoveryError::Manifest { dir: dir.to_owned(), source };
+        let manifest_error = |error: ManifestError| RecoveryError::Manifest { dir: dir.to_owned(), error };
         let manifest = Manifest::read(disk, dir).await.map_err(manifest_error)?;
         if manifest.broker != broker || manifest.log != id {
             return Err(RecoveryError::Foreign { dir: dir.to_owned(), found: manifest.log });
@@ -160,6 +160,13 @@ impl LogFiles {
                 "the checkpoint is of position {}, but the log starts at {start}",
                 checkpoint.position
             ))),
+            Some(checkpoint) if checkpoint.position > self.limit() => {
+                self.problems.push(Problem::new(format!(
+                    "the checkpoint is of position {}, but the log's files end at {}",
+                    checkpoint.position,
+                    self.limit()
+                )))
+            }
             _ => {}
         }
         Ok(())
@@ -556,6 +563,7 @@ const LOOKING: LogConfig = LogConfig {
     read_cache_bytes: 0,
     segment_bytes: 0,
     segments_ahead: 0,
+    slice_bytes: 1,
     checkpoint_bytes: 0,
     log_bytes_max: 0,
 };

@@ -12,7 +12,7 @@
 //! - format: [`block`], [`entry`], [`manifest`], [`checkpoint`]; docs/FORMATS.md
 //! - the path of a write: [`append_buffer`], [`group_commit`], [`chunks`], [`consume_queue`]
 //! - reads: [`read`], [`reader`]
-//! - space: [`segment`], [`space`]
+//! - space: [`segment`], [`preparation`], [`space`]
 //! - start: [`recovery`]; looking without changing: [`inspect`]
 
 use std::collections::VecDeque;
@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use crate::base::align::PAGE_BYTES;
+use crate::base::mutant::{self, Mutant};
 use crate::io::buffer::{ChunkBuf, ChunkPool};
 use crate::io::op::{Op, Token, WriteSync};
 use crate::model::{CommitMode, LogId, Nanos, Now, Offset, Position, Slot, Term};
@@ -35,21 +36,29 @@ pub mod entry;
 pub mod group_commit;
 pub mod inspect;
 pub mod manifest;
+pub mod preparation;
 pub mod read;
 pub mod reader;
 pub mod recovery;
 pub mod segment;
 pub mod space;
+#[cfg(test)]
+mod tests;
 
 use append_buffer::{AppendBuffer, ChunkEvent, Need, NewEntry, SealedBlock};
 use block::{BlockHeader, LocalPart};
 use chunks::{ChunkId, ChunkSpan, Chunks};
 use consume_queue::{AppliedEntry, ConsumeQueues, Queue};
 use entry::{EntryHeader, EntryKind};
-use group_commit::{Committed, FlightId, GroupCommit};
+use group_commit::{BlockContent, Committed, FlightId, GroupCommit, Submitted};
 use reader::{ChunkError, ReadCache};
 use segment::Segments;
 use space::Space;
+
+/// Of a log that has no further segment this share of the last one, and at most so many bytes, is kept
+/// for entries that make room ([`EntryKind::may_use_reserve`]). Each takes a page at most: 256 deletions.
+const RESERVE_SHARE: u64 = 16;
+const RESERVE_BYTES_MAX: u64 = 1 << 20;
 
 /// What a log is told when it is opened. Sizes in bytes.
 #[derive(Clone, Debug)]
@@ -72,6 +81,8 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// Segments kept ready.
     pub segments_ahead: usize,
+    /// A segment's file is made in slices of this size.
+    pub slice_bytes: u64,
     /// A checkpoint at least every so many bytes.
     pub checkpoint_bytes: u64,
     /// The most that all segments together may take; 0 is no limit.
@@ -142,7 +153,16 @@ pub struct Durable {
 
 enum InFlight {
     Write { flight: FlightId, writes_left: usize, ok: bool },
-    Load { id: ChunkId, span: ChunkSpan },
+    Load { id: ChunkId, span: ChunkSpan, submitted: Nanos },
+}
+
+/// A read for the cache that is over, well or not.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkRead {
+    pub chunk: ChunkId,
+    /// Asked of the device: whole pages.
+    pub bytes: u64,
+    pub submitted: Nanos,
 }
 
 pub struct Log {
@@ -281,6 +301,9 @@ impl Log {
         now: Now,
         finish: impl FnOnce(&mut [u8]) -> u32,
     ) -> Result<Appended, AppendError> {
+        if !entry.kind.may_use_reserve() && !self.leaves_reserve(payload.len()) {
+            return Err(AppendError::NoSegment);
+        }
         self.reserve(payload.len(), now)?;
         let mut payload_crc = 0;
         let (position, end) = self.append.append(entry, payload, |stored| {
@@ -304,10 +327,10 @@ impl Log {
         if self.commit.failed() || self.space_error().is_some() {
             return Room::Yes;
         }
-        let undurable = self.append.position().since(self.commit.durable()) as usize;
+        let undurable = self.append.end().since(self.commit.durable()) as usize;
         let need = (bytes + bytes / 64 + 2 * PAGE_BYTES) as u64;
-        let active = self.segments.active().end().since(self.append.position());
-        let space = active >= need || self.segments.ready_bytes() >= need;
+        let fits = self.append.segment_bytes_left() >= need || self.segments.ready_bytes() >= need;
+        let space = self.leaves_reserve(bytes) && fits;
         if !space && self.may_get_space() || undurable > self.config.undurable_bytes_max() {
             Room::Wait
         } else {
@@ -315,9 +338,23 @@ impl Log {
         }
     }
 
+    /// After this entry there is still room for those that make room: a log that is full to its last page
+    /// could not even be told what to delete.
+    fn leaves_reserve(&self, payload_bytes: usize) -> bool {
+        if self.segments.ready_count() > 1 {
+            return true;
+        }
+        let last = self.segments.newest();
+        let reserve = (last.record.bytes / RESERVE_SHARE).min(RESERVE_BYTES_MAX);
+        let bytes = BlockHeader::bytes_for(EntryHeader::entry_bytes(payload_bytes)) as u64;
+        let end = self.append.end().max(last.base()).plus(bytes + reserve);
+        // What no segment has room for is refused as such, further on.
+        end <= last.end() || bytes + reserve > last.record.bytes
+    }
+
     /// End of what was handed out: everything appended lies before it.
     pub fn appended(&self) -> Position {
-        self.append.position().plus(self.append.pending_bytes() as u64)
+        self.append.end()
     }
 
     /// Make room for an entry with this payload.
@@ -382,14 +419,11 @@ impl Log {
         }
         self.submit_sync(ops);
         while let Some(load) = self.cache.poll_load() {
-            let Some(segment) = self.segments.find(load.span.base) else {
-                let gone = io::Error::from(io::ErrorKind::NotFound);
-                let _ = self.cache.on_loaded(load.id, load.span, load.buf, Err(gone));
-                continue;
-            };
+            let segment =
+                self.segments.find(load.span.base).expect("a chunk that is wanted lies in a segment");
             let file = segment.file.clone();
             let offset = load.span.base.since(segment.base());
-            let token = self.token(InFlight::Load { id: load.id, span: load.span });
+            let token = self.token(InFlight::Load { id: load.id, span: load.span, submitted: now.mono });
             let len = (load.span.bytes as usize).next_multiple_of(PAGE_BYTES);
             ops.push(Op::Read { token, file, offset, buf: load.buf, at: 0, len });
         }
@@ -401,8 +435,15 @@ impl Log {
         let base = block.position.since(segment.base());
         self.stats.blocks += 1;
         self.stats.block_bytes += block.data.len() as u64;
-        let flight = self.commit.on_submitted(block.end, block.chain, now);
+        let content = BlockContent {
+            bytes: block.data.len() as u64,
+            padding_bytes: u64::from(block.padding_bytes),
+            entry_count: u64::from(block.entry_count),
+        };
+        let submitted = Submitted { end: block.end, chain: block.chain, content, at: now };
+        let flight = self.commit.on_submitted(submitted);
         let sync = match self.commit.mode() {
+            CommitMode::Dsync if mutant::is(Mutant::WriteWithoutDsync) => WriteSync::Plain,
             CommitMode::Dsync => WriteSync::Dsync,
             CommitMode::Plain | CommitMode::WriteThenSync => WriteSync::Plain,
         };
@@ -420,7 +461,10 @@ impl Log {
 
     fn submit_sync(&mut self, ops: &mut Vec<Op>) {
         // A sync promises nothing of other files: what is not durable is synced segment by segment.
-        let Some(segment) = self.segments.find(self.commit.durable()) else { return };
+        let Some(mut segment) = self.segments.find(self.commit.durable()) else { return };
+        if mutant::is(Mutant::SyncNewestSegmentOnly) {
+            segment = self.segments.active();
+        }
         if self.commit.poll_sync(segment.end()).is_some() {
             let file = segment.file.clone();
             ops.push(Op::Sync { token: self.token_of(u64::MAX >> 16), file });
@@ -465,16 +509,17 @@ impl Log {
         result
     }
 
-    /// A read for the cache completed. Returns the chunk, for whoever waits for it.
-    pub fn on_read(&mut self, token: Token, buf: ChunkBuf, result: io::Result<()>) -> ChunkId {
+    /// A read for the cache completed. Somebody may wait for the chunk.
+    pub fn on_read(&mut self, token: Token, buf: ChunkBuf, result: io::Result<()>) -> ChunkRead {
         let number = token.0 & (u64::MAX >> 16);
-        let Some(InFlight::Load { id, span }) = self.in_flight.remove(&number) else {
+        let Some(InFlight::Load { id, span, submitted }) = self.in_flight.remove(&number) else {
             panic!("a read completes once");
         };
         if let Err(error) = self.cache.on_loaded(id, span, buf, result) {
             self.read_errors.push(error);
         }
-        id
+        let bytes = u64::from(span.bytes).next_multiple_of(PAGE_BYTES as u64);
+        ChunkRead { chunk: id, bytes, submitted }
     }
 
     /// Blocks that became durable since the last call.
@@ -522,7 +567,13 @@ impl Log {
         std::mem::take(&mut self.read_errors)
     }
 
-    /// Whoever asks from now on for a chunk that could not be read has it read again.
+    /// Chunks that readers wait for and that the log no longer has, since the last call: those readers
+    /// must look again.
+    pub fn take_given_up_reads(&mut self) -> Vec<ChunkId> {
+        self.cache.take_given_up()
+    }
+
+    /// Called now and then, so that a chunk that could not be read is tried again some time.
     pub fn forget_read_failures(&mut self) {
         self.cache.forget_failures();
     }

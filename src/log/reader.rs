@@ -100,8 +100,10 @@ enum Cached {
         chunk: ColdChunk,
         used: u64,
     },
-    /// Reading it failed; asked again after everything that waited has been told.
-    Failed,
+    /// Reading it failed. `old`: [`ReadCache::forget_failures`] has seen it before.
+    Failed {
+        old: bool,
+    },
 }
 
 /// What a reader finds.
@@ -127,6 +129,7 @@ pub struct ReadCache {
     pool: ChunkPool,
     cached: FxHashMap<ChunkId, Cached>,
     wanted: VecDeque<(ChunkId, ChunkSpan)>,
+    given_up: Vec<ChunkId>,
     loading: usize,
     loading_max: usize,
     /// Counts look-ups: the least recently used goes first.
@@ -144,6 +147,7 @@ impl ReadCache {
             pool: ChunkPool::new(chunk_bytes, chunks),
             cached: FxHashMap::default(),
             wanted: VecDeque::new(),
+            given_up: Vec::new(),
             loading: 0,
             loading_max,
             clock: 0,
@@ -165,7 +169,7 @@ impl ReadCache {
                 Lookup::Loaded(chunk)
             }
             Cached::Wanted | Cached::Loading => Lookup::Loading,
-            Cached::Failed => Lookup::Failed,
+            Cached::Failed { .. } => Lookup::Failed,
         }
     }
 
@@ -230,20 +234,32 @@ impl ReadCache {
                 Ok(())
             }
             Err(error) => {
-                self.cached.insert(id, Cached::Failed);
+                self.cached.insert(id, Cached::Failed { old: false });
                 Err(error)
             }
         }
     }
 
-    /// Everybody who waited for a failed chunk has been told: the next to ask reads it again.
+    /// Called now and then. A failure is forgotten the second time, and whoever asks then has the chunk
+    /// read again: waiters of other shards learn by mail that the read is over, and must still find how.
     pub fn forget_failures(&mut self) {
-        self.cached.retain(|_, cached| !matches!(cached, Cached::Failed));
+        self.cached.retain(|_, cached| match cached {
+            Cached::Failed { old } => !std::mem::replace(old, true),
+            Cached::Wanted | Cached::Loading | Cached::Loaded { .. } => true,
+        });
     }
 
     /// The log no longer has chunks before `first`.
     pub fn drop_before(&mut self, first: ChunkId) {
         self.cached.retain(|id, cached| *id >= first || matches!(cached, Cached::Loading));
-        self.wanted.retain(|(id, _)| *id >= first);
+        let (kept, gone) = std::mem::take(&mut self.wanted).into_iter().partition(|(id, _)| *id >= first);
+        self.wanted = kept;
+        let gone: VecDeque<(ChunkId, ChunkSpan)> = gone;
+        self.given_up.extend(gone.into_iter().map(|(id, _)| id));
+    }
+
+    /// Chunks that somebody wanted and that will not be read, since the last call.
+    pub fn take_given_up(&mut self) -> Vec<ChunkId> {
+        std::mem::take(&mut self.given_up)
     }
 }

@@ -20,6 +20,7 @@ use std::io;
 use std::path::Path;
 
 use crate::base::align::PAGE_BYTES;
+use crate::base::mutant::{self, Mutant};
 use crate::io::buffer::PageBuf;
 use crate::io::file::{Disk, FileHandle};
 use crate::model::{LogId, Offset, Position, Slot, Term, WallMs};
@@ -46,8 +47,8 @@ pub trait Replay {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
-    #[error("{dir}: {source}", dir = dir.display())]
-    Manifest { dir: std::path::PathBuf, source: ManifestError },
+    #[error("{dir}: {error}", dir = dir.display())]
+    Manifest { dir: std::path::PathBuf, error: ManifestError },
     #[error(
         "{dir} belongs to another broker or log (found log {found}): put the folder back where it came from",
         dir = dir.display()
@@ -60,9 +61,14 @@ pub enum RecoveryError {
     )]
     Corrupt { log: LogId, start: Position, durable: Position, what: String },
     #[error(
-        "log {log}: no readable checkpoint, and the log no longer has its beginning (it starts at {start})"
+        "log {log}: no readable checkpoint reaches {start}, and the log no longer has what lies before that"
     )]
     NoCheckpoint { log: LogId, start: Position },
+    #[error(
+        "log {log}: the checkpoint is of position {position}, but the log's files hold {start} to {limit}: a newer \
+         checkpoint, or files, are missing or damaged. Restore the folder from a backup"
+    )]
+    CheckpointOutside { log: LogId, position: Position, start: Position, limit: Position },
     #[error("log {log}, position {position}: {what}")]
     Content { log: LogId, position: Position, what: String },
     #[error(transparent)]
@@ -137,7 +143,7 @@ pub async fn open<D: Disk, R: Replay>(
     replay: &mut R,
 ) -> Result<(Opened, Report), RecoveryError> {
     let Options { config, broker, log, now, repair, progress } = options;
-    let manifest_error = |source| RecoveryError::Manifest { dir: dir.to_owned(), source };
+    let manifest_error = |error| RecoveryError::Manifest { dir: dir.to_owned(), error };
     // The last process may have been killed between making a file and syncing its name.
     disk.sync_dir(dir).await?;
     let mut manifest = Manifest::read(disk, dir).await.map_err(manifest_error)?;
@@ -160,6 +166,10 @@ pub async fn open<D: Disk, R: Replay>(
         None => return Err(RecoveryError::NoCheckpoint { log, start }),
     };
     let checkpoint = state.end;
+    let limit = segments[segments.len() - 1].end();
+    if !(start..=limit).contains(&checkpoint) {
+        return Err(RecoveryError::CheckpointOutside { log, position: checkpoint, start, limit });
+    }
 
     // Whatever the last process had written may still be in the device's cache: make it durable
     // before anything is concluded from it.
@@ -167,7 +177,6 @@ pub async fn open<D: Disk, R: Replay>(
         disk.sync(&segment.file).await?;
     }
 
-    let limit = segments[segments.len() - 1].end();
     let stopped = loop {
         let Some(segment) = segments.iter().find(|segment| segment.contains(state.end)) else {
             break None;
@@ -312,7 +321,7 @@ async fn write_back<D: Disk>(
 ) -> io::Result<()> {
     for segment in segments {
         let (from, to) = (segment.base().max(durable), segment.end().min(end));
-        if from < to {
+        if from < to && !mutant::is(Mutant::SkipWriteBack) {
             let mut buf = PageBuf::zeroed(to.since(from) as usize);
             let offset = from.since(segment.base());
             disk.read_at(&segment.file, offset, &mut buf).await?;
@@ -414,6 +423,10 @@ impl Rebuild {
         replay: &mut R,
     ) -> Result<Rebuild, RecoveryError> {
         let Checkpoint { log, position, .. } = checkpoint;
+        if position < start {
+            // The newer copy cannot be read, and what lies between has been recycled since this one.
+            return Err(RecoveryError::NoCheckpoint { log, start });
+        }
         replay.restore(&checkpoint.state).map_err(|what| RecoveryError::Content { log, position, what })?;
         let mut chunks = Chunks::new(checkpoint.first_chunk, checkpoint.spans, config.tail_cache_bytes);
         let mut queues = checkpoint.queues;
@@ -456,12 +469,15 @@ impl Rebuild {
                 Ok(header) => header,
                 Err(problem) => return Ok(SegmentEnd::Stopped(problem)),
             };
-            let follows = header.log == log && header.position == expected && header.prev_chain == self.chain;
+            let chained = header.prev_chain == self.chain || mutant::is(Mutant::SkipChainCheck);
+            let follows = header.log == log && header.position == expected && chained;
             if !follows || header.term < self.term || header.end() > scan.end {
                 return Ok(SegmentEnd::Stopped(BlockError::NoBlock));
             }
             let block = scan.bytes(expected, header.stored_bytes()).await?;
-            if let Err(problem) = header.check_entries(block) {
+            if let Err(problem) = header.check_entries(block)
+                && !mutant::is(Mutant::SkipBlockCrc)
+            {
                 return Ok(SegmentEnd::Stopped(problem));
             }
             self.apply_block(&header, block, replay).map_err(|what| RecoveryError::Content {
@@ -499,8 +515,9 @@ impl Rebuild {
                 return Err(format!("slot {} goes back from {known} to {}", entry.slot, entry.base_offset));
             }
             let place = (position, chunk, append_seconds);
-            apply_entry(&mut self.queues, &mut self.chunks, &entry, place, false);
+            // The layer above first: it knows which slots there are.
             replay.apply(&entry, header.append_time, payload)?;
+            apply_entry(&mut self.queues, &mut self.chunks, &entry, place, false);
         }
         Ok(())
     }
@@ -560,7 +577,9 @@ impl Rebuild {
 
         let segment = segments.active();
         disk.write_at(&segment.file, self.end.since(segment.base()), &page).await?;
-        disk.sync(&segment.file).await?;
+        if !mutant::is(Mutant::OpenTermUnsynced) {
+            disk.sync(&segment.file).await?;
+        }
         self.apply_block(&header, &page, replay).map_err(|what| RecoveryError::Content {
             log,
             position: header.position,
@@ -599,7 +618,8 @@ pub(super) async fn judge<'a, D: Disk>(
 ) -> io::Result<Verdict> {
     let evidence = look_beyond(disk, segments, tail).await?;
     let durable = tail.durable.max(evidence.durable);
-    let written_since = evidence.last_block.is_some_and(|last| last.since(tail.end) >= tail.window_bytes);
+    let window_bytes = if mutant::is(Mutant::RefuseTornTail) { 0 } else { tail.window_bytes };
+    let written_since = evidence.last_block.is_some_and(|last| last.since(tail.end) >= window_bytes);
     if tail.end < durable || written_since {
         return Ok(Verdict::Corrupt { durable, last: evidence.last_block.unwrap_or(tail.end) });
     }
@@ -620,14 +640,16 @@ async fn look_beyond<'a, D: Disk>(
     tail: &Tail,
 ) -> io::Result<Evidence> {
     let mut evidence = Evidence { durable: Position::ZERO, last_block: None };
-    let limit = tail.end.plus(tail.window_bytes + EVIDENCE_BYTES);
+    // The window is what a block or a manifest says.
+    let limit = Position(tail.end.0.saturating_add(tail.window_bytes).saturating_add(EVIDENCE_BYTES));
     for segment in segments.filter(|segment| segment.end() > tail.end && segment.base() < limit) {
         let mut scan = Scan::new(disk, &segment.file, segment.base(), segment.end());
         let mut at = segment.base().max(tail.end);
         let end = segment.end().min(limit);
         while at < end {
             if let Ok(header) = BlockHeader::decode(scan.bytes(at, PAGE_BYTES).await?)
-                && (header.log, header.position) == (tail.log, at)
+                && header.log == tail.log
+                && (header.position == at || mutant::is(Mutant::SkipPositionCheck))
                 && header.term >= tail.term
             {
                 evidence.durable = evidence.durable.max(header.local.durable);

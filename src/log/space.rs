@@ -5,7 +5,7 @@
 //! then the segment is used* is what recovery relies on.
 //!
 //! ```text
-//!   prepare file -> zeros, sync -> manifest with it -> ready
+//!   prepare file -> zeros in slices, sync -> manifest with it -> ready
 //!   oldest segment dead and below the checkpoint -> manifest with its new base -> ready (recycled)
 //!                                                \-> or without it -> file removed (enough are ready)
 //! ```
@@ -14,13 +14,15 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::mutant::{self, Mutant};
 use crate::io::file::FileHandle;
 use crate::model::{Nanos, Now, Position};
 
 use super::Log;
 use super::checkpoint;
 use super::manifest::{Manifest, SegmentRecord};
-use super::segment::{Segment, segment_path};
+use super::preparation::Preparation;
+use super::segment::{Segment, Slice, segment_path};
 
 /// After a failed preparation (usually: the disk is full) the next attempt waits this long.
 const RETRY: Duration = Duration::from_millis(500);
@@ -30,11 +32,8 @@ const IDLE: Duration = Duration::from_millis(10);
 /// Work for the background, in the folder of one log.
 #[derive(Debug)]
 pub enum Job {
-    /// Make a file of `bytes` really written zeros, synced, its folder too; remove it on failure.
-    Prepare {
-        path: PathBuf,
-        bytes: u64,
-    },
+    /// Write a slice of a new segment's file.
+    Prepare(Slice),
     Manifest {
         dir: PathBuf,
         manifest: Manifest,
@@ -51,6 +50,7 @@ pub enum Job {
 
 #[derive(Debug)]
 pub enum JobDone {
+    /// The slice is written, and with the last one the file synced; or nothing of the file is left.
     Prepared(io::Result<FileHandle>),
     Manifest(io::Result<()>),
     Checkpoint(io::Result<()>),
@@ -60,7 +60,6 @@ pub enum JobDone {
 #[derive(Debug)]
 enum State {
     Idle,
-    Preparing(SegmentRecord),
     /// The manifest with this segment at the new end is being written.
     Publishing(Segment),
     /// The manifest without this segment is being written; then its file goes.
@@ -79,6 +78,9 @@ pub struct Space {
     /// As it is on disk.
     manifest: Manifest,
     state: State,
+    /// The file that is being made, if one is, and whole when it waits for its manifest.
+    preparation: Option<Preparation>,
+    prepared: Option<FileHandle>,
     retry_at: Nanos,
     /// Recovery would start here.
     checkpoint: Position,
@@ -99,6 +101,8 @@ impl Space {
             moved: (manifest.durable, Nanos(0)),
             manifest,
             state: State::Idle,
+            preparation: None,
+            prepared: None,
             retry_at: Nanos(0),
             checkpoint,
             generation,
@@ -122,7 +126,9 @@ impl Log {
 
     /// No job is under way.
     pub fn space_is_quiet(&self) -> bool {
-        matches!(self.space.state, State::Idle | State::Failed) && self.space.writing.is_none()
+        let preparing = self.space.preparation.as_ref().is_some_and(Preparation::is_busy);
+        let quiet = matches!(self.space.state, State::Idle | State::Failed);
+        quiet && !preparing && self.space.writing.is_none()
     }
 
     /// When [`Log::poll_job`] should be asked again although nothing happened, if ever.
@@ -130,12 +136,19 @@ impl Log {
         if self.failed() || !matches!(self.space.state, State::Idle) {
             return None;
         }
-        let short = self.segments.ready_count() < self.config.segments_ahead;
-        // What is dead waits for a checkpoint, and a log at its limit for what dies.
-        let grows = short && self.may_grow() && !self.oldest_is_dead();
+        let begins =
+            (self.space.preparation.is_none() && self.wants_segment()).then_some(self.space.retry_at);
+        let preparing = self.space.preparation.as_ref().is_some_and(|preparation| !preparation.is_busy());
         let records_idle = self.is_idle() && self.durable() > self.space.manifest.durable;
-        let idle = records_idle.then(|| self.space.moved.1.plus(IDLE));
-        idle.into_iter().chain(grows.then_some(self.space.retry_at)).min()
+        let idle = (records_idle || preparing && self.is_idle()).then(|| self.space.moved.1.plus(IDLE));
+        idle.into_iter().chain(begins).min()
+    }
+
+    /// Too few segments are ready, and making one is the way out: what is dead waits only for a
+    /// checkpoint, and a log at its limit for what dies.
+    fn wants_segment(&self) -> bool {
+        let short = self.segments.ready_count() < self.config.segments_ahead;
+        short && self.may_grow() && !self.oldest_is_dead()
     }
 
     /// The structural job that is due now, if any.
@@ -143,25 +156,54 @@ impl Log {
         if self.durable() != self.space.moved.0 {
             self.space.moved = (self.durable(), now.mono);
         }
-        if !matches!(self.space.state, State::Idle) || self.failed() {
+        if self.failed() || matches!(self.space.state, State::Failed) {
             return None;
+        }
+        if let Some(job) = self.poll_slice(now) {
+            return Some(job);
+        }
+        if !matches!(self.space.state, State::Idle) {
+            return None;
+        }
+        if let Some(file) = self.space.prepared.take() {
+            return Some(self.publish(file));
         }
         let short = self.segments.ready_count() < self.config.segments_ahead;
         let dead = self.oldest_is_dead();
-        if dead && self.oldest_end() > self.space.checkpoint {
+        let covered = self.oldest_end() <= self.space.checkpoint;
+        if dead && !covered && !mutant::is(Mutant::RecycleAboveCheckpoint) {
             self.space.checkpoint_wanted = true;
         } else if dead && (short || self.segments.ready_count() > self.config.segments_ahead) {
             return Some(self.recycle_oldest(short));
         }
-        if short && !dead && now.mono >= self.space.retry_at && self.may_grow() {
-            return Some(self.prepare());
+        if self.space.preparation.is_none() && now.mono >= self.space.retry_at && self.wants_segment() {
+            self.begin_preparation();
+            return self.poll_slice(now);
         }
-        let idle = self.is_idle() && now.mono.since(self.space.moved.1) >= IDLE.as_nanos() as u64;
-        if idle && self.durable() > self.space.manifest.durable {
+        if self.is_silent(now) && self.durable() > self.space.manifest.durable {
             self.space.state = State::Recording;
             return Some(self.manifest_job(self.segments.records()));
         }
         None
+    }
+
+    /// Nothing has been written for a while.
+    fn is_silent(&self, now: Now) -> bool {
+        self.is_idle() && now.mono.since(self.space.moved.1) >= IDLE.as_nanos() as u64
+    }
+
+    /// The next slice of the file that is being made, when the appends ask for it or nobody else
+    /// uses the device.
+    fn poll_slice(&mut self, now: Now) -> Option<Job> {
+        let (appended, silent) = (self.appended(), self.is_silent(now));
+        let preparation = self.space.preparation.as_mut()?;
+        if self.space.prepared.is_some() || preparation.is_busy() || !(silent || preparation.is_due(appended))
+        {
+            return None;
+        }
+        // In a silent log, one slice per such time: others may share the device.
+        self.space.moved.1 = now.mono;
+        Some(Job::Prepare(preparation.next(&self.space.dir)))
     }
 
     fn oldest_end(&self) -> Position {
@@ -171,7 +213,8 @@ impl Log {
     /// Everything in the oldest segment is dead, and it is not where the log ends.
     fn oldest_is_dead(&self) -> bool {
         let Some(oldest) = self.segments.oldest_sealed() else { return false };
-        oldest.end() <= self.durable() && self.chunks.is_dead(oldest.base(), oldest.end())
+        let dead = self.chunks.is_dead(oldest.base(), oldest.end()) || mutant::is(Mutant::RecycleLiveSegment);
+        dead && oldest.end() <= self.durable()
     }
 
     fn next_segment_bytes(&self) -> u64 {
@@ -188,24 +231,38 @@ impl Log {
     pub(super) fn may_get_space(&self) -> bool {
         match self.space.state {
             State::Failed => false,
-            State::Preparing(_) | State::Publishing(_) => true,
+            State::Publishing(_) => true,
+            _ if self.space.preparation.is_some() => true,
             State::Idle | State::Retiring(_) | State::Recording | State::Removing => {
                 self.may_grow() || self.oldest_is_dead()
             }
         }
     }
 
-    fn prepare(&mut self) -> Job {
-        let record = SegmentRecord {
-            number: self.space.manifest.next_number,
-            base: self.segments.next_base(),
-            bytes: self.next_segment_bytes(),
-            recycled: false,
-        };
+    fn begin_preparation(&mut self) {
+        let number = self.space.manifest.next_number;
         // The number is used up even if the preparation fails: a name never stands for two files.
         self.space.manifest.next_number += 1;
-        self.space.state = State::Preparing(record);
-        Job::Prepare { path: segment_path(&self.space.dir, record.number), bytes: record.bytes }
+        let room = self.append.segment_bytes_left() + self.segments.ready_bytes();
+        let (bytes, slice_bytes) = (self.next_segment_bytes(), self.config.slice_bytes);
+        self.space.preparation = Some(Preparation::new(number, bytes, slice_bytes, self.appended(), room));
+    }
+
+    /// The file is whole: it becomes the newest segment.
+    fn publish(&mut self, file: FileHandle) -> Job {
+        let Preparation { number, bytes, .. } =
+            self.space.preparation.take().expect("the file comes from a preparation");
+        let record = SegmentRecord { number, base: self.segments.next_base(), bytes, recycled: false };
+        let mut records = self.segments.records();
+        records.push(record);
+        let segment = Segment { record, file };
+        if mutant::is(Mutant::UseSegmentBeforeManifest) {
+            self.segments.push_ready(segment);
+            self.space.state = State::Recording;
+        } else {
+            self.space.state = State::Publishing(segment);
+        }
+        self.manifest_job(records)
     }
 
     /// Take the oldest segment off; it becomes the newest, or goes when enough are ready.
@@ -219,6 +276,9 @@ impl Log {
             segment.record.recycled = true;
             records.push(segment.record);
             self.space.state = State::Publishing(segment);
+        } else if mutant::is(Mutant::RemoveBeforeManifest) {
+            self.space.state = State::Removing;
+            return Job::Remove { path: segment_path(&self.space.dir, segment.record.number) };
         } else {
             self.space.state = State::Retiring(segment);
         }
@@ -241,6 +301,9 @@ impl Log {
     /// # Errors
     /// What went wrong, for the operator; the log has already adapted to it.
     pub fn on_job(&mut self, done: JobDone, now: Now) -> Result<Option<Job>, String> {
+        if let JobDone::Prepared(result) = done {
+            return self.on_slice(result, now);
+        }
         if let JobDone::Checkpoint(result) = done {
             let position = self.space.writing.take().expect("a checkpoint was being written");
             return match result {
@@ -251,27 +314,12 @@ impl Log {
                 }
                 Err(error) => {
                     // The other generation is the one that counts: the next attempt rewrites this one.
-                    self.space.generation -= 1;
+                    self.space.generation -= u64::from(!mutant::is(Mutant::CheckpointOverTheGoodOne));
                     Err(format!("log {}: the checkpoint could not be written: {error}", self.id))
                 }
             };
         }
         match (std::mem::replace(&mut self.space.state, State::Idle), done) {
-            (State::Preparing(record), JobDone::Prepared(Ok(file))) => {
-                let segment = Segment { record, file };
-                let mut records = self.segments.records();
-                records.push(record);
-                self.space.state = State::Publishing(segment);
-                self.space.last_error = None;
-                Ok(Some(self.manifest_job(records)))
-            }
-            (State::Preparing(_), JobDone::Prepared(Err(error))) => {
-                self.space.retry_at = now.mono.plus(RETRY);
-                let first = self.space.last_error.is_none();
-                let message = format!("log {}: no further segment could be made: {error}", self.id);
-                self.space.last_error = Some(message.clone());
-                if first { Err(message) } else { Ok(None) }
-            }
             (State::Publishing(segment), JobDone::Manifest(Ok(()))) => {
                 self.segments.push_ready(segment);
                 Ok(None)
@@ -292,6 +340,27 @@ impl Log {
                 Err(message)
             }
             (state, done) => panic!("job {done:?} was not asked for in {state:?}"),
+        }
+    }
+
+    fn on_slice(&mut self, result: io::Result<FileHandle>, now: Now) -> Result<Option<Job>, String> {
+        let preparation = self.space.preparation.as_mut().expect("a slice was being written");
+        match result {
+            Ok(file) => {
+                self.space.prepared = preparation.on_slice(file);
+                if self.space.prepared.is_some() {
+                    self.space.last_error = None;
+                }
+                Ok(None)
+            }
+            Err(error) => {
+                self.space.preparation = None;
+                self.space.retry_at = now.mono.plus(RETRY);
+                let first = self.space.last_error.is_none();
+                let message = format!("log {}: no further segment could be made: {error}", self.id);
+                self.space.last_error = Some(message.clone());
+                if first { Err(message) } else { Ok(None) }
+            }
         }
     }
 

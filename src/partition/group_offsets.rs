@@ -29,8 +29,14 @@ pub struct CommittedOffset {
 
 const COMMIT_BYTES_MIN: usize = 41;
 
+/// What [`encode_commit`] makes is not larger.
+pub fn commit_bytes_max(group: &str, offsets: &[CommittedOffset]) -> usize {
+    let metadata: usize = offsets.iter().filter_map(|commit| commit.metadata.as_ref()).map(String::len).sum();
+    group.len() + 8 + offsets.len() * (COMMIT_BYTES_MIN + 4) + metadata
+}
+
 pub fn encode_commit(group: &str, offsets: &[CommittedOffset]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + offsets.len() * (COMMIT_BYTES_MIN + 16));
+    let mut out = Vec::with_capacity(commit_bytes_max(group, offsets));
     put_string(&mut out, group);
     out.extend_from_slice(&(offsets.len() as u32).to_le_bytes());
     for commit in offsets {
@@ -44,6 +50,7 @@ pub fn encode_commit(group: &str, offsets: &[CommittedOffset]) -> Vec<u8> {
             put_string(&mut out, metadata);
         }
     }
+    assert!(out.len() <= commit_bytes_max(group, offsets));
     out
 }
 

@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::base::bytes::{Fields, Truncated};
+use crate::base::mutant::{self, Mutant};
 use crate::codec::record_batch::{
     self, ProducerStamp, RecordBatch, patch_base_offset, patch_leader_epoch, patch_log_append_time,
 };
@@ -63,7 +64,7 @@ impl Partition {
     }
 
     pub fn high_watermark(&self) -> Offset {
-        self.high_watermark
+        if mutant::is(Mutant::ShowAppended) { self.end_offset } else { self.high_watermark }
     }
 
     fn note_term(&mut self, term: Term, offset: Offset) {
@@ -162,7 +163,9 @@ impl Partitions {
         if let Some(slot) = self.slot(key) {
             return Ok(slot);
         }
-        let slot = Slot(self.by_slot.len() as u32);
+        let closed = || self.by_slot.iter().position(|partition| partition.deleted);
+        let reused = mutant::is(Mutant::ReuseSlot).then(closed).flatten();
+        let slot = Slot(reused.unwrap_or(self.by_slot.len()) as u32);
         let mut payload = [0; 20];
         payload[..16].copy_from_slice(&key.topic.0);
         payload[16..].copy_from_slice(&key.index.to_le_bytes());
@@ -172,9 +175,15 @@ impl Partitions {
     }
 
     fn insert(&mut self, slot: Slot, key: PartitionKey) {
+        self.slots.insert(key, slot);
+        if mutant::is(Mutant::ReuseSlot)
+            && let Some(partition) = self.get_mut(slot)
+        {
+            *partition = Partition::new(key);
+            return;
+        }
         assert_eq!(slot.0 as usize, self.by_slot.len(), "slots are given in order, and never twice");
         self.by_slot.push(Partition::new(key));
-        self.slots.insert(key, slot);
     }
 
     /// Append a batch that was checked at the edge. Sequence numbers are judged here, because only
@@ -223,7 +232,9 @@ impl Partitions {
         };
         let term = log.term();
         let appended = log.append(entry, batch.bytes(), now, |stored| {
-            patch_base_offset(stored, base_offset);
+            if !mutant::is(Mutant::KeepClientOffsets) {
+                patch_base_offset(stored, base_offset);
+            }
             patch_leader_epoch(stored, term);
             let crc = if log_append_time { patch_log_append_time(stored, now.wall) } else { batch.crc() };
             record_batch::stored_crc(stored, crc)
@@ -237,12 +248,12 @@ impl Partitions {
             base_offset,
             log_append_time: stamped(now.wall),
             log_start: partition.log_start,
-            durable_at: Some(appended.end),
+            durable_at: (!mutant::is(Mutant::AckBeforeDurable)).then_some(appended.end),
         })
     }
 
-    /// Delete the records of `slot` below `start`, which lies between its start and its end. Done
-    /// when the log is durable up to the position returned.
+    /// Delete the records of `slot` below `start`, which lies between its start and its end. Done, for
+    /// ever, when the log is durable up to the position returned.
     pub fn delete_records(
         &mut self,
         log: &mut Log,
@@ -323,7 +334,9 @@ impl Partitions {
             partition.deleted = true;
             partition.producers = ProducerStates::default();
             let key = partition.key;
-            self.slots.remove(&key);
+            if self.slot(key) == Some(slot) {
+                self.slots.remove(&key);
+            }
         }
     }
 
@@ -337,10 +350,10 @@ impl Partitions {
     /// The durable level, for the checkpoint (docs/FORMATS.md).
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&(self.durable_slots as u32).to_le_bytes());
-        for partition in &self.by_slot[..self.durable_slots] {
+        for (slot, partition) in (0..).map(Slot).zip(&self.by_slot[..self.durable_slots]) {
             out.extend_from_slice(&partition.key.topic.0);
             out.extend_from_slice(&partition.key.index.to_le_bytes());
-            out.push(u8::from(partition.deleted && !self.slots.contains_key(&partition.key)));
+            out.push(u8::from(partition.deleted && self.slot(partition.key) != Some(slot)));
             out.extend_from_slice(&partition.log_start.0.to_le_bytes());
             out.extend_from_slice(&partition.high_watermark.0.to_le_bytes());
             let terms = partition.terms.iter().filter(|(_, start)| *start < partition.high_watermark);
@@ -349,9 +362,17 @@ impl Partitions {
                 out.extend_from_slice(&term.0.to_le_bytes());
                 out.extend_from_slice(&start.0.to_le_bytes());
             }
-            partition.producers.encode(out);
+            if mutant::is(Mutant::ForgetProducers) {
+                ProducerStates::default().encode(out);
+            } else {
+                partition.producers.encode(out);
+            }
         }
-        self.groups.encode(out);
+        if mutant::is(Mutant::ForgetGroupOffsets) {
+            GroupOffsets::default().encode(out);
+        } else {
+            self.groups.encode(out);
+        }
         self.members.encode(out);
     }
 
@@ -370,9 +391,18 @@ impl Partitions {
             partition.log_start = Offset(fields.i64().map_err(short)?);
             partition.high_watermark = Offset(fields.i64().map_err(short)?);
             partition.end_offset = partition.high_watermark;
+            if partition.log_start < Offset::ZERO || partition.log_start > partition.high_watermark {
+                return Err(format!("slot {index} begins at {} and ends before", partition.log_start));
+            }
             for _ in 0..fields.count(12).map_err(short)? {
                 let term = Term(fields.u32().map_err(short)?);
-                partition.terms.push((term, Offset(fields.i64().map_err(short)?)));
+                let start = Offset(fields.i64().map_err(short)?);
+                let follows =
+                    |(last_term, last_start): &(Term, Offset)| *last_term < term && *last_start < start;
+                if start >= partition.high_watermark || !partition.terms.last().is_none_or(follows) {
+                    return Err(format!("the terms of slot {index} are in no order"));
+                }
+                partition.terms.push((term, start));
             }
             let mut rest = fields.rest();
             partition.producers = ProducerStates::decode(&mut rest).map_err(|error| error.to_string())?;
@@ -392,13 +422,27 @@ impl Partitions {
     }
 
     /// Recovery is over: what the log no longer has is not offered to readers.
-    pub fn finish_recovery(&mut self, log: &Log) {
+    ///
+    /// # Errors
+    /// The log's index and the partitions, which checkpoints keep apart, tell different stories.
+    pub fn finish_recovery(&mut self, log: &Log) -> Result<(), String> {
+        for (slot, queue) in log.queues().iter() {
+            let partition = self.get(slot);
+            let known = partition.map_or(Offset::ZERO, |partition| partition.high_watermark);
+            if queue.end_offset() != known && partition.is_none_or(|partition| !partition.deleted) {
+                return Err(format!(
+                    "slot {slot} ends at {} in the index, but at {known}",
+                    queue.end_offset()
+                ));
+            }
+        }
         for (slot, partition) in (0..).map(Slot).zip(&mut self.by_slot) {
             let held = log.queue(slot).map_or(partition.high_watermark, |queue| {
                 if queue.runs().len() == 0 { partition.high_watermark } else { queue.start_offset() }
             });
             partition.log_start = partition.log_start.max(held);
         }
+        Ok(())
     }
 }
 
@@ -439,14 +483,27 @@ impl Replay for Partitions {
                 if header.base_offset != partition.end_offset {
                     return Err(format!("offset {} follows {}", header.base_offset, partition.end_offset));
                 }
+                let count = batch.last_offset_delta() + 1;
+                if (batch.base_offset(), count) != (header.base_offset, header.count)
+                    || batch.leader_epoch() < 0
+                {
+                    return Err("a batch contradicts the entry that it is in".to_owned());
+                }
                 partition.end_offset = header.end_offset();
                 partition.high_watermark = header.end_offset();
                 partition.note_term(Term(batch.leader_epoch() as u32), header.base_offset);
                 if let Some(stamp) = batch.producer() {
+                    if stamp.base_sequence < 0 || stamp.epoch < 0 {
+                        return Err("a producer's batch without sequence or epoch".to_owned());
+                    }
                     // Not the records' own timestamps: those may be of any age.
                     replay_producer(&mut partition.producers, stamp, header, appended);
                 }
             }
+            EntryKind::LogStart | EntryKind::SlotClose if self.get(header.slot).is_none() => {
+                return Err(unknown());
+            }
+            EntryKind::LogStart if mutant::is(Mutant::ForgetLogStart) => {}
             EntryKind::LogStart => self.start_at(header.slot, header.base_offset),
             EntryKind::SlotClose => self.close(header.slot),
             EntryKind::GroupOffsets => self.groups.apply(payload).map_err(|error| error.to_string())?,

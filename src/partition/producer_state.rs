@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 use thiserror::Error;
 
+use crate::base::mutant::{self, Mutant};
 use crate::codec::record_batch::ProducerStamp;
 use crate::model::{Offset, Position, ProducerId, WallMs};
 
@@ -82,6 +83,7 @@ impl ProducerStates {
     /// Judges a batch of `record_count` records against everything appended so far.
     pub fn check(&self, stamp: ProducerStamp, record_count: u32) -> Decision {
         let producer = self.some.as_ref().and_then(|some| some.by_id.get(&stamp.id));
+        let producer = producer.filter(|_| !mutant::is(Mutant::SkipDuplicateCheck));
         // An unknown producer may start anywhere: it can be one that was idle and forgotten.
         producer.map_or(Decision::Append, |producer| producer.check(stamp, record_count))
     }
@@ -257,7 +259,8 @@ impl Producer {
                 return Some(Decision::Duplicate {
                     base_offset: batch.base_offset,
                     append_time: batch.append_time,
-                    pending_until: (back < self.pending_count).then_some(batch.end),
+                    pending_until: (back < self.pending_count && !mutant::is(Mutant::AckRetryEarly))
+                        .then_some(batch.end),
                 });
             }
         }

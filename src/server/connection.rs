@@ -3,7 +3,9 @@
 //! Small requests arrive in the shard's shared buffers and are parsed where they lie; only what is
 //! left of a frame that is cut off is copied. A connection that sends large frames receives into a
 //! buffer of its own instead, contiguously, which grows with what has been received and never with
-//! what was announced.
+//! what was announced, and is given back when the connection falls silent.
+
+use std::mem;
 
 use std::net::IpAddr;
 
@@ -15,8 +17,9 @@ use crate::kafka::connection::{Close, Front, Taken, Turn};
 use crate::kafka::protocol::frame::{Frame, first_request};
 use crate::model::Nanos;
 
-/// A frame larger than this is received into the connection's own buffer.
-const LARGE_FRAME_BYTES: usize = 32 << 10;
+/// A frame larger than this is received into the connection's own buffer: half of a shared buffer,
+/// above which most frames would be cut off and copied once more.
+const LARGE_FRAME_BYTES: usize = 8 << 10;
 /// What that buffer has at first: several requests of a busy producer fit.
 const LARGE_BUFFER_BYTES: usize = 256 << 10;
 
@@ -35,7 +38,7 @@ enum Receiving {
     Nothing,
     /// Multishot, into shared buffers.
     Shared,
-    /// It was told to end.
+    /// Whichever it was, it was told to end.
     Stopping,
     /// Into `input`, which is with the kernel.
     Own,
@@ -56,6 +59,8 @@ pub struct Connection {
     /// The peer sends no more.
     eof: bool,
     closing: bool,
+    /// No further request is taken up.
+    draining: bool,
     pub last_active: Nanos,
 }
 
@@ -72,13 +77,14 @@ impl Connection {
             sending: false,
             eof: false,
             closing: false,
+            draining: false,
             last_active: now,
         }
     }
 
     /// Waits for room in a log.
     pub fn is_stalled(&self) -> bool {
-        self.stalled && !self.closing
+        self.stalled && !self.closing && !self.draining
     }
 
     /// Nothing of this connection is under way.
@@ -94,7 +100,7 @@ impl Connection {
     /// Bytes in a shared buffer.
     pub fn on_received(&mut self, data: &[u8], turn: &mut Turn<'_>) -> Result<(), Close> {
         self.last_active = turn.now.mono;
-        if self.closing {
+        if self.closing || self.draining {
             return Ok(());
         }
         turn.shard.stats.counters.bytes_received += data.len() as u64;
@@ -126,12 +132,18 @@ impl Connection {
         result: std::io::Result<usize>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Close> {
-        self.receiving = Receiving::Nothing;
+        let stopped = mem::replace(&mut self.receiving, Receiving::Nothing) == Receiving::Stopping;
         self.input = buf;
-        self.last_active = turn.now.mono;
         match result {
             Ok(0) => self.eof = true,
-            Ok(bytes) => turn.shard.stats.counters.bytes_received += bytes as u64,
+            Ok(bytes) => {
+                self.last_active = turn.now.mono;
+                turn.shard.stats.counters.bytes_received += bytes as u64;
+            }
+            Err(error) if stopped && error.raw_os_error() == Some(libc::ECANCELED) => {
+                self.large = false;
+                self.input.shrink_to_fit();
+            }
             Err(error) => return Err(Close(format!("receiving failed: {error}"))),
         }
         if self.closing { Ok(()) } else { self.on_input(turn) }
@@ -139,7 +151,7 @@ impl Connection {
 
     /// Take up what waits in `input`.
     pub fn on_input(&mut self, turn: &mut Turn<'_>) -> Result<(), Close> {
-        if self.receiving == Receiving::Own || self.input.is_empty() {
+        if self.receiving == Receiving::Own || self.input.is_empty() || self.draining {
             return Ok(());
         }
         let input = std::mem::take(&mut self.input);
@@ -208,6 +220,24 @@ impl Connection {
                 ops.push(Op::RecvStop { conn });
             }
             Receiving::Shared | Receiving::Stopping | Receiving::Own => {}
+        }
+    }
+
+    /// Nothing has come for a while: give the own buffer back. Small requests, or the first of the
+    /// next large ones, arrive in shared buffers again.
+    pub fn on_silence(&mut self, ops: &mut Vec<Op>) {
+        if self.receiving == Receiving::Own && !self.closing {
+            self.receiving = Receiving::Stopping;
+            ops.push(Op::RecvStop { conn: self.id });
+        }
+    }
+
+    /// Take up no further request: the broker is stopping. What is under way is answered.
+    pub fn drain(&mut self, ops: &mut Vec<Op>) {
+        self.draining = true;
+        if matches!(self.receiving, Receiving::Shared | Receiving::Own) && !self.closing {
+            self.receiving = Receiving::Stopping;
+            ops.push(Op::RecvStop { conn: self.id });
         }
     }
 

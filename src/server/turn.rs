@@ -28,7 +28,7 @@ pub struct ServerConfig {
     pub idle: Option<Duration>,
 }
 
-/// Connections are looked through for idle ones this often.
+/// Connections are looked through for silent ones this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A shard that is asked to stop waits this long for what is under way.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -43,9 +43,10 @@ struct Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// No new requests; those under way are answered.
+    /// No new requests; those under way are answered. `told`: this shard's are, and the others know.
     Draining {
         until: Nanos,
+        told: bool,
     },
     /// Final checkpoints are being written.
     Checkpointing,
@@ -137,7 +138,7 @@ impl Server {
         for event in events.drain(..) {
             self.on_event(event, now, clock, ops);
         }
-        self.receive_outside(now);
+        self.receive_outside(now, ops);
         if self.phase != Phase::Running {
             self.drain_fetches(now, clock, ops);
         }
@@ -168,7 +169,7 @@ impl Server {
         if let Some(Reverse((at, ..))) = self.fetch_deadlines.peek() {
             deadline = deadline.min(*at);
         }
-        if let Phase::Draining { until } = self.phase {
+        if let Phase::Draining { until, .. } = self.phase {
             deadline = deadline.min(until);
         }
         match deadline.since(now.mono) {
@@ -296,14 +297,17 @@ impl Server {
 
     // --- What is not an event of the kernel. ---
 
-    fn receive_outside(&mut self, now: Now) {
+    fn receive_outside(&mut self, now: Now, ops: &mut Vec<Op>) {
         while let Some(letter) = self.outside.pop() {
             match letter {
                 Outside::JobDone { log, done } => self.shard.on_job(log, done, now, &mut self.news),
                 Outside::Snapshot(answer) => answer(self.snapshot()),
                 Outside::Stop if self.phase == Phase::Running => {
-                    self.phase = Phase::Draining { until: now.mono.plus(STOP_WITHIN) };
+                    self.phase = Phase::Draining { until: now.mono.plus(STOP_WITHIN), told: false };
                     self.shard.begin_drain(now);
+                    for connection in self.slots.iter_mut().filter_map(|slot| slot.connection.as_mut()) {
+                        connection.drain(ops);
+                    }
                 }
                 Outside::Stop => {}
             }
@@ -350,15 +354,15 @@ impl Server {
         }
     }
 
-    /// Close connections that have been silent for too long.
+    /// Take memory from connections that are silent, and close those that have been so for too long.
     fn sweep(&mut self, now: Now, ops: &mut Vec<Op>) {
-        let Some(idle) = self.config.idle else { return };
-        for slot in &mut self.slots {
-            if let Some(connection) = &mut slot.connection
-                && now.mono.since(connection.last_active) > idle.as_nanos() as u64
-                && connection.session.in_flight() == 0
-            {
+        let idle = self.config.idle.map_or(u64::MAX, |idle| idle.as_nanos() as u64);
+        for connection in self.slots.iter_mut().filter_map(|slot| slot.connection.as_mut()) {
+            let silent = now.mono.since(connection.last_active);
+            if silent > idle && connection.session.in_flight() == 0 {
                 connection.close(ops);
+            } else if silent > SWEEP_EVERY.as_nanos() as u64 {
+                connection.on_silence(ops);
             }
         }
     }
@@ -441,10 +445,16 @@ impl Server {
     fn advance_phase(&mut self, now: Now) {
         match self.phase {
             Phase::Running | Phase::Over => {}
-            Phase::Draining { until } => {
-                let connections = self.slots.iter().filter_map(|slot| slot.connection.as_ref());
-                let idle = connections.into_iter().all(|connection| connection.session.in_flight() == 0);
-                if (idle && self.shard.is_quiet() && self.shard.jobs_done()) || now.mono >= until {
+            Phase::Draining { until, told } => {
+                let late = now.mono >= until;
+                let mut connections = self.slots.iter().filter_map(|slot| slot.connection.as_ref());
+                if !told && (late || connections.all(|connection| connection.session.in_flight() == 0)) {
+                    self.shard.tell_drained();
+                    self.phase = Phase::Draining { until, told: true };
+                }
+                // A log that is closed while another shard's client waits for it would never answer.
+                let quiet = self.shard.all_drained() && self.shard.is_quiet() && self.shard.jobs_done();
+                if quiet || late {
                     self.shard.begin_close(&mut self.news);
                     self.phase = Phase::Checkpointing;
                 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::io::op::ConnId;
 use crate::model::{LogId, Offset, PartitionKey, ProducerId, Term, TopicId};
+use crate::partition::group_offsets::commit_bytes_max;
 
 /// Who waits for an answer: a part of a request of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +61,28 @@ pub enum Call {
     },
     /// To the metadata log: answered when every shard knows.
     Admin(AdminCall),
+}
+
+impl Call {
+    /// If the call appends to the log: about how many bytes, for which there must be room. Groups wait
+    /// by themselves for what they store.
+    pub fn appended_bytes(&self) -> Option<usize> {
+        match self {
+            Call::Append { batch, .. } => Some(batch.len()),
+            Call::Group { group, call: GroupCall::Commit { offsets, .. } } => {
+                Some(commit_bytes_max(group, offsets))
+            }
+            Call::DeleteRecords { .. }
+            | Call::Group { call: GroupCall::Delete | GroupCall::DeleteOffsets(_), .. } => Some(0),
+            Call::Group { .. }
+            | Call::Read { .. }
+            | Call::ListOffset { .. }
+            | Call::TermEnd { .. }
+            | Call::FetchOffsets { .. }
+            | Call::ListGroups
+            | Call::Admin(_) => None,
+        }
+    }
 }
 
 /// What is asked of one group.
@@ -204,7 +227,7 @@ pub enum Answer {
     DeleteGroup(Result<(), CallError>),
     /// One result for each partition.
     DeleteOffsets(Result<Vec<Result<(), GroupError>>, CallError>),
-    FetchOffsets(Vec<CommittedOffset>),
+    FetchOffsets(Result<Vec<CommittedOffset>, CallError>),
     CreateTopic(Result<CreatedTopic, AdminError>),
     DeleteTopic(Result<(), AdminError>),
     /// The group's log.

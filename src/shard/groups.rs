@@ -3,11 +3,11 @@
 //! The machines (`crate::group`) are the pending level. What of them must survive goes to the log
 //! like everything else, and whoever depends on it hears of it when it is durable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::group::call::{Described, Listed, StateName};
 use crate::group::{Action, GroupError, GroupRules, Groups, StoreId, record};
-use crate::log::{AppendError, Log};
+use crate::log::{AppendError, Log, Room};
 use crate::metadata::catalog::Catalog;
 use crate::model::{Nanos, Now, Offset, PartitionKey, Position, WallMs};
 use crate::partition::Partitions;
@@ -35,13 +35,20 @@ pub struct Home<'a> {
 pub struct GroupHost {
     groups: Groups<Origin>,
     members_named: u64,
+    /// What the log has no room for yet, in order.
+    to_store: VecDeque<(StoreId, Vec<u8>)>,
     /// The first group that expiry has not looked at yet.
     expiry_from: String,
 }
 
 impl GroupHost {
     pub fn new(rules: GroupRules) -> GroupHost {
-        GroupHost { groups: Groups::new(rules), members_named: 0, expiry_from: String::new() }
+        GroupHost {
+            groups: Groups::new(rules),
+            members_named: 0,
+            to_store: VecDeque::new(),
+            expiry_from: String::new(),
+        }
     }
 
     /// Go on with the groups that the log has kept.
@@ -136,6 +143,10 @@ impl GroupHost {
             Err(GroupError::UnknownGroup) if home.partitions.groups().contains(group) => {}
             checked => checked?,
         }
+        // What is to be stored of the group may be waiting, and must not come after its end.
+        if !self.to_store.is_empty() {
+            return Err(CallError::Full("it is behind with what groups store"));
+        }
         let position = home.partitions.store_group(home.log, &record::encode_gone(group), now);
         self.groups.forget(group);
         position.map_err(log_refused)
@@ -180,19 +191,27 @@ impl GroupHost {
             self.groups.stop(now, &GroupError::NotStored);
         }
         self.groups.on_time(now);
-        while let Some(action) = self.groups.poll_action() {
-            match action {
-                Action::Join(origin, joined) => {
-                    let joined = joined.map_err(CallError::from);
-                    out.answers.push((origin, Answer::Joined(Box::new(joined))));
+        loop {
+            while let Some(action) = self.groups.poll_action() {
+                match action {
+                    Action::Join(origin, joined) => {
+                        let joined = joined.map_err(CallError::from);
+                        out.answers.push((origin, Answer::Joined(Box::new(joined))));
+                    }
+                    Action::Sync(origin, synced) => {
+                        out.answers.push((origin, Answer::Synced(synced.map_err(CallError::from))));
+                    }
+                    Action::Store { id, record } => self.to_store.push_back((id, record)),
                 }
-                Action::Sync(origin, synced) => {
-                    out.answers.push((origin, Answer::Synced(synced.map_err(CallError::from))));
-                }
-                Action::Store { id, record } => match home.partitions.store_group(home.log, &record, now) {
-                    Ok(position) => home.acks.push(position, AckWaiter::Group(id)),
-                    Err(_) => self.groups.on_stored(now, id, Err(GroupError::NotStored)),
-                },
+            }
+            let Some((id, record)) = self.to_store.pop_front() else { return };
+            if home.log.room(record.len()) == Room::Wait {
+                self.to_store.push_front((id, record));
+                return;
+            }
+            match home.partitions.store_group(home.log, &record, now) {
+                Ok(position) => home.acks.push(position, AckWaiter::Group(id)),
+                Err(_) => self.groups.on_stored(now, id, Err(GroupError::NotStored)),
             }
         }
     }
@@ -249,7 +268,7 @@ impl GroupHost {
             home.partitions.commit_offsets(home.log, group, &old, now)?;
         }
         let empty_long = since.is_some_and(|since| since.0 < now.wall.0 - EMPTY_FOR_MS);
-        if nothing_left && empty_long && self.groups.check_delete(group).is_ok() {
+        if nothing_left && empty_long && self.to_store.is_empty() && self.groups.check_delete(group).is_ok() {
             home.partitions.store_group(home.log, &record::encode_gone(group), now)?;
             self.groups.forget(group);
         }

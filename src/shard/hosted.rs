@@ -3,14 +3,13 @@
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
+use crate::base::mutant::{self, Mutant};
 use crate::codec::record_batch::RecordBatch;
-use crate::codec::records::{first_record_at_or_after, record_with_max_timestamp};
 use crate::group::{GroupRules, StoreId};
 use crate::log::append_buffer::NewEntry;
 use crate::log::chunks::ChunkId;
-use crate::log::consume_queue::Run;
 use crate::log::entry::EntryKind;
-use crate::log::group_commit::Committed;
+use crate::log::group_commit::{BlockContent, Committed};
 use crate::log::read::{Gather, ReadEnd};
 use crate::log::space::Job;
 use crate::log::{AppendError, Durable, Log, Room};
@@ -22,13 +21,12 @@ use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
 
 use super::Retention;
 use super::acks::Acks;
-use super::call::{
-    Answer, AppendedBatch, Call, CallError, FoundOffset, OffsetSpec, ReadPart, ReadResult, Ticket,
-};
+use super::call::{Answer, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
 use super::groups::{GroupHost, Home};
 
-/// A batch inflates to at most this much when somebody looks into it for a timestamp.
-const INFLATED_BYTES_MAX: usize = 64 << 20;
+mod list_offset;
+#[cfg(test)]
+mod tests;
 
 /// Partitions looked at by retention in one turn.
 const RETENTION_STEP: u32 = 512;
@@ -82,7 +80,7 @@ pub struct Hosted {
     chunk_waiters: FxHashMap<ChunkId, Vec<Waiter>>,
     /// Calls that need a chunk which is being read.
     chunk_calls: Vec<(ChunkId, Origin, Call)>,
-    /// Appends of other shards that found no room, in order.
+    /// Calls that append and found no room, in order.
     held: VecDeque<(Origin, Call)>,
     /// Topics that are deleted but whose slots could not all be closed yet.
     closing: Vec<TopicId>,
@@ -128,11 +126,18 @@ impl Hosted {
 
     /// Do a call. `None`: the answer comes later.
     pub fn call(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
+        let in_order = self.held.is_empty() || mutant::is(Mutant::OvertakeHeldAppends);
+        let no_room = |bytes| !in_order || self.log.room(bytes) == Room::Wait;
+        if call.appended_bytes().is_some_and(no_room) {
+            self.held.push_back((origin, call));
+            return None;
+        }
+        self.perform(origin, call, catalog, now)
+    }
+
+    /// Do a call for which the log has room, if it needs any.
+    fn perform(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
         match call {
-            Call::Append { .. } if !self.held.is_empty() => {
-                self.held.push_back((origin, call));
-                None
-            }
             Call::Append { partition, batch } => self.append_call(origin, partition, batch, catalog, now),
             Call::Read { partitions, bytes_max, park } => {
                 let park = park.then_some(Waiter { shard: origin.shard, conn: origin.ticket.conn });
@@ -160,9 +165,15 @@ impl Hosted {
                 groups.call(origin, group, call, &mut home, now)
             }
             Call::ListGroups => Some(Answer::ListGroups(self.groups.list(&self.partitions))),
-            Call::FetchOffsets { group, partitions } => {
-                Some(Answer::FetchOffsets(self.partitions.groups().get(&group, partitions.as_deref())))
-            }
+            Call::FetchOffsets { group, partitions } => Some(Answer::FetchOffsets(
+                // A commit that was under way when the log failed may be there after a restart: what is
+                // known now is perhaps not what holds.
+                if self.log.failed() {
+                    Err(CallError::Storage)
+                } else {
+                    Ok(self.partitions.groups().get(&group, partitions.as_deref()))
+                },
+            )),
             Call::Admin(_) => unreachable!("the shard keeps calls to the metadata log to itself"),
         }
     }
@@ -194,10 +205,6 @@ impl Hosted {
             Some(topic) if topic.log_of(key.index) == Some(self.log.id()) => topic,
             _ => return done(Err(CallError::UnknownPartition)),
         };
-        if self.log.room(bytes.len()) == Room::Wait {
-            self.held.push_back((origin, Call::Append { partition: key, batch: bytes }));
-            return None;
-        }
         // The edge has checked it; these are the same bytes.
         let Ok(batch) = RecordBatch::parse(&bytes) else { return done(Err(CallError::UnknownPartition)) };
         let checked = CheckedBatch { batch, log_append_time: topic.config.log_append_time };
@@ -305,86 +312,6 @@ impl Hosted {
         }
     }
 
-    fn list_offset(
-        &mut self,
-        key: PartitionKey,
-        spec: OffsetSpec,
-        catalog: &Catalog,
-    ) -> Result<Answer, ChunkId> {
-        let slot = match self.known(key, catalog) {
-            Ok(slot) => slot,
-            Err(error) => return Ok(Answer::ListOffset(Err(error))),
-        };
-        let (start, end) = self.bounds(slot);
-        let term_at = |hosted: &Hosted, offset| {
-            let partition = slot.and_then(|slot| hosted.partitions.get(slot));
-            partition.and_then(|partition| partition.term_at(offset)).unwrap_or(hosted.log.term())
-        };
-        let edge = |hosted: &Hosted, offset| {
-            Answer::ListOffset(Ok(Some(FoundOffset { offset, timestamp: -1, term: term_at(hosted, offset) })))
-        };
-        let mut run = match spec {
-            OffsetSpec::Earliest => return Ok(edge(self, start)),
-            OffsetSpec::Latest => return Ok(edge(self, end)),
-            OffsetSpec::AtOrAfter(timestamp) => slot
-                .and_then(|slot| self.log.queue(slot))
-                .and_then(|queue| queue.run_at_or_after(timestamp, start)),
-            OffsetSpec::MaxTimestamp => {
-                slot.and_then(|slot| self.log.queue(slot)).and_then(|queue| queue.run_with_max_timestamp())
-            }
-        };
-        while let (Some(slot), Some(candidate)) = (slot, run) {
-            match self.search_run(slot, candidate, spec, start) {
-                Ok(Some((offset, timestamp))) => {
-                    let term = term_at(self, offset);
-                    return Ok(Answer::ListOffset(Ok(Some(FoundOffset { offset, timestamp, term }))));
-                }
-                // The run's newest record lies before the partition's start: on to the next.
-                Ok(None) => {
-                    run = match spec {
-                        OffsetSpec::AtOrAfter(timestamp) => {
-                            self.log.queue(slot).and_then(|queue| queue.run_after(candidate, timestamp))
-                        }
-                        _ => None,
-                    }
-                }
-                Err(ReadEnd::Missing(chunk)) => return Err(chunk),
-                Err(ReadEnd::Failed | ReadEnd::Done) => {
-                    return Ok(Answer::ListOffset(Err(CallError::Storage)));
-                }
-            }
-        }
-        Ok(Answer::ListOffset(Ok(None)))
-    }
-
-    /// The record of a run that a timestamp asks for. The batch is chosen by its header, the record
-    /// by looking into it.
-    fn search_run(
-        &mut self,
-        slot: Slot,
-        run: Run,
-        spec: OffsetSpec,
-        start: Offset,
-    ) -> Result<Option<(Offset, i64)>, ReadEnd> {
-        let mut entries = self.log.read_run(slot, run)?;
-        entries.retain(|(header, _)| header.kind == EntryKind::KafkaBatch && header.end_offset() > start);
-        if let OffsetSpec::AtOrAfter(timestamp) = spec {
-            for (_, payload) in entries.iter().filter(|(header, _)| header.max_timestamp >= timestamp) {
-                let batch = RecordBatch::parse(payload).map_err(|_| ReadEnd::Failed)?;
-                // The partition may start within a batch.
-                let found = first_record_at_or_after(batch, start, timestamp, INFLATED_BYTES_MAX);
-                if let Some(found) = found.map_err(|_| ReadEnd::Failed)? {
-                    return Ok(Some(found));
-                }
-            }
-            return Ok(None);
-        }
-        let newest = entries.iter().rev().max_by_key(|(header, _)| header.max_timestamp);
-        let Some((_, payload)) = newest else { return Ok(None) };
-        let batch = RecordBatch::parse(payload).map_err(|_| ReadEnd::Failed)?;
-        record_with_max_timestamp(batch, INFLATED_BYTES_MAX).map_err(|_| ReadEnd::Failed)
-    }
-
     fn delete_records(
         &mut self,
         key: PartitionKey,
@@ -398,10 +325,13 @@ impl Hosted {
         if before > end || before < Offset::ZERO {
             return Err(CallError::OutOfRange { start, end });
         }
+        // Written even if nothing is left to delete: retention may have moved the start, which it does
+        // in memory only, and what is answered here must outlive a crash.
+        let start = start.max(before);
         match slot {
-            Some(slot) if before > start => {
-                let position = self.partitions.delete_records(&mut self.log, slot, before, now);
-                Ok((before, Some(position.map_err(log_refused)?)))
+            Some(slot) if start > Offset::ZERO => {
+                let position = self.partitions.delete_records(&mut self.log, slot, start, now);
+                Ok((start, Some(position.map_err(log_refused)?)))
             }
             _ => Ok((start, None)),
         }
@@ -473,12 +403,13 @@ impl Hosted {
         stats.counters.produced_bytes += bytes;
         self.committed.extend(self.log.take_committed());
         while let Some(durable) = self.log.poll_durable() {
-            stats.counters.entries_written += 1;
             self.partitions.on_durable(&durable);
             self.wake(&durable, out);
         }
         for block in self.committed.drain(..) {
-            stats.record_block(block.bytes, 0, 0, block.completed.since(block.submitted));
+            let BlockContent { bytes, padding_bytes, entry_count } = block.content;
+            let write_nanos = block.completed.since(block.submitted);
+            stats.record_block(bytes, padding_bytes, entry_count, write_nanos);
             while let Some(waiter) = self.acks.pop(block.end) {
                 match waiter {
                     AckWaiter::Batch(ticket) => out.acked.push(Acked {
@@ -491,6 +422,9 @@ impl Hosted {
                     AckWaiter::Group(id) => self.groups.on_stored(id, true, now),
                 }
             }
+        }
+        for chunk in self.log.take_given_up_reads() {
+            self.on_chunk(chunk, catalog, now, out);
         }
         if self.log.failed() {
             self.fail(now, out);
@@ -513,6 +447,9 @@ impl Hosted {
     fn fail(&mut self, now: Now, out: &mut Outbox) {
         for waiter in self.acks.fail_all() {
             match waiter {
+                AckWaiter::Batch(ticket) if mutant::is(Mutant::AckAfterFailure) => {
+                    out.acked.push(Acked { ticket, submitted: Nanos(0), completed: Nanos(0) });
+                }
                 AckWaiter::Batch(ticket) => {
                     // Through the answers, which can carry an error.
                     let origin = Origin { shard: out.me, ticket };
@@ -526,14 +463,12 @@ impl Hosted {
     }
 
     fn retry_held(&mut self, catalog: &Catalog, now: Now, out: &mut Outbox) {
-        for _ in 0..self.held.len() {
-            let Some((origin, call)) = self.held.pop_front() else { return };
-            let Call::Append { partition, batch } = call else { unreachable!("only appends are held") };
-            if self.log.room(batch.len()) == Room::Wait {
-                self.held.push_front((origin, Call::Append { partition, batch }));
+        while let Some((origin, call)) = self.held.pop_front() {
+            if self.log.room(call.appended_bytes().unwrap_or(0)) == Room::Wait {
+                self.held.push_front((origin, call));
                 return;
             }
-            if let Some(answer) = self.append_call(origin, partition, batch, catalog, now) {
+            if let Some(answer) = self.perform(origin, call, catalog, now) {
                 out.answers.push((origin, answer));
             }
         }

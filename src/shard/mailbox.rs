@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
@@ -71,13 +72,19 @@ pub struct PostOffice {
     shards: usize,
     /// From shard `i` to shard `j`: at `i * shards + j`.
     queues: Vec<ArrayQueue<Mail>>,
+    /// Shards that stop, and whose clients wait for nothing any more: when all do, no call is under way.
+    drained: AtomicUsize,
 }
 
 impl PostOffice {
     pub fn new(shards: usize) -> Arc<PostOffice> {
         assert!(shards > 0);
         let queues = (0..shards * shards).map(|_| ArrayQueue::new(2 * CREDITS)).collect();
-        Arc::new(PostOffice { shards, queues })
+        Arc::new(PostOffice { shards, queues, drained: AtomicUsize::new(0) })
+    }
+
+    pub fn shards(&self) -> usize {
+        self.shards
     }
 
     fn queue(&self, from: ShardId, to: ShardId) -> &ArrayQueue<Mail> {
@@ -168,7 +175,21 @@ impl Mailbox {
         self.peers.iter().map(|peer| peer.waiting.len()).sum()
     }
 
-    /// Shards that got mail since the last call of this.
+    /// This shard will make no further call for a client. Once per shard.
+    pub fn tell_drained(&mut self) {
+        let before = self.office.drained.fetch_add(1, Ordering::Release);
+        assert!(before < self.office.shards, "each shard tells it once");
+        for (index, peer) in self.peers.iter_mut().enumerate() {
+            peer.wake |= index != usize::from(self.me.0);
+        }
+    }
+
+    /// No shard will make a further call for a client.
+    pub fn all_drained(&self) -> bool {
+        self.office.drained.load(Ordering::Acquire) == self.office.shards
+    }
+
+    /// Shards that got mail, or that another has drained, since the last call of this.
     pub fn take_wakes(&mut self, wakes: &mut Vec<ShardId>) {
         for (index, peer) in self.peers.iter_mut().enumerate() {
             if std::mem::take(&mut peer.wake) {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::mutant::{self, Mutant};
 use crate::io::op::{ConnId, Event, Op};
 use crate::io::socket::SocketHandle;
 use crate::log::space::{Job, JobDone};
@@ -152,12 +153,14 @@ impl Shard {
         hosted.expect("calls go to the shard that hosts the log")
     }
 
-    /// What to do after a start: finish deletions that were cut short.
+    /// What to do after a start, before anybody asks: finish deletions that were cut short, and take away
+    /// what retention had taken away since the last checkpoint.
     pub fn start(&mut self, now: Now) {
         for hosted in &mut self.logs {
             if hosted.log.id() != LogId::METADATA {
                 hosted.start(&self.catalog, now);
             }
+            while !hosted.retain(&self.catalog, self.config.retention, now.wall) {}
         }
     }
 
@@ -257,12 +260,11 @@ impl Shard {
             }
             Event::Read { token, buf, result } => {
                 let log = Log::of_token(token);
-                self.stats.counters.cold_reads += 1;
-                self.stats.counters.cold_read_bytes += buf.capacity() as u64;
                 let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
                 let hosted = hosted.expect("reads are of hosted logs");
-                let chunk = hosted.log.on_read(token, buf, result);
-                hosted.on_chunk(chunk, &self.catalog, now, &mut self.outbox);
+                let read = hosted.log.on_read(token, buf, result);
+                self.stats.record_cold_read(read.bytes, now.mono.since(read.submitted));
+                hosted.on_chunk(read.chunk, &self.catalog, now, &mut self.outbox);
                 let errors = hosted.log.take_read_errors();
                 self.stats.counters.stored_crc_errors += errors.len() as u64;
                 news.messages.extend(errors.into_iter().map(|error| format!("a read failed: {error}")));
@@ -316,7 +318,9 @@ impl Shard {
         for hosted in &mut self.logs {
             hosted.apply_durable(now, &self.catalog, &mut self.stats, &mut self.outbox);
         }
-        if let Some(durable) = self.outbox.metadata.take() {
+        if let Some(durable) = self.outbox.metadata.take()
+            && !mutant::is(Mutant::AnswerMetadataEarly)
+        {
             self.on_metadata(durable, now);
         }
         self.run_admin(now);
@@ -384,6 +388,16 @@ impl Shard {
         }
     }
 
+    /// The shard is stopping and its clients have their answers. Once.
+    pub fn tell_drained(&mut self) {
+        self.mailbox.tell_drained();
+    }
+
+    /// That is so for every shard: nobody asks this one for anything any more.
+    pub fn all_drained(&self) -> bool {
+        self.mailbox.all_drained()
+    }
+
     /// Shards to be woken, because they got mail.
     pub fn take_wakes(&mut self, wakes: &mut Vec<ShardId>) {
         self.mailbox.take_wakes(wakes);
@@ -411,6 +425,9 @@ impl Shard {
                             let record = Arc::from(bytes);
                             self.admin.number += 1;
                             self.admin.current = Some(Change { origin, record, answer, waiting: None });
+                            if mutant::is(Mutant::AnswerMetadataEarly) {
+                                self.on_metadata(true, now);
+                            }
                         }
                         Err(error) => self.outbox.answers.push((origin, admin::failed(answer, error))),
                     }
@@ -428,7 +445,8 @@ impl Shard {
             return;
         }
         let record = change.record.clone();
-        let others: Vec<ShardId> = self.mailbox.shards().filter(|shard| *shard != self.id).collect();
+        let told = |shard: &ShardId| *shard != self.id && !mutant::is(Mutant::ApplyOnOneShard);
+        let others: Vec<ShardId> = self.mailbox.shards().filter(told).collect();
         change.waiting = Some(others.len());
         let number = self.admin.number;
         self.apply_record(&record, now);

@@ -24,6 +24,7 @@ from lib import toolchain  # noqa: E402
 from lib.broker import Broker, BrokerError  # noqa: E402
 from lib.cases import CODECS, DATASET_S_MAX, Case, cases_of  # noqa: E402
 from lib.kcat import Kcat  # noqa: E402
+from lib.report import Report  # noqa: E402
 from lib.worker import ClientFailed, ClientSkipped, Worker  # noqa: E402
 
 DATASET_RECORDS = {"short": 100_000, "full": 1_000_000}
@@ -69,12 +70,12 @@ class Target:
             self.broker.kill()
 
 
-class Report:
-    """Prints and counts. A failure shows the end of the broker's log."""
+class ClientReport(Report):
+    """A failure shows the end of the broker's log."""
 
     def __init__(self, target):
+        super().__init__()
         self._target = target
-        self.passed = self.failed = self.skipped = 0
 
     def run(self, name, action):
         """Runs one case; returns what it returned, or None."""
@@ -89,22 +90,12 @@ class Report:
             self.fail(name, reason)
             self._target.revive()
             return None
-        self.passed += 1
-        print(f"PASS {name} ({time.monotonic() - started:.1f} s)", flush=True)
+        self.succeed(name, started)
         return result
 
-    def skip(self, name, reason):
-        self.skipped += 1
-        print(f"SKIP {name} ({reason})", flush=True)
-
     def fail(self, name, reason):
-        self.failed += 1
-        print(f"FAIL {name} ({reason})", flush=True)
         broker = self._target.broker
-        if broker is not None:
-            print("  --- end of the broker's log", flush=True)
-            for line in broker.log_tail().splitlines():
-                print(f"  {line}")
+        super().fail(name, reason, [broker] if broker is not None else [])
 
     def _check_broker(self):
         broker = self._target.broker
@@ -227,7 +218,7 @@ def main():
     folder = tempfile.mkdtemp(prefix="ringmq-conform-")
     broker = None if args.bootstrap else Broker(args.binary, folder, shards=args.shards)
     target = Target(broker, args.bootstrap)
-    report = Report(target)
+    report = ClientReport(target)
     clients = {}
     try:
         clients = prepare(names, report, folder)
@@ -251,8 +242,7 @@ def main():
             print(f"data and logs: {folder}")
         else:
             shutil.rmtree(folder)
-    print(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
-    return 1 if report.failed else 0
+    return report.close()
 
 
 if __name__ == "__main__":

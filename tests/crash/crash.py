@@ -26,10 +26,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "conformance"))
 from lib import toolchain  # noqa: E402  (the path is set above)
 from lib.broker import Broker, BrokerError  # noqa: E402
+from watch import Watch  # noqa: E402
 
 ANSWER_S_MAX = 150
-# Small segments, so that rolls and recycling happen within a cycle.
+# Small segments, so that rolls and recycling happen within a cycle; checkpoints more often still.
 SEGMENT_BYTES = 4 * 1024 * 1024
+CHECKPOINT_BYTES = 1024 * 1024
+# How long the broker is given to touch a file that a cycle waits for.
+TOUCH_S_MAX = 10
 
 
 class BrokenPromise(Exception):
@@ -130,11 +134,32 @@ class Loop:
         self._pause(self.rng.uniform(0, 0.1))
         self.broker.kill()
 
+    def checkpoint(self):
+        """While a checkpoint is being written, or just after."""
+        self._when_touched("checkpoint-")
+
+    def manifest(self):
+        """While the list of segments is being written: one was made, recycled or removed."""
+        self._when_touched("manifest-")
+
+    def segment(self):
+        """While a segment is being made, or written to."""
+        self._when_touched("0")
+
     def shutdown(self):
         """During the graceful stop: after SIGTERM and before its end, or just not."""
         self.broker.signal(signal.SIGTERM)
         self._pause(self.rng.uniform(0, 0.05))
         self.broker.kill()
+
+    def _when_touched(self, prefix):
+        with Watch(self.broker.log_folders()) as watch:
+            if watch.await_file(prefix, TOUCH_S_MAX) is None:
+                self._check_broker()
+                raise BrokenPromise(f"under load, no file {prefix}* was written in {TOUCH_S_MAX} s")
+            # From before the first byte to after the last.
+            self._pause(self.rng.choice([0, self.rng.uniform(0, 0.001), self.rng.uniform(0, 0.01)]))
+            self.broker.kill()
 
     def _await_acked(self, bytes_wanted):
         deadline = time.monotonic() + ANSWER_S_MAX
@@ -161,6 +186,9 @@ PLACEMENTS = [
     (Loop.roll, 4),
     (Loop.recovery, 4),
     (Loop.recycle, 2),
+    (Loop.checkpoint, 3),
+    (Loop.manifest, 2),
+    (Loop.segment, 1),
     (Loop.shutdown, 1),
 ]
 
@@ -206,7 +234,8 @@ def main():
         return int(in_ci)
 
     folder = tempfile.mkdtemp(prefix="ringmq-crash-", dir=os.environ.get("RINGMQ_CRASH_DIR"))
-    settings = [f"log.segment_bytes={SEGMENT_BYTES}B", *args.set]
+    sizes = [f"log.segment_bytes={SEGMENT_BYTES}B", f"log.checkpoint_bytes={CHECKPOINT_BYTES}B"]
+    settings = [*sizes, *args.set]
     broker = Broker(args.binary, folder, args.shards, [text for s in settings for text in ("--set", s)])
     load = None
     passed = failed = 0

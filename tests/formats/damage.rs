@@ -11,7 +11,8 @@ use ringmq::log::recovery::{self, Options};
 use ringmq::model::{LogId, Position};
 use ringmq::partition::Partitions;
 
-use crate::rig::{CONFIG, SEGMENT_BYTES, now};
+use crate::rig::now;
+use crate::story::{CONFIG, SEGMENT_BYTES};
 use crate::{copy, inspect_json, scratch, stored, story};
 
 const DATA: LogId = LogId(1);

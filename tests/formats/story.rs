@@ -11,15 +11,36 @@ use ringmq::codec::compression::Compression;
 use ringmq::codec::record_batch::{ProducerStamp, RecordBatch};
 use ringmq::codec::records::InflatedBatch;
 use ringmq::io::blocking::{BlockingDisk, block_on};
-use ringmq::log::recovery;
+use ringmq::log::LogConfig;
+use ringmq::log::read::{Gather, ReadEnd};
+use ringmq::log::recovery::{self, Replay};
 use ringmq::metadata::record::MetaRecord;
 use ringmq::metadata::replay::MetadataReplay;
-use ringmq::model::{LogId, Offset, PartitionKey, ProducerId, TopicId};
+use ringmq::model::{CommitMode, LogId, Offset, PartitionKey, ProducerId, Slot, TopicId};
 use ringmq::partition::group_offsets::CommittedOffset;
 use ringmq::partition::{CheckedBatch, Partitions};
 use ringmq::shard::hosted::Hosted;
 
-use crate::rig::{Rig, SEGMENT_BYTES, TIME_MS};
+use crate::rig::{Rig, TIME_MS};
+
+/// Small, so that a few records fill blocks, chunks and segments.
+pub const SEGMENT_BYTES: u64 = 64 << 10;
+
+pub const CONFIG: LogConfig = LogConfig {
+    chunk_bytes: 32 << 10,
+    block_bytes_max: 16 << 10,
+    block_target_bytes: 16 << 10,
+    write_bytes_max: 1 << 20,
+    commit_mode: CommitMode::Plain,
+    commit_depth: 1,
+    tail_cache_bytes: 64 << 10,
+    read_cache_bytes: 64 << 10,
+    segment_bytes: SEGMENT_BYTES,
+    segments_ahead: 1,
+    slice_bytes: 1 << 20,
+    checkpoint_bytes: 1 << 30,
+    log_bytes_max: 0,
+};
 
 const BROKER: uuid::Uuid = uuid::Uuid::from_u128(0x52494e47_4d51_4000_8000_000000000001);
 const DATA: LogId = LogId(1);
@@ -65,7 +86,13 @@ fn batch(key: PartitionKey, first: i64, codec: Compression, stamp: Option<Produc
 
 // --- Writing. ---
 
-type Data = Rig<Partitions>;
+type OnDisk<R> = Rig<R, BlockingDisk>;
+type Data = OnDisk<Partitions>;
+
+fn open<R: Replay>(dir: &Path, log: LogId, layer: R) -> OnDisk<R> {
+    let ids = (*BROKER.as_bytes(), log);
+    Rig::try_open(BlockingDisk, CONFIG, dir, ids, layer, false).expect("the log opens").0
+}
 
 impl Data {
     fn append(&mut self, key: PartitionKey, first: i64, codec: Compression, stamp: Option<ProducerStamp>) {
@@ -129,7 +156,7 @@ pub fn write(dir: &Path) {
 }
 
 fn write_metadata(dir: &Path) {
-    let mut rig = Rig::open(dir, *BROKER.as_bytes(), LogId::METADATA, MetadataReplay::default());
+    let mut rig = open(dir, LogId::METADATA, MetadataReplay::default());
     let created = |id, name: &str, count| MetaRecord::TopicCreated {
         id,
         name: name.to_owned(),
@@ -150,7 +177,7 @@ fn write_metadata(dir: &Path) {
         MetaRecord::ProducerIdBlock { first: PRODUCER.0, count: 1000, log: DATA },
         MetaRecord::TopicDeleted { id: GONE },
     ];
-    let append = |rig: &mut Rig<MetadataReplay>, records: &[MetaRecord]| {
+    let append = |rig: &mut OnDisk<MetadataReplay>, records: &[MetaRecord]| {
         for record in records {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
@@ -167,7 +194,7 @@ fn write_metadata(dir: &Path) {
 }
 
 fn write_data(dir: &Path) {
-    let mut rig = Rig::open(dir, *BROKER.as_bytes(), DATA, Partitions::default());
+    let mut rig = open(dir, DATA, Partitions::default());
     rig.append_range(key(ORDERS, 0), 0..104);
     rig.append_range(key(GONE, 0), 0..8);
     rig.commit_group(42);
@@ -183,7 +210,7 @@ fn write_data(dir: &Path) {
     rig.housekeeping();
     drop(rig);
 
-    let mut rig = Rig::open(dir, *BROKER.as_bytes(), DATA, Partitions::default());
+    let mut rig = open(dir, DATA, Partitions::default());
     for (number, codec) in (0..).zip(CODECS) {
         rig.append(key(ORDERS, 1), number * RECORDS_PER_BATCH, codec, None);
     }
@@ -201,7 +228,7 @@ fn write_data(dir: &Path) {
 /// Open the data log once more and append to it, as a broker does that is then killed. The manifest
 /// is not told.
 pub fn append_after_the_end(dir: &Path, batches: i64) {
-    let mut rig = Rig::open(dir, *BROKER.as_bytes(), DATA, Partitions::default());
+    let mut rig = open(dir, DATA, Partitions::default());
     rig.append_range(key(ORDERS, 0), 256..256 + batches * RECORDS_PER_BATCH);
 }
 
@@ -216,7 +243,7 @@ pub fn check(dir: &Path) {
 }
 
 fn check_metadata(dir: &Path) {
-    let rig = Rig::open(dir, *BROKER.as_bytes(), LogId::METADATA, MetadataReplay::default());
+    let rig = open(dir, LogId::METADATA, MetadataReplay::default());
     let catalog = &rig.layer.catalog;
     let topics: Vec<(&str, TopicId, usize)> =
         catalog.topics().map(|topic| (&*topic.name, topic.id, topic.partitions.len())).collect();
@@ -228,9 +255,9 @@ fn check_metadata(dir: &Path) {
 }
 
 fn check_data(dir: &Path) {
-    let mut rig = Rig::open(dir, *BROKER.as_bytes(), DATA, Partitions::default());
+    let mut rig = open(dir, DATA, Partitions::default());
     let Rig { log, layer, .. } = &mut rig;
-    layer.finish_recovery(log);
+    layer.finish_recovery(log).expect("index and partitions agree");
     assert!(log.segments().iter().any(|segment| segment.record.recycled));
     assert_eq!(layer.slot(key(GONE, 0)), None, "the topic is deleted");
     let committed = layer.groups().get(GROUP, None);
@@ -246,7 +273,7 @@ fn check_data(dir: &Path) {
             (Offset(start), Offset(end)),
             "{key:?}"
         );
-        let bytes = rig.read(slot, Offset(start));
+        let bytes = read(&mut rig, slot, Offset(start));
         check_records(key, &bytes, start..end);
     }
     // The producer's last batch is known: sent again it is a duplicate, not a second copy.
@@ -279,4 +306,16 @@ fn check_records(key: PartitionKey, mut bytes: &[u8], mut offsets: std::ops::Ran
         }
     }
     assert!(offsets.is_empty(), "{key:?}: {offsets:?} are missing");
+}
+
+/// All batches of a slot from `from` on.
+fn read(rig: &mut Data, slot: Slot, from: Offset) -> Vec<u8> {
+    loop {
+        let mut gather = Gather::default();
+        match rig.log.read(slot, from, usize::MAX, true, &mut gather) {
+            ReadEnd::Done => return gather.finish().concat(),
+            ReadEnd::Failed => panic!("slot {slot} cannot be read"),
+            ReadEnd::Missing(_) => rig.submit(),
+        }
+    }
 }

@@ -26,8 +26,4 @@ impl Random {
     pub fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
-
-    pub fn pick<'t, T>(&mut self, of: &'t [T]) -> &'t T {
-        &of[self.below(of.len())]
-    }
 }

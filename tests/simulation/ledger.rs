@@ -275,8 +275,7 @@ impl Ledger {
         assert!(batch.bytes().len() > HEADER_BYTES);
         batch.verify_crc().unwrap_or_else(|error| panic!("{place:?}: {error}"));
         let inflated = InflatedBatch::open(batch, 1 << 20).expect("what was sent inflates");
-        let mut offset = batch.base_offset().0;
-        for record in inflated.records() {
+        for (offset, record) in (batch.base_offset().0..).zip(inflated.records()) {
             let record = record.expect("what was sent parses");
             assert_eq!(record.offset.0, offset);
             let bytes = record.value.expect("every record has a value");
@@ -287,7 +286,6 @@ impl Ledger {
             assert_eq!(record.timestamp, sent.timestamp);
             assert!(bytes == value(number, sent.bytes), "{place:?}: record {number} is not what was sent");
             self.learn(place, offset, number);
-            offset += 1;
         }
     }
 

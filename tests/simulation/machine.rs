@@ -58,6 +58,7 @@ pub struct Setup {
     checkpoint_bytes: u64,
     tail_cache_bytes: usize,
     segments_ahead: usize,
+    slice_bytes: u64,
     pub log_bytes_max: u64,
 }
 
@@ -74,6 +75,7 @@ impl Setup {
             checkpoint_bytes: (32 << rng.below(4)) * KIB,
             tail_cache_bytes: chunk_bytes * rng.between(1, 3) as usize,
             segments_ahead: rng.between(1, 2) as usize,
+            slice_bytes: rng.between(2, 20) * 4 * KIB,
             log_bytes_max: *rng.pick(&[0, 0, 640 * KIB]),
         }
     }
@@ -91,6 +93,7 @@ impl Setup {
             read_cache_bytes: 2 * self.chunk_bytes,
             segment_bytes: if metadata { 64 * KIB } else { self.segment_bytes },
             segments_ahead: self.segments_ahead,
+            slice_bytes: self.slice_bytes,
             checkpoint_bytes: if metadata { 32 * KIB } else { self.checkpoint_bytes },
             log_bytes_max: if metadata { 0 } else { self.log_bytes_max },
         }
@@ -310,7 +313,7 @@ fn open(
     for log in log_ids().skip(1) {
         let mut partitions = Partitions::default();
         let opened = open_log(world, disk, setup, log, &mut partitions, reports)?;
-        partitions.finish_recovery(&opened);
+        partitions.finish_recovery(&opened).expect("index and partitions agree");
         logs.push((opened, partitions));
     }
     Ok(Opened { logs, catalog })

@@ -9,6 +9,8 @@ mod coverage;
 mod ledger;
 mod link;
 mod machine;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod producer;
 mod stage;
 mod story;

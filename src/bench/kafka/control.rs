@@ -29,8 +29,8 @@ pub enum End {
 }
 
 /// A blocking connection to a broker whose versions fit ours.
-pub struct Control {
-    stream: TcpStream,
+pub struct Control<S = TcpStream> {
+    stream: S,
     correlation: u32,
 }
 
@@ -53,6 +53,13 @@ impl Control {
             Ok(stream)
         };
         let stream = connect().map_err(|reason| BenchError::Connect { address, reason })?;
+        Control::over(stream)
+    }
+}
+
+impl<S: Read + Write> Control<S> {
+    /// Compare versions with a broker that is connected.
+    pub fn over(stream: S) -> Result<Control<S>, BenchError> {
         let mut control = Control { stream, correlation: 0 };
         control.check_versions()?;
         Ok(control)
@@ -146,7 +153,7 @@ impl Control {
     }
 
     /// The leader of every partition (-1: none), or the topic's error code.
-    fn leaders(&mut self, topic: &str) -> Result<Result<Vec<i32>, i16>, BenchError> {
+    pub fn leaders(&mut self, topic: &str) -> Result<Result<Vec<i32>, i16>, BenchError> {
         let answer = self.call(Api::METADATA, |out| {
             out.count(1);
             out.string(topic);
@@ -232,7 +239,7 @@ impl Control {
         }
         let mut answer = Vec::new();
         // `take` and not an allocation of the announced size.
-        (&self.stream).take(length as u64).read_to_end(&mut answer).map_err(lost)?;
+        Read::by_ref(&mut self.stream).take(length as u64).read_to_end(&mut answer).map_err(lost)?;
         if answer.len() < length {
             return Err(lost(std::io::ErrorKind::UnexpectedEof.into()));
         }

@@ -8,7 +8,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use io_uring::cqueue;
 
 use super::in_flight::{Accept, InFlight, Recv, RecvInto, Send, is_transient};
-use super::{NOBODY, Ring};
+use super::{MESSAGE, NOBODY, Ring};
 use crate::io::op::{ConnId, Event, ListenerId, RecvEnd};
 use crate::io::socket::SocketHandle;
 
@@ -27,7 +27,7 @@ impl Ring {
     pub(super) fn abandon_completed(&mut self) {
         for completion in self.ring.completion() {
             let key = completion.user_data();
-            if key == NOBODY {
+            if matches!(key, NOBODY | MESSAGE) {
                 continue;
             }
             let op = self.in_flight.take(key);
@@ -45,8 +45,10 @@ impl Ring {
 
     fn complete(&mut self, completion: &cqueue::Entry, events: &mut Vec<Event>) {
         let key = completion.user_data();
-        if key == NOBODY {
-            return;
+        match key {
+            NOBODY => return,
+            MESSAGE => return events.push(Event::Woken),
+            _ => {}
         }
         let result = usize::try_from(completion.result())
             .map_err(|_| io::Error::from_raw_os_error(-completion.result()));
@@ -76,6 +78,13 @@ impl Ring {
                     events.push(Event::Read { token: read.token, buf: read.buf, result });
                 }
             },
+            InFlight::Message(shard) => {
+                self.in_flight.release(key);
+                if result.is_err() {
+                    // The ring is gone, or has no room: the shard is still to be woken.
+                    self.wakers.ring_bell(shard);
+                }
+            }
             InFlight::Wake(counter) => {
                 events.push(Event::Woken);
                 self.arm_wake(key, counter);

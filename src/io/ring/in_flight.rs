@@ -11,11 +11,12 @@ use bytes::Bytes;
 use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{opcode, squeue};
 
-use super::buf_ring;
+use super::{MESSAGE, buf_ring};
 use crate::base::align::PAGE_BYTES;
 use crate::io::buffer::ChunkBuf;
 use crate::io::file::FileHandle;
 use crate::io::op::{ConnId, ListenerId, Token, WriteSync};
+use crate::model::ShardId;
 
 /// Parts of one `sendmsg(2)`; more is `EMSGSIZE` (`UIO_MAXIOV`).
 const MESSAGE_PARTS_MAX: usize = 1024;
@@ -37,6 +38,8 @@ pub(super) enum InFlight {
     Read(Read),
     /// Of the shard's own eventfd: what it reads is of no interest.
     Wake(Box<u64>),
+    /// To the ring of this shard, which sleeps.
+    Message(ShardId),
 }
 
 pub(super) struct Accept {
@@ -258,6 +261,11 @@ pub(super) fn wake_entry(eventfd: RawFd, counter: &mut u64) -> squeue::Entry {
     opcode::Read::new(Fd(eventfd), ptr::from_mut(counter).cast(), size_of::<u64>() as u32).build()
 }
 
+/// A message to another ring: a completion there, with the key [`MESSAGE`].
+pub(super) fn message_entry(ring: RawFd) -> squeue::Entry {
+    opcode::MsgRingData::new(Fd(ring), 0, MESSAGE, None).build()
+}
+
 /// Count `result` into `done`; `None` while less than `len` is done. `zero` is what no progress means.
 fn advance(
     done: &mut usize,
@@ -302,6 +310,7 @@ impl fmt::Debug for InFlight {
             InFlight::Sync { .. } => "sync",
             InFlight::Read(_) => "read",
             InFlight::Wake(_) => "wake",
+            InFlight::Message(_) => "message",
         })
     }
 }

@@ -42,6 +42,8 @@ use crate::model::{Now, ShardId};
 
 /// The key of entries whose completion nobody waits for.
 const NOBODY: u64 = u64::MAX;
+/// The key of completions that are another ring's message: there is mail.
+const MESSAGE: u64 = u64::MAX - 1;
 
 /// How long a dropped ring waits for what the kernel is still working on.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -92,6 +94,8 @@ pub struct Ring {
     completions: Vec<cqueue::Entry>,
     multishot_accept: bool,
     multishot_recv: bool,
+    /// Wake others by messages to their rings.
+    messages_rings: bool,
     features: Vec<&'static str>,
     clock: Clock,
     shard: ShardId,
@@ -131,6 +135,7 @@ impl Ring {
         let pool = RecvPool::new(config.recv_buffers, config.recv_buffer_bytes);
         // SAFETY: dropped after the ring, as fields of one struct in this order; or leaked by it.
         let buffers = unsafe { BufRing::register(&ring, pool)? };
+        let messages_rings = setup::takes_messages(&ring, &features);
         let mut ring = Ring {
             ring,
             buffers,
@@ -141,6 +146,7 @@ impl Ring {
             completions: Vec::new(),
             multishot_accept: true,
             multishot_recv: true,
+            messages_rings,
             features,
             clock: Clock::default(),
             shard: config.shard,
@@ -150,6 +156,7 @@ impl Ring {
         };
         let key = ring.in_flight.reserve();
         ring.arm_wake(key, Box::new(0));
+        ring.wakers.set_ring(ring.shard, messages_rings.then_some(ring.ring.as_raw_fd()));
         Ok(ring)
     }
 
@@ -159,6 +166,7 @@ impl Ring {
         features.extend(self.multishot_accept.then_some("multishot_accept"));
         features.extend(self.multishot_recv.then_some("multishot_recv"));
         features.push("buffer_ring");
+        features.extend(self.messages_rings.then_some("msg_ring"));
         features
     }
 
@@ -208,8 +216,23 @@ impl Ring {
                 let key = self.in_flight.reserve();
                 self.arm_read(key, Read::new(token, file, offset, buf, at, len));
             }
-            // A system call, but only when the peer sleeps: its wake-up costs far more.
-            Op::Wake { shard } => self.wakers.wake(shard),
+            Op::Wake { shard } => {
+                if self.wakers.must_wake(shard) {
+                    self.wake(shard);
+                }
+            }
+        }
+    }
+
+    /// End another shard's sleep.
+    fn wake(&mut self, shard: ShardId) {
+        match self.wakers.ring(shard).filter(|_| self.messages_rings) {
+            Some(ring) => {
+                let key = self.in_flight.reserve();
+                self.arm(key, InFlight::Message(shard), in_flight::message_entry(ring));
+            }
+            // A system call more.
+            None => self.wakers.ring_bell(shard),
         }
     }
 
@@ -352,6 +375,7 @@ impl Drop for Ring {
     /// Cancel and take back what the kernel works on; what it does not give back is leaked, since
     /// it may still be written to.
     fn drop(&mut self) {
+        self.wakers.set_ring(self.shard, None);
         self.cancel(CancelBuilder::any());
         let deadline = Instant::now() + DRAIN_MAX;
         let mut drained = self.enter(None).is_ok();

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use io_uring::{Builder, IoUring};
+use io_uring::{Builder, IoUring, Probe, opcode};
 
 /// Completion entries per submission entry: multishot operations complete many times, and a full
 /// completion queue ends them.
@@ -64,4 +64,12 @@ pub(super) fn build(entries: u32) -> io::Result<(IoUring, Vec<&'static str>)> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Can a ring like this one get messages from its like, and send them? Kernels before 6.6 are not trusted
+/// with it: between rings with deferred task work it came after 6.1, which was not at hand to be tried.
+pub(super) fn takes_messages(ring: &IoUring, features: &[&str]) -> bool {
+    let mut probe = Probe::new();
+    let probed = ring.submitter().register_probe(&mut probe).is_ok();
+    probed && probe.is_supported(opcode::MsgRingData::CODE) && features.contains(&FEATURES[0].name)
 }

@@ -227,6 +227,11 @@ fn a_stopped_receive_leaves_the_rest_to_the_next() {
     let events = run_until(&mut ring, ops, |events| !events.is_empty());
     assert_eq!(received(&events), b"second");
 
+    let ops = vec![Op::RecvInto { conn: CONN, buf: Vec::with_capacity(64) }, Op::RecvStop { conn: CONN }];
+    let events = run_until(&mut ring, ops, |events| !events.is_empty());
+    let [Event::ReceivedInto { result: Err(error), .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+
     peer.write_all(b"third").unwrap();
     let ops = vec![Op::RecvStart { conn: CONN }, Op::RecvStop { conn: CONN }];
     let ended = |event: &Event| matches!(event, Event::RecvEnded { end: RecvEnd::Stopped, .. });
@@ -382,6 +387,68 @@ fn a_sleeping_shard_is_woken_by_another_thread() {
         }
         sleeper.join().unwrap();
     }
+}
+
+#[test]
+fn a_sleeping_shard_is_woken_by_another_ring() {
+    for by_message in [false, true] {
+        let wakers = Wakers::new(2).unwrap();
+        let new = |shard, wakers: &Arc<Wakers>| {
+            let config = RingConfig {
+                shard: ShardId(shard),
+                entries: 8,
+                recv_buffers: 1,
+                recv_buffer_bytes: 64,
+                poll: PollMode::Block,
+                wakers: wakers.clone(),
+                has_mail: Box::new(|| false),
+            };
+            Ring::new(config).unwrap()
+        };
+        let their_wakers = wakers.clone();
+        let sleeper = thread::spawn(move || {
+            let mut ring = new(1, &their_wakers);
+            for _ in 0..3 {
+                let mut events = Vec::new();
+                ring.turn(&mut Vec::new(), &mut events, Wait::For(PATIENCE)).unwrap();
+                assert!(matches!(events[..], [Event::Woken]), "{events:?}");
+            }
+        });
+        let mut ring = new(0, &wakers);
+        ring.messages_rings &= by_message;
+        while !sleeper.is_finished() {
+            // Whoever does not sleep needs no waking.
+            assert!(run(&mut ring, vec![Op::Wake { shard: ShardId(1) }]).is_empty());
+            thread::yield_now();
+        }
+        sleeper.join().unwrap();
+        assert_eq!(wakers.ring(ShardId(1)), None, "the ring is gone");
+    }
+}
+
+#[test]
+fn a_message_that_fails_becomes_the_bell() {
+    let wakers = Wakers::new(2).unwrap();
+    let mut ring = Ring::new(RingConfig {
+        shard: ShardId(0),
+        entries: 8,
+        recv_buffers: 1,
+        recv_buffer_bytes: 64,
+        poll: PollMode::Block,
+        wakers: wakers.clone(),
+        has_mail: Box::new(|| false),
+    })
+    .unwrap();
+    ring.messages_rings = true;
+    // Not a ring.
+    let (other, _) = UnixStream::pair().unwrap();
+    wakers.set_ring(ShardId(1), Some(other.as_raw_fd()));
+    wakers.fall_asleep(ShardId(1));
+    run(&mut ring, vec![Op::Wake { shard: ShardId(1) }]);
+    let mut rung = [0; 8];
+    // SAFETY: the descriptor lives as long as `wakers`; the buffer is as long as said.
+    let read = unsafe { libc::read(wakers.eventfd(ShardId(1)), rung.as_mut_ptr().cast(), rung.len()) };
+    assert_eq!((read, u64::from_ne_bytes(rung)), (8, 1));
 }
 
 #[test]

@@ -44,7 +44,8 @@ impl Ring {
         {
             // SAFETY: what the entry points to is owned by its operation in `in_flight` until the
             // completion has been reaped, and its descriptor by the operation or by `conns`, which
-            // keeps it as long as it has operations. Cancel entries point to nothing.
+            // keeps it as long as it has operations. Cancel entries and messages point to nothing; a
+            // message's descriptor is only a number, and may have become another file's.
             unsafe { submission.push(&entry) }.expect("the queue is not full");
         }
         self.queued.is_empty()

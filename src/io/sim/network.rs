@@ -61,7 +61,7 @@ pub(super) enum NetDue {
     Deliver {
         socket: u64,
     },
-    /// The multishot receive with this number stops.
+    /// The receive with this number stops.
     Stop {
         socket: u64,
         receive: u64,
@@ -94,7 +94,7 @@ enum Receive {
     Idle,
     /// Numbered, so that a late stop does not meet the next one.
     Multishot(u64),
-    Into(Vec<u8>),
+    Into(u64, Vec<u8>),
 }
 
 struct Sending {
@@ -146,6 +146,10 @@ pub(super) struct Network {
     pub accepts_to_fail: u64,
     pub coverage: NetworkCoverage,
     next: u64,
+}
+
+fn canceled() -> io::Error {
+    io::Error::from_raw_os_error(libc::ECANCELED)
 }
 
 fn reset() -> io::Error {
@@ -245,12 +249,13 @@ impl Network {
             }
             Op::RecvInto { conn, buf } => {
                 assert!(buf.capacity() > buf.len(), "a receive into nothing");
-                self.start_receive(shard, conn, Receive::Into(buf), env);
+                let receive = Receive::Into(self.next(), buf);
+                self.start_receive(shard, conn, receive, env);
             }
             Op::RecvStop { conn } => {
                 let id = self.open(shard, conn);
                 // A receive that has ended by itself has already said so.
-                if let Receive::Multishot(receive) = self.served(id).receive {
+                if let Receive::Multishot(receive) | Receive::Into(receive, _) = self.served(id).receive {
                     let delay_ns = env.rng.below(ANSWER_NS);
                     env.after(delay_ns, NetDue::Stop { socket: id, receive });
                 }
@@ -493,7 +498,7 @@ impl Network {
                     env.emit(shard, Event::RecvEnded { conn, end });
                 }
             }
-            Receive::Into(buf) => {
+            Receive::Into(_, buf) => {
                 let result = if !socket.inbox.is_empty() {
                     let (front, _) = socket.inbox.as_slices();
                     let len = split(front.len().min(buf.capacity() - buf.len()), env.rng);
@@ -522,9 +527,15 @@ impl Network {
         let Some(served) = self.sockets.get_mut(&id).and_then(|socket| socket.served.as_mut()) else {
             return;
         };
-        if matches!(served.receive, Receive::Multishot(number) if number == receive) {
-            served.receive = Receive::Idle;
-            env.emit(served.shard, Event::RecvEnded { conn: served.conn, end: RecvEnd::Stopped });
+        let (shard, conn) = (served.shard, served.conn);
+        match std::mem::replace(&mut served.receive, Receive::Idle) {
+            Receive::Multishot(number) if number == receive => {
+                env.emit(shard, Event::RecvEnded { conn, end: RecvEnd::Stopped });
+            }
+            Receive::Into(number, buf) if number == receive => {
+                env.emit(shard, Event::ReceivedInto { conn, buf, result: Err(canceled()) });
+            }
+            other => served.receive = other,
         }
     }
 
@@ -542,13 +553,12 @@ impl Network {
         let mut socket = self.sockets.remove(&id).expect("a socket is closed once");
         let served = socket.served.take().expect("only attached sockets are closed");
         let (shard, conn) = (served.shard, served.conn);
-        let canceled = || io::Error::from_raw_os_error(libc::ECANCELED);
         match served.receive {
             Receive::Idle => {}
             Receive::Multishot(_) => {
                 env.emit(shard, Event::RecvEnded { conn, end: RecvEnd::Failed(canceled()) });
             }
-            Receive::Into(buf) => {
+            Receive::Into(_, buf) => {
                 env.emit(shard, Event::ReceivedInto { conn, buf, result: Err(canceled()) });
             }
         }

@@ -22,33 +22,28 @@ pub fn handle(
     request: DeleteRecordsRequest<'_>,
     out: &mut Writer<'_>,
 ) -> Outcome {
-    let mut calls = Vec::new();
-    let mut replies = Replies::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        replies.topic(topic.name);
-        for asked in &topic.partitions {
-            let reply = DeleteRecordsPartitionResult {
-                partition_index: asked.partition_index,
-                low_watermark: -1,
-                error_code: ErrorCode::NONE,
-            };
-            match find(ctx, topic.name, asked) {
-                Ok((log, call)) => replies.push_asked(reply, &mut calls, log, call),
-                Err(error_code) => replies.push(DeleteRecordsPartitionResult { error_code, ..reply }),
-            }
-        }
-    }
+    let topics = request.topics.iter().map(|topic| (topic.name, topic.partitions.as_slice()));
+    let reply = |asked: &DeleteRecordsPartition, error_code| DeleteRecordsPartitionResult {
+        partition_index: asked.partition_index,
+        low_watermark: -1,
+        error_code,
+    };
+    let (calls, replies) = Replies::ask(topics, |topic, asked| find(ctx, topic, asked), reply);
     wait(ctx, calls, DeleteRecords { version, replies }, out)
 }
 
-fn find(ctx: &Context<'_>, topic: &str, asked: &DeleteRecordsPartition) -> Result<(LogId, Call), ErrorCode> {
+fn find(
+    ctx: &Context<'_>,
+    topic: &str,
+    asked: &DeleteRecordsPartition,
+) -> Result<Option<(LogId, Call)>, ErrorCode> {
     let (log, partition) = ctx.partition(topic, asked.partition_index)?;
     let before = match asked.offset {
         HIGH_WATERMARK => None,
         offset if offset >= 0 => Some(Offset(offset)),
         _ => return Err(ErrorCode::OFFSET_OUT_OF_RANGE),
     };
-    Ok((log, Call::DeleteRecords { partition, before }))
+    Ok(Some((log, Call::DeleteRecords { partition, before })))
 }
 
 struct DeleteRecords {

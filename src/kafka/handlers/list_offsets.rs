@@ -12,7 +12,7 @@ use crate::kafka::protocol::messages::list_offsets::{
 use crate::kafka::protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{ErrorCode, Message};
-use crate::model::{LogId, PartitionKey};
+use crate::model::LogId;
 use crate::shard::call::{Answer, Call, OffsetSpec};
 
 pub fn handle(
@@ -21,22 +21,15 @@ pub fn handle(
     request: ListOffsetsRequest<'_>,
     out: &mut Writer<'_>,
 ) -> Outcome {
-    let mut calls = Vec::new();
-    let mut replies = Replies::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        replies.topic(topic.name);
-        for asked in &topic.partitions {
-            let reply =
-                ListOffsetsPartitionResponse { partition_index: asked.partition_index, ..Default::default() };
-            match find(ctx, version, request.isolation_level, topic.name, asked) {
-                Ok(Some((log, partition, spec))) => {
-                    replies.push_asked(reply, &mut calls, log, Call::ListOffset { partition, spec });
-                }
-                Ok(None) => replies.push(reply),
-                Err(error_code) => replies.push(ListOffsetsPartitionResponse { error_code, ..reply }),
-            }
-        }
-    }
+    let topics = request.topics.iter().map(|topic| (topic.name, topic.partitions.as_slice()));
+    let reply = |asked: &ListOffsetsPartition, error_code| ListOffsetsPartitionResponse {
+        partition_index: asked.partition_index,
+        error_code,
+        ..Default::default()
+    };
+    let isolation_level = request.isolation_level;
+    let find = |topic: &str, asked: &_| find(ctx, version, isolation_level, topic, asked);
+    let (calls, replies) = Replies::ask(topics, find, reply);
     wait(ctx, calls, ListOffsets { version, replies }, out)
 }
 
@@ -47,7 +40,7 @@ fn find(
     isolation_level: i8,
     topic: &str,
     asked: &ListOffsetsPartition,
-) -> Result<Option<(LogId, PartitionKey, OffsetSpec)>, ErrorCode> {
+) -> Result<Option<(LogId, Call)>, ErrorCode> {
     if !matches!(isolation_level, 0 | 1) {
         return Err(ErrorCode::INVALID_REQUEST);
     }
@@ -64,7 +57,7 @@ fn find(
         // As Kafka says of places that a later version may have.
         _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
     };
-    Ok(Some((log, partition, spec)))
+    Ok(Some((log, Call::ListOffset { partition, spec })))
 }
 
 struct ListOffsets {

@@ -1,7 +1,8 @@
 //! Metadata: the broker, the topics, and who leads which partition.
 //!
 //! A topic that is asked for by name and does not exist is made, if broker and client allow that, and is
-//! in the response, ready for use.
+//! in the response, ready for use. Each costs a write to the metadata log, so a request makes a limited
+//! number of them; the others are not there yet, and their clients ask again.
 
 use std::collections::BTreeSet;
 
@@ -23,6 +24,10 @@ use crate::shard::call::{AdminCall, AdminError, Answer, Call};
 /// First version in which the topic ids of requests count, and names may be null. (Version 10 has both
 /// fields already.)
 const BY_ID_SINCE: i16 = 12;
+
+/// Topics that one request may make. The metadata log makes them one by one, each with a durable write:
+/// 100 take some 0.1 s, the time after which clients ask again.
+const CREATED_MAX: usize = 100;
 
 pub fn handle(
     ctx: &Context<'_>,
@@ -47,10 +52,14 @@ pub fn handle(
         if !seen.insert((topic.name, topic.topic_id)) {
             continue;
         }
-        let asked = Asked::new(version, topic);
+        let mut asked = Asked::new(version, topic);
         if may_create && let Some(name) = asked.missing_name(ctx) {
-            calls.push((LogId::METADATA, create(name)));
-            pending.created.push(pending.asked.len());
+            if calls.len() < CREATED_MAX {
+                calls.push((LogId::METADATA, create(name)));
+                pending.created.push(pending.asked.len());
+            } else {
+                asked.refused = Some(ErrorCode::LEADER_NOT_AVAILABLE);
+            }
         }
         pending.asked.push(asked);
     }
@@ -195,6 +204,7 @@ mod tests {
     use super::*;
     use crate::kafka::handlers::testing::{World, decode, topic_id};
     use crate::kafka::protocol::ApiKey;
+    use crate::metadata::record::MetaRecord;
     use crate::shard::call::{CallError, CreatedTopic};
 
     fn ask_for<'a>(names: &[&'a str]) -> MetadataRequest<'a> {
@@ -213,6 +223,11 @@ mod tests {
 
     fn named(name: &str, error: i16, partitions: usize) -> (Option<String>, i16, usize) {
         (Some(name.to_owned()), error, partitions)
+    }
+
+    fn created(name: &str, id: TopicId) -> MetaRecord {
+        let (name, partitions) = (name.to_owned(), vec![LogId(1)]);
+        MetaRecord::TopicCreated { id, name, configs: Vec::new(), partitions }
     }
 
     #[test]
@@ -276,6 +291,35 @@ mod tests {
             named("other's", invalid, 0),
         ];
         assert_eq!(topics_of(&body, 9), expected);
+    }
+
+    #[test]
+    fn a_request_makes_a_limited_number_of_topics() {
+        let names: Vec<String> = (0..CREATED_MAX + 50).map(|number| format!("{number:03}")).collect();
+        let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+        // Neither names that cannot be nor those that are there count.
+        wanted.splice(0..0, ["x y", "known", ""]);
+        let world = World::default();
+        world.apply(created("known", TopicId([255; 16])));
+        let mut made = 0;
+        let mut ask = || {
+            let body = world.ask(9, &ask_for(&wanted), |_, call| {
+                let Call::Admin(AdminCall::CreateTopic { name, .. }) = call else { panic!("{call:?}") };
+                made += 1;
+                let id = TopicId([made as u8; 16]);
+                world.apply(created(&name, id));
+                Answer::CreateTopic(Ok(CreatedTopic { id, partitions: 1 }))
+            });
+            topics_of(&body, 9)
+        };
+        let (invalid, later) = (ErrorCode::INVALID_TOPIC_EXCEPTION.0, ErrorCode::LEADER_NOT_AVAILABLE.0);
+        let mut expected = vec![named("x y", invalid, 0), named("known", 0, 1), named("", invalid, 0)];
+        expected.extend(names.iter().take(CREATED_MAX).map(|name| named(name, 0, 1)));
+        let mut first = expected.clone();
+        first.extend(names[CREATED_MAX..].iter().map(|name| named(name, later, 0)));
+        assert_eq!(ask(), first);
+        expected.extend(names[CREATED_MAX..].iter().map(|name| named(name, 0, 1)));
+        assert_eq!(ask(), expected, "the client has asked again");
     }
 
     #[test]

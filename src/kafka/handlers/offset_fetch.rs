@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::{Context, NO_LEADER_EPOCH};
+use crate::kafka::errors;
 use crate::kafka::protocol::messages::offset_fetch::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
     OffsetFetchResponseTopic,
 };
 use crate::kafka::protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 use crate::kafka::protocol::wire::Writer;
-use crate::kafka::protocol::{Array, Message};
+use crate::kafka::protocol::{Array, ErrorCode, Message};
 use crate::model::{LogId, PartitionKey};
 use crate::shard::call::{Answer, Call, CommittedOffset};
 
 /// First version with many groups.
 const MANY_SINCE: i16 = 8;
+/// First version with an error of the group as a whole.
+const GROUP_ERROR_SINCE: i16 = 2;
 
 pub fn handle(
     ctx: &Context<'_>,
@@ -60,6 +63,8 @@ struct Group {
     /// Names and partition indexes that are asked for; `None` for all that there are.
     topics: Option<Vec<(String, Vec<i32>)>>,
     found: BTreeMap<PartitionKey, CommittedOffset>,
+    /// Why nothing can be said.
+    failed: ErrorCode,
 }
 
 impl Group {
@@ -70,15 +75,30 @@ impl Group {
             id: group.group_id.to_owned(),
             topics: group.topics.as_ref().map(|topics| topics.iter().map(owned).collect()),
             found: BTreeMap::new(),
+            failed: ErrorCode::NONE,
         }
     }
 
-    fn response<'a>(&'a self, ctx: &Context<'a>) -> OffsetFetchResponseGroup<'a> {
+    fn response<'a>(&'a self, ctx: &Context<'a>, version: i16) -> OffsetFetchResponseGroup<'a> {
+        if self.failed.is_error() {
+            return self.failure(version);
+        }
         let topics = match &self.topics {
             Some(topics) => topics.iter().map(|(name, indexes)| self.topic(ctx, name, indexes)).collect(),
             None => self.all(ctx),
         };
         OffsetFetchResponseGroup { group_id: &self.id, topics, ..Default::default() }
+    }
+
+    /// The error is the group's, or every partition's where the response has no place for that.
+    fn failure(&self, version: i16) -> OffsetFetchResponseGroup<'_> {
+        let error_code = self.failed;
+        let asked = self.topics.as_deref().filter(|_| version < GROUP_ERROR_SINCE).unwrap_or_default();
+        let topics = asked.iter().map(|(name, indexes)| {
+            let failed = |index: &i32| OffsetFetchResponsePartition { error_code, ..partition(*index, None) };
+            OffsetFetchResponseTopic { name, partitions: indexes.iter().map(failed).collect() }
+        });
+        OffsetFetchResponseGroup { group_id: &self.id, topics: topics.collect(), error_code }
     }
 
     fn topic<'a>(
@@ -133,17 +153,21 @@ struct OffsetFetch {
 
 impl Pending for OffsetFetch {
     fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)> {
-        let Answer::FetchOffsets(found) = answer else { unexpected(&answer) };
-        let by_partition = found.into_iter().map(|offset| (offset.partition, offset));
-        self.groups[self.asked[part as usize]].found = by_partition.collect();
+        let Answer::FetchOffsets(result) = answer else { unexpected(&answer) };
+        let group = &mut self.groups[self.asked[part as usize]];
+        match result {
+            Ok(found) => group.found = found.into_iter().map(|offset| (offset.partition, offset)).collect(),
+            Err(error) => group.failed = errors::of_coordinator(&error),
+        }
         Vec::new()
     }
 
     fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>) {
-        let mut groups: Array<_> = self.groups.iter().map(|group| group.response(ctx)).collect();
+        let responses = self.groups.iter().map(|group| group.response(ctx, self.version));
+        let mut groups: Array<_> = responses.collect();
         let response = if self.version < MANY_SINCE {
             let group = groups.pop().expect("there is one group");
-            OffsetFetchResponse { topics: group.topics, ..Default::default() }
+            OffsetFetchResponse { topics: group.topics, error_code: group.error_code, ..Default::default() }
         } else {
             OffsetFetchResponse { groups, ..Default::default() }
         };
@@ -157,6 +181,7 @@ mod tests {
     use crate::kafka::handlers::testing::{World, decode, partition};
     use crate::metadata::record::MetaRecord;
     use crate::model::{Offset, TopicId};
+    use crate::shard::call::CallError;
 
     fn world() -> World {
         let world = World::with_topics(&["a", "b"]);
@@ -204,7 +229,7 @@ mod tests {
                 let Call::FetchOffsets { group, partitions } = call else { panic!("{call:?}") };
                 assert_eq!((log, group.as_str()), (LogId(2), "g"));
                 assert_eq!(partitions, Some(vec![partition("a", 1), partition("a", 0)]));
-                Answer::FetchOffsets(vec![committed(partition("a", 1), 42, Some("note"))])
+                Answer::FetchOffsets(Ok(vec![committed(partition("a", 1), 42, Some("note"))]))
             });
             let response: OffsetFetchResponse<'_> = decode(&body, version);
             assert!(!response.error_code.is_error());
@@ -229,12 +254,12 @@ mod tests {
         let request = OffsetFetchRequest { group_id: "g", ..Default::default() };
         let body = world().ask(7, &request, |_, call| {
             assert!(matches!(call, Call::FetchOffsets { partitions: None, .. }));
-            Answer::FetchOffsets(vec![
+            Answer::FetchOffsets(Ok(vec![
                 committed(partition("b", 0), 3, None),
                 committed(partition("a", 2), 2, Some("")),
                 committed(gone, 9, None),
                 committed(partition("a", 0), 1, None),
-            ])
+            ]))
         });
         let response: OffsetFetchResponse<'_> = decode(&body, 7);
         assert_eq!(rows(&response.topics), ["a-0 1 3 \"\"", "a-2 2 3 \"\"", "b-0 3 3 \"\""]);
@@ -256,7 +281,7 @@ mod tests {
             let body = world().ask(version, &request, |_, call| {
                 let Call::FetchOffsets { group, .. } = call else { panic!("{call:?}") };
                 let offset = if group == "g" { 7 } else { 8 };
-                Answer::FetchOffsets(vec![committed(partition("a", 0), offset, None)])
+                Answer::FetchOffsets(Ok(vec![committed(partition("a", 0), offset, None)]))
             });
             let response: OffsetFetchResponse<'_> = decode(&body, version);
             let groups: Vec<_> =
@@ -270,5 +295,38 @@ mod tests {
             ];
             assert_eq!(groups, expected);
         }
+    }
+
+    #[test]
+    fn a_log_that_has_failed() {
+        let failed = |_, _| Answer::FetchOffsets(Err(CallError::Storage));
+        let asked = topics(&[("a", &[0, 9])]);
+        let one = OffsetFetchRequest { group_id: "g", topics: Some(asked.clone()), ..Default::default() };
+        let code = ErrorCode::COORDINATOR_NOT_AVAILABLE;
+        for version in 1..=7 {
+            let body = world().ask(version, &one, failed);
+            let response: OffsetFetchResponse<'_> = decode(&body, version);
+            if version >= 2 {
+                assert_eq!((response.error_code, response.topics.len()), (code, 0));
+            } else {
+                let partitions = &response.topics[0].partitions;
+                let codes: Vec<_> = partitions.iter().map(|p| (p.committed_offset, p.error_code)).collect();
+                assert_eq!(codes, [(-1, code), (-1, code)]);
+            }
+        }
+        let group = |group_id| OffsetFetchRequestGroup {
+            group_id,
+            topics: Some(asked.clone()),
+            ..Default::default()
+        };
+        let many = ["g", "h"].map(group).into_iter().collect();
+        let body = world().ask(8, &OffsetFetchRequest { groups: many, ..Default::default() }, |_, call| {
+            let Call::FetchOffsets { group, .. } = call else { panic!("{call:?}") };
+            Answer::FetchOffsets(if group == "g" { Err(CallError::Storage) } else { Ok(Vec::new()) })
+        });
+        let response: OffsetFetchResponse<'_> = decode(&body, 8);
+        let codes: Vec<_> =
+            response.groups.iter().map(|group| (group.error_code, group.topics.len())).collect();
+        assert_eq!(codes, [(code, 0), (ErrorCode::NONE, 1)]);
     }
 }

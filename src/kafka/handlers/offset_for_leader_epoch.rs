@@ -19,19 +19,13 @@ pub fn handle(
     request: OffsetForLeaderEpochRequest<'_>,
     out: &mut Writer<'_>,
 ) -> Outcome {
-    let mut calls = Vec::new();
-    let mut replies = Replies::with_capacity(request.topics.len());
-    for topic in &request.topics {
-        replies.topic(topic.topic);
-        for asked in &topic.partitions {
-            let reply = EpochEndOffset { partition: asked.partition, ..Default::default() };
-            match find(ctx, topic.topic, asked) {
-                Ok(Some((log, call))) => replies.push_asked(reply, &mut calls, log, call),
-                Ok(None) => replies.push(reply),
-                Err(error_code) => replies.push(EpochEndOffset { error_code, ..reply }),
-            }
-        }
-    }
+    let topics = request.topics.iter().map(|topic| (topic.topic, topic.partitions.as_slice()));
+    let reply = |asked: &OffsetForLeaderPartition, error_code| EpochEndOffset {
+        partition: asked.partition,
+        error_code,
+        ..Default::default()
+    };
+    let (calls, replies) = Replies::ask(topics, |topic, asked| find(ctx, topic, asked), reply);
     wait(ctx, calls, OffsetForLeaderEpoch { version, replies }, out)
 }
 

@@ -3,7 +3,7 @@
 
 use std::mem;
 
-use crate::kafka::protocol::Array;
+use crate::kafka::protocol::{Array, ErrorCode};
 use crate::model::LogId;
 use crate::shard::call::Call;
 
@@ -15,6 +15,30 @@ pub(super) struct Replies<T> {
 }
 
 impl<T> Replies<T> {
+    /// Ask about every partition of `topics`. `find` says which log and what, nothing where the reply is
+    /// complete as `reply` makes it, or the error to reply with.
+    pub fn ask<'a, P: 'a>(
+        topics: impl ExactSizeIterator<Item = (&'a str, &'a [P])>,
+        mut find: impl FnMut(&str, &P) -> Result<Option<(LogId, Call)>, ErrorCode>,
+        mut reply: impl FnMut(&P, ErrorCode) -> T,
+    ) -> (Vec<(LogId, Call)>, Self) {
+        let mut calls = Vec::new();
+        let mut replies = Self::with_capacity(topics.len());
+        for (topic, partitions) in topics {
+            replies.topic(topic);
+            for partition in partitions {
+                match find(topic, partition) {
+                    Ok(call) => {
+                        replies.push(reply(partition, ErrorCode::NONE));
+                        calls.extend(call.inspect(|_| replies.expect_answer()));
+                    }
+                    Err(error_code) => replies.push(reply(partition, error_code)),
+                }
+            }
+        }
+        (calls, replies)
+    }
+
     pub fn with_capacity(topic_count: usize) -> Self {
         Self { topics: Vec::with_capacity(topic_count), asked: Vec::new() }
     }
@@ -30,13 +54,10 @@ impl<T> Replies<T> {
         partitions.push(reply);
     }
 
-    /// The reply to the next partition, to be completed when the call is answered.
-    pub fn push_asked(&mut self, reply: T, calls: &mut Vec<(LogId, Call)>, log: LogId, call: Call) {
-        assert_eq!(self.asked.len(), calls.len(), "one call for each partition that is asked about");
-        self.push(reply);
+    /// The reply that was pushed last will be completed by the answer to the next call.
+    fn expect_answer(&mut self) {
         let topic = self.topics.len() - 1;
         self.asked.push((topic, self.topics[topic].1.len() - 1));
-        calls.push((log, call));
     }
 
     /// The reply that call `part` is about.

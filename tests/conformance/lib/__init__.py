@@ -1,1 +1,1 @@
-"""What the conformance runner and the crash loops share: a broker, tool environments, client programs."""
+"""What the suites in Python share: a broker, the report, tool environments, client programs."""

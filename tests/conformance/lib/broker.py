@@ -33,8 +33,9 @@ def free_port():
 class Broker:
     """`ringmq server` on a data directory. Not started until `start`."""
 
-    def __init__(self, binary, directory, shards=2, extra_args=()):
+    def __init__(self, binary, directory, shards=2, extra_args=(), data_dir=None):
         self.directory = directory
+        self.data_dir = data_dir or os.path.join(directory, "data")
         self.log_path = os.path.join(directory, "broker.log")
         self.kafka = f"127.0.0.1:{free_port()}"
         self.admin = f"127.0.0.1:{free_port()}"
@@ -47,11 +48,19 @@ class Broker:
     def bootstrap(self):
         return self.kafka
 
+    @property
+    def data_dir(self):
+        return os.path.join(self.directory, "data")
+
+    def log_folders(self):
+        """One per log of the data directory."""
+        return sorted(entry.path for entry in os.scandir(self.data_dir) if entry.name.startswith("log-"))
+
     def command(self):
         return [
             self._binary,
             "server",
-            "--data-dir", os.path.join(self.directory, "data"),
+            "--data-dir", self.data_dir,
             "--kafka-listen", self.kafka,
             "--admin-listen", self.admin,
             "--shards", str(self.shards),
@@ -93,6 +102,24 @@ class Broker:
                 return reply.status == 200
         except (urllib.error.URLError, OSError):
             return False
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def refusal(self):
+        """Starts a broker that must not come up: its exit code, and what it said."""
+        said = os.path.getsize(self.log_path) if os.path.exists(self.log_path) else 0
+        self.spawn()
+        try:
+            code = self._process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            raise BrokerError("the broker came up where it should have refused to") from None
+        finally:
+            self.kill()
+        with open(self.log_path, encoding="utf-8", errors="replace") as log:
+            log.seek(said)
+            return code, log.read()
 
     def is_running(self):
         return self._process is not None and self._process.poll() is None

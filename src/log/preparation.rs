@@ -1,0 +1,115 @@
+//! Making a segment's file ahead of its use, slice by slice, at the pace of the appends.
+//!
+//! A file that is filled with zeros as fast as the device can is the loudest neighbour that a commit
+//! can have: each waits behind megabytes. So the filling follows the appends. With `room` bytes left
+//! when it began, it has to be over when they are used up; it keeps twice that pace.
+//!
+//! ```text
+//!   appends:  from |=====consumed=====>            | room's end
+//!   file:     0    |=====done================>     | bytes
+//! ```
+
+use std::path::Path;
+
+use crate::io::file::FileHandle;
+use crate::model::Position;
+
+use super::segment::{Slice, segment_path};
+
+/// A file under way that is not in the manifest yet.
+#[derive(Debug)]
+pub struct Preparation {
+    pub number: u32,
+    pub bytes: u64,
+    slice_bytes: u64,
+    file: Option<FileHandle>,
+    /// Really written, from the start.
+    done: u64,
+    /// The background has a slice.
+    busy: bool,
+    from: Position,
+    room: u64,
+}
+
+impl Preparation {
+    /// Of a file of `bytes`, while `room` bytes are left to append from `from` on.
+    pub fn new(number: u32, bytes: u64, slice_bytes: u64, from: Position, room: u64) -> Preparation {
+        assert!(bytes > 0 && slice_bytes > 0);
+        Preparation { number, bytes, slice_bytes, file: None, done: 0, busy: false, from, room }
+    }
+
+    /// The background has a slice.
+    pub fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// The appends have come so far that the next slice must be written.
+    pub fn is_due(&self, appended: Position) -> bool {
+        let consumed = u128::from(appended.since(self.from));
+        // done / bytes <= 2 * consumed / room. The last quarter of the room is no time for pacing.
+        let behind = u128::from(self.done) * u128::from(self.room) <= 2 * consumed * u128::from(self.bytes);
+        behind || 4 * consumed >= 3 * u128::from(self.room)
+    }
+
+    /// The next slice.
+    pub fn next(&mut self, dir: &Path) -> Slice {
+        assert!(!self.busy && self.done < self.bytes);
+        self.busy = true;
+        let end = self.bytes.min(self.done + self.slice_bytes);
+        Slice {
+            path: segment_path(dir, self.number),
+            file: self.file.clone(),
+            range: self.done..end,
+            last: end == self.bytes,
+        }
+    }
+
+    /// The slice is written. Returns the file when that was the last.
+    pub fn on_slice(&mut self, file: FileHandle) -> Option<FileHandle> {
+        assert!(self.busy);
+        self.busy = false;
+        self.done = self.bytes.min(self.done + self.slice_bytes);
+        self.file = Some(file);
+        self.file.clone().filter(|_| self.done == self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: FileHandle = FileHandle::Sim(1);
+
+    /// How much is made when the appends have come to each tenth of the room.
+    fn pace(bytes: u64, room: u64) -> Vec<u64> {
+        let mut preparation = Preparation::new(1, bytes, 10, Position(500), room);
+        let mut made = Vec::new();
+        for tenth in 0..=10 {
+            let mut complete = preparation.done == bytes;
+            while !complete && preparation.is_due(Position(500 + room * tenth / 10)) {
+                let slice = preparation.next(Path::new("log"));
+                assert_eq!(
+                    (slice.range.start, slice.file.is_some()),
+                    (preparation.done, preparation.done > 0)
+                );
+                let file = preparation.on_slice(FILE);
+                complete = file.is_some();
+                assert_eq!(complete, slice.last);
+            }
+            made.push(preparation.done);
+        }
+        made
+    }
+
+    #[test]
+    fn the_file_is_made_at_twice_the_pace_of_the_appends() {
+        assert_eq!(pace(100, 100), [10, 30, 50, 70, 90, 100, 100, 100, 100, 100, 100]);
+        assert_eq!(pace(100, 1000), [10, 30, 50, 70, 90, 100, 100, 100, 100, 100, 100]);
+        assert_eq!(pace(95, 95), [10, 20, 40, 60, 80, 95, 95, 95, 95, 95, 95]);
+    }
+
+    #[test]
+    fn without_room_there_is_no_pace() {
+        assert_eq!(pace(100, 0)[0], 100);
+    }
+}

@@ -1,0 +1,368 @@
+//! One log with its partitions, on real files. What it asks of the device is done at once, unless the
+//! device is broken.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::*;
+use crate::background::jobs;
+use crate::base::align::PAGE_BYTES;
+use crate::codec::batch_builder::BatchBuilder;
+use crate::codec::compression::Compression;
+use crate::io::blocking::{BlockingDisk, block_on, disk_folder};
+use crate::io::buffer::PageBuf;
+use crate::io::file::Disk;
+use crate::io::op::{ConnId, Op};
+use crate::log::LogConfig;
+use crate::log::block::BLOCK_HEADER_BYTES;
+use crate::log::recovery::{self, Options};
+use crate::metadata::catalog::{IdSource, TopicRules};
+use crate::metadata::record::MetaRecord;
+use crate::model::{CommitMode, LogId};
+use crate::shard::call::{CommittedOffset, FoundOffset, GroupCall, MemberRef, OffsetSpec};
+use crate::shard::mailbox::{Mailbox, PostOffice};
+use crate::shard::{Shard, ShardConfig};
+
+const BROKER: [u8; 16] = [9; 16];
+const LOG: LogId = LogId(1);
+const TOPIC: TopicId = TopicId([7; 16]);
+const KEY: PartitionKey = PartitionKey { topic: TOPIC, index: 0 };
+const NOW: Now = Now { mono: Nanos(1), wall: WallMs(1_000_000) };
+/// A batch of so many bytes has its chunk to itself.
+const WHOLE_CHUNK: usize = 24 << 10;
+const SEGMENT_BYTES: u64 = 64 << 10;
+
+const CONFIG: LogConfig = LogConfig {
+    chunk_bytes: 32 << 10,
+    block_bytes_max: 32 << 10,
+    block_target_bytes: 16 << 10,
+    write_bytes_max: 1 << 20,
+    commit_mode: CommitMode::Plain,
+    commit_depth: 1,
+    tail_cache_bytes: 32 << 10,
+    read_cache_bytes: 64 << 10,
+    segment_bytes: SEGMENT_BYTES,
+    segments_ahead: 1,
+    slice_bytes: 1 << 20,
+    checkpoint_bytes: 1 << 30,
+    log_bytes_max: 0,
+};
+
+const GROUP_RULES: GroupRules = GroupRules {
+    session_min: Duration::from_secs(6),
+    session_max: Duration::from_secs(1800),
+    initial_delay: Duration::from_secs(3),
+    members_max: 100,
+    bytes_max: 16 << 10,
+};
+
+struct Rig {
+    folder: TempDir,
+    hosted: Hosted,
+    catalog: Catalog,
+    stats: ShardStats,
+    /// Reads and writes fail.
+    broken: bool,
+}
+
+/// A topic of one partition with these configs.
+fn catalog(configs: &[(&str, &str)]) -> Catalog {
+    let mut catalog = Catalog::default();
+    let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let topic = MetaRecord::TopicCreated { id: TOPIC, name: "t".into(), configs, partitions: vec![LOG] };
+    for record in [MetaRecord::LogAdded { log: LOG }, topic] {
+        catalog.apply(&record).expect("fits");
+    }
+    catalog
+}
+
+impl Rig {
+    fn new(configs: &[(&str, &str)]) -> Rig {
+        let folder = disk_folder();
+        let sizes = [SEGMENT_BYTES; 8];
+        block_on(recovery::format(&BlockingDisk, &folder.path().join("log"), (BROKER, LOG), &sizes)).unwrap();
+        Rig::open(folder, catalog(configs))
+    }
+
+    fn open(folder: TempDir, catalog: Catalog) -> Rig {
+        let (mut partitions, dir) = (Partitions::default(), folder.path().join("log"));
+        let options = Options {
+            config: &CONFIG,
+            broker: BROKER,
+            log: LOG,
+            now: NOW.wall,
+            repair: false,
+            progress: &mut |_, _| {},
+        };
+        let (opened, _) = block_on(recovery::open(&BlockingDisk, &dir, options, &mut partitions)).unwrap();
+        let log = Log::new(CONFIG, opened);
+        partitions.finish_recovery(&log).unwrap();
+        let hosted = Hosted::new(log, partitions, GROUP_RULES);
+        Rig { folder, hosted, catalog, stats: ShardStats::default(), broken: false }
+    }
+
+    /// As after a crash: with nothing but what is in the log. The topic has these configs from now on.
+    fn crash(self, configs: &[(&str, &str)]) -> Rig {
+        // A log that is open keeps its successor waiting.
+        drop(self.hosted);
+        Rig::open(self.folder, catalog(configs))
+    }
+
+    /// Turns, until nothing is left to do.
+    fn run(&mut self) -> Outbox {
+        let mut out = Outbox { me: ShardId(0), ..Outbox::default() };
+        let mut ops = Vec::new();
+        loop {
+            self.hosted.apply_durable(NOW, &self.catalog, &mut self.stats, &mut out);
+            self.hosted.log.submit(NOW, &mut ops);
+            self.hosted.log.maintain();
+            if ops.is_empty() {
+                return out;
+            }
+            for op in ops.drain(..) {
+                self.perform(op, &mut out);
+            }
+        }
+    }
+
+    fn perform(&mut self, op: Op, out: &mut Outbox) {
+        match op {
+            Op::Write { token, file, offset, data, .. } => {
+                let written = match self.broken {
+                    false => block_on(BlockingDisk.write_at(&file, offset, &PageBuf::from_bytes(&data))),
+                    true => Err(std::io::Error::other("broken")),
+                };
+                // The log has heard; the shard would tell the operator.
+                let _ = self.hosted.log.on_written(token, written, NOW.mono);
+            }
+            Op::Read { token, file, offset, mut buf, len, .. } => {
+                let mut pages = PageBuf::zeroed(len);
+                assert_eq!(block_on(BlockingDisk.read_at(&file, offset, &mut pages)).unwrap(), len);
+                buf.tail_mut()[..len].copy_from_slice(&pages);
+                let result = if self.broken { Err(std::io::Error::other("broken")) } else { Ok(()) };
+                let read = self.hosted.log.on_read(token, buf, result);
+                self.hosted.on_chunk(read.chunk, &self.catalog, NOW, out);
+            }
+            other => panic!("{other:?} is not expected here"),
+        }
+    }
+
+    /// What another shard hears.
+    fn ask(&mut self, call: Call) -> Answer {
+        let conn = ConnId { index: 0, generation: 0 };
+        let origin = Origin { shard: ShardId(1), ticket: Ticket { conn, request: 0, part: 0 } };
+        if let Some(answer) = self.hosted.call(origin, call, &self.catalog, NOW) {
+            return answer;
+        }
+        let mut answers = self.run().answers;
+        assert_eq!(answers.len(), 1, "a call is answered");
+        answers.remove(0).1
+    }
+
+    /// Append a batch of records with these timestamps.
+    fn append(&mut self, timestamps: &[i64], bytes: usize) {
+        let mut builder = BatchBuilder::new(Compression::None);
+        for timestamp in timestamps {
+            builder.push(*timestamp, None, Some(&vec![1; bytes / timestamps.len()]), &[]);
+        }
+        let batch = Bytes::from(builder.finish());
+        let answer = self.ask(Call::Append { partition: KEY, batch });
+        assert!(matches!(answer, Answer::Appended(Ok(_))), "{answer:?}");
+    }
+
+    fn delete_before(&mut self, offset: i64) -> i64 {
+        let before = Some(Offset(offset));
+        match self.ask(Call::DeleteRecords { partition: KEY, before }) {
+            Answer::DeleteRecords(Ok(start)) => start.0,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Offset and timestamp.
+    fn find(&mut self, spec: OffsetSpec) -> Option<(i64, i64)> {
+        match self.ask(Call::ListOffset { partition: KEY, spec }) {
+            Answer::ListOffset(Ok(found)) => {
+                found.map(|FoundOffset { offset, timestamp, .. }| (offset.0, timestamp))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn start(&mut self) -> i64 {
+        self.find(OffsetSpec::Earliest).unwrap().0
+    }
+
+    /// A checkpoint, and what the log does with its segments after it.
+    fn recycle(&mut self) {
+        let mut next = Some(self.hosted.begin_checkpoint(None));
+        while let Some(job) = next {
+            let done = block_on(jobs::run(&BlockingDisk, job));
+            next = self.hosted.log.on_job(done, NOW).unwrap().or_else(|| self.hosted.log.poll_job(NOW));
+        }
+    }
+
+    fn retain(&mut self) {
+        while !self.hosted.retain(&self.catalog, Retention::default(), NOW.wall) {}
+    }
+}
+
+#[test]
+fn a_start_that_delete_records_reported_outlives_a_crash() {
+    // Retention keeps the last batch alone, in memory only.
+    let mut rig = Rig::new(&[("retention.bytes", "1")]);
+    for timestamp in 0..3 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    rig.retain();
+    assert_eq!(rig.start(), 2);
+    assert_eq!(rig.delete_before(1), 2, "nothing is left to delete");
+
+    let mut rig = rig.crash(&[]);
+    assert_eq!(rig.start(), 2, "what was reported as deleted is back");
+    assert_eq!(rig.delete_before(0), 2);
+}
+
+#[test]
+fn retention_comes_to_the_same_end_before_anybody_looks() {
+    let configs = [("retention.bytes", "1")];
+    let mut rig = Rig::new(&configs);
+    for timestamp in 0..3 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    rig.retain();
+    assert_eq!(rig.start(), 2);
+
+    let rig = rig.crash(&configs);
+    let rules = TopicRules { partition_count_default: 1, partition_count_max: 1, batch_bytes_max: 1 };
+    let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
+    let me = ShardId(0);
+    let mailbox = Mailbox::new(me, PostOffice::new(1));
+    let hosts = [me, me].into();
+    let mut shard = Shard::new(me, config, rig.catalog, hosts, vec![rig.hosted], mailbox, Box::new(NoIds));
+    shard.start(NOW);
+    let partitions = &shard.logs()[0].partitions;
+    let slot = partitions.slot(KEY).unwrap();
+    assert_eq!(partitions.get(slot).unwrap().log_start(), Offset(2));
+}
+
+struct NoIds;
+
+impl IdSource for NoIds {
+    fn next_topic_id(&mut self) -> TopicId {
+        unreachable!("nothing is made here")
+    }
+}
+
+#[test]
+fn the_newest_record_is_one_that_readers_can_have() {
+    // One chunk with a batch of two and one of three records, then one of its own each.
+    let mut rig = Rig::new(&[]);
+    rig.append(&[90, 50], 100);
+    rig.append(&[40, 70, 60], 100);
+    rig.append(&[55], WHOLE_CHUNK);
+    rig.append(&[65], WHOLE_CHUNK);
+    rig.append(&[65], WHOLE_CHUNK);
+    let table = [
+        (0, Some((0, 90))),
+        (1, Some((3, 70))),
+        (3, Some((3, 70))),
+        (4, Some((6, 65))),
+        (6, Some((6, 65))),
+        (7, Some((7, 65))),
+        (8, None),
+    ];
+    for (start, newest) in table {
+        rig.delete_before(start);
+        assert_eq!(rig.find(OffsetSpec::MaxTimestamp), newest, "from {start}");
+    }
+}
+
+fn waiter() -> Waiter {
+    Waiter { shard: ShardId(1), conn: ConnId { index: 3, generation: 0 } }
+}
+
+#[test]
+fn who_is_told_by_mail_still_learns_that_a_read_failed() {
+    let mut rig = Rig::new(&[]);
+    for timestamp in 0..3 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    rig.broken = true;
+    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 };
+    let read = |rig: &mut Rig| rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog);
+    let result = read(&mut rig);
+    assert!(result.loading && result.error.is_none(), "{result:?}");
+    assert_eq!(rig.run().woken, [waiter()]);
+
+    // Retention ends a pass before the other shard has read its mail.
+    rig.hosted.log.forget_read_failures();
+    assert_eq!(read(&mut rig).error, Some(CallError::Storage));
+
+    rig.hosted.log.forget_read_failures();
+    rig.broken = false;
+    assert!(read(&mut rig).loading, "whoever asks later has it read again");
+    rig.run();
+    assert!(read(&mut rig).bytes > 0);
+}
+
+#[test]
+fn who_waits_for_a_chunk_that_goes_is_answered() {
+    let mut rig = Rig::new(&[("retention.bytes", "1")]);
+    for timestamp in 0..4 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    let origin = Origin { shard: ShardId(1), ticket: Ticket { conn: waiter().conn, request: 0, part: 0 } };
+    let call = Call::ListOffset { partition: KEY, spec: OffsetSpec::AtOrAfter(0) };
+    assert!(rig.hosted.call(origin, call, &rig.catalog, NOW).is_none(), "the chunk must be read");
+    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 };
+    assert!(rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog).loading);
+
+    // Before it is, its segment dies and is taken.
+    rig.retain();
+    rig.recycle();
+    let out = rig.run();
+    assert_eq!(out.woken, [waiter()]);
+    let answers: Vec<_> = out.answers.into_iter().map(|(_, answer)| answer).collect();
+    assert!(
+        matches!(&answers[..], [Answer::ListOffset(Ok(Some(found)))] if found.offset == Offset(3)),
+        "{answers:?}"
+    );
+}
+
+#[test]
+fn blocks_are_counted_as_they_are_written() {
+    let mut rig = Rig::new(&[]);
+    for timestamp in 0..4 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    let counters = &rig.stats.counters;
+    // A slot and four batches, two to a segment, the first of which ends in a page that says so.
+    assert_eq!((counters.entries_written, counters.blocks_written), (5, 5));
+    let page = PAGE_BYTES as u64;
+    assert_eq!(counters.block_bytes, 4 * (WHOLE_CHUNK as u64 + page) + page);
+    let headers = 5 * BLOCK_HEADER_BYTES as u64;
+    let entries = rig.hosted.log.stats.entries_bytes;
+    assert_eq!(counters.block_padding_bytes, counters.block_bytes - headers - entries);
+}
+
+#[test]
+fn offsets_of_a_failed_log_are_not_told() {
+    let mut rig = Rig::new(&[]);
+    let fetch = || Call::FetchOffsets { group: "g".into(), partitions: None };
+    assert!(matches!(rig.ask(fetch()), Answer::FetchOffsets(Ok(offsets)) if offsets.is_empty()));
+    rig.broken = true;
+    let offset = CommittedOffset {
+        partition: KEY,
+        offset: Offset(1),
+        leader_epoch: -1,
+        metadata: None,
+        commit_time: 0,
+    };
+    let who = MemberRef { generation: -1, ..MemberRef::default() };
+    let call = GroupCall::Commit { who, offsets: vec![offset] };
+    let commit = Call::Group { group: "g".into(), call };
+    assert!(matches!(rig.ask(commit), Answer::CommitOffsets(Err(CallError::Storage))));
+    assert!(matches!(rig.ask(fetch()), Answer::FetchOffsets(Err(CallError::Storage))));
+}

@@ -1,0 +1,148 @@
+"""A full disk: producers are told to try again, no ack is lost, consumers go on, and space that returns is used."""
+
+import os
+import shutil
+
+import wire
+from rig import CaseFailed, CaseSkipped, admin, check, equal, until
+
+# Large enough to fill a disk quickly, below `kafka.message_bytes_max`.
+VALUE_BYTES = 1_040_000
+# Distinct values, used in turn, so that a batch in another's place is noticed.
+VALUES = [bytes([65 + index]) * VALUE_BYTES for index in range(4)]
+# A request that is not answered for so long is held back.
+STALLED_S = 3
+RESUMED_S_MAX = 20
+
+
+class Filler:
+    """Writes until the broker takes no more. `acked`: what it promised to keep, by offset."""
+
+    def __init__(self, broker, topic):
+        self._address = broker.kafka
+        self._topic = topic
+        self._batches = [wire.batch([value]) for value in VALUES]
+        self._count = 0
+        self._client = None
+        self.acked = {}
+
+    def one(self, small=False):
+        """Writes a batch. False when it is refused with an error to be retried, or held back."""
+        if self._client is None:
+            self._client = wire.Client(self._address, STALLED_S)
+            self._waiting = None
+        try:
+            if self._waiting is None:
+                self._waiting = b"small" if small else VALUES[self._count % len(VALUES)]
+                records = wire.batch([b"small"]) if small else self._batches[self._count % len(VALUES)]
+                self._count += 1
+                self._client.send(wire.PRODUCE, wire.produce_body(self._topic, 0, records))
+            _, answer = self._client.receive()
+        except TimeoutError:
+            return False
+        value, self._waiting = self._waiting, None
+        try:
+            self.acked[self._client.produced(answer)] = value
+        except wire.KafkaError as error:
+            check(error.code == wire.KAFKA_STORAGE_ERROR, f"a full disk is told as {error}, which is not retried")
+            return False
+        return True
+
+    def reconnect(self):
+        self._client = None
+
+    def fill(self):
+        """To the last page: large batches, then small ones. Returns how many bytes were acknowledged."""
+        before = sum(map(len, self.acked.values()))
+        while self.one():
+            pass
+        while self.one(small=True):
+            pass
+        return sum(map(len, self.acked.values())) - before
+
+    def resumes(self, why):
+        until(self.one, f"{why}: writing does not resume", RESUMED_S_MAX)
+
+    def forget(self):
+        """What was written is deleted."""
+        self.acked.clear()
+
+    def verify(self, start=0):
+        """Reads everything from `start` on: whatever was acknowledged is there."""
+        found = 0
+        with wire.Client(self._address) as client:
+            for offset, value in client.read_all(self._topic, 0, start, max_bytes=8 << 20):
+                if offset in self.acked:
+                    check(value == self.acked[offset], f"offset {offset} holds another value than was acknowledged")
+                    found += 1
+        equal(found, sum(offset >= start for offset in self.acked), "acknowledged records that can be read")
+
+
+def small_file_system(rig):
+    folder = rig.loop_disk(400 << 20)
+    ballast = os.path.join(folder, "ballast")
+    with open(ballast, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 96 << 20)
+    settings = ["log.initial_bytes=64MiB", "log.segment_bytes=32MiB", "log.tail_cache_bytes=16MiB"]
+    broker = rig.running(settings=settings, data_dir=os.path.join(folder, "data"))
+    filler = Filler(broker, "t")
+    with wire.Client(broker.kafka) as client:
+        client.create_topic("t")
+        filled = filler.fill()
+        check(filled > 100 << 20, f"only {filled} bytes went onto the disk")
+        equal(admin(broker, "/livez"), "ok\n", "/livez on a full disk")
+        filler.verify()
+
+    # A broker that is killed now must come up again: a start writes a block, too.
+    broker.kill()
+    broker.start()
+    filler.reconnect()
+    filler.verify()
+    with wire.Client(broker.kafka) as client:
+        os.remove(ballast)
+        filler.resumes("space is there again")
+        more = filler.fill()
+        check(more > 48 << 20, f"96 MiB were freed, but only {more} bytes more could be written")
+        filler.verify()
+
+        start = client.delete_records("t", 0, -1)
+        filler.forget()
+        filler.resumes("all records are deleted")
+        check(filler.fill() > 100 << 20, "the space of deleted records is not writable again")
+        filler.verify(start)
+    broker.stop()
+    broker.start()
+    filler.verify(start)
+    with wire.Client(broker.kafka) as client:
+        equal(client.list_offset("t", 0, wire.EARLIEST), start, "the first offset after the restart")
+
+
+def deleted_topic(rig):
+    """Two gigabytes, at the limit of `log.log_bytes_max`: deleting them makes them writable again."""
+    if shutil.disk_usage(rig.folder).free < 6 << 30:
+        raise CaseSkipped("needs 6 GiB of free space")
+    limit_bytes, segment_bytes = 2304 << 20, 128 << 20
+    limits = [f"log.log_bytes_max={limit_bytes}B", f"log.segment_bytes={segment_bytes}B"]
+    broker = rig.running(settings=[*limits, "log.tail_cache_bytes=32MiB"])
+    with wire.Client(broker.kafka) as client:
+        client.create_topic("old")
+        client.create_topic("new")
+        filled = Filler(broker, "old").fill()
+        check(filled >= 2_000_000_000, f"only {filled} bytes fit into a log of {limit_bytes}")
+        new = Filler(broker, "new")
+        if new.one():
+            raise CaseFailed("the log was said to be full, but takes more")
+        client.delete_topic("old")
+        new.resumes("the topic is deleted")
+        again = new.fill()
+    # The segment in which one topic ends and the other begins has records of both.
+    enough = again >= filled - segment_bytes - 2 * VALUE_BYTES
+    check(enough, f"{filled} bytes were deleted, but only {again} could be written again")
+    # Reading all of it again would show no more.
+    new.verify(start=max(new.acked) - 200)
+
+
+CASES = {
+    "full disk/small file system": small_file_system,
+    "full disk/a deleted topic of 2 GB": deleted_topic,
+}

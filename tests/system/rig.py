@@ -1,0 +1,240 @@
+"""What a case has at hand: brokers, a disk of its own, clients that run beside it. All of it ends with the case."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+
+import wire
+from lib.broker import Broker
+
+WAIT_S_MAX = 30
+POLL_S = 0.005
+
+
+class CaseFailed(Exception):
+    """What was promised is not so."""
+
+
+class CaseSkipped(Exception):
+    """This machine cannot do it; the text names what it lacks."""
+
+
+def check(condition, message):
+    if not condition:
+        raise CaseFailed(message)
+
+
+def equal(got, expected, what):
+    check(got == expected, f"{what}: got {got!r}, expected {expected!r}")
+
+
+def until(condition, message, limit_s=WAIT_S_MAX):
+    """Waits for what must come true; returns what `condition` returned."""
+    deadline = time.monotonic() + limit_s
+    while not (result := condition()):
+        check(time.monotonic() < deadline, f"{message} within {limit_s} s")
+        time.sleep(POLL_S)
+    return result
+
+
+class Rig:
+    """The folder of one case, and what runs in it."""
+
+    def __init__(self, binary, folder):
+        self.binary = binary
+        os.makedirs(folder)
+        self.folder = folder
+        self.brokers = []
+        self._end = contextlib.ExitStack()
+        self.at_end = self._end.callback
+
+    def broker(self, shards=1, settings=(), data_dir=None):
+        """Not started. `settings`: "section.key=value"."""
+        folder = os.path.join(self.folder, f"broker-{len(self.brokers)}")
+        os.makedirs(folder)
+        args = [text for setting in settings for text in ("--set", setting)]
+        broker = Broker(self.binary, folder, shards, args, data_dir)
+        self.brokers.append(broker)
+        self.at_end(broker.kill)
+        return broker
+
+    def running(self, shards=1, settings=(), data_dir=None):
+        broker = self.broker(shards, settings, data_dir)
+        broker.start()
+        return broker
+
+    def mount(self, kind, source="none", options=()):
+        """A file system that goes with the case: the folder it is mounted on."""
+        point = os.path.join(self.folder, f"mounted-{kind}")
+        os.makedirs(point)
+        _tool("mount", "-t", kind, *options, source, point)
+        self.at_end(_tool, "umount", "--lazy", point)
+        return point
+
+    def loop_disk(self, size_bytes):
+        """An ext4 of its own in a sparse file: the folder it is mounted on. Its device serves nobody else."""
+        if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
+            raise CaseSkipped("a loop device needs root and mkfs.ext4")
+        image = os.path.join(self.folder, "image")
+        with open(image, "wb") as file:
+            file.truncate(size_bytes)
+        # Nothing is left to the kernel to initialise behind our back: it would write while we count.
+        _tool("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+        return self.mount("ext4", image, ["-o", "loop"])
+
+    def beside(self, thread):
+        """Starts a thread; it is told to end, and awaited, before the brokers are killed."""
+        thread.start()
+        self.at_end(thread.end)
+        return thread
+
+    def close(self):
+        """Ends everything, last things first. Fails when a broker has panicked."""
+        self._end.close()
+        for broker in self.brokers:
+            with contextlib.suppress(FileNotFoundError), open(broker.log_path, errors="replace") as log:
+                panics = [line.strip() for line in log if "panicked at" in line]
+                check(not panics, f"the broker panicked: {panics[:1]}")
+
+
+def _tool(*command):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise CaseSkipped(f"{command[0]} does not work here: {done.stderr.strip()}")
+
+
+# --- What a broker says of itself. ---
+
+
+def admin(broker, path):
+    with urllib.request.urlopen(f"http://{broker.admin}{path}", timeout=WAIT_S_MAX) as reply:
+        return reply.read().decode()
+
+
+def admin_json(broker, path):
+    return json.loads(admin(broker, path))
+
+
+def metric(broker, name):
+    """The sum of a metric over all its labels."""
+    lines = admin(broker, "/metrics").splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+
+def resident_bytes(broker):
+    with open(f"/proc/{broker.pid}/status", encoding="ascii") as status:
+        (line,) = (line for line in status if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+# --- Clients that run beside a case. ---
+
+
+class Beside(threading.Thread):
+    """Does `step` again and again until it is told to end. What goes wrong is kept for whoever asks."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.error = None
+        self._ending = threading.Event()
+
+    def run(self):
+        try:
+            self.begin()
+            while not self._ending.is_set():
+                self.step()
+        except Exception as error:  # noqa: BLE001 (told by `sound`)
+            self.error = error
+
+    def begin(self):
+        pass
+
+    def end(self):
+        self._ending.set()
+        self.join(WAIT_S_MAX)
+
+    def sound(self):
+        """Fails when something went wrong."""
+        check(self.error is None, f"{type(self).__name__}: {type(self.error).__name__}: {self.error}")
+
+
+class Neighbour(Beside):
+    """A well-behaved client: writes a record, reads it back, compares; no error is allowed for it."""
+
+    TOPIC = "neighbour"
+
+    def __init__(self, broker):
+        super().__init__()
+        self._address = broker.kafka
+        self.rounds = 0
+
+    def begin(self):
+        self._client = wire.Client(self._address)
+        self._client.create_topic(self.TOPIC)
+
+    def step(self):
+        value = b"round %d" % self.rounds
+        equal(self._client.produce(self.TOPIC, 0, wire.batch([value])), self.rounds, "offset")
+        data, _ = self._client.fetch(self.TOPIC, 0, self.rounds)
+        equal(list(wire.records(data)), [(self.rounds, value)], "what comes back")
+        self.rounds += 1
+
+    def goes_on(self, rounds=20):
+        """Waits for so many more rounds."""
+        wanted = self.rounds + rounds
+
+        def there():
+            self.sound()
+            return self.rounds >= wanted
+
+        until(there, f"the neighbour gets no further than round {self.rounds}")
+
+
+class Writer(Beside):
+    """Writes numbered values to one partition, a few requests at a time, and remembers what was acknowledged.
+
+    `acked` maps an offset to the number of the value that lies there. It ends when the broker does.
+    """
+
+    def __init__(self, broker, topic, partition, depth=4, value_bytes=100):
+        super().__init__()
+        self._address = broker.kafka
+        self._where = (topic, partition)
+        self._depth = depth
+        self._value_bytes = value_bytes
+        self._next = 0
+        self._asked = []
+        self.acked = {}
+
+    def value(self, number):
+        return (b"%s/%d value %d " % (self._where[0].encode(), self._where[1], number)).ljust(self._value_bytes, b".")
+
+    def begin(self):
+        self._client = wire.Client(self._address)
+
+    def step(self):
+        try:
+            while len(self._asked) < self._depth:
+                body = wire.produce_body(*self._where, wire.batch([self.value(self._next)]))
+                self._client.send(wire.PRODUCE, body)
+                self._asked.append(self._next)
+                self._next += 1
+            self._take_ack()
+        except ConnectionError:
+            self._drain()
+            self._ending.set()
+
+    def _take_ack(self):
+        _, reader = self._client.receive()
+        self.acked[self._client.produced(reader)] = self._asked.pop(0)
+
+    def _drain(self):
+        """What the broker had sent before it closed the connection counts."""
+        with contextlib.suppress(ConnectionError):
+            while self._asked:
+                self._take_ack()

@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""The running server on the real kernel: what neither a simulator nor a well-behaved client can show.
+
+    python3 tests/system/run.py [--case TEXT] [--binary PATH] [--keep]
+
+Flushes counted at the device, full disks, hostile clients, refused data directories, the README typed.
+Each case has brokers of its own. Where the kernel allows it, the suite runs in a mount and a network
+namespace of its own (`unshare`): its mounts vanish with it, and the default ports are free. What a machine
+lacks is named in a SKIP line.
+
+The last line is `N passed, N failed, N skipped`; the exit code is 1 if a case failed.
+"""
+
+import argparse
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "conformance")]
+import flush  # noqa: E402  (the path is set above)
+import full_disk  # noqa: E402
+import hostile  # noqa: E402
+import quick_start  # noqa: E402
+import refusals  # noqa: E402
+import restarts  # noqa: E402
+import told  # noqa: E402
+from lib import toolchain  # noqa: E402
+from lib.broker import BrokerError  # noqa: E402
+from lib.report import Report  # noqa: E402
+from rig import CaseFailed, CaseSkipped, Rig  # noqa: E402
+from wire import KafkaError  # noqa: E402
+
+CASES = {
+    name: case
+    for module in (quick_start, refusals, restarts, told, flush, hostile, full_disk)
+    for name, case in module.CASES.items()
+}
+NAMESPACES = ["unshare", "--mount", "--net"]
+IN_NAMESPACES = "RINGMQ_SYSTEM_NAMESPACES"
+
+
+def prepare():
+    """What a case needs from the network, while there is one."""
+    try:
+        toolchain.librdkafka_command()
+    except toolchain.BuildError:
+        pass  # The case that needs it says so.
+
+
+def enter_namespaces():
+    """Starts this program again in namespaces of its own, if that is allowed."""
+    for command in (NAMESPACES, [*NAMESPACES, "--user", "--map-root-user"]):
+        if shutil.which("unshare") and subprocess.run([*command, "true"], capture_output=True).returncode == 0:
+            os.environ[IN_NAMESPACES] = "1"
+            os.execvp(command[0], [*command, "--", sys.executable, *sys.argv])
+
+
+def raise_loopback():
+    """A new network namespace has a loopback that is down."""
+    set_flags, up = 0x8914, 0x1
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, set_flags, struct.pack("16sH22x", b"lo", up))
+
+
+def run(name, case, rig, report):
+    started = time.monotonic()
+    try:
+        try:
+            case(rig)
+        finally:
+            rig.close()
+    except CaseSkipped as reason:
+        report.skip(name, reason)
+        return
+    except (CaseFailed, BrokerError, KafkaError, OSError, ValueError, subprocess.SubprocessError) as reason:
+        report.fail(name, f"{type(reason).__name__}: {reason}", rig.brokers)
+        return
+    report.succeed(name, started)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--case", default="", metavar="TEXT", help="only cases with this text in their name")
+    parser.add_argument("--binary", default=toolchain.default_binary(), help="the broker to start")
+    parser.add_argument("--keep", action="store_true", help="keep the temporary folder with data and logs")
+    args = parser.parse_args()
+    if not os.environ.get(IN_NAMESPACES):
+        prepare()
+        enter_namespaces()
+    else:
+        raise_loopback()
+
+    # So that a stopped run leaves no broker behind either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    report = Report()
+    folder = tempfile.mkdtemp(prefix="ringmq-system-")
+    try:
+        for number, (name, case) in enumerate(CASES.items()):
+            if args.case not in name:
+                continue
+            rig = Rig(os.path.abspath(args.binary), os.path.join(folder, str(number)))
+            failed = report.failed
+            run(name, case, rig, report)
+            if not args.keep and report.failed == failed:
+                shutil.rmtree(rig.folder)
+    finally:
+        if args.keep or report.failed:
+            print(f"data and logs: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return report.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""What the broker says of itself: stages that sum to the whole, and metrics that a scraper can read."""
+
+import re
+import time
+
+import wire
+from rig import admin, admin_json, check, equal
+
+REQUESTS = 3000
+DEPTH = 16
+STAGES = ["parse", "queue", "append", "commit_wait", "device_write", "ack", "send"]
+SAMPLE = re.compile(r'([a-z_][a-z0-9_]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\n"])*",?)*)\})? ([0-9.eE+-]+|NaN|[+-]?Inf)')
+
+
+def stages_sum_to_the_whole(rig, shards):
+    broker = rig.running(shards=shards)
+    started = time.monotonic()
+    _load(broker)
+    elapsed_us = (time.monotonic() - started) * 1e6
+
+    samples, _ = parse(admin(broker, "/metrics"))
+    equal(samples["ringmq_produce_seconds_count"], REQUESTS, "produce requests counted")
+    whole_us = samples["ringmq_produce_seconds_sum"] * 1e6
+    # Each request takes part of the time in which DEPTH and one more were under way.
+    check(0 < whole_us <= elapsed_us * (DEPTH + 1), f"{whole_us} µs of requests within {elapsed_us} µs")
+    stages_us = sum(samples[f'ringmq_produce_stage_seconds_sum{{stage="{stage}"}}'] for stage in STAGES) * 1e6
+    _near(stages_us, whole_us, "the stages of /metrics", "the whole")
+
+    latency = admin_json(broker, "/latency")
+    equal(latency["requests"], REQUESTS, "requests of /latency")
+    equal(sum(bucket["count"] for bucket in latency["buckets"]), REQUESTS, "requests in all buckets")
+    sums_us = {stage: sum(bucket["stage_sum_us"][stage] for bucket in latency["buckets"]) for stage in STAGES}
+    _near(sum(sums_us.values()), whole_us, "the stages of /latency", "the whole of /metrics")
+    for bucket in latency["buckets"]:
+        mean_us = sum(bucket["stage_sum_us"].values()) / bucket["count"]
+        most_us = bucket["to_us"] or float("inf")
+        check(bucket["from_us"] * 0.95 <= mean_us <= most_us * 1.05, f"stages of {mean_us} µs in the bucket {bucket}")
+    # The stage that no request can do without.
+    device_us = samples["ringmq_log_write_seconds_sum"] * 1e6
+    check(sums_us["device_write"] > 0 and device_us > 0, "the device took no time")
+
+
+def _near(got, expected, what, whole):
+    check(abs(got - expected) <= 0.05 * expected, f"{what} sum to {got:.0f} µs, {whole} is {expected:.0f} µs")
+
+
+def _load(broker):
+    """REQUESTS requests over four partitions, DEPTH at a time."""
+    batch = wire.batch([b"some value"])
+    with wire.Client(broker.kafka) as client:
+        client.create_topic("t", partitions=4)
+        for number in range(REQUESTS + DEPTH):
+            if number < REQUESTS:
+                client.send(wire.PRODUCE, wire.produce_body("t", number % 4, batch))
+            if number >= DEPTH:
+                client.produced(client.receive()[1])
+
+
+def metrics_are_prometheus_text(rig):
+    broker = rig.running(shards=2)
+    _load(broker)
+    before, kinds = parse(admin(broker, "/metrics"))
+    with wire.Client(broker.kafka) as client:
+        data, _ = client.fetch("t", 0, 0)
+        check(len(data) > 0, "nothing comes back")
+        try:
+            client.fetch("t", 0, 1 << 40)
+        except wire.KafkaError:
+            pass
+    after, _ = parse(admin(broker, "/metrics"))
+    for series, value in before.items():
+        family = series.split("{")[0]
+        if kinds.get(family) == "counter" or family.endswith(("_bucket", "_count")):
+            check(after[series] >= value, f"{series} falls from {value} to {after[series]}")
+
+    def total(name, samples=after):
+        return sum(value for series, value in samples.items() if series.split("{")[0] == name)
+
+    equal(total("ringmq_errors_total") - total("ringmq_errors_total", before), 1, "errors counted")
+    check(total("ringmq_fetched_bytes_total") >= len(data), "the fetched bytes are not counted")
+    check(total("ringmq_log_durable_bytes_total") > 0, "nothing is durable")
+    check(total("ringmq_disk_free_bytes") > 0, "the free space is not known")
+    for path in ("/", "/livez", "/readyz", "/info"):
+        check(admin(broker, path), f"{path} is empty")
+
+
+def parse(text):
+    """The samples by name and labels, and the kinds of the families, of text that is as Prometheus demands."""
+    samples, kinds, family = {}, {}, None
+    check(text.endswith("\n"), "the last line is not ended")
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            family = line.split(" ")[2]
+            check(family not in kinds, f"{family} comes twice")
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            equal(name, family, "the family of a TYPE line")
+            check(kind in ("counter", "gauge", "histogram"), f"no such type: {line}")
+            equal(kind == "counter", name.endswith("_total"), f"counters end in _total, others do not: {name}")
+            kinds[name] = kind
+        else:
+            found = SAMPLE.fullmatch(line)
+            check(found, f"no sample: {line!r}")
+            name, labels, value = found.groups()
+            suffixes = ["_bucket", "_sum", "_count"] if kinds.get(family) == "histogram" else [""]
+            check(name in [family + suffix for suffix in suffixes], f"{name} stands in the family {family}")
+            series = f"{name}{{{labels}}}" if labels else name
+            check(series not in samples, f"{series} comes twice")
+            samples[series] = float(value)
+    _check_histograms(samples)
+    return samples, kinds
+
+
+def _check_histograms(samples):
+    """Buckets rise, and the last one is the count."""
+    rising = {}
+    for series, value in samples.items():
+        name, _, labels = series.partition("{")
+        if name.endswith("_bucket"):
+            others = ",".join(label for label in labels.rstrip("}").split(",") if not label.startswith("le="))
+            whole = name.removesuffix("_bucket") + "_count" + (f"{{{others}}}" if others else "")
+            check(value >= rising.get(whole, 0), f"{series} falls")
+            rising[whole] = value
+    for whole, last in rising.items():
+        equal(last, samples[whole], f"the last bucket of {whole}")
+
+
+CASES = {
+    "told/stages, one shard": lambda rig: stages_sum_to_the_whole(rig, 1),
+    "told/stages, two shards": lambda rig: stages_sum_to_the_whole(rig, 2),
+    "told/prometheus text": metrics_are_prometheus_text,
+}

@@ -7,6 +7,7 @@ use std::fmt::Display;
 
 use crate::codec::record_batch::BatchError;
 use crate::kafka::protocol::ErrorCode;
+use crate::metadata::catalog::GroupRefused;
 use crate::shard::call::{AdminError, CallError, GroupError};
 
 /// Longest text in a response. Texts quote what the client sent, which can be longer than a string of
@@ -79,6 +80,7 @@ pub fn of_admin(error: &AdminError) -> ErrorCode {
         AdminError::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
         AdminError::Policy(_) => ErrorCode::POLICY_VIOLATION,
         AdminError::UnknownTopic => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        AdminError::Group(error) => of_refused_group(error),
         // The metadata log is the controller.
         AdminError::Log(CallError::Stopping) => ErrorCode::NOT_CONTROLLER,
         AdminError::Log(error) => of_call(error),
@@ -89,6 +91,7 @@ pub fn of_admin(error: &AdminError) -> ErrorCode {
 pub fn of_assignment(error: &AdminError) -> ErrorCode {
     match error {
         AdminError::Log(error) => of_coordinator(error),
+        AdminError::Group(error) => of_refused_group(error),
         // Answers about topics; groups have no such trouble.
         AdminError::TopicExists
         | AdminError::InvalidName(_)
@@ -97,6 +100,14 @@ pub fn of_assignment(error: &AdminError) -> ErrorCode {
         | AdminError::InvalidConfig(_)
         | AdminError::Policy(_)
         | AdminError::UnknownTopic => ErrorCode::UNKNOWN_SERVER_ERROR,
+    }
+}
+
+fn of_refused_group(error: &GroupRefused) -> ErrorCode {
+    match error {
+        GroupRefused::NameTooLong { .. } => ErrorCode::INVALID_GROUP_ID,
+        // No code says it better, and clients do not try again.
+        GroupRefused::TooMany => ErrorCode::POLICY_VIOLATION,
     }
 }
 

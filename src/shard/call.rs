@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::io::op::ConnId;
+use crate::metadata::catalog::GroupRefused;
 use crate::model::{LogId, Offset, PartitionKey, ProducerId, Term, TopicId};
 use crate::partition::group_offsets::commit_bytes_max;
 
@@ -200,6 +201,8 @@ pub enum AdminError {
     Policy(String),
     #[error("no such topic")]
     UnknownTopic,
+    #[error(transparent)]
+    Group(#[from] GroupRefused),
     #[error(transparent)]
     Log(#[from] CallError),
 }

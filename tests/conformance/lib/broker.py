@@ -48,10 +48,6 @@ class Broker:
     def bootstrap(self):
         return self.kafka
 
-    @property
-    def data_dir(self):
-        return os.path.join(self.directory, "data")
-
     def log_folders(self):
         """One per log of the data directory."""
         return sorted(entry.path for entry in os.scandir(self.data_dir) if entry.name.startswith("log-"))

@@ -27,7 +27,6 @@ class Case:
 KCAT = {"roundtrip", "timestamps", "metadata", "idempotent", "unknown_topic", "too_large"}
 # Only franz-go gives access to these requests.
 FRANZ_ONLY = {"leader_epoch", "raw_errors"}
-LIBRDKAFKA_ONLY = {"group_members", "group_static"}
 
 
 def cases_of(client):
@@ -36,8 +35,6 @@ def cases_of(client):
         if client == "kcat" and case.function not in KCAT:
             continue
         if client != "franz-go" and case.function in FRANZ_ONLY:
-            continue
-        if client != "librdkafka" and case.function in LIBRDKAFKA_ONLY:
             continue
         yield case
 

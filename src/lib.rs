@@ -7,14 +7,14 @@
 //!   kafka/protocol    frame -> borrowed request           (declared once, field by field)
 //!   kafka/handlers    request -> calls to partitions      (one file an API)
 //!     shard/router    which shard hosts the partition's log; mail if it is another
-//!       partition     offsets, idempotence, who waits
+//!       partition     offsets, idempotence, who waits            (group: members of consumer groups)
 //!         log         append buffer -> block; the turn's end commits: log/group_commit
 //!           io        one durable write
 //!   shard/acks        the write is durable: who waits for this position? -> response
 //! ```
 //!
 //! Imports run down: `cli -> broker, config, admin, background -> server -> kafka -> shard ->
-//! {partition, metadata} -> log -> {io, codec} -> model -> base`. State machines decide, the shard
+//! {partition, metadata} -> log -> {io, codec, group} -> model -> base`. State machines decide, the shard
 //! acts; only `io` enters the kernel. See docs/ARCHITECTURE.md.
 
 pub mod admin;
@@ -25,6 +25,7 @@ pub mod broker;
 pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod group;
 pub mod io;
 pub mod kafka;
 pub mod log;

@@ -21,6 +21,7 @@ use crate::admin::http::{AdminServer, BrokerInfo, Disk as DiskInfo, Health};
 use crate::admin::signal::{Cause, Termination};
 use crate::background::executor::{Executor, Jobs};
 use crate::config::{self, Config};
+use crate::group::GroupRules;
 use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::clock::monotonic;
 use crate::io::file::Disk;
@@ -249,7 +250,9 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
     }
 
     let catalog = Catalog::restore(&parts.snapshot).context("the catalog")?;
-    let logs = parts.logs.into_iter().map(|(log, partitions)| Hosted::new(log, partitions)).collect();
+    let rules = group_rules(config);
+    let logs = parts.logs.into_iter().map(|(log, partitions)| Hosted::new(log, partitions, rules));
+    let logs = logs.collect();
     let mailbox = Mailbox::new(me, parts.office);
     let ids = Box::new(RandomIds);
     let shard = Shard::new(me, shard_config(config), catalog, parts.hosts, logs, mailbox, ids);
@@ -381,6 +384,17 @@ fn shard_config(config: &Config) -> ShardConfig {
                 config::Limit::Unlimited => None,
             },
         },
+    }
+}
+
+fn group_rules(config: &Config) -> GroupRules {
+    let segment_bytes = config.log.segment_bytes.0.min(config.log.initial_bytes.0);
+    GroupRules {
+        session_min: config.kafka.group_session_min,
+        session_max: config.kafka.group_session_max,
+        initial_delay: config.kafka.group_initial_delay,
+        members_max: config.kafka.group_members_max as usize,
+        bytes_max: config.kafka.group_bytes_max.0.min(segment_bytes / 2) as usize,
     }
 }
 

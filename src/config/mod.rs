@@ -167,6 +167,15 @@ impl Config {
         );
         check.size("kafka.fetch_bytes_max", kafka.fetch_bytes_max, 1 << 10, i32::MAX as u64);
         check.that("kafka.offsets_retention", !kafka.offsets_retention.is_zero(), "must be above 0");
+        check.that("kafka.group_session_min", !kafka.group_session_min.is_zero(), "must be above 0");
+        check.that(
+            "kafka.group_session_max",
+            (kafka.group_session_min..=DAY).contains(&kafka.group_session_max),
+            "must be from kafka.group_session_min to 1d",
+        );
+        check.that("kafka.group_initial_delay", kafka.group_initial_delay <= DAY, "must be at most 1d");
+        check.range("kafka.group_members_max", kafka.group_members_max, 1, 1_000_000);
+        check.size("kafka.group_bytes_max", kafka.group_bytes_max, 64 << 10, 256 << 20);
 
         check.size("log.segment_bytes", log.segment_bytes, SEGMENT_BYTES_MIN, 16 << 30);
         check.pages("log.segment_bytes", log.segment_bytes);
@@ -229,6 +238,8 @@ impl Config {
         check.problems
     }
 }
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What a produce request holds besides its records, generously: header, topic name, counts.
 const REQUEST_FRAME_BYTES: u64 = 2 << 10;

@@ -206,8 +206,20 @@ schema! {
         fetch_bytes_max: ByteSize = "16MiB",
         /// Most partitions of all topics together.
         partitions_max: u32 = "1000000",
-        /// A consumer group's committed offsets are forgotten this long after their last commit.
+        /// A consumer group's committed offsets are forgotten this long after their last commit, but
+        /// not while the group has members that read the topic, nor this long after it had some.
         offsets_retention: Duration = "7d",
+        /// The shortest session timeout that a member of a group may ask for.
+        group_session_min: Duration = "6s",
+        /// The longest session timeout that a member of a group may ask for.
+        group_session_max: Duration = "30m",
+        /// How long the first rebalance of a group waits for more members.
+        group_initial_delay: Duration = "3s",
+        /// Most members of one group.
+        group_members_max: u32 = "10000",
+        /// Most bytes that the members of one group may leave with the broker: what they say when
+        /// they join, and their assignments. Never more than fits into half a segment.
+        group_bytes_max: ByteSize = "8MiB",
     }
 
     /// Health, metrics and latency over HTTP.

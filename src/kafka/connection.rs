@@ -9,11 +9,12 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::io::op::ConnId;
-use crate::kafka::context::{BrokerIdentity, Context, KafkaSettings};
+use crate::kafka::context::{BrokerIdentity, Client, Context, KafkaSettings};
 use crate::kafka::dispatch::dispatch;
 use crate::kafka::handlers::fetch::FetchRequestState;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
@@ -71,7 +72,7 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn with_context<T>(&self, act: impl FnOnce(&Context<'_>) -> T) -> T {
+    fn with_context<T>(&self, client: Client<'_>, act: impl FnOnce(&Context<'_>) -> T) -> T {
         act(&Context {
             catalog: self.shard.catalog(),
             now: self.now,
@@ -79,6 +80,7 @@ impl Turn<'_> {
             settings: &self.front.settings,
             log_terms: &self.front.log_terms,
             producer_ids: &self.front.producer_ids,
+            client,
         })
     }
 }
@@ -125,6 +127,7 @@ struct Request {
 /// A client of the Kafka protocol.
 pub struct Connection {
     id: ConnId,
+    address: IpAddr,
     /// In the order of arrival; the first has number `first`.
     requests: VecDeque<Request>,
     first: u64,
@@ -135,9 +138,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: ConnId) -> Connection {
+    pub fn new(id: ConnId, address: IpAddr) -> Connection {
         Connection {
             id,
+            address,
             requests: VecDeque::new(),
             first: 0,
             sending: Vec::new(),
@@ -191,12 +195,13 @@ impl Connection {
         // An unsupported ApiVersions is answered in version 0, whose body every client can read.
         let supported = header.is_supported();
         let version = if supported { header.version } else { 0 };
+        let client = Client { id: header.client_id.unwrap_or_default(), address: self.address };
         let mut bytes = turn.front.frame();
         let mut writer = Writer::new(&mut bytes);
         let start = frame::begin(&mut writer);
         ResponseHeader { correlation_id: header.correlation_id }.encode(&mut writer, header.api, version);
         let outcome = turn
-            .with_context(|ctx| dispatch(ctx, header.api, header.version, body, &mut writer))
+            .with_context(client, |ctx| dispatch(ctx, header.api, header.version, body, &mut writer))
             .map_err(|error| Close(format!("{} request: {error}", header.api.name())))?;
         match outcome {
             Outcome::Reply => {
@@ -232,7 +237,7 @@ impl Connection {
 
     /// The answer to a call of this connection.
     pub fn on_answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) {
-        let number = ticket.request;
+        let (number, address) = (ticket.request, self.address);
         let Some(request) = self.request_mut(number) else { return };
         match &mut request.state {
             State::Produce(state) => {
@@ -253,7 +258,7 @@ impl Connection {
                 let done = *waiting == 0;
                 call_all(turn, ticket, first, more);
                 if done {
-                    finish_calls(request, turn);
+                    finish_calls(request, address, turn);
                 }
             }
             State::Ready(_) => {}
@@ -370,14 +375,14 @@ fn call_all(turn: &mut Turn<'_>, ticket: Ticket, first: u32, calls: Vec<(LogId, 
     }
 }
 
-fn finish_calls(request: &mut Request, turn: &mut Turn<'_>) {
+fn finish_calls(request: &mut Request, address: IpAddr, turn: &mut Turn<'_>) {
     let State::Calls { pending, .. } = &mut request.state else { return };
     let mut bytes = turn.front.frame();
     let mut writer = Writer::new(&mut bytes);
     let start = frame::begin(&mut writer);
     let header = ResponseHeader { correlation_id: request.correlation_id };
     header.encode(&mut writer, request.api, request.version);
-    turn.with_context(|ctx| pending.encode(ctx, &mut writer));
+    turn.with_context(Client { id: "", address }, |ctx| pending.encode(ctx, &mut writer));
     frame::end(&mut writer, start, 0);
     request.state = State::Ready(Response::Frame(bytes));
 }

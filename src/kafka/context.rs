@@ -1,5 +1,7 @@
 //! What a handler may see: the broker as it is in this turn. All of it is the shard's own.
 
+use std::net::IpAddr;
+
 use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::protocol::ErrorCode;
 use crate::metadata::catalog::Catalog;
@@ -33,6 +35,14 @@ pub struct KafkaSettings {
     pub fetch_bytes_max: usize,
 }
 
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// What the client calls itself; empty once its request is under way.
+    pub id: &'a str,
+    pub address: IpAddr,
+}
+
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     pub catalog: &'a Catalog,
@@ -42,6 +52,7 @@ pub struct Context<'a> {
     /// The term that each log is open in, by log id.
     pub log_terms: &'a [Term],
     pub producer_ids: &'a ProducerIds,
+    pub client: Client<'a>,
 }
 
 impl Context<'_> {
@@ -56,6 +67,14 @@ impl Context<'_> {
         let topic = self.catalog.topic(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         let log = topic.log_of(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
         Ok((log, PartitionKey { topic: topic.id, index }))
+    }
+
+    /// The log of a group that a member says to be in.
+    pub fn group(&self, group: &str) -> Result<LogId, ErrorCode> {
+        if group.is_empty() {
+            return Err(ErrorCode::INVALID_GROUP_ID);
+        }
+        self.catalog.group_log(group).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
     }
 
     /// Whether a client knows the present leader epoch of a log. Negative epochs mean that it has none

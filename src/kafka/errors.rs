@@ -7,7 +7,8 @@ use std::fmt::Display;
 
 use crate::codec::record_batch::BatchError;
 use crate::kafka::protocol::ErrorCode;
-use crate::shard::call::{AdminError, CallError};
+use crate::metadata::catalog::GroupRefused;
+use crate::shard::call::{AdminError, CallError, GroupError};
 
 /// Longest text in a response. Texts quote what the client sent, which can be longer than a string of
 /// the protocol may be.
@@ -28,6 +29,7 @@ pub fn of_call(error: &CallError) -> ErrorCode {
         CallError::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
         // Makes clients ask for the leader again, and find the broker when it is back.
         CallError::Stopping => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        CallError::Group(error) => of_group(error),
     }
 }
 
@@ -43,6 +45,28 @@ pub fn of_coordinator(error: &CallError) -> ErrorCode {
         CallError::SequenceGap { .. } | CallError::ProducerFenced | CallError::StaleProducerEpoch => {
             ErrorCode::UNKNOWN_SERVER_ERROR
         }
+        CallError::Group(error) => of_group(error),
+    }
+}
+
+/// For what a group itself refuses.
+pub fn of_group(error: &GroupError) -> ErrorCode {
+    match error {
+        GroupError::UnknownGroup => ErrorCode::GROUP_ID_NOT_FOUND,
+        GroupError::UnknownMember => ErrorCode::UNKNOWN_MEMBER_ID,
+        GroupError::FencedInstance => ErrorCode::FENCED_INSTANCE_ID,
+        GroupError::IllegalGeneration => ErrorCode::ILLEGAL_GENERATION,
+        GroupError::RebalanceInProgress => ErrorCode::REBALANCE_IN_PROGRESS,
+        GroupError::InconsistentProtocol => ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
+        GroupError::InvalidSessionTimeout => ErrorCode::INVALID_SESSION_TIMEOUT,
+        GroupError::MemberIdRequired { .. } => ErrorCode::MEMBER_ID_REQUIRED,
+        GroupError::GroupFull => ErrorCode::GROUP_MAX_SIZE_REACHED,
+        // As Kafka does when its record of the group is too large.
+        GroupError::AssignmentTooLarge => ErrorCode::UNKNOWN_SERVER_ERROR,
+        GroupError::NotEmpty => ErrorCode::NON_EMPTY_GROUP,
+        GroupError::Subscribed => ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC,
+        GroupError::NotStored => ErrorCode::COORDINATOR_NOT_AVAILABLE,
+        GroupError::Stopping => ErrorCode::NOT_COORDINATOR,
     }
 }
 
@@ -56,6 +80,7 @@ pub fn of_admin(error: &AdminError) -> ErrorCode {
         AdminError::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
         AdminError::Policy(_) => ErrorCode::POLICY_VIOLATION,
         AdminError::UnknownTopic => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        AdminError::Group(error) => of_refused_group(error),
         // The metadata log is the controller.
         AdminError::Log(CallError::Stopping) => ErrorCode::NOT_CONTROLLER,
         AdminError::Log(error) => of_call(error),
@@ -66,6 +91,7 @@ pub fn of_admin(error: &AdminError) -> ErrorCode {
 pub fn of_assignment(error: &AdminError) -> ErrorCode {
     match error {
         AdminError::Log(error) => of_coordinator(error),
+        AdminError::Group(error) => of_refused_group(error),
         // Answers about topics; groups have no such trouble.
         AdminError::TopicExists
         | AdminError::InvalidName(_)
@@ -74,6 +100,14 @@ pub fn of_assignment(error: &AdminError) -> ErrorCode {
         | AdminError::InvalidConfig(_)
         | AdminError::Policy(_)
         | AdminError::UnknownTopic => ErrorCode::UNKNOWN_SERVER_ERROR,
+    }
+}
+
+fn of_refused_group(error: &GroupRefused) -> ErrorCode {
+    match error {
+        GroupRefused::NameTooLong { .. } => ErrorCode::INVALID_GROUP_ID,
+        // No code says it better, and clients do not try again.
+        GroupRefused::TooMany => ErrorCode::POLICY_VIOLATION,
     }
 }
 

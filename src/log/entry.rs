@@ -43,6 +43,8 @@ pub enum EntryKind {
     GroupOffsets = 6,
     /// A record of the metadata log. Payload: `metadata::record`.
     Metadata = 7,
+    /// The members of a consumer group. Payload: `group::record`.
+    GroupState = 8,
 }
 
 impl EntryKind {
@@ -55,6 +57,7 @@ impl EntryKind {
             5 => EntryKind::SlotClose,
             6 => EntryKind::GroupOffsets,
             7 => EntryKind::Metadata,
+            8 => EntryKind::GroupState,
             _ => return None,
         })
     }
@@ -68,6 +71,7 @@ impl EntryKind {
             EntryKind::SlotClose => "slot-close",
             EntryKind::GroupOffsets => "group-offsets",
             EntryKind::Metadata => "metadata",
+            EntryKind::GroupState => "group-state",
         }
     }
 

@@ -625,6 +625,10 @@ fn apply_entry(
             queues.get_mut(header.slot).drop_before(header.base_offset, dead);
         }
         EntryKind::SlotClose => queues.remove(header.slot, |run| chunks.remove_live(run.chunk, run.bytes)),
-        EntryKind::TermOpen | EntryKind::SlotOpen | EntryKind::GroupOffsets | EntryKind::Metadata => {}
+        EntryKind::TermOpen
+        | EntryKind::SlotOpen
+        | EntryKind::GroupOffsets
+        | EntryKind::GroupState
+        | EntryKind::Metadata => {}
     }
 }

@@ -61,6 +61,20 @@ pub enum TopicError {
     Config(#[from] ConfigError),
 }
 
+/// Most groups of a broker: every shard knows them all, and a group keeps its log for ever.
+const GROUPS_MAX: usize = 100_000;
+/// Longest name of a group.
+const GROUP_NAME_BYTES_MAX: usize = 1024;
+
+/// Why a new group gets no log.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum GroupRefused {
+    #[error("the name of a group has at most {GROUP_NAME_BYTES_MAX} bytes, not {bytes}")]
+    NameTooLong { bytes: usize },
+    #[error("there are {GROUPS_MAX} groups already")]
+    TooMany,
+}
+
 /// A record that does not fit the catalog: the metadata log is damaged, or not this one's.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CatalogError {
@@ -192,12 +206,18 @@ impl Catalog {
     }
 
     /// The log of a group; for a new group also the record that makes it so. There must be a data log.
-    pub fn assign_group(&self, group: &str) -> (LogId, Option<MetaRecord>) {
+    pub fn assign_group(&self, group: &str) -> Result<(LogId, Option<MetaRecord>), GroupRefused> {
         if let Some(log) = self.group_log(group) {
-            return (log, None);
+            return Ok((log, None));
+        }
+        if group.len() > GROUP_NAME_BYTES_MAX {
+            return Err(GroupRefused::NameTooLong { bytes: group.len() });
+        }
+        if self.groups.len() >= GROUPS_MAX {
+            return Err(GroupRefused::TooMany);
         }
         let log = place_group(&self.logs);
-        (log, Some(MetaRecord::GroupAssigned { group: group.to_owned(), log }))
+        Ok((log, Some(MetaRecord::GroupAssigned { group: group.to_owned(), log })))
     }
 
     /// The next `count` producer ids, for the shard of `log` to hand out.
@@ -488,7 +508,7 @@ mod tests {
         let mut catalog = with_logs(2);
         let mut logs = Vec::new();
         for group in ["a", "b", "c", "a"] {
-            let (log, record) = catalog.assign_group(group);
+            let (log, record) = catalog.assign_group(group).expect("few, with short names");
             if let Some(record) = record {
                 catalog.apply(&record).expect("fits");
             }
@@ -496,6 +516,15 @@ mod tests {
         }
         assert_eq!(logs, [1, 2, 1, 1]);
         assert_eq!(catalog.group_log("b"), Some(LogId(2)));
+        let long = "g".repeat(GROUP_NAME_BYTES_MAX);
+        assert!(catalog.assign_group(&long).is_ok());
+        let bytes = GROUP_NAME_BYTES_MAX + 1;
+        let refused = Err(GroupRefused::NameTooLong { bytes });
+        assert_eq!(catalog.assign_group(&format!("{long}g")), refused);
+        let number = catalog.groups.len();
+        catalog.groups.extend((number..GROUPS_MAX).map(|number| (number.to_string().into(), LogId(1))));
+        assert_eq!(catalog.assign_group("one more"), Err(GroupRefused::TooMany));
+        assert_eq!(catalog.assign_group("a"), Ok((LogId(1), None)), "known ones are served");
     }
 
     #[test]
@@ -513,7 +542,7 @@ mod tests {
     fn records_that_do_not_fit_change_nothing() {
         let (mut catalog, mut ids) = (with_logs(1), Ids(0));
         let topic = create(&mut catalog, &mut ids, new_topic("t"));
-        catalog.apply(&catalog.assign_group("g").1.expect("new")).expect("fits");
+        catalog.apply(&catalog.assign_group("g").expect("the first").1.expect("new")).expect("fits");
         catalog.apply(&catalog.allocate_producer_ids(LogId(1), 10)).expect("fits");
         let created = |id, name: &str, partitions: &[u32]| MetaRecord::TopicCreated {
             id: TopicId([id; 16]),
@@ -567,7 +596,7 @@ mod tests {
                     1 => catalog.delete_topic(topic).ok(),
                     2 => catalog.change_configs(topic, &[("retention.ms", &retention)], &RULES).ok(),
                     3 => catalog.add_partitions(topic, i32::from(number) + 2, &RULES).ok(),
-                    4 => catalog.assign_group(&name).1,
+                    4 => catalog.assign_group(&name).expect("few, with short names").1,
                     _ if number == 0 => {
                         let log = LogId(catalog.logs().len() as u32 + 1);
                         Some(MetaRecord::LogAdded { log })

@@ -10,6 +10,7 @@
 //! Strings have a `u32` length in front. Little-endian. An offset of -1 takes the commit back.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use crate::base::bytes::{Fields, Truncated, put_string};
 use crate::model::{Offset, PartitionKey, TopicId};
@@ -105,6 +106,11 @@ impl GroupOffsets {
         }
     }
 
+    /// All that the group committed.
+    pub fn commits(&self, group: &str) -> impl Iterator<Item = &CommittedOffset> {
+        self.groups.get(group).into_iter().flat_map(BTreeMap::values)
+    }
+
     /// A topic is deleted, and with it what was committed for it.
     pub fn remove_topic(&mut self, topic: TopicId) {
         self.groups.retain(|_, commits| {
@@ -113,9 +119,24 @@ impl GroupOffsets {
         });
     }
 
-    /// Forget groups whose last commit is older than `oldest`, in milliseconds since 1970.
-    pub fn expire(&mut self, oldest: i64) {
-        self.groups.retain(|_, commits| commits.values().any(|commit| commit.commit_time >= oldest));
+    /// The group is gone.
+    pub fn remove(&mut self, group: &str) {
+        self.groups.remove(group);
+    }
+
+    pub fn contains(&self, group: &str) -> bool {
+        self.groups.contains_key(group)
+    }
+
+    /// Groups that have committed something, by name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names_from("")
+    }
+
+    /// The same, from this name on.
+    pub fn names_from(&self, from: &str) -> impl Iterator<Item = &str> {
+        let from = (Bound::Included(from), Bound::Unbounded);
+        self.groups.range::<str, _>(from).map(|(name, _)| name.as_str())
     }
 
     /// For the checkpoint: a count and then each group as one commit.
@@ -168,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn commits_go_with_their_topic_their_age_or_when_taken_back() {
+    fn commits_go_with_their_topic_their_group_or_when_taken_back() {
         let mut groups = GroupOffsets::default();
         groups.apply(&encode_commit("g", &[commit(1, 5, None), commit(2, 6, None)])).unwrap();
         groups.remove_topic(TopicId([1; 16]));
         assert_eq!(groups.get("g", None), [commit(2, 6, None)]);
-        groups.expire(1000);
-        assert_eq!(groups.get("g", None).len(), 1);
+        groups.apply(&encode_commit("gone", &[commit(2, 6, None)])).unwrap();
+        groups.remove("gone");
         groups.apply(&encode_commit("g", &[commit(2, -1, None)])).unwrap();
         assert_eq!(groups, GroupOffsets::default());
     }

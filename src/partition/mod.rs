@@ -1,5 +1,5 @@
 //! Partitions of one log: the offsets they hand out, what readers see of them, their producers, and
-//! the offsets that groups committed.
+//! what is kept of groups: the offsets that they committed, and their members.
 //!
 //! Everything has two levels. *Appended* is what was handed out; *durable* is what the device has
 //! reported safe, and the only thing that readers, checkpoints and later restarts know. Dropping the
@@ -8,11 +8,12 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::base::bytes::Fields;
+use crate::base::bytes::{Fields, Truncated};
 use crate::base::mutant::{self, Mutant};
 use crate::codec::record_batch::{
     self, ProducerStamp, RecordBatch, patch_base_offset, patch_leader_epoch, patch_log_append_time,
 };
+use crate::group::StoredGroups;
 use crate::log::append_buffer::NewEntry;
 use crate::log::entry::{EntryHeader, EntryKind};
 use crate::log::recovery::Replay;
@@ -126,6 +127,7 @@ pub struct Partitions {
     durable_slots: usize,
     slots: FxHashMap<PartitionKey, Slot>,
     groups: GroupOffsets,
+    members: StoredGroups,
 }
 
 impl Partitions {
@@ -151,8 +153,9 @@ impl Partitions {
         &self.groups
     }
 
-    pub fn groups_mut(&mut self) -> &mut GroupOffsets {
-        &mut self.groups
+    /// The durable state of the groups that have, or had, members.
+    pub fn stored_groups(&self) -> &StoredGroups {
+        &self.members
     }
 
     /// The slot of a partition; its first append gives it one.
@@ -286,6 +289,20 @@ impl Partitions {
         append_control(log, EntryKind::GroupOffsets, Slot(0), Offset::ZERO, &payload, now)
     }
 
+    /// Store what is to be kept of a group, encoded by [`crate::group`]; durable when the log is up to
+    /// the position returned.
+    pub fn store_group(&mut self, log: &mut Log, record: &[u8], now: Now) -> Result<Position, AppendError> {
+        append_control(log, EntryKind::GroupState, Slot(0), Offset::ZERO, record, now)
+    }
+
+    /// A durable entry about a group.
+    fn apply_group(&mut self, record: &[u8]) -> Result<(), Truncated> {
+        if let Some(gone) = self.members.apply(record)? {
+            self.groups.remove(gone);
+        }
+        Ok(())
+    }
+
     /// An entry has become durable.
     pub fn on_durable(&mut self, durable: &Durable) {
         let Durable { header, position, payload } = durable;
@@ -297,6 +314,7 @@ impl Partitions {
                 partition.producers.apply_durable(end, PRODUCERS_MAX);
             }
             EntryKind::GroupOffsets => self.groups.apply(payload).expect("what was encoded here decodes"),
+            EntryKind::GroupState => self.apply_group(payload).expect("what was encoded here decodes"),
             EntryKind::LogStart => self.start_at(header.slot, header.base_offset),
             EntryKind::SlotClose => self.close(header.slot),
             EntryKind::SlotOpen => self.durable_slots = header.slot.0 as usize + 1,
@@ -322,12 +340,11 @@ impl Partitions {
         }
     }
 
-    /// Forget what nobody uses: producers silent since before `producers`, groups since `groups`.
-    pub fn expire(&mut self, producers: WallMs, groups: WallMs) {
+    /// Forget idempotent producers that were silent since before `oldest`.
+    pub fn expire_producers(&mut self, oldest: WallMs) {
         for partition in &mut self.by_slot {
-            partition.producers.expire(producers);
+            partition.producers.expire(oldest);
         }
-        self.groups.expire(groups.0);
     }
 
     /// The durable level, for the checkpoint (docs/FORMATS.md).
@@ -356,6 +373,7 @@ impl Partitions {
         } else {
             self.groups.encode(out);
         }
+        self.members.encode(out);
     }
 
     fn decode(bytes: &[u8]) -> Result<Partitions, String> {
@@ -396,6 +414,10 @@ impl Partitions {
         }
         partitions.durable_slots = count;
         partitions.groups = GroupOffsets::decode(&mut fields).map_err(short)?;
+        // Checkpoints of before there were groups with members end here.
+        if !fields.is_empty() {
+            partitions.members = StoredGroups::decode(&mut fields).map_err(short)?;
+        }
         Ok(partitions)
     }
 
@@ -448,7 +470,7 @@ impl Replay for Partitions {
             EntryKind::SlotOpen => {
                 let mut fields = Fields::new(payload);
                 let mut read = || Ok(PartitionKey { topic: TopicId(fields.array()?), index: fields.i32()? });
-                let key = read().map_err(|error: crate::base::bytes::Truncated| error.to_string())?;
+                let key = read().map_err(|error: Truncated| error.to_string())?;
                 if header.slot.0 as usize != self.by_slot.len() {
                     return Err(format!("slot {} is opened out of order", header.slot));
                 }
@@ -485,6 +507,7 @@ impl Replay for Partitions {
             EntryKind::LogStart => self.start_at(header.slot, header.base_offset),
             EntryKind::SlotClose => self.close(header.slot),
             EntryKind::GroupOffsets => self.groups.apply(payload).map_err(|error| error.to_string())?,
+            EntryKind::GroupState => self.apply_group(payload).map_err(|error| error.to_string())?,
             EntryKind::TermOpen => {}
             EntryKind::Metadata => return Err("a metadata record in a log of partitions".to_owned()),
         }

@@ -7,6 +7,8 @@
 
 use std::mem;
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
 use crate::io::op::{ConnId, Op, RecvEnd};
@@ -63,10 +65,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: ConnId, limits: Limits, now: Nanos) -> Connection {
+    pub fn new(id: ConnId, address: IpAddr, limits: Limits, now: Nanos) -> Connection {
         Connection {
             id,
-            session: kafka::connection::Connection::new(id),
+            session: kafka::connection::Connection::new(id, address),
             limits,
             receiving: Receiving::Nothing,
             input: Vec::new(),

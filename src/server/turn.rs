@@ -255,13 +255,13 @@ impl Server {
         let to = ShardId((self.next_shard % shards) as u16);
         self.next_shard += 1;
         if to == self.shard.id() {
-            self.attach(socket, now, ops);
+            self.attach(socket, peer, now, ops);
         } else {
             self.shard.hand_over(to, socket, peer);
         }
     }
 
-    fn attach(&mut self, socket: SocketHandle, now: Now, ops: &mut Vec<Op>) {
+    fn attach(&mut self, socket: SocketHandle, peer: SocketAddr, now: Now, ops: &mut Vec<Op>) {
         let counters = &mut self.shard.stats.counters;
         let refused = self.connections >= self.config.connections_max || self.phase != Phase::Running;
         if refused {
@@ -275,7 +275,7 @@ impl Server {
         });
         let slot = &mut self.slots[index as usize];
         let conn = ConnId { index, generation: slot.generation };
-        let mut connection = Connection::new(conn, self.config.limits, now.mono);
+        let mut connection = Connection::new(conn, peer.ip(), self.config.limits, now.mono);
         ops.push(Op::Attach { conn, socket });
         if refused {
             connection.close(ops);
@@ -304,6 +304,7 @@ impl Server {
                 Outside::Snapshot(answer) => answer(self.snapshot()),
                 Outside::Stop if self.phase == Phase::Running => {
                     self.phase = Phase::Draining { until: now.mono.plus(STOP_WITHIN), told: false };
+                    self.shard.begin_drain(now);
                     for connection in self.slots.iter_mut().filter_map(|slot| slot.connection.as_mut()) {
                         connection.drain(ops);
                     }
@@ -413,8 +414,8 @@ impl Server {
                 Ok(())
             });
         }
-        for (socket, _) in std::mem::take(&mut self.news.connections) {
-            self.attach(socket, now, ops);
+        for (socket, peer) in std::mem::take(&mut self.news.connections) {
+            self.attach(socket, peer, now, ops);
         }
         more
     }

@@ -87,8 +87,9 @@ pub fn judge(call: AdminCall, catalog: &Catalog, rules: &TopicRules, ids: &mut d
             Err(error) => Judged::Answer(Answer::DeleteTopic(Err(topic_error(error)))),
         },
         AdminCall::AssignGroup { group } => match catalog.assign_group(&group) {
-            (log, None) => Judged::Answer(Answer::AssignGroup(Ok(log))),
-            (log, Some(record)) => Judged::Write { record, answer: Answer::AssignGroup(Ok(log)) },
+            Err(error) => Judged::Answer(Answer::AssignGroup(Err(error.into()))),
+            Ok((log, None)) => Judged::Answer(Answer::AssignGroup(Ok(log))),
+            Ok((log, Some(record))) => Judged::Write { record, answer: Answer::AssignGroup(Ok(log)) },
         },
         AdminCall::AllocateProducerIds => {
             let record = catalog.allocate_producer_ids(LogId::METADATA, PRODUCER_IDS);

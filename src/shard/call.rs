@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::io::op::ConnId;
+use crate::metadata::catalog::GroupRefused;
 use crate::model::{LogId, Offset, PartitionKey, ProducerId, Term, TopicId};
 use crate::partition::group_offsets::commit_bytes_max;
 
@@ -47,11 +48,13 @@ pub enum Call {
         partition: PartitionKey,
         before: Option<Offset>,
     },
-    /// Store offsets of a group; answered when they are durable.
-    CommitOffsets {
+    /// What a group's coordinator does.
+    Group {
         group: String,
-        offsets: Vec<CommittedOffset>,
+        call: GroupCall,
     },
+    /// All groups of the log.
+    ListGroups,
     /// `None`: all that the group has.
     FetchOffsets {
         group: String,
@@ -62,19 +65,46 @@ pub enum Call {
 }
 
 impl Call {
-    /// If the call appends to the log: about how many bytes, for which there must be room.
+    /// If the call appends to the log: about how many bytes, for which there must be room. Groups wait
+    /// by themselves for what they store.
     pub fn appended_bytes(&self) -> Option<usize> {
         match self {
             Call::Append { batch, .. } => Some(batch.len()),
-            Call::CommitOffsets { group, offsets } => Some(commit_bytes_max(group, offsets)),
-            Call::DeleteRecords { .. } => Some(0),
-            Call::Read { .. }
+            Call::Group { group, call: GroupCall::Commit { offsets, .. } } => {
+                Some(commit_bytes_max(group, offsets))
+            }
+            Call::DeleteRecords { .. }
+            | Call::Group { call: GroupCall::Delete | GroupCall::DeleteOffsets(_), .. } => Some(0),
+            Call::Group { .. }
+            | Call::Read { .. }
             | Call::ListOffset { .. }
             | Call::TermEnd { .. }
             | Call::FetchOffsets { .. }
+            | Call::ListGroups
             | Call::Admin(_) => None,
         }
     }
+}
+
+/// What is asked of one group.
+#[derive(Debug)]
+pub enum GroupCall {
+    /// Answered when the group's next generation begins.
+    Join(Box<JoinCall>),
+    /// Answered when the leader's assignments are durable.
+    Sync(Box<SyncCall>),
+    Heartbeat(MemberRef),
+    Leave(Vec<Leaving>),
+    /// Store offsets; answered when they are durable.
+    Commit {
+        who: MemberRef,
+        offsets: Vec<CommittedOffset>,
+    },
+    Describe,
+    /// Forget a group without members; answered when that is durable.
+    Delete,
+    /// Forget offsets of these partitions, which are given with their topics' names.
+    DeleteOffsets(Vec<(String, PartitionKey)>),
 }
 
 /// Changes of the metadata log. Each is answered when it is durable and every shard has applied it.
@@ -119,6 +149,9 @@ pub enum OffsetSpec {
     MaxTimestamp,
 }
 
+pub use crate::group::call::{
+    Described, GroupError, JoinCall, Joined, Leaving, Listed, MemberRef, StateName, SyncCall, Synced,
+};
 pub use crate::partition::group_offsets::CommittedOffset;
 
 /// Why a call was not done. Each front end maps it to its own codes.
@@ -146,6 +179,8 @@ pub enum CallError {
     TimedOut,
     #[error("the broker is stopping")]
     Stopping,
+    #[error(transparent)]
+    Group(#[from] GroupError),
 }
 
 /// Why a change of the metadata was refused.
@@ -167,6 +202,8 @@ pub enum AdminError {
     #[error("no such topic")]
     UnknownTopic,
     #[error(transparent)]
+    Group(#[from] GroupRefused),
+    #[error(transparent)]
     Log(#[from] CallError),
 }
 
@@ -182,6 +219,17 @@ pub enum Answer {
     /// The partition's start afterwards.
     DeleteRecords(Result<Offset, CallError>),
     CommitOffsets(Result<(), CallError>),
+    Joined(Box<Result<Joined, CallError>>),
+    Synced(Result<Synced, CallError>),
+    Heartbeat(Result<(), CallError>),
+    /// One result for each who leaves.
+    Left(Result<Vec<Result<(), GroupError>>, CallError>),
+    ListGroups(Vec<Listed>),
+    /// `None`: there is no such group.
+    DescribeGroup(Option<Described>),
+    DeleteGroup(Result<(), CallError>),
+    /// One result for each partition.
+    DeleteOffsets(Result<Vec<Result<(), GroupError>>, CallError>),
     FetchOffsets(Result<Vec<CommittedOffset>, CallError>),
     CreateTopic(Result<CreatedTopic, AdminError>),
     DeleteTopic(Result<(), AdminError>),

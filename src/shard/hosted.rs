@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use crate::base::mutant::{self, Mutant};
 use crate::codec::record_batch::RecordBatch;
+use crate::group::{GroupRules, StoreId};
 use crate::log::append_buffer::NewEntry;
 use crate::log::chunks::ChunkId;
 use crate::log::entry::EntryKind;
@@ -21,6 +22,7 @@ use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
 use super::Retention;
 use super::acks::Acks;
 use super::call::{Answer, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
+use super::groups::{GroupHost, Home};
 
 mod list_offset;
 #[cfg(test)]
@@ -45,6 +47,8 @@ pub enum AckWaiter {
     Answer(Origin, Answer),
     /// The record of the metadata log that is being written.
     Metadata,
+    /// The group that has stored this goes on.
+    Group(StoreId),
 }
 
 /// A batch of this shard that is durable, and when its block was submitted and completed.
@@ -70,6 +74,7 @@ pub struct Outbox {
 pub struct Hosted {
     pub log: Log,
     pub partitions: Partitions,
+    groups: GroupHost,
     acks: Acks<AckWaiter>,
     waiters: Waiters,
     chunk_waiters: FxHashMap<ChunkId, Vec<Waiter>>,
@@ -86,10 +91,11 @@ pub struct Hosted {
 }
 
 impl Hosted {
-    pub fn new(log: Log, partitions: Partitions) -> Hosted {
+    pub fn new(log: Log, partitions: Partitions, rules: GroupRules) -> Hosted {
         Hosted {
             log,
             partitions,
+            groups: GroupHost::new(rules),
             acks: Acks::default(),
             waiters: Waiters::default(),
             chunk_waiters: FxHashMap::default(),
@@ -153,16 +159,11 @@ impl Hosted {
                     Err(error) => Some(Answer::DeleteRecords(Err(error))),
                 }
             }
-            Call::CommitOffsets { group, offsets } => {
-                match self.partitions.commit_offsets(&mut self.log, &group, &offsets, now) {
-                    Ok(position) => {
-                        let answer = Answer::CommitOffsets(Ok(()));
-                        self.acks.push(position, AckWaiter::Answer(origin, answer));
-                        None
-                    }
-                    Err(error) => Some(Answer::CommitOffsets(Err(log_refused(error)))),
-                }
+            Call::Group { group, call } => {
+                let (groups, mut home) = self.groups();
+                groups.call(origin, group, call, &mut home, now)
             }
+            Call::ListGroups => Some(Answer::ListGroups(self.groups.list(&self.partitions))),
             Call::FetchOffsets { group, partitions } => Some(Answer::FetchOffsets(
                 // A commit that was under way when the log failed may be there after a restart: what is
                 // known now is perhaps not what holds.
@@ -174,6 +175,11 @@ impl Hosted {
             )),
             Call::Admin(_) => unreachable!("the shard keeps calls to the metadata log to itself"),
         }
+    }
+
+    fn groups(&mut self) -> (&mut GroupHost, Home<'_>) {
+        let Hosted { log, partitions, acks, groups, .. } = self;
+        (groups, Home { log, partitions, acks })
     }
 
     /// The partition's slot, `Ok(None)` if nothing was ever written to it.
@@ -337,8 +343,14 @@ impl Hosted {
         }
     }
 
-    /// After a start: partitions whose topic is gone from the catalog were being deleted.
-    pub fn close_orphans(&mut self, catalog: &Catalog, now: Now) {
+    /// Before the first call: groups go on, and deletions that were cut short are finished.
+    pub fn start(&mut self, catalog: &Catalog, now: Now) {
+        self.groups.start(&self.partitions, now);
+        self.close_orphans(catalog, now);
+    }
+
+    /// Partitions whose topic is gone from the catalog were being deleted.
+    fn close_orphans(&mut self, catalog: &Catalog, now: Now) {
         let mut orphans: Vec<TopicId> = self
             .partitions
             .iter()
@@ -406,6 +418,7 @@ impl Hosted {
                     }),
                     AckWaiter::Answer(origin, answer) => out.answers.push((origin, answer)),
                     AckWaiter::Metadata => out.metadata = Some(true),
+                    AckWaiter::Group(id) => self.groups.on_stored(id, true, now),
                 }
             }
         }
@@ -413,8 +426,10 @@ impl Hosted {
             self.on_chunk(chunk, catalog, now, out);
         }
         if self.log.failed() {
-            self.fail(out);
+            self.fail(now, out);
         }
+        let (groups, mut home) = self.groups();
+        groups.run(&mut home, now, out);
         self.retry_held(catalog, now, out);
     }
 
@@ -428,7 +443,7 @@ impl Hosted {
     }
 
     /// A write failed: everybody who waits hears that nothing is certain.
-    fn fail(&mut self, out: &mut Outbox) {
+    fn fail(&mut self, now: Now, out: &mut Outbox) {
         for waiter in self.acks.fail_all() {
             match waiter {
                 AckWaiter::Batch(ticket) if mutant::is(Mutant::AckAfterFailure) => {
@@ -441,6 +456,7 @@ impl Hosted {
                 }
                 AckWaiter::Answer(origin, answer) => out.answers.push((origin, failed(answer))),
                 AckWaiter::Metadata => out.metadata = Some(false),
+                AckWaiter::Group(id) => self.groups.on_stored(id, false, now),
             }
         }
     }
@@ -494,6 +510,24 @@ impl Hosted {
         }
         self.retention_at = slot;
         false
+    }
+
+    /// Forget what nobody uses: producers that were silent since before `producers`, and what groups
+    /// committed before `offsets`.
+    pub fn expire(&mut self, catalog: &Catalog, producers: WallMs, offsets: WallMs, now: Now) {
+        self.partitions.expire_producers(producers);
+        let (groups, mut home) = self.groups();
+        groups.expire(&mut home, catalog, offsets, now);
+    }
+
+    /// When the groups want to be looked at although nothing happens.
+    pub fn group_deadline(&self) -> Option<Nanos> {
+        self.groups.deadline()
+    }
+
+    /// The broker stops: members that wait for others hear so.
+    pub fn stop_groups(&mut self, now: Now) {
+        self.groups.stop(now);
     }
 
     /// The checkpoint that is due, if one is.
@@ -562,6 +596,8 @@ fn failed(answer: Answer) -> Answer {
         Answer::Appended(_) => Answer::Appended(Err(CallError::Storage)),
         Answer::DeleteRecords(_) => Answer::DeleteRecords(Err(CallError::Storage)),
         Answer::CommitOffsets(_) => Answer::CommitOffsets(Err(CallError::Storage)),
+        Answer::DeleteGroup(_) => Answer::DeleteGroup(Err(CallError::Storage)),
+        Answer::DeleteOffsets(_) => Answer::DeleteOffsets(Err(CallError::Storage)),
         other => other,
     }
 }

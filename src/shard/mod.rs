@@ -23,6 +23,7 @@ use crate::partition::{Accepted, CheckedBatch};
 pub mod acks;
 pub mod admin;
 pub mod call;
+pub mod groups;
 pub mod hosted;
 pub mod mailbox;
 
@@ -157,7 +158,7 @@ impl Shard {
     pub fn start(&mut self, now: Now) {
         for hosted in &mut self.logs {
             if hosted.log.id() != LogId::METADATA {
-                hosted.close_orphans(&self.catalog, now);
+                hosted.start(&self.catalog, now);
             }
             while !hosted.retain(&self.catalog, self.config.retention, now.wall) {}
         }
@@ -374,15 +375,15 @@ impl Shard {
         }
         if retain && retained {
             self.retention_at = now.mono.plus(RETENTION_EVERY);
-            self.expire(now.wall);
+            self.expire(now);
         }
     }
 
-    fn expire(&mut self, now: WallMs) {
-        let producers = WallMs(now.0 - PRODUCER_EXPIRY_MS);
-        let groups = WallMs(now.0 - self.config.offsets_retention_ms);
+    fn expire(&mut self, now: Now) {
+        let producers = WallMs(now.wall.0 - PRODUCER_EXPIRY_MS);
+        let offsets = WallMs(now.wall.0 - self.config.offsets_retention_ms);
         for hosted in &mut self.logs {
-            hosted.partitions.expire(producers, groups);
+            hosted.expire(&self.catalog, producers, offsets, now);
             hosted.log.forget_read_failures();
         }
     }
@@ -404,8 +405,9 @@ impl Shard {
 
     /// When the shard must be run again although nothing happens.
     pub fn deadline(&self) -> Nanos {
-        let logs = self.logs.iter().filter_map(|hosted| hosted.log.space_deadline());
-        logs.fold(self.retention_at, Nanos::min)
+        let space = self.logs.iter().filter_map(|hosted| hosted.log.space_deadline());
+        let groups = self.logs.iter().filter_map(Hosted::group_deadline);
+        space.chain(groups).fold(self.retention_at, Nanos::min)
     }
 
     // --- Metadata. ---
@@ -489,6 +491,13 @@ impl Shard {
     /// Finish what is on its way and take no new calls. Returns whether all is done.
     pub fn is_quiet(&self) -> bool {
         self.admin.is_empty() && self.outbox.answers.is_empty() && self.logs.iter().all(Hosted::is_quiet)
+    }
+
+    /// The broker is about to stop: members of groups that wait for others are sent away.
+    pub fn begin_drain(&mut self, now: Now) {
+        for hosted in &mut self.logs {
+            hosted.stop_groups(now);
+        }
     }
 
     /// All that was answered is durable: write final checkpoints. Then wait for

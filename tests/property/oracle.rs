@@ -65,6 +65,14 @@ oracles! {
     InitProducerId: InitProducerIdRequest, InitProducerIdResponse;
     OffsetForLeaderEpoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
     DescribeConfigs: DescribeConfigsRequest, DescribeConfigsResponse;
+    JoinGroup: JoinGroupRequest, JoinGroupResponse;
+    SyncGroup: SyncGroupRequest, SyncGroupResponse;
+    Heartbeat: HeartbeatRequest, HeartbeatResponse;
+    LeaveGroup: LeaveGroupRequest, LeaveGroupResponse;
+    ListGroups: ListGroupsRequest, ListGroupsResponse;
+    DescribeGroups: DescribeGroupsRequest, DescribeGroupsResponse;
+    DeleteGroups: DeleteGroupsRequest, DeleteGroupsResponse;
+    OffsetDelete: OffsetDeleteRequest, OffsetDeleteResponse;
     DescribeCluster: DescribeClusterRequest, DescribeClusterResponse;
 }
 

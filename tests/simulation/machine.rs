@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crossbeam::queue::SegQueue;
 use ringmq::background::jobs;
+use ringmq::group::GroupRules;
 use ringmq::io::file::Disk;
 use ringmq::io::op::{Event, Io, Op, Wait};
 use ringmq::io::sim::{Rng, SimDisk, SimExecutor, SimIo, SimWorld, block_on};
@@ -36,6 +37,13 @@ const FIRST_SEGMENTS: usize = 3;
 const BROKER: [u8; 16] = *b"simulated broker";
 /// Kafka's default.
 const BATCH_BYTES_MAX: u32 = 1_048_588;
+const GROUP_RULES: GroupRules = GroupRules {
+    session_min: Duration::from_millis(1),
+    session_max: Duration::from_secs(1800),
+    initial_delay: Duration::from_millis(10),
+    members_max: 100,
+    bytes_max: 16 << 10,
+};
 
 pub fn address() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], 9092))
@@ -201,7 +209,7 @@ impl Broker {
         let office = PostOffice::with_credits(usize::from(shards), setup.credits);
         let mut hosted: Vec<Vec<Hosted>> = (0..shards).map(|_| Vec::new()).collect();
         for (log, partitions) in logs {
-            hosted[usize::from(host_of(log.id()).0)].push(Hosted::new(log, partitions));
+            hosted[usize::from(host_of(log.id()).0)].push(Hosted::new(log, partitions, GROUP_RULES));
         }
         let mut cores = Vec::new();
         for (id, logs) in (0..).map(ShardId).zip(hosted) {

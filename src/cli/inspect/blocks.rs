@@ -215,6 +215,10 @@ fn meaning(entry: &EntryHeader, payload: &[u8]) -> String {
             let count = fields.u32();
             group.ok().zip(count.ok()).map(|(group, count)| format!("group {group:?}, {count} offsets"))
         }
+        EntryKind::GroupState => {
+            let mut fields = Fields::new(payload);
+            fields.string().ok().map(|group| format!("members of group {group:?}"))
+        }
         EntryKind::Metadata => MetaRecord::decode(payload).ok().map(|record| format!("{record:?}")),
     };
     known.unwrap_or_else(|| format!("{} bytes that this program does not understand", payload.len()))

@@ -1,7 +1,7 @@
 //! OffsetCommit: how far a group has come.
 //!
-//! There are no consumer groups with members yet. What works is the *simple* commit of clients that
-//! assign partitions themselves, and of tools: without generation and member.
+//! Members commit as who they are, in the generation that they are in; who is stale is refused by the
+//! group. Clients that assign partitions themselves, and tools, commit without generation and member.
 
 use super::replies::Replies;
 use super::{Outcome, Pending, unexpected, wait};
@@ -14,7 +14,9 @@ use crate::kafka::protocol::messages::{OffsetCommitRequest, OffsetCommitResponse
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{ErrorCode, Message};
 use crate::model::{LogId, Offset};
-use crate::shard::call::{AdminCall, Answer, Call, CommittedOffset};
+use crate::shard::call::{
+    AdminCall, Answer, Call, CallError, CommittedOffset, GroupCall, GroupError, MemberRef,
+};
 
 /// Longest text that a client can leave with an offset; Kafka's default.
 pub const METADATA_BYTES_MAX: usize = 4096;
@@ -28,17 +30,12 @@ pub fn handle(
     request: OffsetCommitRequest<'_>,
     out: &mut Writer<'_>,
 ) -> Outcome {
-    let refused = check_member(version, &request);
     let mut replies = Replies::with_capacity(request.topics.len());
     let mut offsets = Vec::new();
     for topic in &request.topics {
         replies.topic(topic.name);
         for partition in &topic.partitions {
-            let checked = match refused {
-                Some(error_code) => Err(error_code),
-                None => check(ctx, topic.name, partition),
-            };
-            let error_code = match checked {
+            let error_code = match check(ctx, topic.name, partition) {
                 Ok(offset) => {
                     offsets.push(offset);
                     ErrorCode::NONE
@@ -51,31 +48,34 @@ pub fn handle(
     }
 
     let group = request.group_id.to_owned();
+    let who = MemberRef {
+        member: request.member_id.to_owned(),
+        instance: request.group_instance_id.map(str::to_owned),
+        generation: request.generation_id_or_member_epoch,
+    };
     let mut pending = OffsetCommit { version, replies, state: State::Nothing };
     let mut calls = Vec::new();
     if !offsets.is_empty() {
         match ctx.catalog.group_log(&group) {
             Some(log) => {
-                calls.push((log, Call::CommitOffsets { group, offsets }));
+                calls.push((log, commit(group, who, offsets)));
                 pending.state = State::Committing;
+            }
+            None if who.generation >= 0 => {
+                pending.fail(pending.code_of(&GroupError::UnknownGroup.into()));
             }
             None => {
                 let assign = AdminCall::AssignGroup { group: group.clone() };
                 calls.push((LogId::METADATA, Call::Admin(assign)));
-                pending.state = State::Assigning { group, offsets };
+                pending.state = State::Assigning { group, who, offsets };
             }
         }
     }
     wait(ctx, calls, pending, out)
 }
 
-/// What is wrong with who commits, if anything: no group has members or generations.
-fn check_member(version: i16, request: &OffsetCommitRequest<'_>) -> Option<ErrorCode> {
-    if request.generation_id_or_member_epoch >= 0 {
-        let is_new = version >= GROUP_NOT_FOUND_SINCE;
-        return Some(if is_new { ErrorCode::GROUP_ID_NOT_FOUND } else { ErrorCode::ILLEGAL_GENERATION });
-    }
-    (!request.member_id.is_empty()).then_some(ErrorCode::UNKNOWN_MEMBER_ID)
+fn commit(group: String, who: MemberRef, offsets: Vec<CommittedOffset>) -> Call {
+    Call::Group { group, call: GroupCall::Commit { who, offsets } }
 }
 
 fn check(
@@ -107,6 +107,7 @@ enum State {
     /// The group gets its log first.
     Assigning {
         group: String,
+        who: MemberRef,
         offsets: Vec<CommittedOffset>,
     },
     Committing,
@@ -119,6 +120,15 @@ struct OffsetCommit {
 }
 
 impl OffsetCommit {
+    fn code_of(&self, error: &CallError) -> ErrorCode {
+        match error {
+            CallError::Group(GroupError::UnknownGroup) if self.version < GROUP_NOT_FOUND_SINCE => {
+                ErrorCode::ILLEGAL_GENERATION
+            }
+            _ => errors::of_coordinator(error),
+        }
+    }
+
     /// What was not refused before fails now.
     fn fail(&mut self, code: ErrorCode) {
         for reply in self.replies.all().filter(|reply| !reply.error_code.is_error()) {
@@ -130,15 +140,15 @@ impl OffsetCommit {
 impl Pending for OffsetCommit {
     fn on_answer(&mut self, _: u32, answer: Answer) -> Vec<(LogId, Call)> {
         match (std::mem::replace(&mut self.state, State::Committing), answer) {
-            (State::Assigning { group, offsets }, Answer::AssignGroup(Ok(log))) => {
-                return vec![(log, Call::CommitOffsets { group, offsets })];
+            (State::Assigning { group, who, offsets }, Answer::AssignGroup(Ok(log))) => {
+                return vec![(log, commit(group, who, offsets))];
             }
             (State::Assigning { .. }, Answer::AssignGroup(Err(error))) => {
                 self.fail(errors::of_assignment(&error));
             }
             (State::Committing, Answer::CommitOffsets(Ok(()))) => {}
             (State::Committing, Answer::CommitOffsets(Err(error))) => {
-                self.fail(errors::of_coordinator(&error));
+                self.fail(self.code_of(&error));
             }
             (_, answer) => unexpected(&answer),
         }
@@ -209,7 +219,9 @@ mod tests {
         for version in 2..=9 {
             let mut stored = Vec::new();
             let body = world().ask(version, &request, |log, call| {
-                let Call::CommitOffsets { group, offsets } = call else { panic!("{call:?}") };
+                let Call::Group { group, call: GroupCall::Commit { offsets, .. } } = call else {
+                    panic!("{call:?}")
+                };
                 assert_eq!((log, group.as_str()), (LogId(2), "g"));
                 stored = offsets;
                 Answer::CommitOffsets(Ok(()))
@@ -252,7 +264,7 @@ mod tests {
                 Call::Admin(AdminCall::AssignGroup { group }) if group == "new" => {
                     Answer::AssignGroup(Ok(LogId(1)))
                 }
-                Call::CommitOffsets { group, offsets } if group == "new" => {
+                Call::Group { group, call: GroupCall::Commit { offsets, .. } } if group == "new" => {
                     assert_eq!(offsets.len(), 1);
                     Answer::CommitOffsets(Ok(()))
                 }
@@ -269,7 +281,9 @@ mod tests {
             let request =
                 OffsetCommitRequest { group_id, ..request(&[("a", &[offset(0, 1), offset(9, 1)])]) };
             let body = world().ask(8, &request, |_, call| match call {
-                Call::CommitOffsets { .. } => Answer::CommitOffsets(Err(CallError::Storage)),
+                Call::Group { call: GroupCall::Commit { .. }, .. } => {
+                    Answer::CommitOffsets(Err(CallError::Storage))
+                }
                 _ => Answer::AssignGroup(Err(AdminError::Log(CallError::TimedOut))),
             });
             let failed = ErrorCode::COORDINATOR_NOT_AVAILABLE.0;
@@ -278,22 +292,32 @@ mod tests {
     }
 
     #[test]
-    fn no_group_has_members() {
-        let table = [
-            (8, 0, "", ErrorCode::ILLEGAL_GENERATION),
-            (9, 0, "", ErrorCode::GROUP_ID_NOT_FOUND),
-            (9, i32::MAX, "me", ErrorCode::GROUP_ID_NOT_FOUND),
-            (9, -1, "me", ErrorCode::UNKNOWN_MEMBER_ID),
-            (2, -1, "me", ErrorCode::UNKNOWN_MEMBER_ID),
-        ];
-        for (version, generation, member_id, expected) in table {
-            let request = OffsetCommitRequest {
-                generation_id_or_member_epoch: generation,
-                member_id,
-                ..request(&[("a", &[offset(0, 1)])])
-            };
-            assert_eq!(codes(&world().reply(version, &request), version), [("a".to_owned(), 0, expected.0)]);
+    fn who_commits_goes_to_the_group_and_no_member_is_in_a_group_that_is_not_there() {
+        let by = |group_id, generation, member_id| OffsetCommitRequest {
+            group_id,
+            generation_id_or_member_epoch: generation,
+            member_id,
+            group_instance_id: Some("static"),
+            ..request(&[("a", &[offset(0, 1)])])
+        };
+        for (version, error_code) in [(8, ErrorCode::ILLEGAL_GENERATION), (9, ErrorCode::GROUP_ID_NOT_FOUND)]
+        {
+            let body = world().reply(version, &by("new", 0, "me"));
+            assert_eq!(codes(&body, version), [("a".to_owned(), 0, error_code.0)]);
+
+            let body = world().ask(version, &by("g", 7, "me"), |_, call| {
+                let Call::Group { call: GroupCall::Commit { who, .. }, .. } = call else {
+                    panic!("{call:?}")
+                };
+                let (member, instance) = ("me".to_owned(), Some("static".to_owned()));
+                assert_eq!(who, MemberRef { member, instance, generation: 7 });
+                Answer::CommitOffsets(Err(GroupError::UnknownGroup.into()))
+            });
+            assert_eq!(codes(&body, version), [("a".to_owned(), 0, error_code.0)]);
         }
+        let body = world()
+            .ask(9, &by("g", 7, "me"), |_, _| Answer::CommitOffsets(Err(GroupError::FencedInstance.into())));
+        assert_eq!(codes(&body, 9), [("a".to_owned(), 0, ErrorCode::FENCED_INSTANCE_ID.0)]);
         assert_eq!(codes(&world().reply(9, &request(&[])), 9), []);
     }
 }

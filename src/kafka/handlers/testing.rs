@@ -1,6 +1,8 @@
 //! A broker for tests: the handlers with a catalog, and answers that the test makes up.
 
-use crate::kafka::context::{BrokerIdentity, Context, KafkaSettings};
+use std::net::IpAddr;
+
+use crate::kafka::context::{BrokerIdentity, Client, Context, KafkaSettings};
 use crate::kafka::dispatch::dispatch;
 use crate::kafka::handlers::Outcome;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
@@ -134,6 +136,7 @@ impl World {
             settings: &self.settings,
             log_terms: &[Term(4), Term(5), Term(6)],
             producer_ids: &self.producer_ids,
+            client: Client { id: "client", address: IpAddr::from([10, 0, 0, 7]) },
         })
     }
 }

@@ -158,6 +158,13 @@ apis! {
     OffsetFetch = 9, versions 1..=9, flexible 6+, OffsetFetchRequest<'a> => OffsetFetchResponse<'a>;
     FindCoordinator = 10, versions 0..=6, flexible 3+,
         FindCoordinatorRequest<'a> => FindCoordinatorResponse<'a>;
+    JoinGroup = 11, versions 0..=9, flexible 6+, JoinGroupRequest<'a> => JoinGroupResponse<'a>;
+    Heartbeat = 12, versions 0..=4, flexible 4+, HeartbeatRequest<'a> => HeartbeatResponse;
+    LeaveGroup = 13, versions 0..=5, flexible 4+, LeaveGroupRequest<'a> => LeaveGroupResponse<'a>;
+    SyncGroup = 14, versions 0..=5, flexible 4+, SyncGroupRequest<'a> => SyncGroupResponse<'a>;
+    DescribeGroups = 15, versions 0..=6, flexible 5+,
+        DescribeGroupsRequest<'a> => DescribeGroupsResponse<'a>;
+    ListGroups = 16, versions 0..=5, flexible 3+, ListGroupsRequest<'a> => ListGroupsResponse<'a>;
     ApiVersions = 18, versions 0..=4, flexible 3+, ApiVersionsRequest<'a> => ApiVersionsResponse<'a>;
     CreateTopics = 19, versions 2..=7, flexible 5+, CreateTopicsRequest<'a> => CreateTopicsResponse<'a>;
     DeleteTopics = 20, versions 1..=6, flexible 4+, DeleteTopicsRequest<'a> => DeleteTopicsResponse<'a>;
@@ -167,6 +174,8 @@ apis! {
         OffsetForLeaderEpochRequest<'a> => OffsetForLeaderEpochResponse<'a>;
     DescribeConfigs = 32, versions 1..=4, flexible 4+,
         DescribeConfigsRequest<'a> => DescribeConfigsResponse<'a>;
+    DeleteGroups = 42, versions 0..=2, flexible 2+, DeleteGroupsRequest<'a> => DeleteGroupsResponse<'a>;
+    OffsetDelete = 47, versions 0..=0, flexible 1+, OffsetDeleteRequest<'a> => OffsetDeleteResponse<'a>;
     DescribeCluster = 60, versions 0..=2, flexible 0+, DescribeClusterRequest => DescribeClusterResponse<'a>;
 }
 

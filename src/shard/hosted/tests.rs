@@ -1,6 +1,8 @@
 //! One log with its partitions, on real files. What it asks of the device is done at once, unless the
 //! device is broken.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tempfile::TempDir;
 
@@ -19,7 +21,7 @@ use crate::log::recovery::{self, Options};
 use crate::metadata::catalog::{IdSource, TopicRules};
 use crate::metadata::record::MetaRecord;
 use crate::model::{CommitMode, LogId};
-use crate::shard::call::{CommittedOffset, FoundOffset, OffsetSpec};
+use crate::shard::call::{CommittedOffset, FoundOffset, GroupCall, MemberRef, OffsetSpec};
 use crate::shard::mailbox::{Mailbox, PostOffice};
 use crate::shard::{Shard, ShardConfig};
 
@@ -46,6 +48,14 @@ const CONFIG: LogConfig = LogConfig {
     slice_bytes: 1 << 20,
     checkpoint_bytes: 1 << 30,
     log_bytes_max: 0,
+};
+
+const GROUP_RULES: GroupRules = GroupRules {
+    session_min: Duration::from_secs(6),
+    session_max: Duration::from_secs(1800),
+    initial_delay: Duration::from_secs(3),
+    members_max: 100,
+    bytes_max: 16 << 10,
 };
 
 struct Rig {
@@ -89,7 +99,7 @@ impl Rig {
         let (opened, _) = block_on(recovery::open(&BlockingDisk, &dir, options, &mut partitions)).unwrap();
         let log = Log::new(CONFIG, opened);
         partitions.finish_recovery(&log).unwrap();
-        let hosted = Hosted::new(log, partitions);
+        let hosted = Hosted::new(log, partitions, GROUP_RULES);
         Rig { folder, hosted, catalog, stats: ShardStats::default(), broken: false }
     }
 
@@ -350,7 +360,9 @@ fn offsets_of_a_failed_log_are_not_told() {
         metadata: None,
         commit_time: 0,
     };
-    let commit = Call::CommitOffsets { group: "g".into(), offsets: vec![offset] };
+    let who = MemberRef { generation: -1, ..MemberRef::default() };
+    let call = GroupCall::Commit { who, offsets: vec![offset] };
+    let commit = Call::Group { group: "g".into(), call };
     assert!(matches!(rig.ask(commit), Answer::CommitOffsets(Err(CallError::Storage))));
     assert!(matches!(rig.ask(fetch()), Answer::FetchOffsets(Err(CallError::Storage))));
 }

@@ -40,6 +40,8 @@ var cases = map[string]func(*T){
 	"leader_epoch":      leaderEpoch,
 	"raw_errors":        rawErrors,
 	"group_offsets":     groupOffsets,
+	"group_members":     groupMembers,
+	"group_static":      groupStatic,
 	"write":             write,
 	"read_digests":      readDigests,
 }

@@ -20,6 +20,7 @@ public final class Client {
         RecordCases.register(CASES);
         AdminCases.register(CASES);
         OffsetCases.register(CASES);
+        GroupCases.register(CASES);
     }
 
     public static void main(String[] args) throws IOException {

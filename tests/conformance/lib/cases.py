@@ -54,4 +54,7 @@ def _all_cases():
     for how in ("term", "kill"):
         yield Case(f"idempotent/{how}", "idempotent", {"how": how}, restarts=True)
     yield Case("group_offsets", "group_offsets", restarts=True)
+    for strategy in ("range", "cooperative-sticky"):
+        yield Case(f"group_members/{strategy}", "group_members", {"strategy": strategy})
+    yield Case("group_static", "group_static", restarts=True)
     yield Case("restart_keeps", "restart_keeps", restarts=True)

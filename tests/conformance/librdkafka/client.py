@@ -25,6 +25,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
+import groups
 from digest import Digest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "dataset"))
@@ -518,6 +519,24 @@ def group_offsets(bootstrap, topic):
     equal(found, [(0, 6), (1, 30), (2, 0)], "all offsets of the group")
 
 
+def group_members(bootstrap, topic, strategy):
+    """Members that join, leave and crash share the partitions among those who are there."""
+    create(bootstrap, topic, partitions=6)
+    group = groups.members_come_and_go(bootstrap, topic, strategy)
+    admin = admin_of(bootstrap)
+    listed = admin.list_consumer_groups().result(WAIT_S)
+    check(group in {found.group_id for found in listed.valid}, "the group is listed")
+    admin.delete_consumer_groups([group])[group].result(WAIT_S)
+    failure = error_of(lambda: admin.delete_consumer_groups([group])[group].result(WAIT_S))
+    equal(failure, "GROUP_ID_NOT_FOUND", "a group that is gone")
+
+
+def group_static(bootstrap, topic):
+    """Restarts of static members, and of the broker, are no reason to rebalance."""
+    create(bootstrap, topic, partitions=6)
+    groups.static_members(bootstrap, topic, restart, admin_of(bootstrap))
+
+
 def restart_keeps(bootstrap, topic):
     """What a topic is (id, partitions, configs, records) outlives both kinds of restart."""
     create(bootstrap, topic, partitions=4, retention_ms="630720000000")
@@ -718,7 +737,7 @@ CASES = {
     case.__name__: case
     for case in (
         roundtrip, timestamps, topics, invalid_creations, many_topics, list_offsets, metadata, idempotent,
-        delete_records, describe_configs, describe_cluster, group_offsets, restart_keeps, unknown_topic,
+        delete_records, describe_configs, describe_cluster, group_offsets, group_members, group_static, restart_keeps, unknown_topic,
         auto_create, too_large, invalid_topic, unknown_partition, long_poll, log_append_time, out_of_range,
         write, read_digests, write_dataset,
     )

@@ -1,0 +1,289 @@
+//! All groups of one log: requests by the group's name, timers, and what is to be done about both.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+
+use rustc_hash::FxHashMap;
+
+use super::GroupRules;
+use super::call::{Described, GroupError, JoinCall, Joined, Leaving, Listed, MemberRef, SyncCall, Synced};
+use super::machine::{Group, Phase, Scene};
+use super::record::StoredGroups;
+use super::timers::{GroupKey, Timers};
+use crate::model::{Nanos, Now, WallMs};
+
+/// Something that is to be stored. Unique in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StoreId {
+    pub(super) group: GroupKey,
+    pub(super) number: u64,
+}
+
+/// What the shard is to do. `W` is a request that waits for its answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action<W> {
+    Join(W, Result<Joined, GroupError>),
+    Sync(W, Result<Synced, GroupError>),
+    /// Append the record to the groups' log, and say with [`Groups::on_stored`] when it is durable,
+    /// or that it was not taken.
+    Store {
+        id: StoreId,
+        record: Vec<u8>,
+    },
+}
+
+/// The groups of one log.
+#[derive(Debug)]
+pub struct Groups<W> {
+    rules: GroupRules,
+    names: BTreeMap<Box<str>, GroupKey>,
+    groups: FxHashMap<GroupKey, Group<W>>,
+    timers: Timers,
+    actions: VecDeque<Action<W>>,
+    next_group: u64,
+    next_store: u64,
+    /// No more requests are taken, because of this.
+    stopped: Option<GroupError>,
+}
+
+impl<W: Copy> Groups<W> {
+    pub fn new(rules: GroupRules) -> Groups<W> {
+        Groups {
+            rules,
+            names: BTreeMap::new(),
+            groups: FxHashMap::default(),
+            timers: Timers::default(),
+            actions: VecDeque::new(),
+            next_group: 0,
+            next_store: 0,
+            stopped: None,
+        }
+    }
+
+    /// Go on with these groups. Their members have their whole sessions to show up.
+    pub fn restore(&mut self, stored: &StoredGroups, now: Now) {
+        for (name, record) in stored.iter() {
+            let key = self.insert(name, now);
+            self.with(key, now, |group, scene| group.restore(record, scene));
+        }
+    }
+
+    fn insert(&mut self, name: &str, now: Now) -> GroupKey {
+        let key = GroupKey(self.next_group);
+        self.next_group += 1;
+        self.names.insert(name.into(), key);
+        self.groups.insert(key, Group::new(name.into(), key, now));
+        key
+    }
+
+    fn key(&self, name: &str) -> Result<GroupKey, GroupError> {
+        if let Some(error) = &self.stopped {
+            return Err(error.clone());
+        }
+        self.names.get(name).copied().ok_or(GroupError::UnknownGroup)
+    }
+
+    fn find(&self, name: &str) -> Option<&Group<W>> {
+        self.groups.get(self.names.get(name)?)
+    }
+
+    /// Let a group act; one that would lose nothing by it is forgotten afterwards.
+    fn with<T>(
+        &mut self,
+        key: GroupKey,
+        now: Now,
+        act: impl FnOnce(&mut Group<W>, &mut Scene<'_, W>) -> T,
+    ) -> Option<T> {
+        let group = self.groups.get_mut(&key)?;
+        let result = act(
+            group,
+            &mut Scene {
+                now,
+                rules: &self.rules,
+                actions: &mut self.actions,
+                timers: &mut self.timers,
+                next_store: &mut self.next_store,
+            },
+        );
+        if group.is_blank() {
+            self.names.remove(&group.name);
+            self.groups.remove(&key);
+        }
+        Some(result)
+    }
+
+    fn act<T>(
+        &mut self,
+        name: &str,
+        now: Now,
+        act: impl FnOnce(&mut Group<W>, &mut Scene<'_, W>) -> Result<T, GroupError>,
+    ) -> Result<T, GroupError> {
+        let key = self.key(name)?;
+        self.with(key, now, act).unwrap_or(Err(GroupError::UnknownGroup))
+    }
+
+    // --- Requests. ---
+
+    /// `Ok(None)`: the answer comes as an [`Action`]. `new_id` was never given to anybody.
+    pub fn handle_join(
+        &mut self,
+        now: Now,
+        name: &str,
+        join: JoinCall,
+        new_id: String,
+        who: W,
+    ) -> Result<Option<Joined>, GroupError> {
+        let (min, max) = (self.rules.session_min, self.rules.session_max);
+        if !(min..=max).contains(&join.session_timeout) {
+            return Err(GroupError::InvalidSessionTimeout);
+        }
+        let key = match self.key(name) {
+            Ok(key) => key,
+            Err(GroupError::UnknownGroup) if join.member.is_empty() => self.insert(name, now),
+            Err(error) => return Err(member_error(error)),
+        };
+        let result = self.with(key, now, |group, scene| group.join(join, new_id, who, scene));
+        result.unwrap_or(Err(GroupError::UnknownMember))
+    }
+
+    /// `Ok(None)`: the answer comes as an [`Action`].
+    pub fn handle_sync(
+        &mut self,
+        now: Now,
+        name: &str,
+        sync: SyncCall,
+        who: W,
+    ) -> Result<Option<Synced>, GroupError> {
+        self.act(name, now, |group, scene| group.sync(sync, who, scene)).map_err(member_error)
+    }
+
+    pub fn handle_heartbeat(&mut self, now: Now, name: &str, who: &MemberRef) -> Result<(), GroupError> {
+        self.act(name, now, |group, scene| group.heartbeat(who, scene)).map_err(member_error)
+    }
+
+    /// One result for each who leaves.
+    pub fn handle_leave(
+        &mut self,
+        now: Now,
+        name: &str,
+        leaving: &[Leaving],
+    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        let left = self.act(name, now, |group, scene| Ok(group.leave(leaving, scene)));
+        left.map_err(member_error)
+    }
+
+    /// May this one commit offsets now? Whoever is in no group may while the group has no members.
+    pub fn handle_commit(&mut self, now: Now, name: &str, who: &MemberRef) -> Result<(), GroupError> {
+        match self.act(name, now, |group, scene| group.check_commit(who, scene)) {
+            Err(GroupError::UnknownGroup) if who.generation < 0 => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Only a group without members can go.
+    pub fn check_delete(&self, name: &str) -> Result<(), GroupError> {
+        let key = self.key(name)?;
+        if self.groups[&key].is_empty() { Ok(()) } else { Err(GroupError::NotEmpty) }
+    }
+
+    /// The group is gone, and the caller stores that. Nobody waits for it, since it has no members.
+    pub fn forget(&mut self, name: &str) {
+        if let Some(key) = self.names.remove(name) {
+            self.groups.remove(&key);
+        }
+    }
+
+    /// May the offsets of these topics be deleted?
+    pub fn check_offset_delete<'a>(
+        &self,
+        name: &str,
+        topics: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        let Some(group) = self.find(name) else { return Ok(topics.map(|_| Ok(())).collect()) };
+        if !group.is_empty() && !group.reads_topics() {
+            return Err(GroupError::NotEmpty);
+        }
+        let check = |topic| if group.is_subscribed(topic) { Err(GroupError::Subscribed) } else { Ok(()) };
+        Ok(topics.map(check).collect())
+    }
+
+    // --- What happens. ---
+
+    /// When [`Groups::on_time`] has something to do.
+    pub fn deadline(&self) -> Option<Nanos> {
+        self.timers.next().filter(|_| self.stopped.is_none())
+    }
+
+    pub fn on_time(&mut self, now: Now) {
+        if self.stopped.is_some() {
+            return;
+        }
+        while let Some((at, key, timer)) = self.timers.pop(now.mono) {
+            self.with(key, now, |group, scene| group.on_timer(timer, at, scene));
+        }
+    }
+
+    pub fn on_stored(&mut self, now: Now, id: StoreId, stored: Result<(), GroupError>) {
+        self.with(id.group, now, |group, scene| group.on_stored(id, stored, scene));
+    }
+
+    /// No group goes on: everybody who waits is told why, and so is whoever comes.
+    pub fn stop(&mut self, now: Now, why: &GroupError) {
+        if self.stopped.replace(why.clone()).is_some() {
+            return;
+        }
+        let keys: Vec<GroupKey> = self.names.values().copied().collect();
+        for key in keys {
+            self.with(key, now, |group, scene| group.release(why, scene));
+        }
+    }
+
+    pub fn poll_action(&mut self) -> Option<Action<W>> {
+        self.actions.pop_front()
+    }
+
+    // --- What tools see, and what retention asks. ---
+
+    /// All groups, by name.
+    pub fn list(&self) -> impl Iterator<Item = Listed> {
+        self.names.iter().map(|(name, key)| {
+            let group = &self.groups[key];
+            let protocol_type = group.protocol_type.clone();
+            Listed { group: name.to_string(), protocol_type, state: group.state() }
+        })
+    }
+
+    pub fn describe(&self, name: &str) -> Option<Described> {
+        self.find(name).map(Group::describe)
+    }
+
+    /// Names from this one on, in order.
+    pub fn names_from(&self, from: &str) -> impl Iterator<Item = &str> {
+        let from = (Bound::Included(from), Bound::Unbounded);
+        self.names.range::<str, _>(from).map(|(name, _)| &**name)
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
+    /// Since when the group has had no members; `None` while it has some. Groups that nobody ever
+    /// joined have had none for ever.
+    pub fn empty_since(&self, name: &str) -> Option<WallMs> {
+        match self.find(name).map(|group| group.phase) {
+            None => Some(WallMs(i64::MIN)),
+            Some(Phase::Empty { since }) => Some(since),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether members may be reading the topic, so that what was committed for it is in use.
+    pub fn is_subscribed(&self, name: &str, topic: &str) -> bool {
+        self.find(name).is_some_and(|group| group.phase != Phase::Stable || group.is_subscribed(topic))
+    }
+}
+
+/// To members, a group that is not there is one that does not know them.
+fn member_error(error: GroupError) -> GroupError {
+    if error == GroupError::UnknownGroup { GroupError::UnknownMember } else { error }
+}

@@ -1,0 +1,102 @@
+//! Deadlines of all groups of a log, in one heap.
+//!
+//! A heartbeat only moves its member's deadline; the heap hears of that when the old one comes up.
+//! So an idle member costs one look per session timeout, however often it says that it is there.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::model::Nanos;
+
+/// A group of this process; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey(pub u64);
+
+/// A member or a pending member, unique in its group; never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberKey(pub u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// The phase of a rebalance ends.
+    Phase,
+    /// A member was silent for too long.
+    Member(MemberKey),
+}
+
+#[derive(Debug, Default)]
+pub struct Timers {
+    heap: BinaryHeap<Reverse<(Nanos, GroupKey, Timer)>>,
+}
+
+impl Timers {
+    pub fn arm(&mut self, at: Nanos, group: GroupKey, timer: Timer) {
+        self.heap.push(Reverse((at, group, timer)));
+    }
+
+    pub fn next(&self) -> Option<Nanos> {
+        self.heap.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// The next that has come.
+    pub fn pop(&mut self, now: Nanos) -> Option<(Nanos, GroupKey, Timer)> {
+        if self.next()? > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse(due)| due)
+    }
+}
+
+/// A deadline that may move, and the one entry of the heap that stands for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Deadline {
+    at: Option<Nanos>,
+    armed: Option<Nanos>,
+}
+
+/// What an entry of the heap meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// The deadline has come.
+    Now,
+    /// It has moved: the heap must be told again.
+    Later(Nanos),
+    /// It was given up, or another entry stands for it.
+    Never,
+}
+
+impl Deadline {
+    /// Move the deadline. `Some`: an entry must be made for it.
+    #[must_use]
+    pub fn set(&mut self, at: Nanos) -> Option<Nanos> {
+        self.at = Some(at);
+        if self.armed.is_some_and(|armed| armed <= at) {
+            return None;
+        }
+        self.armed = Some(at);
+        Some(at)
+    }
+
+    pub fn clear(&mut self) {
+        self.at = None;
+    }
+
+    /// The entry made for `armed` came up.
+    pub fn on_due(&mut self, armed: Nanos, now: Nanos) -> Due {
+        if self.armed != Some(armed) {
+            return Due::Never;
+        }
+        self.armed = None;
+        match self.at {
+            None => Due::Never,
+            Some(at) if at <= now => {
+                self.at = None;
+                Due::Now
+            }
+            Some(at) => {
+                self.armed = Some(at);
+                Due::Later(at)
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	groupPartitions = 6
+	sessionTimeout  = 6 * time.Second
+)
+
+var balancers = map[string]kgo.GroupBalancer{
+	"range":              kgo.RangeBalancer(),
+	"cooperative-sticky": kgo.CooperativeStickyBalancer(),
+}
+
+// member is a consumer of a group that notes what it owns.
+type member struct {
+	client     *kgo.Client
+	mutex      sync.Mutex
+	owned      map[int32]bool
+	rebalances int
+}
+
+func (t *T) member(group string, options ...kgo.Opt) *member {
+	m := &member{owned: map[int32]bool{}}
+	note := func(owns bool) func(context.Context, *kgo.Client, map[string][]int32) {
+		return func(_ context.Context, _ *kgo.Client, changed map[string][]int32) {
+			m.mutex.Lock()
+			defer m.mutex.Unlock()
+			for _, partition := range changed[t.topic] {
+				if owns {
+					m.owned[partition] = true
+				} else {
+					delete(m.owned, partition)
+				}
+			}
+			if owns {
+				m.rebalances++
+			}
+		}
+	}
+	m.client = t.client(append([]kgo.Opt{
+		kgo.ConsumerGroup(group),
+		kgo.ConsumeTopics(t.topic),
+		kgo.SessionTimeout(sessionTimeout),
+		kgo.HeartbeatInterval(500 * time.Millisecond),
+		kgo.DisableAutoCommit(),
+		kgo.OnPartitionsAssigned(note(true)),
+		kgo.OnPartitionsRevoked(note(false)),
+		kgo.OnPartitionsLost(note(false)),
+	}, options...)...)
+	return m
+}
+
+func (m *member) partitions() []int32 {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	var owned []int32
+	for partition := range m.owned {
+		owned = append(owned, partition)
+	}
+	sort.Slice(owned, func(i, j int) bool { return owned[i] < owned[j] })
+	return owned
+}
+
+func (m *member) rebalanced() int {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	return m.rebalances
+}
+
+// awaitShares waits until these members own all partitions, each partition one of them.
+func (t *T) awaitShares(what string, members ...*member) {
+	for deadline := time.Now().Add(waitMax); ; time.Sleep(10 * time.Millisecond) {
+		owners, idle := map[int32]int{}, 0
+		for _, m := range members {
+			owned := m.partitions()
+			if len(owned) == 0 {
+				idle++
+			}
+			for _, partition := range owned {
+				owners[partition]++
+			}
+		}
+		shared := len(owners) == groupPartitions && idle == 0
+		for _, count := range owners {
+			shared = shared && count == 1
+		}
+		if shared {
+			return
+		}
+		t.check(time.Now().Before(deadline), "%s: %v", what, owners)
+	}
+}
+
+// groupMembers has members join, leave, and vanish: a static one does not say that it goes.
+func groupMembers(t *T) {
+	t.create(groupPartitions, nil)
+	group := t.topic + "-members"
+	balance := kgo.Balancers(balancers[t.args["strategy"]])
+	first, second := t.member(group, balance), t.member(group, balance)
+	t.awaitShares("two members", first, second)
+	third := t.member(group, balance, kgo.InstanceID("third"))
+	t.awaitShares("a third member", first, second, third)
+	third.client.Close()
+	t.awaitShares("the third has vanished", first, second)
+	second.client.Close()
+	t.awaitShares("the second has left", first)
+	described, err := t.admin().DescribeGroups(t.ctx, group)
+	t.must(err, "describe groups")
+	equal(t, described[group].State, "Stable", "state")
+	equal(t, len(described[group].Members), 1, "members")
+	first.client.Close()
+	t.retry("delete the group", func() error {
+		_, err := t.admin().DeleteGroup(t.ctx, group)
+		return err
+	})
+}
+
+// groupStatic restarts a static member, and the broker: no reason for anybody to be rebalanced.
+func groupStatic(t *T) {
+	t.create(groupPartitions, nil)
+	group := t.topic + "-static"
+	join := func(instance string) *member {
+		return t.member(group, kgo.InstanceID(instance), kgo.Balancers(kgo.RangeBalancer()))
+	}
+	one, two := join("one"), join("two")
+	t.awaitShares("two static members", one, two)
+	before := two.rebalanced()
+	one.client.Close()
+	one = join("one")
+	t.awaitShares("the first came back", one, two)
+	offsets := map[int32]kgo.EpochOffset{}
+	for partition := range int32(groupPartitions) {
+		offsets[partition] = kgo.EpochOffset{Epoch: -1, Offset: 10 + int64(partition)}
+	}
+	var committed error
+	one.client.CommitOffsetsSync(t.ctx, map[string]map[int32]kgo.EpochOffset{t.topic: offsets},
+		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, reply *kmsg.OffsetCommitResponse, err error) {
+			committed = err
+			if err == nil {
+				for _, partition := range reply.Topics[0].Partitions {
+					committed = errors.Join(committed, kerr.ErrorForCode(partition.ErrorCode))
+				}
+			}
+		})
+	t.must(committed, "commit")
+	for _, how := range []string{"kill", "term"} {
+		t.restart(how)
+		// Longer than a session: whoever was not recognised would be gone by then.
+		time.Sleep(sessionTimeout + 2*time.Second)
+		t.awaitShares("after a restart: "+how, one, two)
+	}
+	equal(t, two.rebalanced(), before, "rebalances of a member that never went")
+	var found kadm.OffsetResponses
+	t.retry("fetch offsets", func() (err error) {
+		found, err = t.admin().FetchOffsets(t.ctx, group)
+		return err
+	})
+	for partition := range int32(groupPartitions) {
+		got, _ := found.Lookup(t.topic, partition)
+		equal(t, got.At, 10+int64(partition), "committed offset")
+	}
+}

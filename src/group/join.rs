@@ -191,6 +191,13 @@ impl<W: Copy> Group<W> {
         if let Some(earlier) = member.syncing.take() {
             scene.actions.push_back(Action::Sync(earlier, Err(GroupError::FencedInstance)));
         }
+        // A process that has not even heard of the id that it was given.
+        self.replacements.retain(|earlier| {
+            if earlier.member == key {
+                scene.actions.push_back(Action::Join(earlier.who, Err(GroupError::FencedInstance)));
+            }
+            earlier.member != key
+        });
         self.ids.remove(&old_id);
         self.ids.insert(new_id.into(), key);
         self.touch(key, scene);

@@ -3,6 +3,7 @@
 //! A client keeps the id and the generation that it was last told, as a real one does. What the
 //! group's log was given to store is durable at once, unless `the disk waits`.
 
+mod crowd;
 mod stories;
 mod weeks;
 

@@ -546,6 +546,16 @@ fn of_two_with_one_instance_id_the_older_is_fenced() {
         b joins static=s as=a1: b joins: UnknownMember
     "#]],
     );
+    // Twice, before the first can be told its id.
+    check(
+        "a joins static=s; 6s; a syncs a=0; the disk waits; b joins static=s; c joins static=s; the disk works",
+        expect![[r#"
+            6s: a is a1 in 1 led by a1 range[a1]
+            a syncs a=0: a has [0]
+            c joins static=s: b joins: FencedInstance
+            the disk works: c is c3 in 1 led by b2 range[]
+        "#]],
+    );
 }
 
 #[test]

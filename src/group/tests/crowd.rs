@@ -1,0 +1,87 @@
+//! Thousands of members in one group: everybody is answered once, and only the leader sees them all.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::call::{JoinCall, MemberRef, SyncCall};
+use super::super::{Action, GroupRules, Groups, StoredGroups};
+use crate::model::{Nanos, Now, WallMs};
+
+const MEMBERS: usize = 5_000;
+const RULES: GroupRules = GroupRules {
+    session_min: Duration::from_secs(6),
+    session_max: Duration::from_secs(1800),
+    initial_delay: Duration::from_secs(3),
+    members_max: MEMBERS,
+    bytes_max: 8 << 20,
+};
+
+fn at(seconds: u64) -> Now {
+    Now { mono: Nanos(seconds * 1_000_000_000), wall: WallMs(seconds as i64 * 1000) }
+}
+
+fn who(index: usize) -> MemberRef {
+    MemberRef { member: format!("m{index}"), instance: None, generation: 1 }
+}
+
+#[test]
+fn a_crowd_is_rebalanced_and_stays() {
+    let mut groups: Groups<usize> = Groups::new(RULES);
+    for index in 0..MEMBERS {
+        let join = JoinCall {
+            member: String::new(),
+            instance: None,
+            client_id: "client".into(),
+            client_host: "/10.0.0.1".into(),
+            session_timeout: Duration::from_secs(45),
+            rebalance_timeout: Duration::from_secs(60),
+            protocol_type: "consumer".into(),
+            protocols: vec![("range".into(), Bytes::from_static(&[0; 100]))],
+            needs_id: false,
+            can_skip: false,
+        };
+        assert_eq!(groups.handle_join(at(1), "g", join, format!("m{index}"), index), Ok(None));
+    }
+    for seconds in [4, 7] {
+        groups.on_time(at(seconds));
+    }
+    let mut answered = vec![0; MEMBERS];
+    while let Some(action) = groups.poll_action() {
+        let Action::Join(index, Ok(joined)) = action else { panic!("{action:?}") };
+        assert_eq!(joined.members.len(), if index == 0 { MEMBERS } else { 0 });
+        answered[index] += 1;
+    }
+    assert!(answered.iter().all(|count| *count == 1));
+
+    for index in (0..MEMBERS).rev() {
+        let assignments = (0..MEMBERS).map(|to| (who(to).member, Bytes::from(vec![to as u8; 16])));
+        let assignments = if index == 0 { assignments.collect() } else { Vec::new() };
+        let sync = SyncCall { who: who(index), protocol_type: None, protocol: None, assignments };
+        assert_eq!(groups.handle_sync(at(8), "g", sync, index), Ok(None));
+    }
+    let Some(Action::Store { id, record }) = groups.poll_action() else { panic!("nothing is stored") };
+    let mut stored = StoredGroups::default();
+    stored.apply(&record).expect("decodes");
+    groups.on_stored(at(8), id, Ok(()));
+    let mut assigned = 0;
+    while let Some(action) = groups.poll_action() {
+        let Action::Sync(index, Ok(synced)) = action else { panic!("{action:?}") };
+        assert_eq!(synced.assignment, vec![index as u8; 16]);
+        assigned += 1;
+    }
+    assert_eq!(assigned, MEMBERS);
+
+    // An hour of heartbeats, through a restart of the broker.
+    for seconds in (10..3600).step_by(40) {
+        groups.on_time(at(seconds));
+        for index in 0..MEMBERS {
+            assert_eq!(groups.handle_heartbeat(at(seconds), "g", &who(index)), Ok(()));
+        }
+        if seconds == 1810 {
+            groups = Groups::new(RULES);
+            groups.restore(&stored, at(seconds));
+        }
+    }
+    assert_eq!(groups.poll_action(), None);
+}

@@ -38,9 +38,12 @@ pub struct Axis {
     pub text: fn(f64) -> String,
 }
 
+/// In the units of the axes.
+pub type Point = (f64, f64);
+
 pub struct Line {
     pub name: String,
-    pub points: Vec<(f64, f64)>,
+    pub points: Vec<Point>,
     pub dashed: bool,
 }
 
@@ -179,13 +182,13 @@ impl Chart {
         );
         for (index, line) in self.lines.iter().enumerate() {
             let class = format!("s{}{}", index % COLOURS, if line.dashed { " dashed" } else { "" });
-            let (sound, pale): (Vec<(f64, f64)>, Vec<(f64, f64)>) = line
+            let (sound, pale): (Vec<Point>, Vec<Point>) = line
                 .points
                 .iter()
                 .copied()
                 .partition(|point| self.pale_from.is_none_or(|from| point.0 < from));
             // The pale part begins where the other ends.
-            let pale: Vec<(f64, f64)> = sound.last().into_iter().chain(&pale).copied().collect();
+            let pale: Vec<Point> = sound.last().into_iter().chain(&pale).copied().collect();
             for (points, pale) in [(sound, ""), (pale, " pale")] {
                 if points.len() > 1 {
                     let path: Vec<String> = points

@@ -7,10 +7,10 @@ ARGS ?=
 RELEASE_BIN := $(or $(CARGO_TARGET_DIR),target)/release/ringmq
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs prereqs-test build run check test test-cargo fuzz bench doc clean
+.PHONY: help prereqs prereqs-test build run check test test-cargo fuzz bench bench-scenarios doc clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- The program ---
 
@@ -19,8 +19,9 @@ prereqs:
 	@command -v cc >/dev/null || { echo "missing: a C compiler (Debian: apt install gcc)"; exit 1; }
 
 # Cargo knows whether it is up to date, make does not: asked every time.
+# The revision stands in every result of `ringmq bench`.
 $(RELEASE_BIN): prereqs
-	$(CARGO) build --release --locked
+	RINGMQ_REVISION="$$(git describe --always --dirty 2>/dev/null)" $(CARGO) build --release --locked
 
 build: $(RELEASE_BIN) ## Build the optimised binary, target/release/ringmq
 
@@ -70,6 +71,15 @@ BENCH_DIR ?= ./ringmq-bench
 bench: $(RELEASE_BIN) ## Measure the rows of benches/README.md in BENCH_DIR; flags in ARGS
 	mkdir -p $(BENCH_DIR)
 	$(RELEASE_BIN) bench table --dir $(BENCH_DIR) $(ARGS)
+
+# Each against a broker of its own; goes on after a failure, and fails at the end.
+SCENARIOS := steady burst sweep find-max fan-out catch-up many-partitions many-connections slow-consumer \
+	restart-under-load
+SCENARIO_LOAD := --partitions 4 --connections 4 --rate 20k --seconds 15 --sweep rate=10k,20k,50k,100k
+bench-scenarios: $(RELEASE_BIN) ## Play every scenario of `ringmq bench`; reports in ./ringmq-bench-results
+	@failed=; for name in $(SCENARIOS); do echo "== $$name"; \
+		$(RELEASE_BIN) bench --scenario $$name --label $$name $(SCENARIO_LOAD) --quiet $(ARGS) || failed="$$failed $$name"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 doc: prereqs ## Build the documentation of the code, target/doc/ringmq/index.html
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items

@@ -17,6 +17,7 @@ use super::kafka::control::{Control, End};
 use super::ledger::{Expect, Ledger, Verdict};
 use super::producer::{Pace, Producer, Turn};
 use super::reader::{Goal, PartitionReader};
+use super::schedule::{Arrivals, Schedule};
 use super::stats::{Clock, Interval};
 use super::transport::Transport;
 
@@ -24,6 +25,10 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// After the load's end: how long to wait for an answer while none comes.
 const SILENCE_NS_MAX: u64 = 10 * SECOND_NS;
 const EVENTS: usize = 1024;
+/// Kafka's error code for an offset that retention has removed.
+const OFFSET_OUT_OF_RANGE: i16 = 1;
+/// Between two attempts to connect again. A broker that starts must not be flooded.
+const RETRY_NS: u64 = 10_000_000;
 
 /// What is read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +62,19 @@ pub struct Plan {
     pub batch_bytes: usize,
     /// Between two requests of the whole run; `None` for a closed loop.
     pub interval_ns: Option<f64>,
+    pub arrivals: Arrivals,
+    /// Groups that each read everything.
+    pub groups: usize,
+    /// Of each group.
     pub readers_per_thread: usize,
+    /// The most that one reader takes while the load runs.
+    pub reader_bytes_per_s: Option<f64>,
     pub read_back: ReadBack,
+    /// Connect again when a connection is lost, and send again what was not answered.
+    pub reconnect: bool,
     pub start_ns: u64,
+    /// The end of the warm-up.
+    pub measured_from_ns: u64,
     pub end_ns: u64,
 }
 
@@ -81,6 +96,8 @@ pub struct Outcome {
     pub unsent: u64,
     /// Requests that were sent and never answered.
     pub unanswered: u64,
+    /// Requests that were due in the measured time.
+    pub due: u64,
     /// Why it stopped early; the rest is what was counted until then.
     pub error: Option<BenchError>,
 }
@@ -100,7 +117,8 @@ pub struct Worker<'a, D> {
     poll: Poll,
     producers: Vec<Producer>,
     readers: Vec<PartitionReader>,
-    ledger: Ledger,
+    /// One for each group of readers.
+    ledgers: Vec<Ledger>,
     interval: Interval,
     /// The load is over; the readers' goal is final.
     draining: bool,
@@ -130,7 +148,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             poll,
             producers: Vec::new(),
             readers: Vec::new(),
-            ledger: Ledger::new(expect, &plan.own(&plan.latest)),
+            ledgers: (0..plan.groups).map(|_| Ledger::new(expect, &plan.own(&plan.latest))).collect(),
             interval: Interval::new(),
             draining: false,
             goal: Goal::Tail,
@@ -170,10 +188,13 @@ impl<'a, D: Driver> Worker<'a, D> {
             };
             let pace = match plan.interval_ns {
                 None => Pace::Closed,
-                Some(interval_ns) => Pace::Open {
-                    first_ns: plan.start_ns + (number as f64 * interval_ns) as u64,
-                    interval_ns: interval_ns * plan.producers as f64,
-                },
+                Some(interval_ns) => Pace::Open(Schedule::new(
+                    plan.arrivals,
+                    plan.start_ns,
+                    number as f64 * interval_ns,
+                    interval_ns * plan.producers as f64,
+                    self.driver.run() ^ number as u64,
+                )),
             };
             let transport = self.connect(self.producers.len())?;
             self.producers.push(Producer::new(
@@ -192,17 +213,20 @@ impl<'a, D: Driver> Worker<'a, D> {
     fn connect_readers(&mut self) -> Result<(), BenchError> {
         let partitions = self.plan.own_partitions();
         let readers = self.plan.readers_per_thread.clamp(1, partitions.len());
-        for index in 0..readers {
-            let share = partitions.iter().copied().enumerate().skip(index).step_by(readers).collect();
-            let transport = self.connect(self.producers.len() + index)?;
-            self.readers.push(PartitionReader::new(transport, share));
+        for group in 0..self.plan.groups {
+            for index in 0..readers {
+                let share = partitions.iter().copied().enumerate().skip(index).step_by(readers).collect();
+                let transport = self.connect(self.producers.len() + self.readers.len())?;
+                let reader = PartitionReader::new(transport, share, group, self.plan.reader_bytes_per_s);
+                self.readers.push(reader);
+            }
         }
         Ok(())
     }
 
     fn read_from(&mut self, offsets: &[i64], expect: Expect) {
         for (local, &offset) in offsets.iter().enumerate() {
-            self.ledger.read_from(local, offset, expect);
+            self.ledgers.iter_mut().for_each(|ledger| ledger.read_from(local, offset, expect));
         }
     }
 
@@ -216,11 +240,20 @@ impl<'a, D: Driver> Worker<'a, D> {
         let _ = self.reporter.full.send(std::mem::take(&mut self.interval));
         let to_acked_end = matches!(self.plan.read_back, ReadBack::Tail | ReadBack::Afterwards);
         Outcome {
-            verdict: self.ledger.verdict(to_acked_end),
+            verdict: self.verdict(to_acked_end),
+            due: self.producers.iter().map(Producer::due).sum(),
             unsent: self.producers.iter().map(|producer| producer.overdue(self.plan.end_ns)).sum(),
             unanswered: self.producers.iter().map(|producer| producer.in_flight() as u64).sum(),
             error,
         }
+    }
+
+    fn verdict(&self, to_acked_end: bool) -> Verdict {
+        let mut verdict = self.ledgers[0].verdict(to_acked_end);
+        for ledger in &self.ledgers[1..] {
+            verdict += ledger.verdict(to_acked_end).without_acks();
+        }
+        verdict
     }
 
     fn run_inner(&mut self) -> Result<(), BenchError> {
@@ -233,13 +266,16 @@ impl<'a, D: Driver> Worker<'a, D> {
         let (mut before_ns, mut busy_ns) = (start_ns, start_ns);
         while !self.stop.load(Ordering::Relaxed) {
             let now_ns = self.clock.now_ns();
-            self.interval.stall_ns_max = self.interval.stall_ns_max.max(now_ns - before_ns);
+            self.interval.look(now_ns - before_ns);
             before_ns = now_ns;
             let second = ((now_ns - start_ns) / SECOND_NS).min(last_second);
             if second > self.interval.second {
                 self.report(second);
             }
             self.poll_events(&mut events)?;
+            if self.plan.reconnect {
+                self.reconnect(now_ns);
+            }
             if self.turn(now_ns)? {
                 busy_ns = now_ns;
             } else {
@@ -286,19 +322,74 @@ impl<'a, D: Driver> Worker<'a, D> {
         let mut turn = Turn {
             driver: self.driver,
             clock: &self.clock,
-            ledger: &mut self.ledger,
+            ledgers: &mut self.ledgers,
             interval: &mut self.interval,
             now_ns,
             end_ns: self.plan.end_ns,
+            measured_from_ns: self.plan.measured_from_ns,
         };
+        let may_reconnect = self.plan.reconnect;
         let mut busy = false;
-        for producer in &mut self.producers {
-            busy |= producer.turn(&mut turn)?;
+        for producer in self.producers.iter_mut().filter(|producer| producer.retry_at_ns().is_none()) {
+            match producer.turn(&mut turn) {
+                Err(BenchError::Connection { .. }) if may_reconnect => producer.disconnect(now_ns + RETRY_NS),
+                turned => busy |= turned?,
+            }
         }
-        for reader in &mut self.readers {
-            busy |= reader.turn(&mut turn, &self.goal, local_of)?;
+        let afterwards = self.plan.read_back == ReadBack::Afterwards;
+        let mut removed = false;
+        for reader in self.readers.iter_mut().filter(|reader| reader.retry_at_ns().is_none()) {
+            match reader.turn(&mut turn, &self.goal, local_of) {
+                // Retention goes on while we read what it has left.
+                Err(BenchError::Refused { code: OFFSET_OUT_OF_RANGE, .. }) if afterwards => removed = true,
+                Err(BenchError::Connection { .. }) if may_reconnect => reader.disconnect(now_ns + RETRY_NS),
+                turned => busy |= turned?,
+            }
         }
-        Ok(busy)
+        if removed {
+            self.skip_removed()?;
+        }
+        Ok(busy | removed)
+    }
+
+    /// Read on behind what retention has removed in the meantime.
+    fn skip_removed(&mut self) -> Result<(), BenchError> {
+        let earliest = Control::connect(self.plan.address)?.offsets(
+            &self.plan.topic,
+            self.plan.partitions,
+            End::Earliest,
+        )?;
+        for (local, earliest) in self.plan.own(&earliest).into_iter().enumerate() {
+            self.ledgers.iter_mut().for_each(|ledger| ledger.skip_removed(local, earliest));
+        }
+        self.readers.iter_mut().for_each(PartitionReader::look_again);
+        Ok(())
+    }
+
+    /// Try the lost connections whose time has come.
+    fn reconnect(&mut self, now_ns: u64) {
+        for index in 0..self.producers.len() {
+            if self.producers[index].retry_at_ns().is_some_and(|at_ns| at_ns <= now_ns) {
+                match self.connect(index) {
+                    Ok(transport) => {
+                        self.producers[index].reconnect(transport, now_ns);
+                        self.interval.reconnects += 1;
+                    }
+                    Err(_) => self.producers[index].disconnect(now_ns + RETRY_NS),
+                }
+            }
+        }
+        for index in 0..self.readers.len() {
+            if self.readers[index].retry_at_ns().is_some_and(|at_ns| at_ns <= now_ns) {
+                match self.connect(self.producers.len() + index) {
+                    Ok(transport) => {
+                        self.readers[index].reconnect(transport);
+                        self.interval.reconnects += 1;
+                    }
+                    Err(_) => self.readers[index].disconnect(now_ns + RETRY_NS),
+                }
+            }
+        }
     }
 
     /// Whether all is done; moves from load to drain.
@@ -311,7 +402,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             return Ok(false);
         }
         let end_ns = self.plan.end_ns;
-        if self.producers.iter().any(|producer| producer.in_flight() > 0 || producer.overdue(end_ns) > 0) {
+        if self.producers.iter().any(|producer| producer.in_flight() > 0 || producer.has_overdue(end_ns)) {
             return Ok(false);
         }
         if !self.draining {
@@ -348,6 +439,7 @@ impl<'a, D: Driver> Worker<'a, D> {
 
     /// Send the interval away and go on with an empty one.
     fn report(&mut self, second: u64) {
+        self.interval.in_flight = self.producers.iter().map(|producer| producer.in_flight() as u64).sum();
         let mut next = self.reporter.empty.try_recv().unwrap_or_default();
         next.reset(second);
         let full = std::mem::replace(&mut self.interval, next);

@@ -8,6 +8,10 @@ use super::sink::Store;
 
 /// Bytes of one answer.
 const READ_BYTES: usize = 256 << 10;
+/// Batches of a partition among which a repeated one is looked for.
+const REMEMBERED: usize = 100;
+/// Where a batch has its producer's id and epoch, and its sequence.
+const PRODUCER_TO_SEQUENCE: std::ops::Range<usize> = 43..57;
 
 /// What goes wrong, once in every partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +27,14 @@ pub enum Fault {
     Damage(usize),
     /// The broker stands still for so long before it takes it.
     Stall(usize, Duration),
+    /// The connection is closed before this batch is answered; the batch is stored.
+    Cut(usize),
 }
 
 #[derive(Debug)]
 pub struct Memory {
     fault: Fault,
+    cut: bool,
     partitions: FxHashMap<i32, Vec<Batch>>,
 }
 
@@ -40,8 +47,14 @@ struct Batch {
 
 impl Memory {
     pub fn new(fault: Fault) -> Memory {
-        Memory { fault, partitions: FxHashMap::default() }
+        Memory { fault, cut: false, partitions: FxHashMap::default() }
     }
+}
+
+/// Whether two batches are the same of one idempotent producer.
+fn is_repeat(known: &[u8], batch: &[u8]) -> bool {
+    known[PRODUCER_TO_SEQUENCE] == batch[PRODUCER_TO_SEQUENCE]
+        && !batch[PRODUCER_TO_SEQUENCE].starts_with(&[0xff; 8])
 }
 
 fn end_of(batches: &[Batch]) -> i64 {
@@ -51,7 +64,13 @@ fn end_of(batches: &[Batch]) -> i64 {
 impl Store for Memory {
     fn append(&mut self, partition: i32, batch: &[u8], count: u32) -> i64 {
         let batches = self.partitions.entry(partition).or_default();
+        if let Some(known) =
+            batches.iter().rev().take(REMEMBERED).find(|known| is_repeat(&known.bytes, batch))
+        {
+            return known.base;
+        }
         let base = end_of(batches);
+        self.cut = self.fault == Fault::Cut(batches.len());
         let mut bytes = batch.to_vec();
         if self.fault == Fault::Damage(batches.len()) {
             let at = bytes.len() - 3;
@@ -90,6 +109,10 @@ impl Store for Memory {
             }
         }
         end_of(batches)
+    }
+
+    fn cuts(&mut self) -> bool {
+        std::mem::take(&mut self.cut)
     }
 
     fn end(&self, partition: i32) -> i64 {

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::payload::{self, Payload};
@@ -21,7 +21,7 @@ use super::payload::{self, Payload};
 const HOLES_MAX: usize = 1024;
 
 /// What the books say. All but the first two must be 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     pub acked: u64,
     pub read: u64,
@@ -42,11 +42,34 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// What another group of readers found; the acks are counted once.
+    pub fn without_acks(self) -> Verdict {
+        Verdict { acked: 0, ack_offsets_skipped: 0, ack_offsets_repeated: 0, ..self }
+    }
+
     /// True when every acknowledged record is accounted for.
     pub fn passed(&self) -> bool {
         let Verdict { acked: _, read: _, lost, duplicated, reordered, corrupt, foreign, .. } = *self;
         let offsets = self.ack_offsets_skipped + self.ack_offsets_repeated + self.read_offsets_skipped;
         lost + duplicated + reordered + corrupt + foreign + offsets == 0
+    }
+}
+
+impl Verdict {
+    /// What is wrong, in words; empty when nothing is.
+    pub fn faults(&self) -> String {
+        let faults = [
+            (self.lost, "lost"),
+            (self.duplicated, "duplicated"),
+            (self.reordered, "reordered"),
+            (self.corrupt, "corrupt"),
+            (self.foreign, "of another run"),
+            (self.ack_offsets_skipped, "offsets skipped by acks"),
+            (self.ack_offsets_repeated, "offsets acknowledged twice"),
+            (self.read_offsets_skipped, "offsets skipped by the reader"),
+        ];
+        let faults = faults.iter().filter(|(count, _)| *count > 0);
+        faults.map(|(count, name)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -125,6 +148,20 @@ impl Ledger {
     pub fn read_from(&mut self, partition: usize, offset: i64, expect: Expect) {
         self.partitions[partition].read_next = offset;
         self.expect = expect;
+    }
+
+    /// Retention has removed what lies before `offset`: go on there, if the reader is not further.
+    pub fn skip_removed(&mut self, partition: usize, offset: i64) {
+        let book = &mut self.partitions[partition];
+        if offset <= book.read_next {
+            return;
+        }
+        book.read_next = offset;
+        // What comes next of each stream is its first again.
+        book.streams.iter_mut().for_each(|stream| stream.seen = false);
+        if let Expect::Run(run) = self.expect {
+            self.expect = Expect::RunTail(run);
+        }
     }
 
     /// The offset at which to read on.
@@ -378,6 +415,21 @@ mod tests {
             let verdict = verdict_of(sequences);
             assert_eq!([verdict.lost, verdict.duplicated, verdict.reordered], expected, "{name}");
             assert_eq!(verdict.passed(), expected == [0; 3], "{name}");
+        }
+    }
+
+    #[test]
+    fn what_retention_removes_while_it_is_read_is_not_lost_but_what_comes_after_is() {
+        for (resumed, lost) in [(&[6, 7, 8, 9][..], 0), (&[6, 8, 9], 1), (&[6, 7], 2)] {
+            let mut ledger = Ledger::new(Expect::Run(RUN), &[100]);
+            ledger.ack(0, RUN, 0, 0, 10, 100);
+            ledger.read(0, 100, &value(RUN, 0));
+            ledger.skip_removed(0, 106);
+            ledger.skip_removed(0, 50);
+            for (offset, &sequence) in (106..).zip(resumed) {
+                ledger.read(0, offset, &value(RUN, sequence));
+            }
+            assert_eq!(ledger.verdict(true).lost, lost, "{resumed:?}");
         }
     }
 

@@ -1,46 +1,71 @@
 //! The load generator.
 //!
 //! ```text
+//! session    a broker, given or our own; a scenario against it; its result
+//! scenario   runs that belong together, by name; slo: what find-max must meet
 //! run        options -> topic, plans, threads; intervals -> report
 //!   engine   one spinning thread a core: epoll, producers, readers, books
-//!     producer, reader   one connection each: schedule, in flight, acks; fetches
+//!     producer, reader   one connection each: in flight, acks; fetches
+//!       schedule         when requests are due
 //!       slots, transport requests encoded once; frames on a non-blocking socket
 //!     ledger, payload    what was acknowledged against what was read
 //!     driver             what a protocol must do; kafka is the first
 //! sink       a server that stores nothing: the generator's own ceiling
 //! raw        the device without a broker
-//! table      the canonical rows against a broker of our own
+//! broker     a broker of our own, started and killed
+//! table      the canonical rows against such brokers
+//! report     what a run found; text, progress, recording: for terminals and other tools
+//!   stages, environment   where the broker says the time went; the machine
+//!   output                result.json, histograms, report.html
+//! compare    two results: what changed, and how sure that is
 //! ```
 //!
 //! It stands beside the broker, not on it: it imports `base` and `io`'s buffers and shares no codec
 //! with the broker, so that a mistake of the one is found by the other.
 
+mod broker;
+pub mod compare;
 mod driver;
 mod engine;
+mod environment;
 mod error;
 #[cfg(test)]
 mod fake;
 mod kafka;
 mod ledger;
+mod options;
+pub mod output;
 mod payload;
 mod process;
 mod producer;
+mod progress;
 pub mod raw;
 mod reader;
+mod recording;
 mod report;
 pub mod run;
+pub mod scenario;
+mod schedule;
+pub mod session;
 pub mod sink;
+mod slo;
 mod slots;
+mod stages;
 mod stats;
 pub mod table;
+mod text;
 mod transport;
 
+pub use broker::Launch;
 pub use driver::Driver;
 pub use engine::ReadBack;
 pub use error::BenchError;
 pub use kafka::control::{Control, End};
 pub use kafka::{KafkaDriver, Shape};
 pub use ledger::Verdict;
+pub use options::{Load, Options};
 pub use report::Report;
-pub use run::{Load, Options, run};
+pub use run::run;
+pub use schedule::{Arrivals, Burst};
+pub use slo::Slo;
 pub use stats::Percentiles;

@@ -69,6 +69,7 @@ fn field<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
 }
 
 /// Bytes that do not compress; the same seed gives the same bytes (splitmix64).
+#[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
 impl Random {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// `USER_HZ`: the unit of processor times in `/proc` on every Linux architecture that we build for.
 const TICKS_PER_S: f64 = 100.0;
@@ -15,7 +15,7 @@ pub struct Usage {
 }
 
 /// What a process used between two looks.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Used {
     pub cpu_s: f64,
     pub resident_bytes_before: u64,

@@ -6,28 +6,34 @@ use super::driver::{Ack, Driver, Malformed, Stamp};
 use super::error::BenchError;
 use super::ledger::Ledger;
 use super::payload::Random;
+use super::schedule::Schedule;
 use super::slots::Slots;
 use super::stats::{Clock, Interval};
 use super::transport::Transport;
 
 /// When requests are sent.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Pace {
     /// The next one as soon as there is room.
     Closed,
-    /// Request `k` of the connection is due at `first_ns + k * interval_ns`, whatever became of the
-    /// others: an absolute schedule.
-    Open { first_ns: u64, interval_ns: f64 },
+    /// When they are due, whatever became of the others.
+    Open(Schedule),
 }
 
 impl Pace {
-    /// When request `k` is due; `None` for "now".
+    /// When the next request is due; `None` for "now".
     #[inline]
-    fn due_ns(&self, k: u64) -> Option<u64> {
-        match *self {
+    fn due_ns(&self) -> Option<u64> {
+        match self {
             Pace::Closed => None,
-            // Exact to a nanosecond for months: a product, not a sum of rounded steps.
-            Pace::Open { first_ns, interval_ns } => Some(first_ns + (k as f64 * interval_ns) as u64),
+            Pace::Open(schedule) => Some(schedule.due_ns()),
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self) {
+        if let Pace::Open(schedule) = self {
+            schedule.advance();
         }
     }
 }
@@ -64,18 +70,25 @@ pub struct Producer {
     /// Since when there is room for a request.
     room_since_ns: u64,
     batch_bytes: u64,
+    /// Requests that were due, and sent, at or after [`Turn::measured_from_ns`].
+    due: u64,
+    /// The connection is lost; when to try again.
+    retry_at_ns: Option<u64>,
 }
 
 /// What the connections of a thread share during a turn.
 pub struct Turn<'a, D> {
     pub driver: &'a D,
     pub clock: &'a Clock,
-    pub ledger: &'a mut Ledger,
+    /// One for each group of readers; the acks go into all.
+    pub ledgers: &'a mut [Ledger],
     pub interval: &'a mut Interval,
     /// A recent time: the turn's begin, or when the last bytes came.
     pub now_ns: u64,
     /// Nothing is sent that is due at or after this.
     pub end_ns: u64,
+    /// The warm-up is over.
+    pub measured_from_ns: u64,
 }
 
 impl Producer {
@@ -104,6 +117,8 @@ impl Producer {
             sent: 0,
             room_since_ns: 0,
             batch_bytes: batch_bytes as u64,
+            due: 0,
+            retry_at_ns: None,
         }
     }
 
@@ -114,13 +129,38 @@ impl Producer {
 
     /// Requests that were due before `end_ns` and are not sent.
     pub fn overdue(&self, end_ns: u64) -> u64 {
-        match self.pace {
+        match &self.pace {
             Pace::Closed => 0,
-            Pace::Open { first_ns, interval_ns } => {
-                let due = (end_ns.saturating_sub(first_ns) as f64 / interval_ns).ceil() as u64;
-                due.saturating_sub(self.sent)
-            }
+            Pace::Open(schedule) => schedule.due_before(end_ns),
         }
+    }
+
+    /// Whether there are any of these.
+    pub fn has_overdue(&self, end_ns: u64) -> bool {
+        self.pace.due_ns().is_some_and(|due_ns| due_ns < end_ns)
+    }
+
+    /// Requests sent so far that were due in the measured time.
+    pub fn due(&self) -> u64 {
+        self.due
+    }
+
+    /// The connection is lost: wait until `retry_at_ns`, keep what is not answered.
+    pub fn disconnect(&mut self, retry_at_ns: u64) {
+        self.retry_at_ns = Some(retry_at_ns);
+    }
+
+    pub fn retry_at_ns(&self) -> Option<u64> {
+        self.retry_at_ns
+    }
+
+    /// Go on over another connection: everything that is not answered is sent again, byte for byte.
+    /// An idempotent producer's broker tells from the sequences what it has already.
+    pub fn reconnect(&mut self, transport: Transport, now_ns: u64) {
+        self.transport = transport;
+        self.slots.rewind(self.in_flight.len() as u64);
+        self.retry_at_ns = None;
+        self.room_since_ns = now_ns;
     }
 
     /// Take the acks that came, send what is due. True when something happened.
@@ -157,19 +197,23 @@ impl Producer {
         let (run, records) = (turn.driver.run(), turn.driver.records());
         match ack.result {
             Ok(base) => {
-                turn.ledger.ack(local, run, self.number, request.sequence, records, base);
+                for ledger in turn.ledgers.iter_mut() {
+                    ledger.ack(local, run, self.number, request.sequence, records, base);
+                }
                 turn.interval.requests += 1;
                 turn.interval.records += u64::from(records);
                 turn.interval.bytes += self.batch_bytes;
             }
             Err(code) => {
-                turn.ledger.refuse(local, run, self.number, request.sequence, records);
+                for ledger in turn.ledgers.iter_mut() {
+                    ledger.refuse(local, run, self.number, request.sequence, records);
+                }
                 turn.interval.errors += 1;
                 turn.interval.error_code = code;
             }
         }
         turn.interval.service.record(turn.now_ns.saturating_sub(request.sent_ns));
-        if self.pace != Pace::Closed {
+        if matches!(self.pace, Pace::Open(_)) {
             turn.interval.response.record(turn.now_ns.saturating_sub(request.intended_ns));
         }
         Ok(())
@@ -180,7 +224,7 @@ impl Producer {
     fn stamp_due<D: Driver>(&mut self, turn: &mut Turn<'_, D>) -> bool {
         let mut any = false;
         while self.in_flight.len() < self.in_flight_max && self.slots.has_room() {
-            let due_ns = self.pace.due_ns(self.sent);
+            let due_ns = self.pace.due_ns();
             if due_ns.unwrap_or(turn.now_ns) >= turn.end_ns || due_ns > Some(turn.now_ns) {
                 break;
             }
@@ -195,6 +239,8 @@ impl Producer {
             stream.sequence += u64::from(turn.driver.records());
             self.in_flight.push_back(InFlight { stream: self.turn as u32, sequence, intended_ns, sent_ns });
             self.sent += 1;
+            self.pace.advance();
+            self.due += u64::from(intended_ns >= turn.measured_from_ns);
             self.turn = if self.turn + 1 == self.streams.len() { 0 } else { self.turn + 1 };
             if due_ns.is_some() {
                 turn.interval.delay.record(sent_ns - intended_ns);
@@ -225,18 +271,4 @@ impl Producer {
 
 fn lost(reason: std::io::Error) -> BenchError {
     BenchError::Connection { during: "the load", reason }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_schedule_is_absolute() {
-        let pace = Pace::Open { first_ns: 500, interval_ns: 1e9 / 3.0 };
-        assert_eq!(pace.due_ns(0), Some(500));
-        assert_eq!(pace.due_ns(3), Some(1_000_000_500));
-        assert_eq!(pace.due_ns(3 * 86_400 * 30), Some(86_400 * 30 * 1_000_000_000 + 500));
-        assert_eq!(Pace::Closed.due_ns(9), None);
-    }
 }

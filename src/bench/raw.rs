@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use super::error::BenchError;
 use super::payload::Random;
-use super::report::write_latencies;
 use super::stats::{Latency, Percentiles};
+use super::text::write_latencies;
 use crate::base::align::PAGE_BYTES;
 use crate::io::buffer::PageBuf;
 

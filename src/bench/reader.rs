@@ -33,12 +33,29 @@ pub struct PartitionReader {
     request_sent: usize,
     correlation: u32,
     waiting: bool,
+    /// Which of the thread's ledgers it fills.
+    group: usize,
+    /// The most it reads while it follows the tail.
+    bytes_per_s: Option<f64>,
+    /// When that lets it ask again.
+    ask_at_ns: u64,
+    /// The connection is lost; when to try again.
+    retry_at_ns: Option<u64>,
 }
 
 impl PartitionReader {
-    pub fn new(transport: Transport, partitions: Vec<(usize, i32)>) -> PartitionReader {
+    pub fn new(
+        transport: Transport,
+        partitions: Vec<(usize, i32)>,
+        group: usize,
+        bytes_per_s: Option<f64>,
+    ) -> PartitionReader {
         PartitionReader {
             transport,
+            group,
+            bytes_per_s,
+            ask_at_ns: 0,
+            retry_at_ns: None,
             partitions,
             cursor: 0,
             idle: 0,
@@ -59,6 +76,25 @@ impl PartitionReader {
         self.idle = 0;
     }
 
+    /// The connection is lost: wait until `retry_at_ns`.
+    pub fn disconnect(&mut self, retry_at_ns: u64) {
+        self.retry_at_ns = Some(retry_at_ns);
+    }
+
+    pub fn retry_at_ns(&self) -> Option<u64> {
+        self.retry_at_ns
+    }
+
+    /// Ask again over another connection, from where the books stand.
+    pub fn reconnect(&mut self, transport: Transport) {
+        self.transport = transport;
+        self.waiting = false;
+        self.request.clear();
+        self.request_sent = 0;
+        self.idle = 0;
+        self.retry_at_ns = None;
+    }
+
     /// Take the answer that came, ask on. True when something happened.
     pub fn turn<D: Driver>(
         &mut self,
@@ -76,10 +112,15 @@ impl PartitionReader {
                     return Err(Malformed("an answer that nobody asked for").into());
                 }
                 turn.interval.read_bytes += frame.len() as u64;
-                read_answer(frame, self.correlation, turn, local_of)?;
+                if let Some(bytes_per_s) = self.bytes_per_s {
+                    let takes_ns = frame.len() as f64 / bytes_per_s * 1e9;
+                    self.ask_at_ns = self.ask_at_ns.max(turn.now_ns) + takes_ns as u64;
+                }
+                read_answer(frame, self.correlation, turn, self.group, local_of)?;
             }
         }
-        if !self.waiting && self.find_partitions(turn, goal) {
+        let slowed = *goal == Goal::Tail && turn.now_ns < self.ask_at_ns;
+        if !self.waiting && !slowed && self.find_partitions(turn, goal) {
             self.waiting = true;
             busy = true;
         }
@@ -98,10 +139,11 @@ impl PartitionReader {
         for _ in 0..count.min(SCAN_PARTITIONS) {
             let (local, partition) = self.partitions[self.cursor];
             self.cursor = if self.cursor + 1 == count { 0 } else { self.cursor + 1 };
-            let offset = turn.ledger.read_next(local);
+            let ledger = &turn.ledgers[self.group];
+            let offset = ledger.read_next(local);
             let wanted = match goal {
-                Goal::Tail => few || offset < turn.ledger.acked_end(local),
-                Goal::Acked => offset < turn.ledger.acked_end(local),
+                Goal::Tail => few || offset < ledger.acked_end(local),
+                Goal::Acked => offset < ledger.acked_end(local),
                 Goal::Until(ends) => offset < ends[local],
             };
             if !wanted {
@@ -130,9 +172,11 @@ fn read_answer<D: Driver>(
     frame: &[u8],
     correlation: u32,
     turn: &mut Turn<'_, D>,
+    group: usize,
     local_of: impl Fn(i32) -> Option<usize>,
 ) -> Result<(), BenchError> {
-    let Turn { driver, ledger, interval, now_ns, .. } = turn;
+    let Turn { driver, ledgers, interval, now_ns, .. } = turn;
+    let ledger = &mut ledgers[group];
     let run = driver.run();
     let (mut stranger, mut failed) = (false, None);
     driver.parse_fetch(

@@ -1,25 +1,31 @@
-//! What a run says: a line a second, a table at the end, a JSON file for machines.
+//! What a run found, and whether its numbers may be used.
+//!
+//! `result.json` is this, serialized; [`text`](super::text) prints it, [`output`](super::output)
+//! draws it.
 
-use std::fmt;
-use std::time::Instant;
+use std::time::UNIX_EPOCH;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ledger::Verdict;
+use super::options::{Load, Options};
 use super::process::Used;
-use super::run::{Load, Options};
-use super::stats::{Interval, Percentiles, SAMPLES_BEYOND_MIN};
+use super::recording::Recording;
+use super::schedule::Arrivals;
+use super::stages::Stages;
+use super::stats::{Interval, Percentiles};
+use super::text::micros;
 
-/// The version of the JSON's schema.
-const SCHEMA: u32 = 1;
-/// An open loop that sends less than this share of its rate has missed it.
+/// An open loop that sends less than this share of what was due has missed its rate.
 const RATE_SHARE_MIN: f64 = 0.99;
 /// The generator's own delay at p99 must stay below this, or below a tenth of the response's p99:
 /// more, and the percentiles are the generator's and not the broker's.
 const OWN_DELAY_NS_MAX: u64 = 50_000;
+/// Of an open loop's time the machine may stand still for this share: more, and p99 is the machine's.
+const STALLED_SHARE_MAX: f64 = 0.01;
 
 /// One second of the timeline.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Second {
     pub second: u64,
     pub requests: u64,
@@ -28,13 +34,20 @@ pub struct Second {
     pub errors: u64,
     pub read_records: u64,
     pub read_bytes: u64,
+    pub in_flight: u64,
+    pub reconnects: u64,
+    pub p50_ns: u64,
     pub p99_ns: u64,
+    pub p99_9_ns: u64,
     pub max_ns: u64,
+    pub stalled_ns: u64,
 }
 
 impl Second {
     pub fn of(second: u64, interval: &Interval) -> Second {
-        let latency = headline(interval);
+        // From the intended time where there is one.
+        let response = interval.response.percentiles();
+        let latency = if response.samples > 0 { response } else { interval.service.percentiles() };
         Second {
             second,
             requests: interval.requests,
@@ -43,8 +56,13 @@ impl Second {
             errors: interval.errors,
             read_records: interval.read_records,
             read_bytes: interval.read_bytes,
+            in_flight: interval.in_flight,
+            reconnects: interval.reconnects,
+            p50_ns: latency.p50_ns,
             p99_ns: latency.p99_ns,
+            p99_9_ns: latency.p99_9_ns,
             max_ns: latency.max_ns,
+            stalled_ns: interval.stalled_ns,
         }
     }
 
@@ -55,32 +73,55 @@ impl Second {
         self.errors += other.errors;
         self.read_records += other.read_records;
         self.read_bytes += other.read_bytes;
+        self.reconnects += other.reconnects;
         self.max_ns = self.max_ns.max(other.max_ns);
+        self.stalled_ns += other.stalled_ns;
     }
 }
 
-/// From the intended time where there is one.
-fn headline(interval: &Interval) -> Percentiles {
-    let response = interval.response.percentiles();
-    if response.samples > 0 { response } else { interval.service.percentiles() }
+/// What the threads counted, added up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub ledger: Verdict,
+    /// Requests of an open loop that were due in the measured time.
+    pub due: u64,
+    pub unsent: u64,
+    pub unanswered: u64,
+}
+
+/// Quantile and nanoseconds, along an axis of nines, by kind of latency.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Curves {
+    pub response: Vec<(f64, u64)>,
+    pub service: Vec<(f64, u64)>,
+    pub end_to_end: Vec<(f64, u64)>,
 }
 
 /// The result of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
-    pub schema: u32,
+    pub label: String,
+    /// Since 1970.
+    pub began_unix_ms: u64,
     pub topic: String,
     pub partitions: u32,
     pub acks: i16,
+    pub idempotent: bool,
+    pub key_bytes: usize,
     pub record_bytes: usize,
     pub records_per_batch: u32,
     /// That produce.
     pub connections: usize,
     pub in_flight: usize,
+    /// Of each group.
     pub consumers: usize,
+    pub groups: usize,
+    /// That were measured: less than asked for when the run ended early.
     pub seconds: u64,
+    pub warmup_s: u64,
     /// `None`: a closed loop, whose tail latencies must not be compared with an open loop's.
     pub target_records_per_s: Option<f64>,
+    pub arrivals: Arrivals,
     pub records_per_s: f64,
     pub requests_per_s: f64,
     pub bytes_per_s: f64,
@@ -91,46 +132,66 @@ pub struct Report {
     pub delay: Percentiles,
     pub own_delay: Percentiles,
     pub end_to_end: Percentiles,
+    pub curves: Curves,
     pub stall_ns_max: u64,
+    /// Share of the measured time in stalls of more than a millisecond.
+    pub stalled_share: f64,
     pub errors: u64,
     /// Of the last request that was refused.
     pub error_code: i16,
+    pub reconnects: u64,
+    pub due: u64,
     pub unsent: u64,
     pub unanswered: u64,
     pub ledger: Verdict,
     pub broker: Option<Used>,
+    /// Where the broker says the time went.
+    pub stages: Option<Stages>,
     /// Why the numbers must not be used; empty when they may.
     pub invalid: Vec<String>,
     pub timeline: Vec<Second>,
+    /// For the files of histograms.
+    #[serde(skip)]
+    pub measured: Interval,
+    #[serde(skip)]
+    pub recording: Recording,
 }
 
 impl Report {
     pub fn new(
         options: &Options,
-        measured: &Interval,
+        measured: Interval,
         in_time: Second,
         timeline: Vec<Second>,
-        ledger: Verdict,
+        recording: Recording,
+        counts: Counts,
     ) -> Report {
         // A run that ended early (a cold read, a failure) is divided by the seconds it had.
         let seconds =
             timeline.iter().filter(|second| second.second >= options.measured_from_s()).count().max(1);
         let per_s = |count: u64| count as f64 / seconds as f64;
+        let began = recording.began().duration_since(UNIX_EPOCH).unwrap_or_default();
         Report {
-            schema: SCHEMA,
+            label: options.label.clone(),
+            began_unix_ms: began.as_millis() as u64,
             topic: options.topic.clone(),
             partitions: options.partitions,
             acks: options.acks,
+            idempotent: options.idempotent,
+            key_bytes: options.key_bytes,
             record_bytes: options.record_bytes,
             records_per_batch: options.records_per_batch,
             connections: if options.load == Load::None { 0 } else { options.connections },
             in_flight: options.in_flight,
             consumers: options.consumers,
+            groups: options.groups,
             seconds: seconds as u64,
+            warmup_s: options.measured_from_s(),
             target_records_per_s: match options.load {
-                Load::Open { records_per_s } => Some(records_per_s),
+                Load::Open { records_per_s } => Some(records_per_s * options.arrivals.mean_factor()),
                 Load::Closed | Load::None => None,
             },
+            arrivals: options.arrivals,
             records_per_s: per_s(in_time.records),
             requests_per_s: per_s(in_time.requests),
             bytes_per_s: per_s(in_time.bytes),
@@ -141,21 +202,31 @@ impl Report {
             delay: measured.delay.percentiles(),
             own_delay: measured.own_delay.percentiles(),
             end_to_end: measured.end_to_end.percentiles(),
+            curves: Curves {
+                response: measured.response.curve(),
+                service: measured.service.curve(),
+                end_to_end: measured.end_to_end.curve(),
+            },
             stall_ns_max: measured.stall_ns_max,
+            stalled_share: in_time.stalled_ns as f64 / 1e9 / (seconds * options.threads()) as f64,
             errors: measured.errors,
             error_code: measured.error_code,
-            unsent: 0,
-            unanswered: 0,
-            ledger,
+            reconnects: measured.reconnects,
+            due: counts.due,
+            unsent: counts.unsent,
+            unanswered: counts.unanswered,
+            ledger: counts.ledger,
             broker: None,
+            stages: None,
             invalid: Vec::new(),
             timeline,
+            measured,
+            recording,
         }
     }
 
-    /// Decide whether the numbers may be used.
-    pub fn judge(&mut self, options: &Options, unsent: u64, unanswered: u64, failures: Vec<String>) {
-        (self.unsent, self.unanswered) = (unsent, unanswered);
+    /// Decide whether the numbers may be used. `failures`: why threads ended early.
+    pub fn judge(&mut self, options: &Options, failures: Vec<String>) {
         self.invalid = failures;
         let mut fault = |reason: String| self.invalid.push(reason);
         if self.errors > 0 {
@@ -164,19 +235,27 @@ impl Report {
                 self.errors, self.error_code
             ));
         }
-        if unanswered > 0 {
-            fault(format!("{unanswered} requests were never answered"));
+        if self.unanswered > 0 {
+            fault(format!("{} requests were never answered", self.unanswered));
         }
         if options.load != Load::None && self.ledger.acked == 0 {
             fault("nothing was acknowledged".to_owned());
         }
-        if let Some(target) = self.target_records_per_s {
-            if self.records_per_s < target * RATE_SHARE_MIN {
-                fault(format!("the rate was missed: {:.0} of {target:.0} records/s", self.records_per_s));
+        if self.target_records_per_s.is_some() {
+            let due = self.due as f64 * f64::from(self.records_per_batch) / self.seconds as f64;
+            if self.records_per_s < due * RATE_SHARE_MIN {
+                fault(format!("the rate was missed: {:.0} of {due:.0} records/s", self.records_per_s));
             }
             let (own, response) = (self.own_delay.p99_ns, self.response.p99_ns);
             if own > OWN_DELAY_NS_MAX.max(response / 10) {
                 fault(format!("the generator itself was late: p99 {}", micros(own)));
+            }
+            if self.stalled_share > STALLED_SHARE_MAX {
+                fault(format!(
+                    "the machine stood still for {:.1} % of the time, at worst for {}",
+                    self.stalled_share * 100.0,
+                    micros(self.stall_ns_max)
+                ));
             }
         }
     }
@@ -189,6 +268,11 @@ impl Report {
     /// The ack latency to quote: from the intended time in an open loop.
     pub fn ack(&self) -> &Percentiles {
         if self.target_records_per_s.is_some() { &self.response } else { &self.service }
+    }
+
+    /// The curve of [`ack`](Self::ack).
+    pub fn ack_curve(&self) -> &[(f64, u64)] {
+        if self.target_records_per_s.is_some() { &self.curves.response } else { &self.curves.service }
     }
 
     /// Split the timeline at the first `bytes` acknowledged; MB/s before and after.
@@ -208,145 +292,11 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { partitions, connections, in_flight, record_bytes, records_per_batch, .. } = self;
-        match self.target_records_per_s {
-            Some(rate) => write!(f, "open loop at {rate:.0} records/s")?,
-            None if self.connections == 0 => write!(f, "reading only")?,
-            None => write!(f, "closed loop (its tail is not comparable with an open loop's)")?,
-        }
-        writeln!(f, ", acks={}, {} s", if self.acks == -1 { "all" } else { "1" }, self.seconds)?;
-        writeln!(
-            f,
-            "{record_bytes} B x {records_per_batch} a request, {partitions} partitions, \
-             {connections} connections x {in_flight} in flight, {} consumers",
-            self.consumers
-        )?;
-        writeln!(
-            f,
-            "\nacknowledged {:>12.0} records/s {:>10.0} requests/s {:>9.1} MB/s",
-            self.records_per_s,
-            self.requests_per_s,
-            self.bytes_per_s / 1e6
-        )?;
-        if self.ledger.read > 0 {
-            writeln!(
-                f,
-                "read         {:>12.0} records/s {:>30.1} MB/s",
-                self.read_records_per_s,
-                self.read_bytes_per_s / 1e6
-            )?;
-        }
-        if let Some(used) = &self.broker {
-            let (before, after) = (used.resident_bytes_before >> 20, used.resident_bytes_after >> 20);
-            writeln!(f, "broker       {:>12.2} CPU s, resident {before} -> {after} MiB", used.cpu_s)?;
-        }
-        writeln!(f)?;
-        write_latencies(
-            f,
-            &[
-                ("response: ack - intended", &self.response),
-                ("service: ack - sent", &self.service),
-                ("delay: sent - intended", &self.delay),
-                ("of it, the generator's", &self.own_delay),
-                ("end to end", &self.end_to_end),
-            ],
-        )?;
-        writeln!(f, "longest stall of the generator: {}", micros(self.stall_ns_max))?;
-        write_verdict(f, &self.ledger)?;
-        if self.invalid.is_empty() {
-            writeln!(f, "valid")
-        } else {
-            writeln!(f, "INVALID: {}", self.invalid.join("; "))
-        }
-    }
-}
-
-/// A `~` marks a percentile with too few samples beyond it.
-pub fn write_latencies(f: &mut impl fmt::Write, rows: &[(&str, &Percentiles)]) -> fmt::Result {
-    write!(f, "{:<26}", "microseconds")?;
-    for name in ["p50", "p90", "p99", "p99.9", "p99.99", "max", "<= 1 ms"] {
-        write!(f, "{name:>11}")?;
-    }
-    writeln!(f)?;
-    for (name, row) in rows.iter().filter(|(_, row)| row.samples > 0) {
-        write!(f, "{name:<26}")?;
-        let values = [
-            (0.5, row.p50_ns),
-            (0.9, row.p90_ns),
-            (0.99, row.p99_ns),
-            (0.999, row.p99_9_ns),
-            (0.9999, row.p99_99_ns),
-        ];
-        for (quantile, ns) in values {
-            let beyond = row.samples as f64 * (1.0 - quantile);
-            let mark = if beyond < SAMPLES_BEYOND_MIN as f64 { "~" } else { "" };
-            write!(f, "{:>11}", format!("{mark}{:.1}", ns as f64 / 1e3))?;
-        }
-        writeln!(f, "{:>11.1}{:>10.3}%", row.max_ns as f64 / 1e3, row.within_1ms * 100.0)?;
-    }
-    Ok(())
-}
-
-fn write_verdict(f: &mut fmt::Formatter<'_>, ledger: &Verdict) -> fmt::Result {
-    let word = if ledger.passed() { "ledger ok" } else { "LEDGER FAILED" };
-    write!(f, "{word}: {} acknowledged, {} read", ledger.acked, ledger.read)?;
-    let faults = [
-        (ledger.lost, "lost"),
-        (ledger.duplicated, "duplicated"),
-        (ledger.reordered, "reordered"),
-        (ledger.corrupt, "corrupt"),
-        (ledger.foreign, "of another run"),
-        (ledger.ack_offsets_skipped, "offsets skipped by acks"),
-        (ledger.ack_offsets_repeated, "offsets acknowledged twice"),
-        (ledger.read_offsets_skipped, "offsets skipped by the reader"),
-    ];
-    for (count, name) in faults.iter().filter(|(count, _)| *count > 0) {
-        write!(f, ", {count} {name}")?;
-    }
-    writeln!(f)
-}
-
-fn micros(ns: u64) -> String {
-    format!("{:.1} µs", ns as f64 / 1e3)
-}
-
-/// The line that shows once a second how it goes.
-pub struct Progress {
-    /// `None` when nobody knows how long it takes.
-    end_s: Option<u64>,
-    began: Instant,
-}
-
-impl Progress {
-    pub fn new(end_s: Option<u64>) -> Progress {
-        Progress { end_s, began: Instant::now() }
-    }
-
-    pub fn print(&mut self, second: &Second, interval: &Interval) {
-        let latency = headline(interval);
-        let of = self.end_s.map(|end_s| format!("/{end_s}")).unwrap_or_default();
-        eprintln!(
-            "{:>4.0}{of} s {:>10} rec/s {:>8.1} MB/s  read {:>8.1} MB/s  p50 {:>9} p99 {:>9} p99.9 {:>9} max {:>9}  errors {}",
-            self.began.elapsed().as_secs_f64(),
-            second.records,
-            second.bytes as f64 / 1e6,
-            second.read_bytes as f64 / 1e6,
-            micros(latency.p50_ns),
-            micros(latency.p99_ns),
-            micros(latency.p99_9_ns),
-            micros(latency.max_ns),
-            second.errors,
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn report(options: &Options, records: u64, own_delay_ns: u64) -> Report {
+    fn report(options: &Options, records: u64, own_delay_ns: u64, counts: Counts) -> Report {
         let mut measured = Interval::new();
         for _ in 0..1000 {
             measured.response.record(100_000);
@@ -354,22 +304,26 @@ mod tests {
         }
         let line = Second { records, bytes: records * 1000, ..Second::default() };
         let ledger = Verdict { acked: records, ..Verdict::default() };
-        Report::new(options, &measured, line, vec![line], ledger)
+        let counts = Counts { ledger, due: 1000, ..counts };
+        Report::new(options, measured, line, vec![line], Recording::begin(), counts)
     }
 
     #[test]
-    fn a_run_is_invalid_when_it_missed_its_rate_or_was_late_itself_or_met_errors() {
+    fn a_run_is_invalid_when_it_missed_its_rate_or_was_late_itself_or_met_errors_or_a_stall() {
         let options =
             Options { load: Load::Open { records_per_s: 1000.0 }, warmup_s: 0, ..Options::default() };
-        for (records, own_delay_ns, unanswered, faults) in [
-            (1000, 1_000, 0, 0),
-            (995, 49_000, 0, 0),
-            (980, 1_000, 0, 1),
-            (1000, 60_000, 0, 1),
-            (1000, 1, 3, 1),
+        for (records, own_delay_ns, unanswered, stalled_share, faults) in [
+            (1000, 1_000, 0, 0.0, 0),
+            (995, 49_000, 0, 0.009, 0),
+            (980, 1_000, 0, 0.0, 1),
+            (1000, 60_000, 0, 0.0, 1),
+            (1000, 1, 3, 0.0, 1),
+            (1000, 1, 0, 0.02, 1),
         ] {
-            let mut report = report(&options, records, own_delay_ns);
-            report.judge(&options, 0, unanswered, Vec::new());
+            let mut report =
+                report(&options, records, own_delay_ns, Counts { unanswered, ..Counts::default() });
+            report.stalled_share = stalled_share;
+            report.judge(&options, Vec::new());
             assert_eq!(report.invalid.len(), faults, "{:?}", report.invalid);
             assert_eq!(report.passed(), faults == 0);
         }
@@ -378,7 +332,7 @@ mod tests {
     #[test]
     fn the_first_bytes_and_the_rest_are_apart() {
         let options = Options { warmup_s: 0, ..Options::default() };
-        let mut report = report(&options, 1, 0);
+        let mut report = report(&options, 1, 0, Counts::default());
         let second = |bytes| Second { bytes, ..Second::default() };
         report.timeline = vec![second(4_000_000), second(4_000_000), second(1_000_000)];
         assert_eq!(report.phases(8_000_000), (Some(4.0), Some(1.0)));

@@ -7,128 +7,22 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::driver::Driver;
-use super::engine::{Outcome, Plan, ReadBack, Reporter, Worker};
+use super::engine::{Outcome, Plan, Reporter, Worker};
 use super::error::BenchError;
 use super::kafka::control::{Control, End, resolve};
 use super::kafka::{KafkaDriver, Shape};
-use super::ledger::Verdict;
-use super::payload::{HEADER_BYTES, Random};
-use super::process::{self, Usage};
-use super::report::{Progress, Report, Second};
+use super::options::{Load, Options};
+use super::payload::Random;
+use super::process;
+use super::progress::Progress;
+use super::recording::Recording;
+use super::report::{Counts, Report, Second};
+use super::stages::{self, Stages};
 use super::stats::{Clock, Interval};
 
 /// Time for the threads to get ready before the schedule begins.
 const LEAD_NS: u64 = 100_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
-
-/// How the load is paced.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Load {
-    /// As fast as the answers come.
-    Closed,
-    /// Records per second, on an absolute schedule.
-    Open { records_per_s: f64 },
-    /// Only read.
-    None,
-}
-
-/// What to do; see `ringmq bench --help` for the meaning of each.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub bootstrap: String,
-    pub topic: String,
-    pub topic_configs: Vec<(String, String)>,
-    pub partitions: u32,
-    pub acks: i16,
-    pub record_bytes: usize,
-    pub records_per_batch: u32,
-    pub connections: usize,
-    pub in_flight: usize,
-    pub load: Load,
-    pub seconds: u64,
-    pub warmup_s: u64,
-    pub consumers: usize,
-    pub read_back: ReadBack,
-    /// One load thread a core; empty: one thread that is not pinned.
-    pub cpus: Vec<usize>,
-    /// Its processor time and memory are measured with the run.
-    pub broker_pid: Option<u32>,
-    /// One line a second on the standard error.
-    pub progress: bool,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            bootstrap: "127.0.0.1:9092".to_owned(),
-            topic: "bench".to_owned(),
-            topic_configs: Vec::new(),
-            partitions: 1,
-            acks: -1,
-            record_bytes: 1024,
-            records_per_batch: 1,
-            connections: 1,
-            in_flight: 5,
-            load: Load::Closed,
-            seconds: 10,
-            warmup_s: 2,
-            consumers: 0,
-            read_back: ReadBack::Nothing,
-            cpus: Vec::new(),
-            broker_pid: None,
-            progress: false,
-        }
-    }
-}
-
-impl Options {
-    fn threads(&self) -> usize {
-        self.cpus.len().max(1)
-    }
-
-    /// Seconds from the schedule's begin to its end. Without a load it is over when all is read.
-    fn end_s(&self) -> u64 {
-        match self.load {
-            Load::None => u64::from(u32::MAX),
-            Load::Closed | Load::Open { .. } => self.warmup_s + self.seconds,
-        }
-    }
-
-    /// The first measured second.
-    pub fn measured_from_s(&self) -> u64 {
-        if self.load == Load::None { 0 } else { self.warmup_s }
-    }
-
-    fn check(&self) -> Result<(), BenchError> {
-        let fault = |reason: &str| Err(BenchError::Options(reason.to_owned()));
-        let threads = self.threads();
-        match () {
-            () if self.record_bytes < HEADER_BYTES => {
-                fault("a record has at least 32 bytes: the ledger's fields")
-            }
-            () if self.record_bytes > 64 << 20 => fault("a record has at most 64 MiB"),
-            () if self.records_per_batch == 0 => fault("a batch has at least one record"),
-            () if self.in_flight == 0 || self.connections == 0 => {
-                fault("at least one connection and one request in flight")
-            }
-            () if self.seconds == 0 && self.load != Load::None => fault("a load takes at least one second"),
-            () if (self.partitions as usize) < threads => {
-                fault("every load core needs a partition of its own: more --partitions or fewer --cpus")
-            }
-            () if self.connections < threads => fault("every load core needs a connection of its own"),
-            () if self.consumers > 0 && self.consumers < threads => {
-                fault("every load core needs a consumer of its own, or there are none")
-            }
-            () if !matches!(self.acks, 1 | -1) => fault("acks are 1 or all: the ledger needs answers"),
-            () => match self.load {
-                Load::Open { records_per_s } if !(records_per_s.is_finite() && records_per_s > 0.0) => {
-                    fault("a rate is above 0")
-                }
-                _ => Ok(()),
-            },
-        }
-    }
-}
 
 /// Run it. `Ok` also when the run is invalid or the ledger fails: the report says so.
 ///
@@ -141,6 +35,8 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
     control.prepare_topic(&options.topic, options.partitions, &options.topic_configs)?;
     let latest = control.offsets(&options.topic, options.partitions, End::Latest)?;
     let earliest = control.offsets(&options.topic, options.partitions, End::Earliest)?;
+    let producers = if options.idempotent { options.connections } else { 0 };
+    let producer_ids = (0..producers).map(|_| control.producer_id()).collect::<Result<_, _>>()?;
     drop(control);
 
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -150,6 +46,8 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
         acks: options.acks,
         record_bytes: options.record_bytes,
         records: options.records_per_batch,
+        key_bytes: options.key_bytes,
+        producer_ids,
         timestamp_ms: since_epoch.as_millis() as i64,
     });
     let clock = Clock::new();
@@ -182,10 +80,15 @@ fn plans(
         in_flight: options.in_flight,
         batch_bytes,
         interval_ns,
+        arrivals: options.arrivals,
+        groups: options.groups,
         readers_per_thread: options.consumers.div_ceil(threads),
+        reader_bytes_per_s: options.consumer_bytes_per_s,
         read_back: options.read_back.clone(),
-        // Set when every thread is connected.
+        reconnect: options.reconnect,
+        // Set when it is known how long getting ready takes.
         start_ns: 0,
+        measured_from_ns: 0,
         end_ns: 0,
     };
     (0..threads)
@@ -202,13 +105,15 @@ fn drive<D: Driver>(
     let stop = AtomicBool::new(false);
     let (full_sender, full) = channel();
     // Connecting and encoding takes longer with more connections.
-    let connections = options.connections + options.consumers;
+    let connections = options.connections + options.consumers * options.groups;
     let start_ns = clock.now_ns() + LEAD_NS + connections as u64 * 1_000_000;
     for plan in &mut plans {
         plan.start_ns = start_ns;
+        plan.measured_from_ns = start_ns + options.measured_from_s() * SECOND_NS;
         plan.end_ns = start_ns + options.end_s() * SECOND_NS;
     }
     let usage_before = options.broker_pid.and_then(process::usage);
+    let stages_before = options.admin.and_then(|admin| stages::fetch(admin).ok());
     let (outcomes, collected) = std::thread::scope(|scope| {
         let mut threads = Vec::new();
         let mut empties = Vec::new();
@@ -235,9 +140,15 @@ fn drive<D: Driver>(
         let outcomes: Vec<Result<Outcome, BenchError>> = threads.into_iter().map(join).collect();
         (outcomes, collected)
     });
-    let usage_after = options.broker_pid.and_then(process::usage);
     let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok(judge(options, outcomes, collected, usage_before.zip(usage_after)))
+    let mut report = judge(options, outcomes, collected);
+    let usage_after = options.broker_pid.and_then(process::usage);
+    report.broker = usage_before.zip(usage_after).map(|(before, after)| after.since(&before));
+    let stages_after = options.admin.and_then(|admin| stages::fetch(admin).ok());
+    // A broker that was restarted in between has begun to count anew.
+    report.stages =
+        stages_before.zip(stages_after).and_then(|(before, after)| Stages::between(&before, &after));
+    Ok(report)
 }
 
 /// The intervals, added up.
@@ -247,14 +158,20 @@ struct Collected {
     /// Of the measured seconds alone: what rates are made of.
     in_time: Second,
     timeline: Vec<Second>,
+    /// Second by second, the warm-up included.
+    recording: Recording,
 }
 
 /// Receive intervals until every thread is done.
 fn collect(options: &Options, full: &Receiver<Interval>, empties: &[Sender<Interval>]) -> Collected {
     let (measured_from_s, end_s) = (options.measured_from_s(), options.end_s());
-    let mut collected =
-        Collected { measured: Interval::new(), in_time: Second::default(), timeline: Vec::new() };
-    let mut progress = Progress::new((options.load != Load::None).then_some(end_s));
+    let mut collected = Collected {
+        measured: Interval::new(),
+        in_time: Second::default(),
+        timeline: Vec::new(),
+        recording: Recording::begin(),
+    };
+    let mut progress = Progress::new(options);
     // Seconds that not every thread has reported.
     let mut open: BTreeMap<u64, (Interval, usize)> = BTreeMap::new();
     for (received, interval) in full.iter().enumerate() {
@@ -277,38 +194,36 @@ fn collect(options: &Options, full: &Receiver<Interval>, empties: &[Sender<Inter
             collected.in_time.add(&line);
         }
         if options.progress {
-            progress.print(&line, &sum);
+            progress.print(&line);
         }
+        collected.recording.push(second, &sum);
         collected.timeline.push(line);
     }
     collected
 }
 
-fn judge(
-    options: &Options,
-    outcomes: Vec<Outcome>,
-    collected: Collected,
-    usage: Option<(Usage, Usage)>,
-) -> Report {
-    let mut verdict = Verdict::default();
-    let (mut unsent, mut unanswered, mut failures) = (0, 0, Vec::new());
+fn judge(options: &Options, outcomes: Vec<Outcome>, collected: Collected) -> Report {
+    let mut counts = Counts::default();
+    let mut failures = Vec::new();
     for outcome in outcomes {
-        verdict += outcome.verdict;
-        unsent += outcome.unsent;
-        unanswered += outcome.unanswered;
+        counts.ledger += outcome.verdict;
+        counts.due += outcome.due + outcome.unsent;
+        counts.unsent += outcome.unsent;
+        counts.unanswered += outcome.unanswered;
         failures.extend(outcome.error.map(|error| error.to_string()));
     }
-    let Collected { measured, in_time, timeline } = collected;
-    let mut report = Report::new(options, &measured, in_time, timeline, verdict);
-    report.broker = usage.map(|(before, after)| after.since(&before));
-    report.judge(options, unsent, unanswered, failures);
+    let Collected { measured, in_time, timeline, recording } = collected;
+    let mut report = Report::new(options, measured, in_time, timeline, recording, counts);
+    report.judge(options, failures);
     report
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::engine::ReadBack;
     use crate::bench::fake::{Fault, Memory};
+    use crate::bench::schedule::{Arrivals, Burst};
     use crate::bench::sink::{Null, Sink};
 
     /// One short run against a broker in memory.
@@ -385,6 +300,62 @@ mod tests {
     }
 
     #[test]
+    fn every_group_reads_everything_and_a_slow_one_catches_up() {
+        let report = run_against(Fault::None, |options| {
+            options.read_back = ReadBack::Tail;
+            options.consumers = 2;
+            options.groups = 3;
+            // After its first answer it has to wait for longer than the load runs.
+            options.consumer_bytes_per_s = Some(1_000.0);
+        });
+        assert!(report.ledger.passed(), "{report}");
+        assert_eq!((report.ledger.acked, report.ledger.read), (7000, 21_000));
+        // Behind when the load ended: the last second before that has not delivered everything.
+        assert!(report.read_records_per_s < 21_000.0 * 0.9, "{report}");
+    }
+
+    #[test]
+    fn a_loss_is_found_by_the_second_group_too() {
+        let report = run_against(Fault::Lose(5), |options| {
+            options.read_back = ReadBack::Afterwards;
+            options.groups = 2;
+        });
+        assert_eq!(report.ledger.lost, 28, "{report}");
+    }
+
+    #[test]
+    fn connections_that_are_cut_are_made_again_and_nothing_is_lost() {
+        let report = run_against(Fault::Cut(40), |options| {
+            options.reconnect = true;
+            options.idempotent = true;
+            options.read_back = ReadBack::Tail;
+            options.consumers = 1;
+            options.key_bytes = 8;
+        });
+        assert!(report.reconnects >= 2, "{report}");
+        assert!(report.ledger.passed(), "{report}");
+        assert_eq!((report.ledger.acked, report.ledger.read), (7000, 7000));
+    }
+
+    #[test]
+    fn what_is_due_follows_bursts_and_chance() {
+        let burst = Arrivals { poisson: false, burst: Some(Burst { every_s: 2, factor: 3.0 }) };
+        let report = run_against(Fault::None, |options| {
+            options.arrivals = burst;
+            options.seconds = 2;
+        });
+        assert_eq!((report.due, report.target_records_per_s), (4000, Some(14_000.0)));
+        let log = String::from_utf8(report.recording.hlog()).unwrap();
+        let starts = |second| log.matches(&format!("Tag=response,{second}.000,1.000,")).count();
+        assert_eq!((starts(0), starts(1)), (1, 1), "a line a second");
+        let poisson = Arrivals { poisson: true, burst: None };
+        let report = run_against(Fault::None, |options| options.arrivals = poisson);
+        // Five standard deviations.
+        assert!(report.due.abs_diff(1000) < 160, "{report}");
+        assert_eq!(report.ledger.acked, report.due * 7);
+    }
+
+    #[test]
     fn a_cold_read_sees_what_another_run_wrote() {
         let sink = Sink::start(Memory::new(Fault::None), 3, None).unwrap();
         let options = Options {
@@ -442,7 +413,9 @@ mod tests {
 
     #[test]
     fn options_that_cannot_work_are_refused() {
-        let changes: [fn(&mut Options); 5] = [
+        let changes: [fn(&mut Options); 7] = [
+            |options| options.groups = 0,
+            |options| (options.idempotent, options.in_flight) = (true, 6),
             |options| options.record_bytes = 31,
             |options| options.cpus = vec![0, 1],
             |options| options.in_flight = 0,

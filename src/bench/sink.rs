@@ -38,6 +38,11 @@ pub trait Store: Send + 'static {
     fn read(&mut self, partition: i32, offset: i64, out: &mut Vec<u8>) -> i64;
 
     fn end(&self, partition: i32) -> i64;
+
+    /// Whether the connection is to be closed instead of answering.
+    fn cuts(&mut self) -> bool {
+        false
+    }
 }
 
 /// Stores nothing.
@@ -93,7 +98,7 @@ impl Sink {
             accepted: accepted.clone(),
             connections: FxHashMap::default(),
             next_token: 0,
-            service: Service { store, partitions },
+            service: Service { store, partitions, producers: 0 },
         };
         let thread = std::thread::spawn(move || {
             if let Some(core) = core {
@@ -193,6 +198,9 @@ impl Connection {
         loop {
             while let Some(frame) = self.transport.frame()? {
                 service.answer(frame, &mut self.out).map_err(std::io::Error::other)?;
+                if service.store.cuts() {
+                    return Err(std::io::ErrorKind::ConnectionAborted.into());
+                }
             }
             self.flush()?;
             if !self.transport.fill()? {
@@ -219,6 +227,8 @@ impl Connection {
 struct Service<S> {
     store: S,
     partitions: u32,
+    /// Ids handed out.
+    producers: i64,
 }
 
 impl<S: Store> Service<S> {
@@ -239,6 +249,10 @@ impl<S: Store> Service<S> {
                 Api::LIST_OFFSETS => self.list_offsets(request, out),
                 Api::METADATA => self.metadata(request, out),
                 Api::CREATE_TOPICS => create_topics(request, out),
+                Api::INIT_PRODUCER_ID => {
+                    self.producer_id(out);
+                    Ok(())
+                }
                 _ => {
                     api_versions(out);
                     Ok(())
@@ -304,6 +318,14 @@ impl<S: Store> Service<S> {
             out.i64(if latest { self.store.end(partition) } else { 0 });
             Ok(())
         })
+    }
+
+    fn producer_id(&mut self, out: &mut Vec<u8>) {
+        out.i32(0);
+        out.i16(0);
+        out.i64(self.producers);
+        out.i16(0);
+        self.producers += 1;
     }
 
     fn metadata(&mut self, mut request: Reader<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {

@@ -60,6 +60,15 @@ impl Slots {
         [&self.bytes[start..start + first], &self.bytes[..unsent - first]]
     }
 
+    /// The last `requests` are to be sent again, as they are.
+    ///
+    /// Their bytes are there still: a slot is stamped anew only when its request is answered, because
+    /// a connection has no more requests in flight than slots.
+    pub fn rewind(&mut self, requests: u64) {
+        assert!(requests <= self.count.min(self.stamped));
+        self.sent_bytes = (self.stamped - requests) * self.request_bytes as u64;
+    }
+
     /// The socket took the next `count` bytes.
     #[inline]
     pub fn sent(&mut self, count: usize) {
@@ -103,6 +112,17 @@ mod tests {
         ) -> Result<(), Malformed> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn what_is_not_answered_can_be_sent_again() {
+        let mut slots = Slots::new(&Toy, 0, 4, &mut Random(0));
+        for correlation in 0..6 {
+            slots.stamp(&Toy, &Stamp { correlation, partition: 0, sequence: 0, intended_ns: 0 });
+            slots.sent(3);
+        }
+        slots.rewind(3);
+        assert_eq!(slots.unsent().concat(), [3, 3, 3, 4, 4, 4, 5, 5, 5]);
     }
 
     #[test]

@@ -6,12 +6,14 @@
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Latencies above a minute are booked as a minute.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// Three digits: a percentile is exact to 0.1 %.
 const DIGITS: u8 = 3;
+/// A gap between two looks at the sockets that is longer counts as a stall of the machine.
+pub const STALL_NS: u64 = 1_000_000;
 /// A percentile with fewer samples beyond it is marked: it says little.
 pub const SAMPLES_BEYOND_MIN: u64 = 100;
 
@@ -49,6 +51,31 @@ impl Latency {
         self.0 += &other.0;
     }
 
+    /// For writers of standard formats.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.0
+    }
+
+    /// Quantile and value, along an axis of nines: enough points for a smooth line, none beyond what
+    /// the samples can say.
+    pub fn curve(&self) -> Vec<(f64, u64)> {
+        let samples = self.0.len();
+        if samples == 0 {
+            return Vec::new();
+        }
+        let mut points = vec![(0.0, self.0.min())];
+        for tenth_of_nine in 1..=70 {
+            let beyond = 10f64.powf(-f64::from(tenth_of_nine) / 10.0);
+            if beyond * (samples as f64) < 1.0 {
+                break;
+            }
+            // Short enough for a decimal number to keep it exactly.
+            let quantile = ((1.0 - beyond) * 1e8).round() / 1e8;
+            points.push((quantile, self.0.value_at_quantile(quantile)));
+        }
+        points
+    }
+
     pub fn percentiles(&self) -> Percentiles {
         let at = |quantile| self.0.value_at_quantile(quantile);
         let samples = self.0.len();
@@ -67,7 +94,7 @@ impl Latency {
 }
 
 /// A [`Latency`] in a few numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     pub samples: u64,
     pub p50_ns: u64,
@@ -108,6 +135,12 @@ pub struct Interval {
     pub end_to_end: Latency,
     /// The longest time between two looks at the sockets: how much the machine or we ourselves stalled.
     pub stall_ns_max: u64,
+    /// Sum of these times where they are above [`STALL_NS`].
+    pub stalled_ns: u64,
+    /// Requests without an answer when the interval ended.
+    pub in_flight: u64,
+    /// Connections that were lost and made again.
+    pub reconnects: u64,
 }
 
 impl Interval {
@@ -127,6 +160,9 @@ impl Interval {
             own_delay: Latency::new(),
             end_to_end: Latency::new(),
             stall_ns_max: 0,
+            stalled_ns: 0,
+            in_flight: 0,
+            reconnects: 0,
         }
     }
 
@@ -141,6 +177,9 @@ impl Interval {
         self.read_records += other.read_records;
         self.read_bytes += other.read_bytes;
         self.stall_ns_max = self.stall_ns_max.max(other.stall_ns_max);
+        self.stalled_ns += other.stalled_ns;
+        self.in_flight += other.in_flight;
+        self.reconnects += other.reconnects;
         let [response, service, delay, own_delay, end_to_end] = other.latencies();
         self.response.add(response);
         self.service.add(service);
@@ -157,10 +196,21 @@ impl Interval {
         }
         self.second = second;
         (self.requests, self.records, self.bytes, self.errors) = (0, 0, 0, 0);
-        (self.read_records, self.read_bytes, self.stall_ns_max) = (0, 0, 0);
+        (self.read_records, self.read_bytes) = (0, 0);
+        (self.stall_ns_max, self.stalled_ns) = (0, 0);
+        (self.in_flight, self.reconnects) = (0, 0);
     }
 
-    fn latencies(&self) -> [&Latency; 5] {
+    /// The time since the last look at the sockets was `gap_ns`.
+    #[inline]
+    pub fn look(&mut self, gap_ns: u64) {
+        self.stall_ns_max = self.stall_ns_max.max(gap_ns);
+        if gap_ns > STALL_NS {
+            self.stalled_ns += gap_ns;
+        }
+    }
+
+    pub fn latencies(&self) -> [&Latency; 5] {
         [&self.response, &self.service, &self.delay, &self.own_delay, &self.end_to_end]
     }
 }

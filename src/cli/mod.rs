@@ -44,7 +44,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Server(server::ServerCommand),
-    Bench(bench::BenchCommand),
+    // Boxed: it has by far the most flags.
+    Bench(Box<bench::BenchCommand>),
     Config(config::ConfigCommand),
     Inspect(inspect::InspectCommand),
     Topic(topic::TopicArgs),

@@ -76,7 +76,9 @@ fn driver() -> KafkaDriver {
         acks: -1,
         record_bytes: 40,
         records: 3,
+        key_bytes: 0,
         timestamp_ms: 1_700_000_000_000,
+        producer_ids: Vec::new(),
     })
 }
 

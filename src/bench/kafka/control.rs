@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use super::ProducerId;
 use super::wire::{Api, Reader, Writer, request};
 use crate::bench::driver::Malformed;
 use crate::bench::error::BenchError;
@@ -222,6 +223,21 @@ impl<S: Read + Write> Control<S> {
         }
         let missing = || Malformed("the offset of a partition is missing");
         Ok(offsets.into_iter().map(|offset| offset.ok_or_else(missing)).collect::<Result<_, _>>()?)
+    }
+
+    /// The id and epoch of a new idempotent producer.
+    pub fn producer_id(&mut self) -> Result<ProducerId, BenchError> {
+        let answer = self.call(Api::INIT_PRODUCER_ID, |out| {
+            out.null_string();
+            out.i32(CREATE_TIMEOUT_MS);
+        })?;
+        let mut reader = Reader(&answer);
+        let _throttle_ms = reader.i32()?;
+        let code = reader.i16()?;
+        if code != 0 {
+            return Err(BenchError::Refused { api: Api::INIT_PRODUCER_ID.name, code });
+        }
+        Ok(ProducerId { id: reader.i64()?, epoch: reader.i16()? })
     }
 
     /// One request and its answer, without header.

@@ -14,6 +14,11 @@ pub const BATCH_HEADER_BYTES: usize = 61;
 /// Where a batch's CRC-32C lies, and where the bytes begin that it covers.
 const BATCH_CRC_AT: usize = 17;
 const BATCH_CRC_FROM: usize = 21;
+/// Where its producer id lies, followed by the epoch, and its first record's sequence.
+const BATCH_PRODUCER_AT: usize = 43;
+const BATCH_SEQUENCE_AT: usize = 53;
+/// Sequences count up to here and begin again at 0.
+const SEQUENCE_MASK: u64 = i32::MAX as u64;
 /// How long the broker may hold a produce request back, and a fetch that finds nothing.
 const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 const FETCH_WAIT_MS: i32 = 500;
@@ -21,7 +26,7 @@ const FETCH_WAIT_MS: i32 = 500;
 const FETCH_BYTES: i32 = 1 << 20;
 
 /// What every request of a run has in common.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Shape {
     pub run: u64,
     pub topic: String,
@@ -31,16 +36,50 @@ pub struct Shape {
     pub record_bytes: usize,
     /// Records of a batch; a request carries one batch.
     pub records: u32,
+    /// Of a record's key; 0 for none.
+    pub key_bytes: usize,
     /// Of the records, since 1970.
     pub timestamp_ms: i64,
+    /// By the producer's number; empty when producers are not idempotent.
+    pub producer_ids: Vec<ProducerId>,
+}
+
+/// What makes a producer idempotent, as the broker handed it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerId {
+    pub id: i64,
+    pub epoch: i16,
+}
+
+impl Shape {
+    /// Bytes of a record after its own length: attributes, time, offset, key, value, no headers.
+    fn record_body_len(&self, index: u32) -> usize {
+        let key = match self.key_bytes {
+            0 => 1,
+            bytes => varint_len(bytes as i64) + bytes,
+        };
+        let value = varint_len(self.record_bytes as i64) + self.record_bytes;
+        1 + 1 + varint_len(i64::from(index)) + key + value + 1
+    }
+
+    fn record_len(&self, index: u32) -> usize {
+        let body = self.record_body_len(index);
+        varint_len(body as i64) + body
+    }
 }
 
 /// Requests of one [`Shape`].
 pub struct KafkaDriver {
     shape: Shape,
-    /// Offsets of the patched fields inside a request's frame.
+    layout: Layout,
+}
+
+/// Offsets of the patched fields inside a request's frame.
+#[derive(Clone, Debug, Default)]
+struct Layout {
     partition_at: usize,
     batch_at: usize,
+    keys_at: Vec<usize>,
     values_at: Vec<usize>,
 }
 
@@ -50,18 +89,18 @@ const CORRELATION_AT: usize = 8;
 impl KafkaDriver {
     pub fn new(shape: Shape) -> KafkaDriver {
         assert!(shape.record_bytes >= payload::HEADER_BYTES && shape.records > 0);
-        let mut driver = KafkaDriver { shape, partition_at: 0, batch_at: 0, values_at: Vec::new() };
-        let mut frame = Vec::new();
-        (driver.partition_at, driver.batch_at, driver.values_at) = driver.layout(&mut frame);
+        let mut driver = KafkaDriver { shape, layout: Layout::default() };
+        driver.layout = driver.encode(&mut Vec::new());
         driver
     }
 
     /// The most records of `record_bytes` whose batch has at most `batch_bytes`; at least one.
-    pub fn records_in(batch_bytes: usize, record_bytes: usize) -> u32 {
+    pub fn records_in(batch_bytes: usize, record_bytes: usize, key_bytes: usize) -> u32 {
+        let shape = Shape { record_bytes, key_bytes, ..Shape::default() };
         let mut total = BATCH_HEADER_BYTES;
         let mut count = 0;
         loop {
-            total += record_len(count, record_bytes);
+            total += shape.record_len(count);
             if total > batch_bytes && count > 0 {
                 return count;
             }
@@ -71,14 +110,13 @@ impl KafkaDriver {
 
     /// Bytes of a request's batch.
     pub fn batch_bytes(&self) -> usize {
-        let records = 0..self.shape.records;
-        BATCH_HEADER_BYTES + records.map(|index| record_len(index, self.shape.record_bytes)).sum::<usize>()
+        BATCH_HEADER_BYTES + (0..self.shape.records).map(|index| self.shape.record_len(index)).sum::<usize>()
     }
 
-    /// Append a request with zeros for values; returns where partition, batch and values lie.
-    fn layout(&self, out: &mut Vec<u8>) -> (usize, usize, Vec<usize>) {
+    /// Append a request with zeros for keys and values.
+    fn encode(&self, out: &mut Vec<u8>) -> Layout {
         let start = out.len();
-        let (mut partition_at, mut batch_at, mut values_at) = (0, 0, Vec::new());
+        let mut layout = Layout::default();
         request(out, Api::PRODUCE, 0, |out| {
             out.null_string();
             out.i16(self.shape.acks);
@@ -86,18 +124,18 @@ impl KafkaDriver {
             out.count(1);
             out.string(&self.shape.topic);
             out.count(1);
-            partition_at = out.len() - start;
+            layout.partition_at = out.len() - start;
             out.i32(0);
             out.count(self.batch_bytes());
-            batch_at = out.len() - start;
-            self.batch(out, |out| values_at.push(out.len() - start));
+            layout.batch_at = out.len() - start;
+            self.encode_batch(out, start, &mut layout);
         });
-        (partition_at, batch_at, values_at)
+        layout
     }
 
-    /// Append the batch; `value_begins` is told before every value.
-    fn batch(&self, out: &mut Vec<u8>, mut value_begins: impl FnMut(&mut Vec<u8>)) {
-        let Shape { records, record_bytes, timestamp_ms, .. } = self.shape;
+    /// Append the batch; the offsets of `layout` count from `start`.
+    fn encode_batch(&self, out: &mut Vec<u8>, start: usize, layout: &mut Layout) {
+        let Shape { records, record_bytes, key_bytes, timestamp_ms, .. } = self.shape;
         out.i64(0);
         out.count(self.batch_bytes() - 12);
         out.i32(-1);
@@ -107,33 +145,25 @@ impl KafkaDriver {
         out.i32(records as i32 - 1);
         out.i64(timestamp_ms);
         out.i64(timestamp_ms);
-        // Not idempotent: no producer id, epoch or sequence.
+        // No producer id, epoch or sequence: stamped when producers are idempotent.
         out.i64(-1);
         out.i16(-1);
         out.i32(-1);
         out.i32(records as i32);
         for index in 0..records {
-            out.varint(record_body_len(index, record_bytes) as i64);
+            out.varint(self.shape.record_body_len(index) as i64);
             out.i8(0);
             out.varint(0);
             out.varint(i64::from(index));
-            out.varint(-1);
+            out.varint(if key_bytes == 0 { -1 } else { key_bytes as i64 });
+            layout.keys_at.push(out.len() - start);
+            out.resize(out.len() + key_bytes, 0);
             out.varint(record_bytes as i64);
-            value_begins(out);
+            layout.values_at.push(out.len() - start);
             out.resize(out.len() + record_bytes, 0);
             out.varint(0);
         }
     }
-}
-
-/// Bytes of a record after its own length: attributes, time, offset, no key, value, no headers.
-fn record_body_len(index: u32, record_bytes: usize) -> usize {
-    1 + 1 + varint_len(i64::from(index)) + 1 + varint_len(record_bytes as i64) + record_bytes + 1
-}
-
-fn record_len(index: u32, record_bytes: usize) -> usize {
-    let body = record_body_len(index, record_bytes);
-    varint_len(body as i64) + body
 }
 
 /// Of a number that is not negative.
@@ -159,8 +189,16 @@ impl Driver for KafkaDriver {
         body_crcs: &mut Vec<u32>,
     ) {
         let start = out.len();
-        self.layout(out);
-        for &at in &self.values_at {
+        self.encode(out);
+        if let Some(ProducerId { id, epoch }) = self.shape.producer_ids.get(producer as usize) {
+            let fields = &mut out[start + self.layout.batch_at + BATCH_PRODUCER_AT..];
+            fields[..8].copy_from_slice(&id.to_be_bytes());
+            fields[8..10].copy_from_slice(&epoch.to_be_bytes());
+        }
+        for &at in &self.layout.keys_at {
+            random.fill(&mut out[start + at..][..self.shape.key_bytes]);
+        }
+        for &at in &self.layout.values_at {
             let value = &mut out[start + at..][..self.shape.record_bytes];
             body_crcs.push(payload::prepare(value, self.shape.run, producer, random));
         }
@@ -169,13 +207,17 @@ impl Driver for KafkaDriver {
     #[inline]
     fn stamp_request(&self, request: &mut [u8], body_crcs: &[u32], stamp: &Stamp) {
         request[CORRELATION_AT..][..4].copy_from_slice(&stamp.correlation.to_be_bytes());
-        request[self.partition_at..][..4].copy_from_slice(&stamp.partition.to_be_bytes());
+        request[self.layout.partition_at..][..4].copy_from_slice(&stamp.partition.to_be_bytes());
         let sequences = stamp.sequence..;
-        for ((&at, &body_crc), sequence) in self.values_at.iter().zip(body_crcs).zip(sequences) {
+        for ((&at, &body_crc), sequence) in self.layout.values_at.iter().zip(body_crcs).zip(sequences) {
             let value = &mut request[at..][..self.shape.record_bytes];
             payload::stamp(value, body_crc, sequence, stamp.intended_ns);
         }
-        let batch = &mut request[self.batch_at..];
+        let batch = &mut request[self.layout.batch_at..];
+        if !self.shape.producer_ids.is_empty() {
+            let sequence = (stamp.sequence & SEQUENCE_MASK) as i32;
+            batch[BATCH_SEQUENCE_AT..][..4].copy_from_slice(&sequence.to_be_bytes());
+        }
         let crc = crc32c(&batch[BATCH_CRC_FROM..]);
         batch[BATCH_CRC_AT..][..4].copy_from_slice(&crc.to_be_bytes());
     }
@@ -298,6 +340,7 @@ mod tests {
             record_bytes,
             records,
             timestamp_ms: 1_700_000_000_000,
+            ..Shape::default()
         })
     }
 
@@ -338,10 +381,33 @@ mod tests {
     }
 
     #[test]
+    fn an_idempotent_batch_names_its_producer_and_first_sequence_and_records_have_keys() {
+        use kafka_protocol::records::RecordBatchDecoder;
+
+        let driver = KafkaDriver::new(Shape {
+            key_bytes: 16,
+            producer_ids: vec![ProducerId { id: 5, epoch: 0 }, ProducerId { id: 6, epoch: 2 }],
+            ..driver(100, 3).shape
+        });
+        let (mut frame, mut crcs) = (Vec::new(), Vec::new());
+        driver.encode_request(1, &mut Random(1), &mut frame, &mut crcs);
+        // The first number after the largest is 0.
+        let stamp = Stamp { correlation: 1, partition: 0, sequence: (1 << 31) + 9, intended_ns: 8 };
+        driver.stamp_request(&mut frame, &crcs, &stamp);
+        let mut batch = bytes::Bytes::from(frame).slice(driver.layout.batch_at..);
+        let decoded = RecordBatchDecoder::decode(&mut batch).unwrap();
+        for (record, sequence) in decoded.records.iter().zip(9..) {
+            assert_eq!((record.producer_id, record.producer_epoch, record.sequence), (6, 2, sequence));
+            assert_eq!(record.key.as_ref().map(|key| key.len()), Some(16));
+            assert!(payload::check(record.value.as_ref().unwrap()).is_some());
+        }
+    }
+
+    #[test]
     fn batches_are_as_large_as_asked_and_not_larger() {
         for (batch_bytes, record_bytes) in [(16384, 1024), (65536, 1024), (16384, 100), (1, 128), (300, 100)]
         {
-            let records = KafkaDriver::records_in(batch_bytes, record_bytes);
+            let records = KafkaDriver::records_in(batch_bytes, record_bytes, 0);
             assert!(records == 1 || driver(record_bytes, records).batch_bytes() <= batch_bytes);
             assert!(driver(record_bytes, records + 1).batch_bytes() > batch_bytes);
         }
@@ -351,7 +417,7 @@ mod tests {
     fn a_batch_that_is_read_back_gives_its_records_and_no_prefix_panics() {
         let driver = driver(40, 3);
         let mut batch = Vec::new();
-        driver.batch(&mut batch, |_| ());
+        driver.encode_batch(&mut batch, 0, &mut Layout::default());
         batch[..8].copy_from_slice(&100i64.to_be_bytes());
         let two = [&batch[..], &batch].concat();
         for end in 0..=two.len() {

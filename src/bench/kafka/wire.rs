@@ -140,9 +140,17 @@ impl Api {
     pub const METADATA: Api = Api { key: 3, version: 4, name: "Metadata" };
     pub const API_VERSIONS: Api = Api { key: 18, version: 0, name: "ApiVersions" };
     pub const CREATE_TOPICS: Api = Api { key: 19, version: 2, name: "CreateTopics" };
+    pub const INIT_PRODUCER_ID: Api = Api { key: 22, version: 0, name: "InitProducerId" };
     /// What a server must offer.
-    pub const ALL: [Api; 6] =
-        [Api::PRODUCE, Api::FETCH, Api::LIST_OFFSETS, Api::METADATA, Api::API_VERSIONS, Api::CREATE_TOPICS];
+    pub const ALL: [Api; 7] = [
+        Api::PRODUCE,
+        Api::FETCH,
+        Api::LIST_OFFSETS,
+        Api::METADATA,
+        Api::API_VERSIONS,
+        Api::CREATE_TOPICS,
+        Api::INIT_PRODUCER_ID,
+    ];
 }
 
 /// Append a frame: its length, the request header (version 1), and what `body` writes.

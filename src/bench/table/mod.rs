@@ -4,7 +4,6 @@
 //! One shard on one core, the load on another, every ack durable, every record in the ledger. Each
 //! row starts on an empty data directory, so that rows can be selected and repeated.
 
-mod broker;
 mod rows;
 
 use std::path::PathBuf;
@@ -28,6 +27,14 @@ pub struct Setup {
     /// Of a measurement.
     pub seconds: u64,
     pub retention_bytes: u64,
+    /// Share of the amounts that rows write and make: 1, or less for a rehearsal.
+    pub scale: f64,
+}
+
+impl Setup {
+    fn scaled(&self, amount: u64) -> u64 {
+        ((amount as f64 * self.scale) as u64).max(1)
+    }
 }
 
 /// A row of the table.

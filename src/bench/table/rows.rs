@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::broker::{Broker, DeviceWrites};
 use super::{RowName, RowResult, Setup};
+use crate::bench::broker::{Broker, DeviceWrites, Launch};
 use crate::bench::error::BenchError;
 use crate::bench::kafka::KafkaDriver;
 use crate::bench::raw::{self, Direction};
@@ -19,6 +19,7 @@ const MANY_PARTITIONS: u32 = 100_000;
 const COLD_PARTITIONS: u32 = 1_000;
 const COLD_BYTES: u64 = 10 * GB;
 const RECOVERY_BYTES: u64 = 10 * GB;
+const MEMORY_BYTES: u64 = 20 * GB;
 /// A retention that removes nothing.
 const KEEP_ALL: u64 = i64::MAX as u64;
 /// Of one run, when only the amount matters.
@@ -33,25 +34,40 @@ struct Cells {
 
 pub fn measure(setup: &Setup, raw: &[raw::Row], row: RowName) -> RowResult {
     let bench = Bench { setup, raw };
+    let gb = |bytes| setup.scaled(bytes) as f64 / GB as f64;
     let (work, cells) = match row {
         RowName::Kilobyte16 => {
-            ("1 KB records, batches of 16 KiB", bench.maximum(&bench.batches(1024, 16 << 10)))
+            ("1 KB records, batches of 16 KiB".to_owned(), bench.maximum(&bench.batches(1024, 16 << 10)))
         }
         RowName::Kilobyte64 => {
-            ("1 KB records, batches of 64 KiB", bench.maximum(&bench.batches(1024, 64 << 10)))
+            ("1 KB records, batches of 64 KiB".to_owned(), bench.maximum(&bench.batches(1024, 64 << 10)))
         }
         RowName::Hundred => {
-            ("100 B records, batches of 16 KiB", bench.maximum(&bench.batches(100, 16 << 10)))
+            ("100 B records, batches of 16 KiB".to_owned(), bench.maximum(&bench.batches(100, 16 << 10)))
         }
-        RowName::Single => ("one 128 B record a request, 64 x 16", bench.maximum(&bench.singles(128))),
-        RowName::Latency => ("produce latency at half the maximum, 1 KB in 16 KiB", bench.latency()),
-        RowName::Open100k => ("100 k records/s of 1 KB in batches of 10", bench.open_100k()),
-        RowName::Partitions => ("100,000 partitions against 1", bench.partitions()),
-        RowName::TailCpu => ("tail consumer, CPU per GB delivered", bench.tail_cpu()),
-        RowName::Cold => ("cold read of 10 GB over 1,000 partitions, producers running", bench.cold()),
-        RowName::Memory => ("1 to 20 GB of single-record batches", bench.memory()),
-        RowName::Recovery => ("ready after kill -9 with 10 GB of log", bench.recovery()),
-        RowName::Idle => ("idle broker", bench.idle()),
+        RowName::Single => {
+            ("one 128 B record a request, 64 x 16".to_owned(), bench.maximum(&bench.singles(128)))
+        }
+        RowName::Latency => {
+            ("produce latency at half the maximum, 1 KB in 16 KiB".to_owned(), bench.latency())
+        }
+        RowName::Open100k => ("100 k records/s of 1 KB in batches of 10".to_owned(), bench.open_100k()),
+        RowName::Partitions => (format!("{} partitions against 1", bench.many()), bench.partitions()),
+        RowName::TailCpu => ("tail consumer, CPU per GB delivered".to_owned(), bench.tail_cpu()),
+        RowName::Cold => (
+            format!(
+                "cold read of {:.2} GB over {COLD_PARTITIONS} partitions, producers running",
+                gb(COLD_BYTES)
+            ),
+            bench.cold(),
+        ),
+        RowName::Memory => {
+            (format!("{:.2} to {:.2} GB of single-record batches", gb(GB), gb(MEMORY_BYTES)), bench.memory())
+        }
+        RowName::Recovery => {
+            (format!("ready after kill -9 with {:.2} GB of log", gb(RECOVERY_BYTES)), bench.recovery())
+        }
+        RowName::Idle => ("idle broker".to_owned(), bench.idle()),
     };
     let (cells, failure) = match cells {
         Ok(cells) => (cells, None),
@@ -61,7 +77,7 @@ pub fn measure(setup: &Setup, raw: &[raw::Row], row: RowName) -> RowResult {
         }
     };
     let Cells { result, beside, reports } = cells;
-    RowResult { row, work: work.to_owned(), result, beside, reports, failure }
+    RowResult { row, work, result, beside, reports, failure }
 }
 
 struct Bench<'a> {
@@ -70,20 +86,33 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    fn fresh(&self, settings: &[(&str, &str)]) -> Result<Broker, BenchError> {
+        let Setup { program, dir, listen, broker_cpu, .. } = self.setup;
+        let settings = settings.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
+        Broker::fresh(&Launch {
+            program: program.clone(),
+            dir: dir.clone(),
+            listen: listen.clone(),
+            shards: 1,
+            cpus: vec![*broker_cpu],
+            settings: settings.collect(),
+        })
+    }
+
+    /// Partitions of the row that compares many with one.
+    fn many(&self) -> u32 {
+        self.setup.scaled(u64::from(MANY_PARTITIONS)) as u32
+    }
+
     fn options(&self) -> Options {
-        Options {
-            bootstrap: self.setup.listen.clone(),
-            cpus: vec![self.setup.load_cpu],
-            seconds: self.setup.seconds,
-            ..Options::default()
-        }
+        Options { cpus: vec![self.setup.load_cpu], seconds: self.setup.seconds, ..Options::default() }
     }
 
     /// 8 connections with 5 requests in flight, a partition each.
     fn batches(&self, record_bytes: usize, batch_bytes: usize) -> Options {
         Options {
             record_bytes,
-            records_per_batch: KafkaDriver::records_in(batch_bytes, record_bytes),
+            records_per_batch: KafkaDriver::records_in(batch_bytes, record_bytes, 0),
             partitions: 8,
             connections: 8,
             ..self.options()
@@ -110,7 +139,9 @@ impl Bench<'_> {
         let per_partition = (keep / u64::from(options.partitions)).max(1);
         run(&Options {
             topic_configs: vec![("retention.bytes".to_owned(), per_partition.to_string())],
+            bootstrap: broker.address().to_string(),
             broker_pid: Some(broker.pid()),
+            admin: Some(broker.admin()),
             ..options.clone()
         })
     }
@@ -157,11 +188,11 @@ impl Bench<'_> {
     /// As fast as it goes, alone and read back afterwards, then with a tailing consumer.
     fn maximum(&self, options: &Options) -> Result<Cells, BenchError> {
         let alone = {
-            let broker = Broker::fresh(self.setup, &[])?;
+            let broker = self.fresh(&[])?;
             self.run(&broker, &Options { read_back: ReadBack::Afterwards, ..options.clone() })?
         };
         let tailed = {
-            let broker = Broker::fresh(self.setup, &[])?;
+            let broker = self.fresh(&[])?;
             self.run(&broker, &Options { read_back: ReadBack::Tail, consumers: 1, ..options.clone() })?
         };
         let (first, recycled) = alone.phases(self.setup.retention_bytes);
@@ -187,7 +218,7 @@ impl Bench<'_> {
 
     fn latency(&self) -> Result<Cells, BenchError> {
         let batches = self.batches(1024, 16 << 10);
-        let broker = Broker::fresh(self.setup, &[])?;
+        let broker = self.fresh(&[])?;
         let maximum = self.run(&broker, &Options { seconds: SHORT_S, ..batches.clone() })?;
         drop(broker);
         let half = Options {
@@ -195,7 +226,7 @@ impl Bench<'_> {
             read_back: ReadBack::Afterwards,
             ..batches
         };
-        let broker = Broker::fresh(self.setup, &[])?;
+        let broker = self.fresh(&[])?;
         let before = DeviceWrites::now(&self.setup.dir);
         let report = self.run(&broker, &half)?;
         let after = DeviceWrites::now(&self.setup.dir);
@@ -223,7 +254,7 @@ impl Bench<'_> {
             read_back: ReadBack::Afterwards,
             ..self.batches(1024, 16 << 10)
         };
-        let broker = Broker::fresh(self.setup, &[])?;
+        let broker = self.fresh(&[])?;
         let report = self.run(&broker, &options)?;
         drop(broker);
         let null = self.run_against_null(&options)?;
@@ -236,13 +267,13 @@ impl Bench<'_> {
 
     fn partitions(&self) -> Result<Cells, BenchError> {
         let one = Options { partitions: 1, read_back: ReadBack::Afterwards, ..self.batches(1024, 16 << 10) };
-        let broker = Broker::fresh(self.setup, &[])?;
+        let broker = self.fresh(&[])?;
         let single = self.run(&broker, &one)?;
         drop(broker);
 
-        let broker = Broker::fresh(self.setup, &[])?;
+        let broker = self.fresh(&[])?;
         let empty = broker.usage()?.resident_bytes;
-        let many = Options { partitions: MANY_PARTITIONS, topic: "many".to_owned(), ..one };
+        let many = Options { partitions: self.many(), topic: "many".to_owned(), ..one };
         // Only made, not written: what an idle partition costs.
         self.run(&broker, &Options { load: Load::None, read_back: ReadBack::Cold, ..many.clone() })?;
         let made = broker.usage()?.resident_bytes;
@@ -252,7 +283,7 @@ impl Bench<'_> {
             report.records_per_s / single.records_per_s,
             thousands(report.records_per_s),
             thousands(single.records_per_s),
-            made.saturating_sub(empty) / u64::from(MANY_PARTITIONS),
+            made.saturating_sub(empty) / u64::from(self.many()),
         );
         Ok(Cells { result, beside: String::new(), reports: vec![single, report] })
     }
@@ -262,11 +293,11 @@ impl Bench<'_> {
         let options =
             Options { load: Load::Open { records_per_s: 200_000.0 }, ..self.batches(1024, 16 << 10) };
         let alone = {
-            let broker = Broker::fresh(self.setup, &[("RINGMQ_SERVER__POLL", "block")])?;
+            let broker = self.fresh(&[("server.poll", "block")])?;
             self.run(&broker, &options)?
         };
         let tailed = {
-            let broker = Broker::fresh(self.setup, &[("RINGMQ_SERVER__POLL", "block")])?;
+            let broker = self.fresh(&[("server.poll", "block")])?;
             self.run(&broker, &Options { read_back: ReadBack::Tail, consumers: 1, ..options })?
         };
         let cpu = |report: &Report| report.broker.map_or(f64::NAN, |used| used.cpu_s);
@@ -281,10 +312,10 @@ impl Bench<'_> {
 
     fn cold(&self) -> Result<Cells, BenchError> {
         let options = Options { partitions: COLD_PARTITIONS, ..self.batches(1024, 16 << 10) };
-        let broker = Broker::fresh(self.setup, &[])?;
-        let (mut reports, _) = self.write(&broker, &options, COLD_BYTES, KEEP_ALL)?;
+        let broker = self.fresh(&[])?;
+        let (mut reports, _) = self.write(&broker, &options, self.setup.scaled(COLD_BYTES), KEEP_ALL)?;
         // Nothing of it is in memory any more: the broker reads by direct IO.
-        let broker = broker.restart(self.setup)?;
+        let broker = broker.restart()?;
         let steady = Options { load: Load::Open { records_per_s: 50_000.0 }, ..options };
         let undisturbed =
             self.run_keeping(&broker, &Options { seconds: SHORT_S, ..steady.clone() }, KEEP_ALL)?;
@@ -306,13 +337,14 @@ impl Bench<'_> {
     }
 
     fn memory(&self) -> Result<Cells, BenchError> {
-        let broker = Broker::fresh(self.setup, &[])?;
+        let broker = self.fresh(&[])?;
         // 1 KB each: 20 GB of 128 B records would take an hour and show the same.
         let options = self.singles(1024);
         let keep = self.setup.retention_bytes;
-        let (mut reports, first) = self.write(&broker, &options, GB, keep)?;
+        let (mut reports, first) = self.write(&broker, &options, self.setup.scaled(GB), keep)?;
         let before = broker.usage()?.resident_bytes;
-        let (rest, more) = self.write(&broker, &options, (20 * GB).saturating_sub(first), keep)?;
+        let (rest, more) =
+            self.write(&broker, &options, self.setup.scaled(MEMORY_BYTES).saturating_sub(first), keep)?;
         let after = broker.usage()?.resident_bytes;
         reports.extend(rest);
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
@@ -328,10 +360,10 @@ impl Bench<'_> {
 
     fn recovery(&self) -> Result<Cells, BenchError> {
         let options = self.batches(1024, 16 << 10);
-        let broker = Broker::fresh(self.setup, &[])?;
-        let (reports, _) = self.write(&broker, &options, RECOVERY_BYTES, KEEP_ALL)?;
+        let broker = self.fresh(&[])?;
+        let (reports, _) = self.write(&broker, &options, self.setup.scaled(RECOVERY_BYTES), KEEP_ALL)?;
         let acked: u64 = reports.iter().map(|report| report.ledger.acked).sum();
-        let broker = broker.restart(self.setup)?;
+        let broker = broker.restart()?;
         let retained = broker.retained(&options.topic, options.partitions)?;
         if retained < acked {
             let reason = format!("{} acknowledged records are gone after kill -9", acked - retained);
@@ -344,7 +376,7 @@ impl Bench<'_> {
     fn idle(&self) -> Result<Cells, BenchError> {
         let mut parts = Vec::new();
         for mode in ["adaptive", "block", "busy"] {
-            let broker = Broker::fresh(self.setup, &[("RINGMQ_SERVER__POLL", mode)])?;
+            let broker = self.fresh(&[("server.poll", mode)])?;
             let before = broker.usage()?;
             // This is the measurement: nobody asks anything.
             std::thread::sleep(IDLE_LOOK);

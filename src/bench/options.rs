@@ -1,0 +1,154 @@
+//! What a run is to do; `ringmq bench --help` says what each means to its user.
+
+use std::net::SocketAddr;
+
+use super::engine::ReadBack;
+use super::error::BenchError;
+use super::payload::HEADER_BYTES;
+use super::schedule::Arrivals;
+
+/// An idempotent Kafka producer may have so many requests in flight: what brokers remember.
+const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
+
+/// How the load is paced.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Load {
+    /// As fast as the answers come.
+    Closed,
+    /// Records per second, on an absolute schedule.
+    Open { records_per_s: f64 },
+    /// Only read.
+    None,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names the run in reports, and says which runs may be compared.
+    pub label: String,
+    pub bootstrap: String,
+    pub topic: String,
+    pub topic_configs: Vec<(String, String)>,
+    pub partitions: u32,
+    pub acks: i16,
+    pub idempotent: bool,
+    pub key_bytes: usize,
+    pub record_bytes: usize,
+    pub records_per_batch: u32,
+    pub connections: usize,
+    pub in_flight: usize,
+    pub load: Load,
+    pub arrivals: Arrivals,
+    pub seconds: u64,
+    pub warmup_s: u64,
+    /// Connections that read, of each group.
+    pub consumers: usize,
+    /// Groups that each read everything.
+    pub groups: usize,
+    /// The most that one consumer reads while the load runs.
+    pub consumer_bytes_per_s: Option<f64>,
+    pub read_back: ReadBack,
+    /// Connect again when a connection is lost.
+    pub reconnect: bool,
+    /// One load thread a core; empty: one thread that is not pinned.
+    pub cpus: Vec<usize>,
+    /// Its processor time and memory are measured with the run.
+    pub broker_pid: Option<u32>,
+    /// Where the broker says which stage took the time.
+    pub admin: Option<SocketAddr>,
+    /// One line a second on the standard error.
+    pub progress: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            label: "run".to_owned(),
+            bootstrap: "127.0.0.1:9092".to_owned(),
+            topic: "bench".to_owned(),
+            topic_configs: Vec::new(),
+            partitions: 1,
+            acks: -1,
+            idempotent: false,
+            key_bytes: 0,
+            record_bytes: 1024,
+            records_per_batch: 1,
+            connections: 1,
+            in_flight: 5,
+            load: Load::Closed,
+            arrivals: Arrivals::EVEN,
+            seconds: 10,
+            warmup_s: 2,
+            consumers: 0,
+            groups: 1,
+            consumer_bytes_per_s: None,
+            read_back: ReadBack::Nothing,
+            reconnect: false,
+            cpus: Vec::new(),
+            broker_pid: None,
+            admin: None,
+            progress: false,
+        }
+    }
+}
+
+impl Options {
+    pub fn threads(&self) -> usize {
+        self.cpus.len().max(1)
+    }
+
+    /// Seconds from the schedule's begin to its end. Without a load it is over when all is read.
+    pub fn end_s(&self) -> u64 {
+        match self.load {
+            Load::None => u64::from(u32::MAX),
+            Load::Closed | Load::Open { .. } => self.warmup_s + self.seconds,
+        }
+    }
+
+    /// The first measured second.
+    pub fn measured_from_s(&self) -> u64 {
+        if self.load == Load::None { 0 } else { self.warmup_s }
+    }
+
+    /// What makes a run impossible, in words for its user.
+    pub fn check(&self) -> Result<(), BenchError> {
+        let fault = |reason: &str| Err(BenchError::Options(reason.to_owned()));
+        let threads = self.threads();
+        match () {
+            () if self.record_bytes < HEADER_BYTES => {
+                fault("a record has at least 32 bytes: the ledger's fields")
+            }
+            () if self.record_bytes > 64 << 20 => fault("a record has at most 64 MiB"),
+            () if self.key_bytes > 1 << 20 => fault("a key has at most 1 MiB"),
+            () if self.records_per_batch == 0 => fault("a batch has at least one record"),
+            () if self.in_flight == 0 || self.connections == 0 => {
+                fault("at least one connection and one request in flight")
+            }
+            () if self.seconds == 0 && self.load != Load::None => fault("a load takes at least one second"),
+            () if (self.partitions as usize) < threads => {
+                fault("every load core needs a partition of its own: more --partitions or fewer --cpus")
+            }
+            () if self.connections < threads => fault("every load core needs a connection of its own"),
+            () if self.consumers > 0 && self.consumers < threads => {
+                fault("every load core needs a consumer of its own, or there are none")
+            }
+            () if self.groups == 0 => fault("at least one group"),
+            () if !matches!(self.acks, 1 | -1) => fault("acks are 1 or all: the ledger needs answers"),
+            () if self.idempotent && self.acks != -1 => fault("idempotent producers need --acks all"),
+            () if self.idempotent && self.in_flight > IDEMPOTENT_IN_FLIGHT_MAX => {
+                fault("idempotent producers have at most 5 requests in flight")
+            }
+            () if self.arrivals.burst.is_some_and(|burst| burst.every_s < 2 || burst.factor < 1.0) => {
+                fault("a burst comes every 2 s or less often, and is at least 1 times the rate")
+            }
+            () if self.consumer_bytes_per_s.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) => {
+                fault("a consumer's rate is above 0")
+            }
+            () => match self.load {
+                Load::Open { records_per_s } if !(records_per_s.is_finite() && records_per_s > 0.0) => {
+                    fault("a rate is above 0")
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! `report.html`: one file with its style and its charts inside, for light and dark.
+//!
+//! It refers to nothing outside, so that it can be mailed, archived and opened in a plane.
+
+use std::fmt::Write;
+
+use super::BenchResult;
+use super::plot::{Axis, Chart, Line, Scale, bars};
+use crate::bench::report::Report;
+use crate::bench::stats::{Percentiles, SAMPLES_BEYOND_MIN};
+use crate::bench::text::{duration, is_sound};
+
+const STYLE: &str = include_str!("report.css");
+/// Runs whose charts are all drawn; of more, only the comparison and the table.
+const DETAILED_RUNS: usize = 12;
+const STAGE_QUANTILES: [(f64, &str); 4] =
+    [(0.0, "all requests"), (0.9, "above p90"), (0.99, "above p99"), (0.999, "above p99.9")];
+
+const LATENCY: Axis = Axis { title: "latency", scale: Scale::Log, text: |ns| duration(ns as u64) };
+const PERCENTILE: Axis = Axis { title: "percentile", scale: Scale::Nines, text: percentile };
+const SECONDS: Axis = Axis { title: "seconds", scale: Scale::Linear, text: |s| format!("{s:.0}") };
+const RATE: Axis = Axis { title: "records/s", scale: Scale::Linear, text: count };
+
+/// The whole page.
+pub fn page(result: &BenchResult) -> String {
+    let mut body = String::new();
+    head(&mut body, result);
+    if result.runs.len() > 1 {
+        comparison(&mut body, result);
+    }
+    for report in result.runs.iter().take(DETAILED_RUNS) {
+        run(&mut body, report);
+    }
+    environment(&mut body, result);
+    let title = escape(&title(result));
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{title}</title><style>\n{STYLE}</style></head><body><main>\n{body}</main></body></html>\n"
+    )
+}
+
+/// The durability stands in the title: a number without syncing must not look like one with it.
+fn title(result: &BenchResult) -> String {
+    format!("{} · durability: {}", result.scenario, result.broker.durability)
+}
+
+fn head(out: &mut String, result: &BenchResult) {
+    let badge = badge(result.passed);
+    put(out, format_args!("<header><h1>{}</h1>", escape(&title(result))));
+    let generator = &result.generator;
+    let revision = generator.revision.as_ref().map(|revision| format!(" ({revision})")).unwrap_or_default();
+    put(
+        out,
+        format_args!(
+            "<p class=\"dim\">{} · {} {}{} · {}</p>{badge}",
+            utc(result.began_unix_ms),
+            escape(&generator.name),
+            escape(&generator.version),
+            escape(&revision),
+            escape(&result.broker.endpoint),
+        ),
+    );
+    if let Some(finding) = &result.finding {
+        put(out, format_args!("<p><b>{}</b></p>", escape(finding)));
+    }
+    out.push_str("</header>\n");
+}
+
+fn badge(passed: bool) -> &'static str {
+    if passed {
+        "<span class=\"badge good\">valid · ledger complete</span>"
+    } else {
+        "<span class=\"badge bad\">INVALID</span>"
+    }
+}
+
+/// All runs in one chart each of percentiles and of rate against latency.
+fn comparison(out: &mut String, result: &BenchResult) {
+    out.push_str("<section><h2>All runs</h2><div class=\"charts\">");
+    let lines = result.runs.iter().map(|report| Line {
+        name: report.label.clone(),
+        points: curve(report.ack_curve()),
+        dashed: report.target_records_per_s.is_none(),
+    });
+    figure(
+        out,
+        "Ack latency by percentile",
+        &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect(), pale_from: None },
+    );
+    let of = |name: &str, value: fn(&Percentiles) -> u64| {
+        let mut points: Vec<(f64, f64)> =
+            result.runs.iter().map(|report| (report.records_per_s, value(report.ack()) as f64)).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Line { name: name.to_owned(), points, dashed: false }
+    };
+    let lines = vec![of("p50", |p| p.p50_ns), of("p99", |p| p.p99_ns), of("p99.9", |p| p.p99_9_ns)];
+    figure(out, "Latency by achieved rate", &Chart { x: RATE, y: LATENCY, lines, pale_from: None });
+    out.push_str("</div><div class=\"scroll\"><table><tr><th>run</th><th class=\"n\">records/s</th><th class=\"n\">MB/s</th>");
+    for name in ["p50", "p99", "p99.9", "max"] {
+        put(out, format_args!("<th class=\"n\">{name}</th>"));
+    }
+    out.push_str("<th>verdict</th></tr>\n");
+    for report in &result.runs {
+        let ack = report.ack();
+        put(
+            out,
+            format_args!(
+                "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{:.1}</td>",
+                escape(&report.label),
+                count(report.records_per_s),
+                report.bytes_per_s / 1e6
+            ),
+        );
+        for (quantile, ns) in
+            [(0.5, ack.p50_ns), (0.99, ack.p99_ns), (0.999, ack.p99_9_ns), (0.0, ack.max_ns)]
+        {
+            cell(out, ack.samples, quantile, ns);
+        }
+        put(out, format_args!("<td>{}</td></tr>\n", escape(&verdict(report))));
+    }
+    out.push_str("</table></div></section>\n");
+}
+
+fn run(out: &mut String, report: &Report) {
+    put(
+        out,
+        format_args!(
+            "<section><h2>{}</h2><p class=\"dim\">{}</p>",
+            escape(&report.label),
+            escape(&load(report))
+        ),
+    );
+    if !report.passed() {
+        out.push_str("<ul class=\"reasons\">");
+        for reason in
+            report.invalid.iter().cloned().chain((!report.ledger.passed()).then(|| report.ledger.faults()))
+        {
+            put(out, format_args!("<li>{}</li>", escape(&reason)));
+        }
+        out.push_str("</ul>");
+    }
+    numbers(out, report);
+    out.push_str("<div class=\"charts\">");
+    percentiles(out, report);
+    over_time(out, report);
+    stages(out, report);
+    out.push_str("</div>");
+    latencies(out, report);
+    out.push_str("</section>\n");
+}
+
+fn load(report: &Report) -> String {
+    let pace = match report.target_records_per_s {
+        Some(rate) => {
+            let arrivals = if report.arrivals.poisson { " (Poisson)" } else { "" };
+            let burst = report.arrivals.burst.map(|burst| {
+                format!(", {} times the rate in one of every {} s", burst.factor, burst.every_s)
+            });
+            format!("open loop at {} records/s{arrivals}{}", count(rate), burst.unwrap_or_default())
+        }
+        None if report.connections == 0 => "reading only".to_owned(),
+        None => "closed loop: its tail is not comparable with an open loop's".to_owned(),
+    };
+    format!(
+        "{pace} · acks={}{} · {} B × {} a request · {} partitions · {} connections × {} in flight · {} consumers{} · {} s",
+        if report.acks == -1 { "all" } else { "1" },
+        if report.idempotent { ", idempotent" } else { "" },
+        report.record_bytes,
+        report.records_per_batch,
+        report.partitions,
+        report.connections,
+        report.in_flight,
+        report.consumers * report.groups,
+        if report.groups > 1 { format!(" in {} groups", report.groups) } else { String::new() },
+        report.seconds,
+    )
+}
+
+fn numbers(out: &mut String, report: &Report) {
+    let ack = report.ack();
+    out.push_str("<div class=\"numbers\">");
+    let mut number = |value: String, name: &str, sound: bool| {
+        let class = if sound { "" } else { " unsound" };
+        put(
+            out,
+            format_args!("<div class=\"number{class}\"><b>{}</b><span>{name}</span></div>", escape(&value)),
+        );
+    };
+    number(count(report.records_per_s), "records/s acknowledged", true);
+    number(format!("{:.1}", report.bytes_per_s / 1e6), "MB/s", true);
+    number(duration(ack.p50_ns), "p50", is_sound(ack.samples, 0.5));
+    number(duration(ack.p99_ns), "p99", is_sound(ack.samples, 0.99));
+    number(duration(ack.p99_9_ns), "p99.9", is_sound(ack.samples, 0.999));
+    number(duration(ack.max_ns), "max", true);
+    if report.ledger.read > 0 {
+        number(count(report.read_records_per_s), "records/s read", true);
+    }
+    out.push_str("</div>");
+}
+
+fn percentiles(out: &mut String, report: &Report) {
+    let kinds = [
+        ("response: ack − intended", &report.curves.response, false),
+        ("service: ack − sent", &report.curves.service, true),
+        ("end to end: received − intended", &report.curves.end_to_end, false),
+    ];
+    let lines = kinds.iter().filter(|(_, points, _)| !points.is_empty());
+    let lines =
+        lines.map(|&(name, points, dashed)| Line { name: name.to_owned(), points: curve(points), dashed });
+    // From here on fewer samples lie beyond than are needed.
+    let pale = 1.0 - SAMPLES_BEYOND_MIN as f64 / report.ack().samples.max(1) as f64;
+    figure(
+        out,
+        "Latency by percentile; pale where too few samples lie beyond",
+        &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect(), pale_from: Some(pale) },
+    );
+}
+
+fn over_time(out: &mut String, report: &Report) {
+    let line = |name: &str, value: &dyn Fn(&super::super::report::Second) -> f64, dashed| Line {
+        name: name.to_owned(),
+        points: report.timeline.iter().map(|second| (second.second as f64, value(second))).collect(),
+        dashed,
+    };
+    let latency = vec![
+        line("p50", &|second| second.p50_ns as f64, false),
+        line("p99", &|second| second.p99_ns as f64, false),
+        line("p99.9", &|second| second.p99_9_ns as f64, false),
+        line("max", &|second| second.max_ns as f64, true),
+    ];
+    figure(
+        out,
+        "Latency, second by second",
+        &Chart { x: SECONDS, y: LATENCY, lines: latency, pale_from: None },
+    );
+    let mut rates = vec![line("acknowledged", &|second| second.records as f64, false)];
+    if report.ledger.read > 0 {
+        rates.push(line("read", &|second| second.read_records as f64, false));
+    }
+    if let Some(target) = report.target_records_per_s {
+        rates.push(line("target", &|_| target, true));
+    }
+    figure(
+        out,
+        "Throughput, second by second",
+        &Chart { x: SECONDS, y: RATE, lines: rates, pale_from: None },
+    );
+}
+
+fn stages(out: &mut String, report: &Report) {
+    let Some(stages) = &report.stages else { return };
+    let rows = STAGE_QUANTILES.iter().filter_map(|&(quantile, name)| {
+        let tail = stages.tail(quantile)?;
+        Some((name.to_owned(), tail.mean_us.iter().map(|(_, us)| us * 1000.0).collect()))
+    });
+    let rows: Vec<(String, Vec<f64>)> = rows.collect();
+    let names: Vec<String> = stages.names.iter().map(|name| name.replace('_', " ")).collect();
+    out.push_str("<figure class=\"wide\"><h3>Where the broker's own time went: mean of the requests above a percentile</h3>");
+    out.push_str(&bars(&names, &rows, |ns| duration(ns as u64)));
+    out.push_str("</figure>");
+}
+
+fn latencies(out: &mut String, report: &Report) {
+    out.push_str("<div class=\"scroll\"><table><tr><th>latency</th><th class=\"n\">samples</th>");
+    for name in ["p50", "p90", "p99", "p99.9", "p99.99", "max"] {
+        put(out, format_args!("<th class=\"n\">{name}</th>"));
+    }
+    out.push_str("</tr>\n");
+    let rows = [
+        ("response: ack − intended", &report.response),
+        ("service: ack − sent", &report.service),
+        ("delay: sent − intended", &report.delay),
+        ("of it, the generator's own", &report.own_delay),
+        ("end to end: received − intended", &report.end_to_end),
+    ];
+    for (name, of) in rows.into_iter().filter(|(_, of)| of.samples > 0) {
+        put(out, format_args!("<tr><td>{name}</td><td class=\"n\">{}</td>", of.samples));
+        let values = [
+            (0.5, of.p50_ns),
+            (0.9, of.p90_ns),
+            (0.99, of.p99_ns),
+            (0.999, of.p99_9_ns),
+            (0.9999, of.p99_99_ns),
+            (0.0, of.max_ns),
+        ];
+        values.into_iter().for_each(|(quantile, ns)| cell(out, of.samples, quantile, ns));
+        out.push_str("</tr>\n");
+    }
+    put(
+        out,
+        format_args!(
+            "</table></div><p class=\"dim\">Ledger: {} acknowledged, {} read, {} · longest stall of the \
+             generator {}, {:.2} % of the time in stalls above 1 ms</p>",
+            report.ledger.acked,
+            report.ledger.read,
+            escape(&if report.ledger.passed() { "complete".to_owned() } else { report.ledger.faults() }),
+            duration(report.stall_ns_max),
+            report.stalled_share * 100.0,
+        ),
+    );
+}
+
+/// A latency; pale when too few samples lie beyond the quantile.
+fn cell(out: &mut String, samples: u64, quantile: f64, ns: u64) {
+    let class = if is_sound(samples, quantile) || quantile == 0.0 { "n" } else { "n unsound" };
+    put(out, format_args!("<td class=\"{class}\">{}</td>", duration(ns)));
+}
+
+fn environment(out: &mut String, result: &BenchResult) {
+    out.push_str("<section><h2>Environment</h2><div class=\"scroll\"><table>");
+    let mut facts = result.environment.facts();
+    let broker = &result.broker;
+    facts.push(("broker", broker.endpoint.clone() + if broker.own { ", started for this" } else { "" }));
+    facts.push(("durability", broker.durability.clone()));
+    facts.push(("command", result.command.join(" ")));
+    for (name, value) in facts {
+        put(out, format_args!("<tr><th>{name}</th><td>{}</td></tr>\n", escape(&value)));
+    }
+    out.push_str("</table></div>");
+    if let Some(info) = &broker.info {
+        let text = serde_json::to_string_pretty(info).unwrap_or_default();
+        put(
+            out,
+            format_args!(
+                "<details><summary>What the broker says of itself</summary><pre>{}</pre></details>",
+                escape(&text)
+            ),
+        );
+    }
+    if let Some(config) = &broker.config {
+        put(
+            out,
+            format_args!(
+                "<details><summary>Its configuration</summary><pre>{}</pre></details>",
+                escape(config)
+            ),
+        );
+    }
+    out.push_str("</section>\n");
+}
+
+fn figure(out: &mut String, title: &str, chart: &Chart) {
+    // What is looked at first gets the whole width.
+    let class = if chart.x.scale == Scale::Nines { " class=\"wide\"" } else { "" };
+    put(out, format_args!("<figure{class}><h3>{title}</h3>{}</figure>\n", chart.svg()));
+}
+
+fn verdict(report: &Report) -> String {
+    match (report.invalid.is_empty(), report.ledger.passed()) {
+        (true, true) => "valid".to_owned(),
+        (true, false) => report.ledger.faults(),
+        (false, _) => format!("INVALID: {}", report.invalid.join("; ")),
+    }
+}
+
+fn curve(points: &[(f64, u64)]) -> Vec<(f64, f64)> {
+    points.iter().map(|&(quantile, ns)| (quantile, ns as f64)).collect()
+}
+
+/// `p99.9`: as many digits as the nines need.
+fn percentile(quantile: f64) -> String {
+    let digits = (1..=7).find(|&digits| {
+        let text = format!("{:.*}", digits - 1, quantile * 100.0);
+        text.parse::<f64>().is_ok_and(|shown| (shown / 100.0 - quantile).abs() < (1.0 - quantile) * 0.05)
+    });
+    format!("p{:.*}", digits.unwrap_or(7) - 1, quantile * 100.0)
+}
+
+fn count(value: f64) -> String {
+    match value {
+        _ if value >= 1e6 => format!("{:.2} M", value / 1e6),
+        _ if value >= 1e4 => format!("{:.1} k", value / 1e3),
+        _ => format!("{value:.0}"),
+    }
+}
+
+/// `2026-11-21 12:00:00 UTC`, by the calendar's arithmetic (days since 1970 to civil date).
+pub fn utc(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1000;
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Eras of 400 years begin on a first of March, so that leap days come last.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// Text inside an element or a quoted attribute.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a string takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{report, result};
+    use super::*;
+    use crate::bench::ledger::Verdict;
+
+    #[test]
+    fn the_page_refers_to_nothing_outside_and_is_whole() {
+        let page = page(&result(vec![report("steady", 10), report("again", 20)]));
+        for reference in ["http:", "https:", "//", "url(", "@import", "src=", "href=", "<script", "<link"] {
+            assert!(!page.replace("</", "<").contains(reference), "{reference}");
+        }
+        for tag in ["section", "figure", "svg", "table", "main", "p", "h2"] {
+            let opened =
+                page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+            assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+        }
+        for word in ["Latency by percentile", "second by second", "p99.9", "durability: sync", "Environment"]
+        {
+            assert!(page.contains(word), "{word}");
+        }
+        assert!(!page.contains("NaN") && !page.contains("INVALID"));
+    }
+
+    #[test]
+    fn a_run_that_must_not_be_used_says_so_and_why() {
+        let mut bad = report("x<y", 10);
+        bad.invalid.push("the rate was missed".to_owned());
+        bad.ledger = Verdict { lost: 3, ..bad.ledger };
+        let page = page(&result(vec![bad]));
+        assert!(page.contains("INVALID") && page.contains("the rate was missed") && page.contains("3 lost"));
+        assert!(page.contains("x&lt;y") && !page.contains("x<y"));
+    }
+
+    #[test]
+    fn percentiles_have_the_digits_they_need() {
+        for (quantile, text) in
+            [(0.0, "p0"), (0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"), (0.999_99, "p99.999")]
+        {
+            assert_eq!(percentile(quantile), text);
+        }
+    }
+
+    #[test]
+    fn dates_follow_the_calendar() {
+        for (ms, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400_000, "2000-02-29 00:00:00 UTC"),
+            (1_795_263_661_000, "2026-11-21 12:21:01 UTC"),
+        ] {
+            assert_eq!(utc(ms), text);
+        }
+    }
+}

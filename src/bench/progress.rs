@@ -1,0 +1,113 @@
+//! The line that says once a second how it goes: rewritten in place on a terminal, one after the
+//! other in a file.
+
+use std::io::{IsTerminal, Write};
+
+use super::options::{Load, Options};
+use super::report::Second;
+use super::text::duration;
+
+pub struct Progress {
+    /// Records per second.
+    target: Option<f64>,
+    records_per_batch: u64,
+    /// `None` when nobody knows how long it takes.
+    end_s: Option<u64>,
+    warmup_s: u64,
+    in_place: bool,
+    printed: bool,
+}
+
+impl Progress {
+    pub fn new(options: &Options) -> Progress {
+        Progress {
+            target: match options.load {
+                Load::Open { records_per_s } => Some(records_per_s * options.arrivals.mean_factor()),
+                Load::Closed | Load::None => None,
+            },
+            records_per_batch: u64::from(options.records_per_batch),
+            end_s: (options.load != Load::None).then(|| options.end_s()),
+            warmup_s: options.measured_from_s(),
+            in_place: std::io::stderr().is_terminal(),
+            printed: false,
+        }
+    }
+
+    pub fn print(&mut self, second: &Second) {
+        let line = self.line(second);
+        let mut stderr = std::io::stderr().lock();
+        // Nobody watches when this fails.
+        let _ = if self.in_place { write!(stderr, "\r\x1b[2K{line}") } else { writeln!(stderr, "{line}") };
+        let _ = stderr.flush();
+        self.printed = true;
+    }
+
+    fn line(&self, second: &Second) -> String {
+        let passed_s = second.second + 1;
+        let left = match self.end_s {
+            Some(end_s) => format!("{:>3} s left", end_s.saturating_sub(passed_s)),
+            None => format!("{passed_s:>3} s"),
+        };
+        let phase = if passed_s <= self.warmup_s { " warm-up" } else { "" };
+        let target = self.target.map(|target| format!(" of {target:.0}")).unwrap_or_default();
+        let read = match second.read_bytes {
+            0 => String::new(),
+            bytes => format!("  read {:.1} MB/s", bytes as f64 / 1e6),
+        };
+        let errors = match second.errors {
+            0 => String::new(),
+            errors => format!("  ERRORS {errors}"),
+        };
+        format!(
+            "{left}{phase}  {}{target} rec/s {:.1} MB/s{read}  in flight {}  \
+             p50 {} p99 {} p99.9 {} max {}{errors}",
+            second.records,
+            second.bytes as f64 / 1e6,
+            second.in_flight * self.records_per_batch,
+            duration(second.p50_ns),
+            duration(second.p99_ns),
+            duration(second.p99_9_ns),
+            duration(second.max_ns),
+        )
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.in_place && self.printed {
+            eprintln!();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_target_achieved_in_flight_percentiles_and_time_left() {
+        let options = Options {
+            load: Load::Open { records_per_s: 1000.0 },
+            records_per_batch: 10,
+            seconds: 8,
+            warmup_s: 2,
+            ..Options::default()
+        };
+        let second = Second {
+            second: 1,
+            records: 990,
+            bytes: 1_200_000,
+            in_flight: 2,
+            p50_ns: 100_000,
+            p99_ns: 1_000_000,
+            p99_9_ns: 2_000_000,
+            max_ns: 3_000_000,
+            ..Second::default()
+        };
+        assert_eq!(
+            Progress::new(&options).line(&second),
+            "  8 s left warm-up  990 of 1000 rec/s 1.2 MB/s  in flight 20  \
+             p50 100 µs p99 1.00 ms p99.9 2.00 ms max 3.00 ms"
+        );
+    }
+}

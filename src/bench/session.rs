@@ -1,0 +1,159 @@
+//! One call of `ringmq bench`: a broker, given or our own; a scenario against it; the results on disk.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::broker::{Broker, Launch};
+use super::environment::Environment;
+use super::error::BenchError;
+use super::options::Options;
+use super::output::{BenchResult, BrokerFacts, Generator, SCHEMA};
+use super::report::Report;
+use super::scenario::{self, Scenario};
+use super::stages;
+
+/// Which broker is loaded.
+#[derive(Clone, Debug)]
+pub enum Endpoint {
+    /// One that runs already.
+    Given {
+        /// HOST:PORT of its Kafka listener.
+        bootstrap: String,
+        /// HOST:PORT of its admin listener, when it is a RingMQ.
+        admin: Option<String>,
+        /// What an ack means there, when it does not say so itself.
+        durability: Option<String>,
+    },
+    /// One that is started, and ended and removed afterwards.
+    Own(Launch),
+}
+
+/// A broker under load.
+pub struct Target {
+    pub address: String,
+    pub admin: Option<SocketAddr>,
+    /// Ours, which may be restarted.
+    pub own: Option<Broker>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub endpoint: Endpoint,
+    pub scenario: Scenario,
+    pub options: Options,
+    /// Everything is run so often.
+    pub repeat: usize,
+    /// As it was typed.
+    pub command: Vec<String>,
+}
+
+/// Run the scenario. `told` is given every report when its run is over.
+///
+/// # Errors
+/// There is no broker to be loaded. What goes wrong later is in the result, with what was measured
+/// until then.
+pub fn run(session: &Session, mut told: impl FnMut(&Report)) -> Result<BenchResult, BenchError> {
+    let data = match &session.endpoint {
+        Endpoint::Own(launch) => {
+            std::fs::create_dir_all(&launch.dir)
+                .map_err(BenchError::io("cannot make the broker's folder"))?;
+            Some(launch.dir.as_path())
+        }
+        Endpoint::Given { .. } => None,
+    };
+    // Before the run: afterwards the load is our own.
+    let environment = Environment::read(data);
+    let mut target = Target::reach(&session.endpoint)?;
+    let broker = target.facts(&session.endpoint);
+    let outcome = scenario::run(&session.scenario, session.repeat, &session.options, &mut target, &mut told);
+    if let Some(own) = target.own.take() {
+        own.discard()?;
+    }
+    let passed = outcome.complete && !outcome.runs.is_empty() && outcome.judged().all(Report::passed);
+    Ok(BenchResult {
+        schema: SCHEMA,
+        generator: Generator::this(),
+        began_unix_ms: outcome.runs.first().map_or(0, |report| report.began_unix_ms),
+        command: session.command.clone(),
+        scenario: session.scenario.name().to_owned(),
+        finding: outcome.finding,
+        environment,
+        broker,
+        passed,
+        runs: outcome.runs,
+    })
+}
+
+impl Target {
+    fn reach(endpoint: &Endpoint) -> Result<Target, BenchError> {
+        match endpoint {
+            Endpoint::Given { bootstrap, admin, .. } => Ok(Target {
+                address: bootstrap.clone(),
+                admin: admin.as_deref().map(resolve_admin).transpose()?,
+                own: None,
+            }),
+            Endpoint::Own(launch) => {
+                let own = Broker::fresh(launch)?;
+                Ok(Target { address: own.address().to_string(), admin: Some(own.admin()), own: Some(own) })
+            }
+        }
+    }
+
+    /// `options`, pointed at this broker.
+    pub fn aim(&self, options: &Options) -> Options {
+        Options {
+            bootstrap: self.address.clone(),
+            admin: self.admin,
+            broker_pid: self.own.as_ref().map(Broker::pid).or(options.broker_pid),
+            ..options.clone()
+        }
+    }
+
+    fn facts(&self, endpoint: &Endpoint) -> BrokerFacts {
+        let info = self.admin.and_then(|admin| stages::get(admin, "/info").ok());
+        let info: Option<serde_json::Value> = info.and_then(|text| serde_json::from_str(&text).ok());
+        let said = info.as_ref().and_then(|info| info["durability_mode"].as_str());
+        let (told, config) = match endpoint {
+            Endpoint::Given { durability, .. } => (durability.clone(), None),
+            Endpoint::Own(launch) => (None, config_of(launch)),
+        };
+        let durability = match (told, said) {
+            (Some(told), _) => told,
+            (None, Some("sync")) => "sync, acks mean on stable storage".to_owned(),
+            (None, Some(mode)) => mode.to_owned(),
+            (None, None) => "unknown, the endpoint does not say".to_owned(),
+        };
+        BrokerFacts { endpoint: self.address.clone(), own: self.own.is_some(), durability, info, config }
+    }
+}
+
+fn resolve_admin(admin: &str) -> Result<SocketAddr, BenchError> {
+    let unknown = |reason| BenchError::Address { bootstrap: admin.to_owned(), reason };
+    let found = admin.to_socket_addrs().map_err(unknown)?.next();
+    found.ok_or_else(|| unknown(std::io::ErrorKind::NotFound.into()))
+}
+
+/// What `ringmq config print` says for a broker that is started like this.
+fn config_of(launch: &Launch) -> Option<String> {
+    let output =
+        Command::new(&launch.program).args(["config", "print"]).args(launch.settings()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The folder of a result: below `parent`, named by the time, so that they sort.
+pub fn result_dir(parent: &Path, unix_ms: u64) -> PathBuf {
+    let name = super::output::utc(unix_ms).replace(" UTC", "").replace(' ', "-").replace(':', "");
+    parent.join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_folders_sort_by_time() {
+        let dir = result_dir(Path::new("results"), 1_795_263_661_000);
+        assert_eq!(dir, Path::new("results/2026-11-21-122101"));
+    }
+}

@@ -1,0 +1,164 @@
+//! A report as text: a table for the terminal.
+
+use std::fmt;
+
+use super::ledger::Verdict;
+use super::report::Report;
+use super::stats::{Percentiles, SAMPLES_BEYOND_MIN};
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { partitions, connections, in_flight, record_bytes, records_per_batch, .. } = self;
+        match self.target_records_per_s {
+            Some(rate) => write!(f, "open loop at {rate:.0} records/s")?,
+            None if self.connections == 0 => write!(f, "reading only")?,
+            None => write!(f, "closed loop (its tail is not comparable with an open loop's)")?,
+        }
+        writeln!(f, ", acks={}, {} s", if self.acks == -1 { "all" } else { "1" }, self.seconds)?;
+        writeln!(
+            f,
+            "{record_bytes} B x {records_per_batch} a request, {partitions} partitions, \
+             {connections} connections x {in_flight} in flight, {} consumers{}{}",
+            self.consumers * self.groups,
+            if self.groups > 1 { format!(" in {} groups", self.groups) } else { String::new() },
+            if self.idempotent { ", idempotent" } else { "" },
+        )?;
+        writeln!(
+            f,
+            "\nacknowledged {:>12.0} records/s {:>10.0} requests/s {:>9.1} MB/s",
+            self.records_per_s,
+            self.requests_per_s,
+            self.bytes_per_s / 1e6
+        )?;
+        if self.ledger.read > 0 {
+            writeln!(
+                f,
+                "read         {:>12.0} records/s {:>30.1} MB/s",
+                self.read_records_per_s,
+                self.read_bytes_per_s / 1e6
+            )?;
+        }
+        if let Some(used) = &self.broker {
+            let (before, after) = (used.resident_bytes_before >> 20, used.resident_bytes_after >> 20);
+            writeln!(f, "broker       {:>12.2} CPU s, resident {before} -> {after} MiB", used.cpu_s)?;
+        }
+        writeln!(f)?;
+        write_latencies(
+            f,
+            &[
+                ("response: ack - intended", &self.response),
+                ("service: ack - sent", &self.service),
+                ("delay: sent - intended", &self.delay),
+                ("of it, the generator's", &self.own_delay),
+                ("end to end", &self.end_to_end),
+            ],
+        )?;
+        writeln!(
+            f,
+            "longest stall of the generator: {}; {:.2} % of the time in stalls above 1 ms",
+            duration(self.stall_ns_max),
+            self.stalled_share * 100.0
+        )?;
+        if self.reconnects > 0 {
+            writeln!(f, "{} connections were lost and made again", self.reconnects)?;
+        }
+        if let Some(tail) = self.stages.as_ref().and_then(|stages| stages.tail(0.99)) {
+            let (name, share) = tail.slowest();
+            writeln!(f, "above p99 of the broker's own time, {:.0} % is {name}", share * 100.0)?;
+        }
+        write_verdict(f, &self.ledger)?;
+        if self.invalid.is_empty() {
+            writeln!(f, "valid")
+        } else {
+            writeln!(f, "INVALID: {}", self.invalid.join("; "))
+        }
+    }
+}
+
+/// A `~` marks a percentile with too few samples beyond it.
+pub fn write_latencies(f: &mut impl fmt::Write, rows: &[(&str, &Percentiles)]) -> fmt::Result {
+    write!(f, "{:<26}", "microseconds")?;
+    for name in ["p50", "p90", "p99", "p99.9", "p99.99", "max", "<= 1 ms"] {
+        write!(f, "{name:>11}")?;
+    }
+    writeln!(f)?;
+    for (name, row) in rows.iter().filter(|(_, row)| row.samples > 0) {
+        write!(f, "{name:<26}")?;
+        let values = [
+            (0.5, row.p50_ns),
+            (0.9, row.p90_ns),
+            (0.99, row.p99_ns),
+            (0.999, row.p99_9_ns),
+            (0.9999, row.p99_99_ns),
+        ];
+        for (quantile, ns) in values {
+            let mark = if is_sound(row.samples, quantile) { "" } else { "~" };
+            write!(f, "{:>11}", format!("{mark}{:.1}", ns as f64 / 1e3))?;
+        }
+        writeln!(f, "{:>11.1}{:>10.3}%", row.max_ns as f64 / 1e3, row.within_1ms * 100.0)?;
+    }
+    Ok(())
+}
+
+fn write_verdict(f: &mut fmt::Formatter<'_>, ledger: &Verdict) -> fmt::Result {
+    let word = if ledger.passed() { "ledger ok" } else { "LEDGER FAILED" };
+    write!(f, "{word}: {} acknowledged, {} read", ledger.acked, ledger.read)?;
+    if !ledger.passed() {
+        write!(f, ", {}", ledger.faults())?;
+    }
+    writeln!(f)
+}
+
+/// Whether so many samples say something about a quantile.
+pub fn is_sound(samples: u64, quantile: f64) -> bool {
+    // A hair less: 1 - 0.99 is below a hundredth in binary.
+    samples as f64 * (1.0 - quantile) >= SAMPLES_BEYOND_MIN as f64 * 0.999_999
+}
+
+pub fn micros(ns: u64) -> String {
+    format!("{:.1} µs", ns as f64 / 1e3)
+}
+
+/// Nanoseconds for people: three digits and a unit.
+pub fn duration(ns: u64) -> String {
+    let ns = ns as f64;
+    let (value, unit) = match ns {
+        _ if ns < 1e3 => (ns, "ns"),
+        _ if ns < 1e6 => (ns / 1e3, "µs"),
+        _ if ns < 1e9 => (ns / 1e6, "ms"),
+        _ => (ns / 1e9, "s"),
+    };
+    match value {
+        _ if value < 10.0 && unit != "ns" => format!("{value:.2} {unit}"),
+        _ if value < 100.0 && unit != "ns" => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_three_digits() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_234, "1.23 µs"),
+            (45_678, "45.7 µs"),
+            (345_678, "346 µs"),
+            (1_400_000_000, "1.40 s"),
+        ] {
+            assert_eq!(duration(ns), text);
+        }
+    }
+
+    #[test]
+    fn a_percentile_needs_a_hundred_samples_beyond_it() {
+        for (samples, quantile, sound) in
+            [(10_000, 0.99, true), (9_999, 0.99, false), (100_000, 0.999, true), (100_000, 0.9999, false)]
+        {
+            assert_eq!(is_sound(samples, quantile), sound, "{samples} {quantile}");
+        }
+    }
+}

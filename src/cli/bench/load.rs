@@ -1,0 +1,418 @@
+//! `ringmq bench` itself: which broker, which load, which scenario; then the results on disk.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+
+use super::{parse_bytes, parse_count, parse_pair, write_json};
+use crate::bench::scenario::{Scenario, Sweep};
+use crate::bench::session::{self, Endpoint, Session, result_dir};
+use crate::bench::{Arrivals, KafkaDriver, Launch, Load, Options, ReadBack, Slo, output};
+
+/// Of a broker that is started here, when no rate is given: a small part of what any device takes.
+const RATE: f64 = 50_000.0;
+
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Names the runs in reports; `compare` matches runs by it.
+    #[arg(long, default_value = "run", value_name = "NAME")]
+    label: String,
+    /// The broker, HOST:PORT. Without it a broker is started here, and ended afterwards.
+    #[arg(long, value_name = "ADDR")]
+    bootstrap: Option<String>,
+    /// The admin address of a RingMQ at --bootstrap: it says which stage took the time.
+    #[arg(long, value_name = "ADDR", requires = "bootstrap")]
+    admin: Option<String>,
+    /// What an ack means at --bootstrap, for the report's title, when it does not say so itself.
+    #[arg(long, value_name = "TEXT", requires = "bootstrap")]
+    durability: Option<String>,
+    /// The cores of the broker that is started here, one shard each.
+    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "bootstrap")]
+    broker_cpus: Vec<usize>,
+    /// A setting of the broker that is started here; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_pair, conflicts_with = "bootstrap")]
+    settings: Vec<(String, String)>,
+    /// What to play.
+    #[arg(long, default_value = "steady", value_name = "NAME")]
+    scenario: ScenarioName,
+    /// What find-max must meet.
+    #[arg(long, default_value = "p99<5ms,p99.9<20ms", value_name = "LIMITS")]
+    slo: Slo,
+    /// What sweep varies: rate=10k,20k,50k or record-bytes=, partitions=, connections=.
+    #[arg(long, value_name = "WHAT=LIST", value_parser = parse_sweep)]
+    sweep: Option<Sweep>,
+    /// Run everything so often, for `ringmq bench compare`.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    repeat: usize,
+    /// Created when it does not exist.
+    #[arg(long, default_value = "bench")]
+    topic: String,
+    /// A configuration of the topic, when it is created; may be repeated.
+    #[arg(long = "topic-config", value_name = "NAME=VALUE", value_parser = parse_pair)]
+    topic_configs: Vec<(String, String)>,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// The cores of the load threads, one thread each: 1,2,3. Without it one thread, not pinned.
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    cpus: Vec<usize>,
+    /// Connections that read what is written, while it is written.
+    #[arg(long, value_name = "N")]
+    consumers: Option<usize>,
+    /// Groups of so many consumers, each of which reads everything.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    groups: usize,
+    /// The most that a consumer reads while the load runs.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    consumer_bytes_per_s: Option<u64>,
+    /// Connect again when a connection is lost, and send again what was not answered; with
+    /// --idempotent nothing is stored twice.
+    #[arg(long)]
+    reconnect: bool,
+    /// Read everything of this run back afterwards, as far as it is retained.
+    #[arg(long, conflicts_with = "consumers")]
+    verify: bool,
+    /// Read what the topic holds from its first offset on; with --rate or --closed producers run too.
+    #[arg(long, conflicts_with = "verify")]
+    cold: bool,
+    /// Measure processor time and memory of this process with the run.
+    #[arg(long, value_name = "PID")]
+    broker_pid: Option<u32>,
+    /// The folder of the results, made below it is one named by the time.
+    #[arg(long, default_value = "ringmq-bench-results", value_name = "DIR")]
+    out: PathBuf,
+    /// Write no results but what --json asks for.
+    #[arg(long)]
+    no_report: bool,
+    /// No line a second.
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScenarioName {
+    /// One rate, all the time
+    Steady,
+    /// Ten times the rate for one second of every five
+    Burst,
+    /// The same with one thing changed: --sweep
+    Sweep,
+    /// The highest rate that meets --slo, by bisection
+    FindMax,
+    /// Five groups that each read everything
+    FanOut,
+    /// A reader from the first offset on, while producers go on
+    CatchUp,
+    /// Ten thousand partitions, and the usual ones beside them
+    ManyPartitions,
+    /// Five hundred connections, and the usual ones beside them
+    ManyConnections,
+    /// A consumer that takes a quarter of what is produced
+    SlowConsumer,
+    /// kill -9 and a restart in the middle
+    RestartUnderLoad,
+}
+
+#[derive(Args, Debug)]
+pub struct LoadArgs {
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub partitions: u32,
+    /// 1 or all: when the broker answers.
+    #[arg(long, default_value = "all")]
+    acks: Acks,
+    /// Producers with ids and sequences, which a broker can tell repeated batches by.
+    #[arg(long)]
+    idempotent: bool,
+    /// Of a record's key; 0 for none.
+    #[arg(long, default_value = "0", value_name = "BYTES", value_parser = parse_bytes)]
+    key_bytes: u64,
+    /// Of a record's value, at least 32.
+    #[arg(long, default_value = "1024", value_name = "BYTES", value_parser = parse_bytes)]
+    record_bytes: u64,
+    /// As many records a batch as fit; a request carries one batch.
+    #[arg(long, default_value = "16KiB", value_name = "BYTES", value_parser = parse_bytes)]
+    batch_bytes: u64,
+    /// So many records a batch, whatever their size.
+    #[arg(long, value_name = "N", conflicts_with = "batch_bytes")]
+    batch_records: Option<u32>,
+    /// A batch holds what is due on its connection in this time, up to --batch-bytes; latency counts
+    /// from the moment the batch is due, when its last record is there.
+    #[arg(long, value_name = "MS", conflicts_with_all = ["batch_records", "closed"])]
+    linger_ms: Option<f64>,
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    connections: usize,
+    /// Requests in flight on each connection.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    in_flight: usize,
+    /// Records per second, on an absolute schedule (open loop).
+    #[arg(long, value_name = "RECORDS", conflicts_with = "closed", value_parser = parse_count)]
+    rate: Option<f64>,
+    /// Random gaps of the same mean instead of equal ones.
+    #[arg(long, conflicts_with = "closed")]
+    poisson: bool,
+    /// As fast as the answers come.
+    #[arg(long)]
+    closed: bool,
+    #[arg(long, default_value_t = 30, value_name = "S")]
+    seconds: u64,
+    /// Seconds of load before the measured ones.
+    #[arg(long, default_value_t = 2, value_name = "S")]
+    warmup: u64,
+    /// Write the result to this file, too.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Acks {
+    #[value(name = "1")]
+    Leader,
+    #[value(name = "all", alias = "-1")]
+    All,
+}
+
+impl RunArgs {
+    /// # Errors
+    /// The run could not be made, or its numbers must not be used: the report, which is printed and
+    /// written first, says why.
+    pub fn run(self) -> anyhow::Result<()> {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let out = result_dir(&self.out, since_epoch.as_millis() as u64);
+        let mut options = self.options()?;
+        let endpoint = match &self.bootstrap {
+            Some(bootstrap) => Endpoint::Given {
+                bootstrap: bootstrap.clone(),
+                admin: self.admin.clone(),
+                durability: self.durability.clone(),
+            },
+            None => {
+                let (broker_cpus, load_cpus) = self.share_cpus();
+                options.cpus = load_cpus;
+                Endpoint::Own(Launch {
+                    program: std::env::current_exe().context("cannot find this program's own file")?,
+                    dir: out.clone(),
+                    listen: "127.0.0.1:0".to_owned(),
+                    shards: broker_cpus.len().max(1),
+                    cpus: broker_cpus,
+                    settings: self.settings.clone(),
+                })
+            }
+        };
+        let session = Session {
+            endpoint,
+            scenario: self.scenario()?,
+            options,
+            repeat: self.repeat.max(1),
+            command: std::env::args().collect(),
+        };
+        let result = session::run(&session, |report| println!("{}: {report}", report.label))?;
+        write_json(&result, self.load.json.clone())?;
+        if let Some(finding) = &result.finding {
+            println!("{finding}");
+        }
+        if !self.no_report {
+            let report = output::write(&out, &result)?;
+            println!("report: {}", report.display());
+        }
+        if !result.passed {
+            bail!("the run failed or must not be used: see above");
+        }
+        Ok(())
+    }
+
+    /// The broker's cores and the load's. On one core, or on cores that the user gave to neither,
+    /// nobody is pinned.
+    fn share_cpus(&self) -> (Vec<usize>, Vec<usize>) {
+        let allowed: Vec<usize> =
+            core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+        let free_of =
+            |taken: &[usize]| allowed.iter().copied().filter(|cpu| !taken.contains(cpu)).collect::<Vec<_>>();
+        let broker = match self.broker_cpus.is_empty() {
+            false => self.broker_cpus.clone(),
+            true => free_of(&self.cpus).last().copied().filter(|_| allowed.len() > 1).into_iter().collect(),
+        };
+        let load = match self.cpus.is_empty() {
+            false => self.cpus.clone(),
+            true => free_of(&broker).first().copied().filter(|_| !broker.is_empty()).into_iter().collect(),
+        };
+        (broker, load)
+    }
+
+    fn scenario(&self) -> anyhow::Result<Scenario> {
+        Ok(match self.scenario {
+            ScenarioName::Steady => Scenario::Steady,
+            ScenarioName::Burst => Scenario::Burst,
+            ScenarioName::Sweep => match &self.sweep {
+                Some(sweep) => Scenario::Sweep(sweep.clone()),
+                None => bail!("a sweep needs --sweep, for example --sweep rate=10k,20k,50k"),
+            },
+            ScenarioName::FindMax => Scenario::FindMax(self.slo.clone()),
+            ScenarioName::FanOut => Scenario::FanOut,
+            ScenarioName::CatchUp => Scenario::CatchUp,
+            ScenarioName::ManyPartitions => Scenario::ManyPartitions,
+            ScenarioName::ManyConnections => Scenario::ManyConnections,
+            ScenarioName::SlowConsumer => Scenario::SlowConsumer,
+            ScenarioName::RestartUnderLoad => Scenario::RestartUnderLoad,
+        })
+    }
+
+    pub fn options(&self) -> anyhow::Result<Options> {
+        // A broker of our own is read from as well, so that the default says something of both.
+        let consumers = self.consumers.unwrap_or(usize::from(self.bootstrap.is_none() && !self.verify));
+        let read_back = match (self.cold, self.verify) {
+            (true, _) => ReadBack::Cold,
+            (_, true) => ReadBack::Afterwards,
+            _ if consumers > 0 => ReadBack::Tail,
+            _ => ReadBack::Nothing,
+        };
+        let load = match (self.load.load(), self.cold) {
+            (Some(load), _) => load,
+            (None, true) => Load::None,
+            (None, false) => Load::Open { records_per_s: RATE },
+        };
+        Ok(Options {
+            label: self.label.clone(),
+            topic: self.topic.clone(),
+            topic_configs: self.topic_configs.clone(),
+            cpus: self.cpus.clone(),
+            consumers,
+            groups: self.groups,
+            consumer_bytes_per_s: self.consumer_bytes_per_s.map(|bytes| bytes as f64),
+            reconnect: self.reconnect,
+            read_back,
+            broker_pid: self.broker_pid,
+            progress: !self.quiet,
+            ..self.load.options(load)?
+        })
+    }
+}
+
+impl LoadArgs {
+    /// What was asked for, if anything was.
+    pub fn load(&self) -> Option<Load> {
+        match (self.rate, self.closed) {
+            (Some(records_per_s), _) => Some(Load::Open { records_per_s }),
+            (None, true) => Some(Load::Closed),
+            (None, false) => None,
+        }
+    }
+
+    pub fn options(&self, load: Load) -> anyhow::Result<Options> {
+        let (record_bytes, batch_bytes) = (self.record_bytes as usize, self.batch_bytes as usize);
+        let key_bytes = self.key_bytes as usize;
+        let fitting = KafkaDriver::records_in(batch_bytes, record_bytes, key_bytes);
+        let records_per_batch = match (self.batch_records, self.linger_ms, load) {
+            (Some(records), _, _) => records,
+            (None, Some(linger_ms), Load::Open { records_per_s }) => {
+                let due = records_per_s / self.connections.max(1) as f64 * linger_ms / 1e3;
+                fitting.min(due.ceil().max(1.0) as u32)
+            }
+            (None, Some(_), _) => bail!("--linger-ms needs --rate: it is the rate that fills a batch"),
+            (None, None, _) => fitting,
+        };
+        Ok(Options {
+            partitions: self.partitions,
+            acks: match self.acks {
+                Acks::Leader => 1,
+                Acks::All => -1,
+            },
+            idempotent: self.idempotent,
+            key_bytes,
+            record_bytes,
+            records_per_batch,
+            connections: self.connections,
+            in_flight: self.in_flight,
+            load,
+            arrivals: Arrivals { poisson: self.poisson, burst: None },
+            seconds: self.seconds,
+            warmup_s: self.warmup,
+            ..Options::default()
+        })
+    }
+}
+
+/// `rate=10k,20k`, `record-bytes=100,1KiB`, `partitions=1,100`, `connections=1,10`.
+fn parse_sweep(text: &str) -> Result<Sweep, String> {
+    let (what, values) = text.split_once('=').ok_or("expected WHAT=LIST")?;
+    let values = values.split(',');
+    let counts = || values.clone().map(parse_count).collect::<Result<Vec<f64>, String>>();
+    match what {
+        "rate" => Ok(Sweep::Rates(counts()?)),
+        "record-bytes" => {
+            let bytes = values.map(|text| parse_bytes(text).map(|bytes| bytes as usize));
+            Ok(Sweep::RecordBytes(bytes.collect::<Result<_, _>>()?))
+        }
+        "partitions" => Ok(Sweep::Partitions(counts()?.into_iter().map(|count| count as u32).collect())),
+        "connections" => Ok(Sweep::Connections(counts()?.into_iter().map(|count| count as usize).collect())),
+        what => Err(format!("{what} is none of rate, record-bytes, partitions, connections")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Typed {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn args(line: &str) -> Result<RunArgs, String> {
+        let typed = Typed::try_parse_from(["bench"].into_iter().chain(line.split_whitespace()));
+        typed.map(|typed| typed.run).map_err(|error| error.to_string())
+    }
+
+    fn options(line: &str) -> Result<Options, String> {
+        args(line)?.options().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_load_is_what_the_flags_say() {
+        let open = options("--rate 1k --record-bytes 100 --batch-bytes 16KiB").unwrap();
+        assert_eq!(open.load, Load::Open { records_per_s: 1000.0 });
+        assert!((140..150).contains(&open.records_per_batch), "{}", open.records_per_batch);
+        assert_eq!(options("--closed --batch-records 1").unwrap().records_per_batch, 1);
+        assert_eq!(options("--cold").unwrap().load, Load::None);
+        for wrong in ["--rate 1 --closed", "--closed --batch-records 1 --batch-bytes 4", "--cold --verify"] {
+            assert!(options(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn without_flags_it_is_an_open_loop_with_a_reader() {
+        let default = options("").unwrap();
+        assert_eq!((default.load, default.consumers), (Load::Open { records_per_s: RATE }, 1));
+        assert_eq!(default.read_back, ReadBack::Tail);
+        let given = options("--bootstrap h:1").unwrap();
+        assert_eq!((given.consumers, given.read_back), (0, ReadBack::Nothing));
+    }
+
+    #[test]
+    fn a_linger_fills_batches_with_what_is_due() {
+        let records = |line| options(line).unwrap().records_per_batch;
+        assert_eq!(records("--rate 10k --connections 2 --linger-ms 1"), 5);
+        assert_eq!(records("--rate 10 --linger-ms 1"), 1);
+        assert_eq!(records("--rate 10M --linger-ms 10 --record-bytes 1000"), 16);
+    }
+
+    #[test]
+    fn the_flags_that_scripts_rely_on_exist() {
+        let line = "--bootstrap h:1 --topic t --partitions 4 --record-bytes 1KiB --batch-bytes 16KiB \
+                    --connections 4 --in-flight 5 --closed --seconds 5 --cpus 0 --topic-config a=b";
+        args(line).unwrap();
+        args("--rate 1000 --warmup 1 --json f --quiet --verify --broker-pid 1").unwrap();
+    }
+
+    #[test]
+    fn sweeps_name_what_they_vary() {
+        assert_eq!(parse_sweep("rate=1k,2k"), Ok(Sweep::Rates(vec![1000.0, 2000.0])));
+        assert_eq!(parse_sweep("record-bytes=100,1KiB"), Ok(Sweep::RecordBytes(vec![100, 1024])));
+        for wrong in ["rate", "speed=1", "rate=x", "partitions=-1"] {
+            assert!(parse_sweep(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! `ringmq bench` as its users run it: the built binary, against brokers that it starts itself, a
+//! server with a known truth, and addresses that nobody serves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// In a folder beside the sources, where direct IO works for certain.
+fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("bench-test-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
+}
+
+fn bench(dir: &Path, line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    command.arg("bench").args(line.split_whitespace()).arg("--out").arg(dir).current_dir(dir);
+    command.output().expect("the binary runs")
+}
+
+/// The one folder of results below `dir`.
+fn results(dir: &Path) -> PathBuf {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+fn result(dir: &Path) -> Value {
+    serde_json::from_slice(&fs::read(results(dir).join("result.json")).unwrap()).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Every record that was acknowledged was read, once, in order, whole. Not whether the run was valid:
+/// that depends on what else the machine does.
+fn assert_ledger(run: &Value, said: &str) {
+    let ledger = &run["ledger"];
+    for fault in ["lost", "duplicated", "reordered", "corrupt", "foreign", "read_offsets_skipped"] {
+        assert_eq!(ledger[fault], 0, "{fault}: {said}");
+    }
+    assert!(ledger["acked"].as_u64().is_some_and(|acked| acked > 0), "{said}");
+}
+
+#[test]
+fn without_a_broker_it_starts_one_and_leaves_a_report_and_nothing_else() {
+    let dir = folder();
+    let output = bench(dir.path(), "--rate 2k --seconds 1 --warmup 0 --partitions 3 --connections 3");
+    let said = text(&output);
+    let result = result(dir.path());
+    assert_ledger(&result["runs"][0], &said);
+    assert_eq!(result["runs"][0]["ledger"]["read"], result["runs"][0]["ledger"]["acked"], "{said}");
+    // The exit code is the verdict.
+    assert_eq!(output.status.success(), result["passed"].as_bool().unwrap(), "{said}");
+    assert!(said.contains("response: ack - intended") && said.contains("report.html"), "{said}");
+
+    assert!(result["broker"]["durability"].as_str().unwrap().starts_with("sync"), "{}", result["broker"]);
+    assert_eq!(result["broker"]["info"]["shards"], 1);
+    assert!(result["broker"]["config"].as_str().unwrap().contains("segment_bytes"));
+    assert!(result["environment"]["storage"]["file_system"].is_string(), "{}", result["environment"]);
+    let stages = &result["runs"][0]["stages"];
+    assert_eq!(stages["names"][4], "device_write", "{stages}");
+
+    let mut names: Vec<String> = fs::read_dir(results(dir.path()))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let histograms = ["01-run-end-to-end.hgrm", "01-run.hgrm", "01-run.hlog"];
+    assert_eq!(names[..3], histograms, "{names:?}");
+    assert_eq!(names[3..], ["broker.log", "report.html", "result.json"], "the broker's data is gone");
+}
+
+#[test]
+fn a_broker_that_is_killed_in_the_middle_loses_nothing_that_was_acknowledged() {
+    let dir = folder();
+    let line =
+        "--scenario restart-under-load --rate 2k --seconds 2 --warmup 0 --partitions 2 --connections 2";
+    let said = text(&bench(dir.path(), line));
+    let run = &result(dir.path())["runs"][0];
+    assert!(run["reconnects"].as_u64().is_some_and(|count| count >= 3), "{said}");
+    assert_ledger(run, &said);
+    assert_eq!(run["ledger"]["read"], run["ledger"]["acked"], "{said}");
+    assert!(said.contains("killed and ready again after"), "{said}");
+}
+
+#[test]
+fn every_scenario_plays_and_names_its_runs() {
+    for (line, labels) in [
+        ("burst", &["run"][..]),
+        ("sweep --sweep record-bytes=100,2KiB", &["100 B", "2048 B"]),
+        ("fan-out", &["run"]),
+        ("catch-up", &["backlog", "undisturbed", "catch-up"]),
+        ("slow-consumer", &["usual", "slow consumer"]),
+    ] {
+        let dir = folder();
+        let line = format!("--scenario {line} --rate 1k --seconds 1 --warmup 0 --quiet");
+        let said = text(&bench(dir.path(), &line));
+        let result = result(dir.path());
+        let runs = result["runs"].as_array().unwrap();
+        let found: Vec<&str> = runs.iter().map(|run| run["label"].as_str().unwrap()).collect();
+        assert_eq!(found, labels, "{said}");
+        runs.iter().for_each(|run| assert_ledger(run, &said));
+    }
+}
+
+#[test]
+fn the_search_for_a_maximum_ends_below_the_closed_loop() {
+    let dir = folder();
+    // An objective that every rate meets which is reached at all.
+    let said = text(&bench(dir.path(), "--scenario find-max --slo p50<30s --seconds 1 --warmup 0 --quiet"));
+    let result = result(dir.path());
+    let runs = result["runs"].as_array().unwrap();
+    assert_eq!(runs[0]["label"], "closed loop", "{said}");
+    assert!(runs.len() > 2, "{said}");
+    let finding = result["finding"].as_str().unwrap();
+    assert!(finding.contains("p50<30s"), "{finding}");
+}
+
+#[test]
+fn repeats_can_be_compared_and_a_regression_fails() {
+    let dir = folder();
+    let said = text(&bench(dir.path(), "--rate 1k --seconds 1 --warmup 0 --repeat 2 --quiet"));
+    let path = results(dir.path());
+    let mut result = result(dir.path());
+    assert_eq!(result["runs"].as_array().unwrap().len(), 2, "{said}");
+    let compare = |before: &Path, after: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        command.args(["bench", "compare"]).arg(before).arg(after).output().expect("the binary runs")
+    };
+    // The machine may have spoiled the run: here it is the comparison that is tested.
+    result["passed"] = true.into();
+    let (good, bad) = (path.join("good.json"), path.join("bad.json"));
+    fs::write(&good, result.to_string()).unwrap();
+    let same = compare(&good, &good);
+    assert!(same.status.success(), "{}", text(&same));
+    for run in result["runs"].as_array_mut().unwrap() {
+        let slower = run["response"]["p99_ns"].as_u64().unwrap() * 3 + 1_000_000_000;
+        run["response"]["p99_ns"] = slower.into();
+    }
+    // One run a side: how much is known, how sure is not, and a gate must not let it pass.
+    result["runs"].as_array_mut().unwrap().truncate(1);
+    fs::write(&bad, result.to_string()).unwrap();
+    let worse = compare(&good, &bad);
+    assert_eq!(worse.status.code(), Some(1), "{}", text(&worse));
+    assert!(text(&worse).contains("WORSE"), "{}", text(&worse));
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_and_fails() {
+    let dir = folder();
+    // A port that was free a moment ago, and is nobody's now.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (line, reason) in [
+        (format!("--bootstrap {address} --seconds 1"), "is the broker up?"),
+        ("--bootstrap nowhere --seconds 1".to_owned(), "give HOST:PORT"),
+        ("--seconds 1 --record-bytes 8".to_owned(), "at least 32 bytes"),
+        ("--seconds 1 --set log.nonsense=1".to_owned(), "log.nonsense"),
+        ("--seconds 1 --topic bad/name".to_owned(), "bad/name"),
+        ("--scenario sweep".to_owned(), "a sweep needs --sweep"),
+    ] {
+        let output = bench(dir.path(), &line);
+        assert_eq!(output.status.code(), Some(1), "{line}: {}", text(&output));
+        assert!(text(&output).contains(reason), "{line}: {}", text(&output));
+    }
+}

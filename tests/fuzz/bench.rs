@@ -113,7 +113,8 @@ fn answers() -> Vec<Vec<u8>> {
 }
 
 fn conversation() -> Vec<u8> {
-    let versions: Vec<u8> = [0i16, 1, 2, 3, 18, 19].iter().flat_map(|key| bytes![*key, 0i16, 9i16]).collect();
+    let versions: Vec<u8> =
+        [0i16, 1, 2, 3, 18, 19, 22].iter().flat_map(|key| bytes![*key, 0i16, 9i16]).collect();
     let partition = |index: i32| bytes![0i16, index, 1i32, 1i32, 1i32, 1i32, 1i32];
     let metadata = [
         bytes![0i32, 1i32, 1i32],
@@ -125,7 +126,7 @@ fn conversation() -> Vec<u8> {
         partition(1),
     ];
     let offsets = [bytes![1i32], text(TOPIC), bytes![2i32, 0i32, 0i16, -1i64, 5i64, 1i32, 0i16, -1i64, 0i64]];
-    let bodies = [[bytes![0i16, 6i32], versions].concat(), metadata.concat(), offsets.concat()];
+    let bodies = [[bytes![0i16, 7i32], versions].concat(), metadata.concat(), offsets.concat()];
     let frame = |(correlation, body): (i32, &Vec<u8>)| {
         [bytes![body.len() as i32 + 4, correlation], body.clone()].concat()
     };

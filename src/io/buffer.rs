@@ -5,7 +5,7 @@
 //! - [`RecvBuf`]: one of the shard's shared receive buffers, on loan until dropped.
 //! - [`PageBuf`]: page-aligned scratch memory for jobs.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
@@ -19,8 +19,9 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::base::align::{PAGE_BYTES, round_up};
 
-/// Chunks start at this alignment, so that the kernel can back them by huge pages.
-const CHUNK_ALIGN: usize = 2 << 20;
+/// Memory of at least this size starts at a multiple of it, so that the kernel can back it by huge
+/// pages: copying a batch into 4 KiB pages that are not in the TLB costs more than the copy.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// One aligned allocation, freed on drop.
 struct Memory {
@@ -29,12 +30,21 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(bytes: usize, align: usize) -> Memory {
+    /// Whole pages' alignment, zeroed.
+    fn new(bytes: usize) -> Memory {
         assert!(bytes > 0);
+        let huge = bytes >= HUGE_PAGE_BYTES;
+        let align = if huge { HUGE_PAGE_BYTES } else { PAGE_BYTES };
         let layout = Layout::from_size_align(bytes, align).expect("a size below isize::MAX");
         // SAFETY: the layout has a size above zero, asserted above.
-        let start = unsafe { alloc_zeroed(layout) };
+        let start = unsafe { alloc(layout) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        if huge {
+            // Before the first touch: pages that are there already stay small.
+            advise_huge_pages(start, bytes);
+        }
+        // SAFETY: `alloc` gave `bytes` bytes, which nobody else knows of yet.
+        unsafe { start.write_bytes(0, bytes) };
         Memory { start, layout }
     }
 
@@ -45,7 +55,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: `start` came from `alloc_zeroed` with this layout and is freed only here.
+        // SAFETY: `start` came from `alloc` with this layout and is freed only here.
         unsafe { dealloc(self.start.as_ptr(), self.layout) }
     }
 }
@@ -102,11 +112,7 @@ impl ChunkPool {
             pool.used.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
-        let memory = pool.free.pop().unwrap_or_else(|| {
-            let memory = Memory::new(pool.chunk_bytes, CHUNK_ALIGN.min(pool.chunk_bytes.next_power_of_two()));
-            advise_huge_pages(&memory);
-            memory
-        });
+        let memory = pool.free.pop().unwrap_or_else(|| Memory::new(pool.chunk_bytes));
         Some(ChunkBuf::new(memory, Some(pool.clone())))
     }
 }
@@ -117,11 +123,11 @@ impl fmt::Debug for ChunkPool {
     }
 }
 
-fn advise_huge_pages(memory: &Memory) {
+fn advise_huge_pages(start: NonNull<u8>, bytes: usize) {
     // SAFETY: the range is one live allocation; the advice changes no content. Failure only means
     // ordinary pages.
     unsafe {
-        libc::madvise(memory.start.as_ptr().cast(), memory.len(), libc::MADV_HUGEPAGE);
+        libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
     }
 }
 
@@ -190,7 +196,7 @@ impl ChunkBuf {
 
     /// A chunk outside any pool, for one batch that is larger than a pool's chunk.
     pub fn unpooled(bytes: usize) -> ChunkBuf {
-        ChunkBuf::new(Memory::new(round_up(bytes.max(1), PAGE_BYTES), PAGE_BYTES), None)
+        ChunkBuf::new(Memory::new(round_up(bytes.max(1), PAGE_BYTES)), None)
     }
 
     pub fn capacity(&self) -> usize {
@@ -265,7 +271,7 @@ impl RecvPool {
         assert!(count.is_power_of_two(), "the kernel's buffer ring has a power of two of entries");
         RecvPool {
             inner: Rc::new(RecvPoolInner {
-                memory: Memory::new(usize::from(count) * buffer_bytes, PAGE_BYTES),
+                memory: Memory::new(usize::from(count) * buffer_bytes),
                 buffer_bytes,
                 count,
                 returned: RefCell::new((0..count).collect()),
@@ -364,7 +370,7 @@ impl PageBuf {
     /// `len` is rounded up to whole pages.
     pub fn zeroed(len: usize) -> PageBuf {
         let len = round_up(len.max(1), PAGE_BYTES);
-        PageBuf { memory: Memory::new(len, PAGE_BYTES), len }
+        PageBuf { memory: Memory::new(len), len }
     }
 
     /// `bytes`, and zeros up to the page's end.

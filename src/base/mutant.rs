@@ -64,6 +64,17 @@ mutants! {
     OpenTermUnsynced,
     /// More is in flight than recovery assumes: lost blocks look like corruption.
     IgnoreWindow,
+    /// Rot that lies farther back than writes can have been in flight is cut off like a torn tail.
+    TruncateRot,
+    /// A block counts whatever it followed when it was written. Within one past of a log, position and term
+    /// tell blocks apart; the chain is what tells files that were put together from two.
+    SkipChainCheck,
+    /// What a checkpoint says of the last term is not read: where the manifest does not know it either, it
+    /// is given again.
+    ForgetCheckpointTerm,
+    /// The manifest does not hear of a term before its first block: when a repair cuts its blocks off, it is
+    /// given again.
+    ForgetManifestTerm,
     /// Recovery does not read that records were deleted: they are back.
     ForgetLogStart,
     /// Checkpoints lack the producers: a retry after a restart is stored twice.

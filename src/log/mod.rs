@@ -301,7 +301,8 @@ impl Log {
         now: Now,
         finish: impl FnOnce(&mut [u8]) -> u32,
     ) -> Result<Appended, AppendError> {
-        if !entry.kind.may_use_reserve() && !self.leaves_reserve(payload.len()) {
+        let block_bytes = BlockHeader::bytes_for(EntryHeader::entry_bytes(payload.len())) as u64;
+        if !entry.kind.may_use_reserve() && !self.leaves_reserve(block_bytes) {
             return Err(AppendError::NoSegment);
         }
         self.reserve(payload.len(), now)?;
@@ -321,35 +322,32 @@ impl Log {
         Ok(Appended { position, end })
     }
 
-    /// Is there room for `bytes` of payloads? Where the disk is full there is nothing to wait for:
-    /// the append says so.
-    pub fn room(&self, bytes: usize) -> Room {
+    /// Is there room for entries of so many bytes in sum? Where the disk is full there is nothing to wait
+    /// for: the append says so.
+    pub fn room(&self, entries_bytes: usize) -> Room {
         if self.commit.failed() || self.space_error().is_some() {
             return Room::Yes;
         }
         let undurable = self.append.end().since(self.commit.durable()) as usize;
-        // Batches up to half a block share blocks, larger ones have their own: each is padded to a page.
-        let padding = (2 * bytes / self.config.block_bytes_max + 2) * PAGE_BYTES;
-        let need = (bytes + padding) as u64;
+        let need = self.append.bytes_at_most(entries_bytes);
         let fits = self.append.segment_bytes_left() >= need || self.segments.ready_bytes() >= need;
-        let space = self.leaves_reserve(bytes) && fits;
+        let space = fits && self.leaves_reserve(need);
         // With all segments ready that ever are, more will not come of waiting: some of it is taken.
         let comes = self.segments.ready_count() < self.config.segments_ahead && self.may_get_space();
         if !space && comes || undurable > self.config.undurable_bytes_max() { Room::Wait } else { Room::Yes }
     }
 
-    /// After this entry there is still room for those that make room: a log that is full to its last page
-    /// could not even be told what to delete.
-    fn leaves_reserve(&self, payload_bytes: usize) -> bool {
+    /// After blocks of so many bytes there is still room for what makes room: a log that is full to its
+    /// last page could not even be told what to delete.
+    fn leaves_reserve(&self, block_bytes: u64) -> bool {
         if self.segments.ready_count() > 1 {
             return true;
         }
         let last = self.segments.newest();
         let reserve = (last.record.bytes / RESERVE_SHARE).min(RESERVE_BYTES_MAX);
-        let bytes = BlockHeader::bytes_for(EntryHeader::entry_bytes(payload_bytes)) as u64;
-        let end = self.append.end().max(last.base()).plus(bytes + reserve);
+        let end = self.append.end().max(last.base()).plus(block_bytes + reserve);
         // What no segment has room for is refused as such, further on.
-        end <= last.end() || bytes + reserve > last.record.bytes
+        end <= last.end() || block_bytes + reserve > last.record.bytes
     }
 
     /// End of what was handed out: everything appended lies before it.

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::io::op::ConnId;
+use crate::log::entry::EntryHeader;
 use crate::metadata::catalog::GroupRefused;
 use crate::model::{LogId, Offset, PartitionKey, ProducerId, Term, TopicId};
 use crate::partition::group_offsets::commit_bytes_max;
@@ -69,9 +70,9 @@ impl Call {
     /// by themselves for what they store.
     pub fn appended_bytes(&self) -> Option<usize> {
         match self {
-            Call::Append { batch, .. } => Some(batch.len()),
+            Call::Append { batch, .. } => Some(EntryHeader::entry_bytes(batch.len())),
             Call::Group { group, call: GroupCall::Commit { offsets, .. } } => {
-                Some(commit_bytes_max(group, offsets))
+                Some(EntryHeader::entry_bytes(commit_bytes_max(group, offsets)))
             }
             Call::DeleteRecords { .. }
             | Call::Group { call: GroupCall::Delete | GroupCall::DeleteOffsets(_), .. } => Some(0),

@@ -531,8 +531,8 @@ impl Hosted {
     }
 
     /// The checkpoint that is due, if one is.
-    pub fn checkpoint(&mut self, catalog: Option<&Catalog>) -> Option<Job> {
-        if !self.log.wants_checkpoint() {
+    pub fn checkpoint(&mut self, catalog: Option<&Catalog>, now: Now) -> Option<Job> {
+        if !self.log.wants_checkpoint(now) {
             return None;
         }
         Some(self.begin_checkpoint(catalog))

@@ -366,7 +366,7 @@ impl Shard {
                 retained &= hosted.retain(&self.catalog, self.config.retention, now.wall);
             }
             let catalog = (log == LogId::METADATA).then_some(&self.catalog);
-            if let Some(job) = hosted.checkpoint(catalog) {
+            if let Some(job) = hosted.checkpoint(catalog, now) {
                 self.give_job(log, job, news);
             }
             if let Some(job) = self.logs[index].log.poll_job(now) {

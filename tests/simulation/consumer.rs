@@ -1,12 +1,16 @@
-//! Consumers: they tail a topic, or start over from its beginning, and show the ledger what they get.
+//! Consumers: they tail a topic, or start over from its beginning, and show the ledger what they get. Now and
+//! then they ask whether what they have read was cut off, as clients do when a partition has moved.
 
 use std::time::Duration;
 
 use ringmq::kafka::protocol::ErrorCode;
 use ringmq::kafka::protocol::Records;
 use ringmq::kafka::protocol::api::Response;
-use ringmq::kafka::protocol::messages::FetchRequest;
 use ringmq::kafka::protocol::messages::fetch::{FetchPartition, FetchTopic, PartitionData};
+use ringmq::kafka::protocol::messages::offset_for_leader_epoch::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic, OffsetForLeaderTopicResult,
+};
+use ringmq::kafka::protocol::messages::{FetchRequest, FetchResponse, OffsetForLeaderEpochRequest};
 use ringmq::model::Nanos;
 
 use super::coverage::Event;
@@ -24,9 +28,13 @@ struct Read {
     known: Known,
 }
 
-struct Note {
-    reads: Vec<Read>,
-    at: Nanos,
+enum Note {
+    Fetch {
+        reads: Vec<Read>,
+        at: Nanos,
+    },
+    /// Of each partition, up to where which epoch was read.
+    Epochs(Vec<(Place, (i64, i32))>),
 }
 
 pub struct Consumer {
@@ -84,6 +92,49 @@ impl Consumer {
         self.topic
     }
 
+    /// Ask for the ends of the epochs in which it has read. Returns how many requests left.
+    fn ask_epochs(&mut self, topic: TopicNo, stage: &Stage) -> u64 {
+        let place = |partition| Place { topic, partition };
+        let read = |(partition, &next)| {
+            stage.ledger.epoch_before(place(partition), next).map(|read| (place(partition), read))
+        };
+        let asked: Vec<(Place, (i64, i32))> = self.next.iter().enumerate().filter_map(read).collect();
+        let (name, _) = stage.ledger.names(topic);
+        // The request knows topics by name only.
+        if asked.is_empty() || name.is_empty() {
+            return 0;
+        }
+        let partitions = asked.iter().map(|&(place, (_, leader_epoch))| OffsetForLeaderPartition {
+            partition: place.partition as i32,
+            leader_epoch,
+            ..Default::default()
+        });
+        let mut request = OffsetForLeaderEpochRequest { replica_id: -1, ..Default::default() };
+        request.topics.push(OffsetForLeaderTopic { topic: name, partitions: partitions.collect() });
+        self.link.ask(4, &request, Note::Epochs(asked));
+        1
+    }
+
+    fn on_epochs(asked: &[(Place, (i64, i32))], answer: &OffsetForLeaderTopicResult<'_>, stage: &mut Stage) {
+        assert_eq!(answer.partitions.len(), asked.len(), "one answer for each partition");
+        for (&(place, read), answer) in asked.iter().zip(&answer.partitions) {
+            assert_eq!((answer.error_code, answer.partition), (ErrorCode::NONE, place.partition as i32));
+            stage.ledger.epoch_end(place, read, answer.leader_epoch, answer.end_offset);
+            stage.coverage.count(Event::EpochEndsFound);
+        }
+    }
+
+    fn on_fetched(&mut self, reads: Vec<Read>, at: Nanos, response: &FetchResponse<'_>, stage: &mut Stage) {
+        let waited = stage.world.now().mono.since(at) > PARKED.as_nanos() as u64;
+        assert_eq!(response.error_code, ErrorCode::NONE);
+        let answers: Vec<_> = response.responses.iter().flat_map(|topic| &topic.partitions).collect();
+        assert_eq!(answers.len(), reads.len(), "one answer for each partition");
+        for (read, answer) in reads.into_iter().zip(answers) {
+            assert_eq!(read.place.partition as i32, answer.partition_index);
+            self.on_partition(read, answer, waited && read.offset == read.known.high, stage);
+        }
+    }
+
     fn on_partition(&mut self, read: Read, answer: &PartitionData<'_>, waited: bool, stage: &mut Stage) {
         let Read { place, offset, known } = read;
         if [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID].contains(&answer.error_code) {
@@ -137,6 +188,9 @@ impl Actor for Consumer {
             return 0;
         }
         let Some(topic) = self.choose(stage) else { return 0 };
+        if stage.rng.one_in(10) {
+            return self.ask_epochs(topic, stage);
+        }
         let mut reads = Vec::new();
         for (partition, &offset) in self.next.iter().enumerate() {
             let place = Place { topic, partition };
@@ -158,28 +212,22 @@ impl Actor for Consumer {
         let (name, topic_id) = stage.ledger.names(topic);
         request.topics.push(FetchTopic { topic: name, topic_id, partitions: partitions.collect() });
         let at = stage.world.now().mono;
-        self.link.ask(if name.is_empty() { 13 } else { 11 }, &request, Note { reads, at });
+        self.link.ask(if name.is_empty() { 13 } else { 11 }, &request, Note::Fetch { reads, at });
         1
     }
 
     fn hear(&mut self, stage: &mut Stage) {
         loop {
             match self.link.hear(stage) {
-                Heard::Response { note, frame, api, version } => {
-                    let Response::Fetch(response) = decode(&frame, api, version) else {
-                        panic!("an answer of another kind")
-                    };
-                    let Note { reads, at } = note;
-                    let waited = stage.world.now().mono.since(at) > PARKED.as_nanos() as u64;
-                    assert_eq!(response.error_code, ErrorCode::NONE);
-                    let answers: Vec<_> =
-                        response.responses.iter().flat_map(|topic| &topic.partitions).collect();
-                    assert_eq!(answers.len(), reads.len(), "one answer for each partition");
-                    for (read, answer) in reads.into_iter().zip(answers) {
-                        assert_eq!(read.place.partition as i32, answer.partition_index);
-                        self.on_partition(read, answer, waited && read.offset == read.known.high, stage);
+                Heard::Response { note, frame, api, version } => match (note, decode(&frame, api, version)) {
+                    (Note::Fetch { reads, at }, Response::Fetch(response)) => {
+                        self.on_fetched(reads, at, &response, stage);
                     }
-                }
+                    (Note::Epochs(asked), Response::OffsetForLeaderEpoch(response)) => {
+                        Consumer::on_epochs(&asked, &response.topics[0], stage);
+                    }
+                    _ => panic!("an answer of another kind"),
+                },
                 Heard::Broken => {}
                 Heard::Nothing => return,
             }

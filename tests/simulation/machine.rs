@@ -197,9 +197,10 @@ impl Broker {
         setup: &Setup,
         shards: u16,
         ids: &mut Rng,
+        repair: bool,
     ) -> Result<Broker, RecoveryError> {
         let mut reports = Vec::new();
-        let Opened { logs, catalog } = open(world, disk, setup, &mut reports)?;
+        let Opened { logs, catalog } = open(world, disk, setup, repair, &mut reports)?;
         let terms: Vec<Term> = logs.iter().map(|(log, _)| log.term()).collect();
         let host_of = |log: LogId| match log {
             LogId::METADATA => ShardId(0),
@@ -344,10 +345,11 @@ fn open(
     world: &SimWorld,
     disk: &SimDisk,
     setup: &Setup,
+    repair: bool,
     reports: &mut Vec<Report>,
 ) -> Result<Opened, RecoveryError> {
     let mut replay = MetadataReplay::default();
-    let mut metadata = open_log(world, disk, setup, LogId::METADATA, &mut replay, reports)?;
+    let mut metadata = open_log(world, disk, setup, LogId::METADATA, repair, &mut replay, reports)?;
     let mut catalog = replay.catalog;
     for log in log_ids().skip(1) {
         if !catalog.logs().contains_key(&log) {
@@ -361,7 +363,7 @@ fn open(
     let mut logs = vec![(metadata, Partitions::default())];
     for log in log_ids().skip(1) {
         let mut partitions = Partitions::default();
-        let opened = open_log(world, disk, setup, log, &mut partitions, reports)?;
+        let opened = open_log(world, disk, setup, log, repair, &mut partitions, reports)?;
         partitions.finish_recovery(&opened).expect("index and partitions agree");
         logs.push((opened, partitions));
     }
@@ -373,6 +375,7 @@ fn open_log<R: Replay>(
     disk: &SimDisk,
     setup: &Setup,
     log: LogId,
+    repair: bool,
     replay: &mut R,
     reports: &mut Vec<Report>,
 ) -> Result<Log, RecoveryError> {
@@ -382,7 +385,7 @@ fn open_log<R: Replay>(
         broker: BROKER,
         log,
         now: world.now().wall,
-        repair: false,
+        repair,
         progress: &mut |_, _| {},
     };
     let (opened, report) = block_on(recovery::open(disk, &log_dir(log), options, replay))?;

@@ -6,12 +6,13 @@
 //!             clients act, weather strikes          rot is planted before, refused or cut off
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringmq::io::sim::{Rng, SimDisk, SimWorld, Step};
 use ringmq::log::Log;
-use ringmq::log::recovery::RecoveryError;
-use ringmq::model::{CommitMode, Nanos};
+use ringmq::log::recovery::{RecoveryError, Report};
+use ringmq::model::{CommitMode, LogId, Nanos, Term};
 
 use super::admin::Admin;
 use super::committer::Committer;
@@ -59,6 +60,8 @@ struct Story {
     shards: [u16; 2],
     /// The logs as the last broker left them.
     ends: Vec<LogEnd>,
+    /// The term in which each log was last opened.
+    terms: BTreeMap<LogId, Term>,
     rot: Option<Rot>,
 }
 
@@ -92,6 +95,7 @@ pub fn play(seed: u64, loud: bool) -> Coverage {
         requests: 0,
         shards: [2, 2],
         ends: Vec::new(),
+        terms: BTreeMap::new(),
         rot: None,
     };
     story.run();
@@ -312,9 +316,17 @@ impl Story {
         self.heal();
         if self.stage.rng.one_in(3) {
             let Stage { world, rng, .. } = &mut self.stage;
-            let kinds = [Kind::Old, Kind::Tail, Kind::Unused, Kind::Checkpoint, Kind::Manifest, Kind::Cold];
+            let kinds = [
+                Kind::Old,
+                Kind::Foreign,
+                Kind::Tail,
+                Kind::Unused,
+                Kind::Checkpoint,
+                Kind::Manifest,
+                Kind::Cold,
+            ];
             // At last everything must be readable.
-            let kind = *rng.pick(&kinds[..if last { 5 } else { 6 }]);
+            let kind = *rng.pick(&kinds[..kinds.len() - usize::from(last)]);
             self.rot = Rot::plant(world, &self.ends, kind, rng);
         }
         self.start()
@@ -384,7 +396,7 @@ impl Story {
             if self.stage.rng.one_in(3) {
                 disk.fail_after(self.stage.rng.below(60));
             }
-            match Broker::start(&self.stage.world, &disk, &self.setup, shards, &mut self.ids) {
+            match Broker::start(&self.stage.world, &disk, &self.setup, shards, &mut self.ids, false) {
                 Ok(broker) => break broker,
                 Err(_) if disk.has_failed() => {
                     self.stage.tell(|| format!("power loss in recovery, after {} calls", disk.calls()));
@@ -396,6 +408,7 @@ impl Story {
         };
         self.look_at_rot();
         self.stage.tell(|| format!("{shards} shards; {:?}", broker.reports));
+        self.note_terms(&broker.reports);
         for report in &broker.reports {
             let coverage = &mut self.stage.coverage;
             coverage.add(Event::TornTails, u64::from(report.torn));
@@ -408,6 +421,15 @@ impl Story {
         broker
     }
 
+    /// A log is never in the same term twice.
+    fn note_terms(&mut self, reports: &[Report]) {
+        for report in reports {
+            if let Some(before) = self.terms.insert(report.log, report.term) {
+                assert!(report.term > before, "{report:?}, but it was in term {before} already");
+            }
+        }
+    }
+
     /// Recovery has refused the data directory: because of what rotted, and without cutting off a byte.
     fn refused(&mut self, error: &RecoveryError) {
         let rot = self.rot.take().filter(|rot| rot.explains(error));
@@ -418,6 +440,7 @@ impl Story {
         rot.heal(&self.stage.world);
         self.stage.coverage.count(match rot.kind {
             Kind::Old => Event::RotRefused,
+            Kind::Foreign => Event::ForeignBlocksRefused,
             _ => Event::RottenCopiesRefused,
         });
     }
@@ -426,7 +449,7 @@ impl Story {
     fn look_at_rot(&mut self) {
         let Some(rot) = &self.rot else { return };
         match rot.kind {
-            Kind::Old => panic!("recovery took no notice of this: {rot}"),
+            Kind::Old | Kind::Foreign => panic!("recovery took no notice of this: {rot}"),
             Kind::Cold => {
                 self.stage.coverage.count(Event::RotTolerated);
                 self.stage.rotten = true;
@@ -456,6 +479,31 @@ impl Story {
         self.end_as(&mut broker, End::Crash);
         let mut broker = self.start();
         self.read_all(&mut broker);
+        self.end_as(&mut broker, End::Kill);
+        self.give_up();
+    }
+
+    /// What was acknowledged has rotted, and the operator has no copy of it: the log is cut off there, goes
+    /// on in a term that nothing of what was cut off was written in, and opens again.
+    fn give_up(&mut self) {
+        // Of this life nothing is left but the blocks that opened its terms.
+        let mut broker = self.start();
+        self.end_as(&mut broker, End::Kill);
+        let Stage { world, rng, .. } = &mut self.stage;
+        let Some(rot) = Rot::plant(world, &self.ends, Kind::Old, rng) else { return };
+        let disk = SimDisk::immediate(&self.stage.world);
+        match Broker::start(&self.stage.world, &disk, &self.setup, 1, &mut self.ids, false) {
+            Err(error) => assert!(rot.explains(&error), "{error}, because of this: {rot}"),
+            Ok(_) => panic!("recovery took no notice of this: {rot}"),
+        }
+        self.stage.world.kill();
+        let repaired = Broker::start(&self.stage.world, &disk, &self.setup, 1, &mut self.ids, true);
+        let mut broker = repaired.unwrap_or_else(|error| panic!("{error}, although the rest may go: {rot}"));
+        self.stage.tell(|| format!("repaired: {:?}", broker.reports));
+        self.stage.coverage.count(Event::Repairs);
+        self.note_terms(&broker.reports);
+        self.end_as(&mut broker, End::Crash);
+        self.start();
     }
 
     fn read_all(&mut self, broker: &mut Broker) {

@@ -15,6 +15,7 @@ use crate::kafka::protocol::messages::produce::{PartitionProduceData, TopicProdu
 use crate::kafka::protocol::produce_reply::{ProduceOutcome, ProduceReply, StagedPartition};
 use crate::kafka::protocol::wire::Reader;
 use crate::log::Room;
+use crate::log::entry::EntryHeader;
 use crate::metadata::topic::Topic;
 use crate::metrics::latency::ProduceStamps;
 use crate::model::{LogId, PartitionKey, TopicId};
@@ -167,9 +168,10 @@ fn has_room(turn: &mut Turn<'_>, request: &ProduceRequest<'_>) -> bool {
             let (Some(log), Some(records)) = (known.log_of(partition.index), partition.records) else {
                 continue;
             };
+            let entry_bytes = EntryHeader::entry_bytes(records.len());
             match needs.iter_mut().find(|(other, _)| *other == log) {
-                Some((_, bytes)) => *bytes += records.len(),
-                None => needs.push((log, records.len())),
+                Some((_, bytes)) => *bytes += entry_bytes,
+                None => needs.push((log, entry_bytes)),
             }
         }
     }

@@ -36,6 +36,9 @@ use super::consume_queue::{ConsumeQueues, Run};
 const MAGIC: u32 = u32::from_le_bytes(*b"RMQC");
 pub const CHECKPOINT_VERSION: u16 = 2;
 const HEADER_BYTES: usize = 44;
+/// Counts, with nothing to be counted.
+const BODY_BYTES_MIN: usize = 16;
+const CRC_BYTES: usize = 4;
 const CHUNK_BYTES: usize = 12;
 const SLOT_BYTES: usize = 16;
 const RUN_BYTES: usize = 28;
@@ -88,34 +91,16 @@ pub fn checkpoint_path(dir: &Path, generation: u64) -> PathBuf {
     dir.join(format!("checkpoint-{copy}"))
 }
 
-/// The bytes of a checkpoint of what is durable now.
+/// The bytes of a checkpoint of what is durable now. A turn waits for this: no byte is moved twice.
 pub fn encode(head: Head, chunks: &Chunks, queues: &ConsumeQueues, state: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
     let durable = || chunks.spans().take_while(|span| span.bytes > 0);
-    body.extend_from_slice(&chunks.first().0.to_le_bytes());
-    body.extend_from_slice(&(durable().count() as u32).to_le_bytes());
-    for span in durable() {
-        body.extend_from_slice(&span.base.0.to_le_bytes());
-        body.extend_from_slice(&span.bytes.to_le_bytes());
-    }
     let used = || queues.iter().filter(|(_, queue)| queue.end_offset() > Offset::ZERO);
-    body.extend_from_slice(&(used().count() as u32).to_le_bytes());
-    for (slot, queue) in used() {
-        body.extend_from_slice(&slot.0.to_le_bytes());
-        body.extend_from_slice(&queue.end_offset().0.to_le_bytes());
-        body.extend_from_slice(&(queue.runs().len() as u32).to_le_bytes());
-        for run in queue.runs() {
-            body.extend_from_slice(&run.base_offset.0.to_le_bytes());
-            body.extend_from_slice(&run.max_timestamp.to_le_bytes());
-            body.extend_from_slice(&run.append_seconds.to_le_bytes());
-            body.extend_from_slice(&run.chunk.0.to_le_bytes());
-            body.extend_from_slice(&run.bytes.to_le_bytes());
-        }
-    }
-    body.extend_from_slice(&(state.len() as u32).to_le_bytes());
-    body.extend_from_slice(state);
+    let (span_count, slot_count) = (durable().count(), used().count());
+    let run_count: usize = used().map(|(_, queue)| queue.runs().len()).sum();
+    let lists_bytes = span_count * CHUNK_BYTES + slot_count * SLOT_BYTES + run_count * RUN_BYTES;
+    let body_bytes = BODY_BYTES_MIN + lists_bytes + state.len();
 
-    let mut out = Vec::with_capacity(HEADER_BYTES + body.len() + 4);
+    let mut out = Vec::with_capacity(HEADER_BYTES + body_bytes + CRC_BYTES);
     out.extend_from_slice(&MAGIC.to_le_bytes());
     out.extend_from_slice(&CHECKPOINT_VERSION.to_le_bytes());
     out.extend_from_slice(&[0, 0]);
@@ -123,11 +108,39 @@ pub fn encode(head: Head, chunks: &Chunks, queues: &ConsumeQueues, state: &[u8])
     out.extend_from_slice(&head.log.0.to_le_bytes());
     out.extend_from_slice(&head.chain.to_le_bytes());
     out.extend_from_slice(&head.position.0.to_le_bytes());
-    out.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    out.extend_from_slice(&(body_bytes as u64).to_le_bytes());
     out.extend_from_slice(&head.term.0.to_le_bytes());
-    out.append(&mut body);
+
+    out.extend_from_slice(&chunks.first().0.to_le_bytes());
+    out.extend_from_slice(&(span_count as u32).to_le_bytes());
+    for span in durable() {
+        out.extend_from_slice(&span.base.0.to_le_bytes());
+        out.extend_from_slice(&span.bytes.to_le_bytes());
+    }
+    out.extend_from_slice(&(slot_count as u32).to_le_bytes());
+    for (slot, queue) in used() {
+        out.extend_from_slice(&slot.0.to_le_bytes());
+        out.extend_from_slice(&queue.end_offset().0.to_le_bytes());
+        out.extend_from_slice(&(queue.runs().len() as u32).to_le_bytes());
+        for run in queue.runs() {
+            out.extend_from_slice(&encode_run(run));
+        }
+    }
+    out.extend_from_slice(&(state.len() as u32).to_le_bytes());
+    out.extend_from_slice(state);
+    assert_eq!(out.len(), HEADER_BYTES + body_bytes);
     let crc = crc32c(&out);
     out.extend_from_slice(&crc.to_le_bytes());
+    out
+}
+
+fn encode_run(run: &Run) -> [u8; RUN_BYTES] {
+    let mut out = [0; RUN_BYTES];
+    out[0..8].copy_from_slice(&run.base_offset.0.to_le_bytes());
+    out[8..16].copy_from_slice(&run.max_timestamp.to_le_bytes());
+    out[16..20].copy_from_slice(&run.append_seconds.to_le_bytes());
+    out[20..24].copy_from_slice(&run.chunk.0.to_le_bytes());
+    out[24..28].copy_from_slice(&run.bytes.to_le_bytes());
     out
 }
 

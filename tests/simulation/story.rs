@@ -246,24 +246,28 @@ impl Story {
     }
 
     fn run_until(&mut self, broker: &mut Broker, until: Nanos) {
-        while self.stage.world.now().mono < until {
-            match self.stage.world.next_step(&broker.executor, until) {
-                Step::Shard(shard) => broker.turn(shard),
-                Step::Job(job) => {
-                    broker.executor.run(job);
-                    broker.deliver();
-                }
-                Step::Client(id) => {
-                    for index in 0..self.actors() {
-                        let (actor, stage) = self.actor(index);
-                        if actor.socket() == Some(id) {
-                            actor.hear(stage);
-                        }
+        while self.stage.world.now().mono < until && self.step(broker, until) {}
+    }
+
+    /// The next thing that happens before `until`. Returns whether there was one.
+    fn step(&mut self, broker: &mut Broker, until: Nanos) -> bool {
+        match self.stage.world.next_step(&broker.executor, until) {
+            Step::Shard(shard) => broker.turn(shard),
+            Step::Job(job) => {
+                broker.executor.run(job);
+                broker.deliver();
+            }
+            Step::Client(id) => {
+                for index in 0..self.actors() {
+                    let (actor, stage) = self.actor(index);
+                    if actor.socket() == Some(id) {
+                        actor.hear(stage);
                     }
                 }
-                Step::Idle => return,
             }
+            Step::Idle => return false,
         }
+        true
     }
 
     fn actors(&self) -> usize {
@@ -480,7 +484,24 @@ impl Story {
         let mut broker = self.start();
         self.read_all(&mut broker);
         self.end_as(&mut broker, End::Kill);
+        self.lose_a_manifest();
         self.give_up();
+    }
+
+    /// A life leaves nothing behind its checkpoints, and the manifest that has heard of its term rots: the next
+    /// one must not take that term again.
+    fn lose_a_manifest(&mut self) {
+        let mut broker = self.start();
+        broker.begin_stop();
+        let until = self.stage.world.now().mono.plus(PATIENCE);
+        let mut begun = false;
+        while !broker.is_over() && !(begun && broker.jobs(JobKind::Checkpoint) == 0) {
+            begun |= broker.jobs(JobKind::Checkpoint) > 0;
+            assert!(self.step(&mut broker, until), "an orderly stop does not come to its end");
+        }
+        self.end_as(&mut broker, End::Kill);
+        let Stage { world, rng, .. } = &mut self.stage;
+        self.rot = Rot::plant(world, &self.ends, Kind::Manifest, rng);
     }
 
     /// What was acknowledged has rotted, and the operator has no copy of it: the log is cut off there, goes
@@ -491,13 +512,16 @@ impl Story {
         self.end_as(&mut broker, End::Kill);
         let Stage { world, rng, .. } = &mut self.stage;
         let Some(rot) = Rot::plant(world, &self.ends, Kind::Old, rng) else { return };
-        let disk = SimDisk::immediate(&self.stage.world);
-        match Broker::start(&self.stage.world, &disk, &self.setup, 1, &mut self.ids, false) {
+        let world = self.stage.world.clone();
+        let start = |ids: &mut Rng, repair| {
+            Broker::start(&world, &SimDisk::immediate(&world), &self.setup, 1, ids, repair)
+        };
+        match start(&mut self.ids, false) {
             Err(error) => assert!(rot.explains(&error), "{error}, because of this: {rot}"),
             Ok(_) => panic!("recovery took no notice of this: {rot}"),
         }
-        self.stage.world.kill();
-        let repaired = Broker::start(&self.stage.world, &disk, &self.setup, 1, &mut self.ids, true);
+        world.kill();
+        let repaired = start(&mut self.ids, true);
         let mut broker = repaired.unwrap_or_else(|error| panic!("{error}, although the rest may go: {rot}"));
         self.stage.tell(|| format!("repaired: {:?}", broker.reports));
         self.stage.coverage.count(Event::Repairs);

@@ -484,8 +484,9 @@ impl Story {
         let mut broker = self.start();
         self.read_all(&mut broker);
         self.end_as(&mut broker, End::Kill);
-        self.lose_a_manifest();
         self.give_up();
+        self.lose_a_manifest();
+        self.start();
     }
 
     /// A life leaves nothing behind its checkpoints, and the manifest that has heard of its term rots: the next
@@ -527,7 +528,6 @@ impl Story {
         self.stage.coverage.count(Event::Repairs);
         self.note_terms(&broker.reports);
         self.end_as(&mut broker, End::Crash);
-        self.start();
     }
 
     fn read_all(&mut self, broker: &mut Broker) {

@@ -28,6 +28,8 @@ const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
 /// How long open admin requests may hold up a stop.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
+/// How old what tools are told of the disk may be.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What the version of the text format is called in HTTP.
 const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -37,6 +39,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// What the admin thread may know of the broker. Called on the admin thread; nothing may block.
 pub trait BrokerView: Send + Sync + 'static {
     fn info(&self) -> BrokerInfo;
+
+    /// Notes what space there is, for those who must not ask the kernel. Called every [`LOOK_EVERY`].
+    fn look_at_disk(&self);
 
     fn health(&self) -> Health;
 
@@ -111,9 +116,10 @@ impl AdminServer {
             tokio::net::TcpListener::from_std(listener)?
         };
         let (stop, stopped) = oneshot::channel();
-        let thread = thread::Builder::new()
-            .name("admin".to_owned())
-            .spawn(move || runtime.block_on(serve(listener, router(view), stopped)))?;
+        let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            runtime.spawn(look_at_disk(view.clone()));
+            runtime.block_on(serve(listener, router(view), stopped));
+        })?;
         Ok(AdminServer { local_addr, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -137,6 +143,14 @@ impl Drop for AdminServer {
         {
             tracing::error!("the admin thread panicked");
         }
+    }
+}
+
+async fn look_at_disk(view: Arc<dyn BrokerView>) {
+    let mut times = tokio::time::interval(LOOK_EVERY);
+    loop {
+        times.tick().await;
+        view.look_at_disk();
     }
 }
 
@@ -241,6 +255,8 @@ mod tests {
         fn info(&self) -> BrokerInfo {
             sample_info()
         }
+
+        fn look_at_disk(&self) {}
 
         fn health(&self) -> Health {
             self.health.lock().expect("no test panics with it").clone()

@@ -31,6 +31,7 @@ use crate::io::socket::{SocketHandle, listen};
 use crate::io::{probe, sched, wakeup};
 use crate::kafka::connection::Front;
 use crate::kafka::context::{BrokerIdentity, KafkaSettings};
+use crate::kafka::settings::LogDir;
 use crate::log::recovery::{self, Options};
 use crate::log::segment::segment_path;
 use crate::log::{Log, LogConfig};
@@ -48,6 +49,7 @@ use crate::shard::{LogJob, Retention, Shard, ShardConfig};
 
 pub mod data_dir;
 mod ids;
+mod kafka_configs;
 mod view;
 
 use data_dir::{BrokerFile, DataDir};
@@ -98,6 +100,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         info: Mutex::new(broker_info(&config, &file, data_dir.path(), shards)?),
         health: Mutex::new(Health::NotReady("recovering".to_owned())),
         data_dir: data_dir.path().to_owned(),
+        log_dir: Arc::new(LogDir::new(data_dir.path().display().to_string())),
         shards: outside.clone(),
         wakers: wakers.clone(),
     });
@@ -256,7 +259,8 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
     let mailbox = Mailbox::new(me, parts.office);
     let ids = Box::new(RandomIds);
     let shard = Shard::new(me, shard_config(config), catalog, parts.hosts, logs, mailbox, ids);
-    let front = Front::new(parts.identity, kafka_settings(config), parts.log_terms);
+    let settings = kafka_settings(config, parts.view.log_dir.clone());
+    let front = Front::new(parts.identity, settings, parts.log_terms);
     let mut server = Server::new(shard, front, server_config(config, shards), parts.outside);
     let mut ops = Vec::new();
     for socket in parts.sockets {
@@ -345,12 +349,14 @@ fn advertised_host(config: &Config, address: SocketAddr) -> String {
     }
 }
 
-fn kafka_settings(config: &Config) -> KafkaSettings {
+fn kafka_settings(config: &Config, log_dir: Arc<LogDir>) -> KafkaSettings {
     KafkaSettings {
         auto_create_topics: config.kafka.auto_create_topics,
         num_partitions: config.kafka.num_partitions,
         message_bytes_max: config.kafka.message_bytes_max.0 as u32,
         fetch_bytes_max: config.kafka.fetch_bytes_max.0 as usize,
+        described: kafka_configs::describe(config),
+        log_dir,
     }
 }
 

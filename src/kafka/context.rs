@@ -7,6 +7,8 @@ use crate::kafka::protocol::ErrorCode;
 use crate::metadata::catalog::Catalog;
 use crate::model::{LogId, Now, PartitionKey, Term};
 
+pub use crate::kafka::settings::KafkaSettings;
+
 /// "No leader epoch", in requests and responses.
 pub const NO_LEADER_EPOCH: i32 = -1;
 
@@ -19,20 +21,6 @@ pub struct BrokerIdentity {
     pub port: u16,
     /// The same for the life of the data directory.
     pub cluster_id: String,
-}
-
-/// The settings that requests notice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KafkaSettings {
-    /// A topic that a client asks for comes into being.
-    pub auto_create_topics: bool,
-    /// Of a topic whose creator does not say.
-    pub num_partitions: u32,
-    /// Largest record batch that any topic may allow.
-    pub message_bytes_max: u32,
-    /// Most bytes of records in one fetch response: it bounds what a reader that stops reading holds
-    /// in memory.
-    pub fetch_bytes_max: usize,
 }
 
 /// Who asks.

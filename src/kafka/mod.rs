@@ -11,3 +11,4 @@ pub mod dispatch;
 pub mod errors;
 pub mod handlers;
 pub mod protocol;
+pub mod settings;

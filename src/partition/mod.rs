@@ -25,7 +25,7 @@ pub mod producer_state;
 pub mod waiters;
 
 use group_offsets::{CommittedOffset, GroupOffsets, encode_commit};
-use producer_state::{Decision, ProducerStates};
+use producer_state::{ActiveProducer, Decision, ProducerStates};
 
 /// Idempotent producers that one partition remembers; beyond it the longest idle are forgotten.
 const PRODUCERS_MAX: usize = 10_000;
@@ -71,6 +71,11 @@ impl Partition {
         if self.terms.last().is_none_or(|(last, _)| *last < term) {
             self.terms.push((term, offset));
         }
+    }
+
+    /// The idempotent producers that wrote to it, as far as that is durable.
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.producers.active()
     }
 
     /// The term in which the record at `offset` was appended.

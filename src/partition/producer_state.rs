@@ -79,6 +79,16 @@ struct Batch {
     end: Position,
 }
 
+/// A producer as a checkpoint would know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub id: ProducerId,
+    pub epoch: i16,
+    pub last_sequence: i32,
+    /// When its last batch was appended.
+    pub last_append: WallMs,
+}
+
 impl ProducerStates {
     /// Judges a batch of `record_count` records against everything appended so far.
     pub fn check(&self, stamp: ProducerStamp, record_count: u32) -> Decision {
@@ -157,6 +167,20 @@ impl ProducerStates {
         let Some(some) = &mut self.some else { return };
         some.by_id.retain(|_, producer| producer.pending_count > 0 || producer.last().append_time >= oldest);
         self.release_if_empty();
+    }
+
+    /// The producers whose batches are applied, by id.
+    pub fn active(&self) -> Vec<ActiveProducer> {
+        let producers = self.some.iter().flat_map(|some| &some.by_id);
+        let active = producers.filter_map(|(id, producer)| {
+            let applied_count = producer.batches.len() - producer.pending_count;
+            let last = producer.batches.get(applied_count.checked_sub(1)?)?;
+            let Batch { epoch, last_sequence, append_time, .. } = *last;
+            Some(ActiveProducer { id: *id, epoch, last_sequence, last_append: append_time })
+        });
+        let mut active: Vec<_> = active.collect();
+        active.sort_unstable_by_key(|producer| producer.id);
+        active
     }
 
     /// Producers remembered, with those that have pending batches only.

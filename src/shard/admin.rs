@@ -1,8 +1,14 @@
 //! Changes of the metadata, on the shard that hosts the metadata log.
 //!
-//! One at a time: judged by the catalog, written to the log, durable, applied by every shard, then
-//! answered. So a change is judged by everything before it, and nobody hears of a topic that some
-//! shard does not know yet.
+//! Judged, written to the log, durable, applied by every shard, then answered: so nobody hears of a
+//! topic that some shard does not know yet. Calls are judged as they come, by a catalog that has
+//! what is still being written, and so changes that come together share a block. They are answered
+//! in their order, also those that need no record: "exists already" may be about a topic that is
+//! being made.
+//!
+//! ```text
+//!   calls -> judge -> | writing: records, in the log's order | -> | spreading: groups that shards apply | -> answers
+//! ```
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +17,7 @@ use crate::metadata::catalog::{Catalog, IdSource, NewTopic, TopicError, TopicRul
 use crate::metadata::record::MetaRecord;
 use crate::model::{LogId, ProducerId, TopicId};
 
-use super::call::{AdminCall, AdminError, Answer, CallError, CreatedTopic};
+use super::call::{AdminCall, AdminError, Answer, CallError, ConfigChanges, CreatedTopic};
 use super::hosted::Origin;
 
 /// Producer ids handed to a shard at a time: a metadata record every so many new producers.
@@ -25,21 +31,30 @@ pub enum Judged {
     Write { record: MetaRecord, answer: Answer },
 }
 
-/// The change that is under way.
-pub struct Change {
-    pub origin: Origin,
-    pub record: Arc<[u8]>,
-    pub answer: Answer,
-    /// Shards that have not applied it yet; `None` until it is durable.
-    pub waiting: Option<usize>,
+/// A change that is being written, or an answer that waits for those before it.
+struct Change {
+    origin: Origin,
+    answer: Answer,
+    record: Option<Box<[u8]>>,
+}
+
+/// Changes that are durable, and are being applied.
+struct Group {
+    number: u64,
+    /// Shards that have not applied them yet.
+    waiting: usize,
+    answers: Vec<(Origin, Answer)>,
 }
 
 #[derive(Default)]
 pub struct AdminQueue {
     calls: VecDeque<(Origin, AdminCall)>,
-    pub current: Option<Change>,
-    /// Counts changes, so that a late `Done` is told from one that is waited for.
-    pub number: u64,
+    /// The catalog with all that is being written. Made from the shard's when a call comes.
+    planned: Option<Catalog>,
+    writing: VecDeque<Change>,
+    spreading: VecDeque<Group>,
+    /// Numbers the groups, from 1.
+    groups: u64,
 }
 
 impl AdminQueue {
@@ -47,13 +62,78 @@ impl AdminQueue {
         self.calls.push_back((origin, call));
     }
 
-    /// The next call, when none is under way.
-    pub fn begin_next(&mut self) -> Option<(Origin, AdminCall)> {
-        if self.current.is_some() { None } else { self.calls.pop_front() }
+    /// The next call.
+    pub fn pop(&mut self) -> Option<(Origin, AdminCall)> {
+        self.calls.pop_front()
+    }
+
+    pub fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.current.is_none()
+        self.calls.is_empty() && self.writing.is_empty() && self.spreading.is_empty()
+    }
+
+    /// What calls are judged by; `catalog` is the shard's own.
+    pub fn planned(&mut self, catalog: &Catalog) -> &mut Catalog {
+        self.planned.get_or_insert_with(|| catalog.clone())
+    }
+
+    /// The record was appended, and will be durable or fail.
+    pub fn written(&mut self, origin: Origin, record: Box<[u8]>, answer: Answer) {
+        self.writing.push_back(Change { origin, answer, record: Some(record) });
+    }
+
+    /// An answer that needs no record. It comes back if nothing is before it.
+    pub fn judged(&mut self, origin: Origin, answer: Answer) -> Option<Answer> {
+        if !self.writing.is_empty() {
+            self.writing.push_back(Change { origin, answer, record: None });
+            return None;
+        }
+        match self.spreading.back_mut() {
+            Some(group) => group.answers.push((origin, answer)),
+            None => return Some(answer),
+        }
+        None
+    }
+
+    /// The next `count` records are durable: they become a group, which so many shards must apply.
+    /// Returns its number and the records.
+    pub fn durable(&mut self, count: usize, shards: usize) -> (u64, Arc<[Box<[u8]>]>) {
+        let mut records = Vec::with_capacity(count);
+        let mut answers = Vec::with_capacity(count);
+        while let Some(next) = self.writing.front()
+            && (records.len() < count || next.record.is_none())
+        {
+            let Change { origin, answer, record } = self.writing.pop_front().expect("looked at above");
+            answers.push((origin, answer));
+            records.extend(record);
+        }
+        assert_eq!(records.len(), count, "what is durable was being written");
+        self.groups += 1;
+        self.spreading.push_back(Group { number: self.groups, waiting: shards, answers });
+        (self.groups, records.into())
+    }
+
+    /// The log has failed: what was being written may be there after a restart, or not.
+    pub fn fail(&mut self) -> impl Iterator<Item = (Origin, Answer)> + '_ {
+        self.planned = None;
+        self.writing.drain(..).map(|change| (change.origin, failed(change.answer, CallError::Storage)))
+    }
+
+    /// A shard has applied the group of that number.
+    pub fn applied(&mut self, number: u64) {
+        let group = self.spreading.iter_mut().find(|group| group.number == number);
+        group.expect("a group is there until all shards have applied it").waiting -= 1;
+    }
+
+    /// The answers of the next group that every shard has applied.
+    pub fn pop_applied(&mut self) -> Option<Vec<(Origin, Answer)>> {
+        if self.spreading.front()?.waiting > 0 {
+            return None;
+        }
+        self.spreading.pop_front().map(|group| group.answers)
     }
 }
 
@@ -82,10 +162,22 @@ pub fn judge(call: AdminCall, catalog: &Catalog, rules: &TopicRules, ids: &mut d
                 }
             }
         }
-        AdminCall::DeleteTopic { topic } => match catalog.delete_topic(topic) {
-            Ok(record) => Judged::Write { record, answer: Answer::DeleteTopic(Ok(())) },
-            Err(error) => Judged::Answer(Answer::DeleteTopic(Err(topic_error(error)))),
-        },
+        AdminCall::DeleteTopic { topic } => {
+            judged(catalog.delete_topic(topic), false, catalog, Answer::DeleteTopic)
+        }
+        AdminCall::AddPartitions { topic, count, validate_only } => {
+            judged(catalog.add_partitions(topic, count, rules), validate_only, catalog, Answer::AddPartitions)
+        }
+        AdminCall::AlterConfigs { topic, changes, validate_only } => {
+            let record = match changes {
+                ConfigChanges::Replace(pairs) => {
+                    let pairs: Vec<_> = pairs.iter().map(|(name, value)| (&**name, &**value)).collect();
+                    catalog.change_configs(topic, &pairs, rules)
+                }
+                ConfigChanges::Each(changes) => catalog.alter_configs(topic, &changes, rules),
+            };
+            judged(record, validate_only, catalog, Answer::AlterConfigs)
+        }
         AdminCall::AssignGroup { group } => match catalog.assign_group(&group) {
             Err(error) => Judged::Answer(Answer::AssignGroup(Err(error.into()))),
             Ok((log, None)) => Judged::Answer(Answer::AssignGroup(Ok(log))),
@@ -102,15 +194,39 @@ pub fn judge(call: AdminCall, catalog: &Catalog, rules: &TopicRules, ids: &mut d
     }
 }
 
+/// A change of a topic, of which nothing is to be said but whether it is made.
+fn judged(
+    record: Result<MetaRecord, TopicError>,
+    validate_only: bool,
+    catalog: &Catalog,
+    answer: impl Fn(Result<(), AdminError>) -> Answer,
+) -> Judged {
+    match record {
+        Ok(record) if validate_only || changes_nothing(&record, catalog) => Judged::Answer(answer(Ok(()))),
+        Ok(record) => Judged::Write { record, answer: answer(Ok(())) },
+        Err(error) => Judged::Answer(answer(Err(topic_error(error)))),
+    }
+}
+
+/// Tools set what is set already: that is not worth a write.
+fn changes_nothing(record: &MetaRecord, catalog: &Catalog) -> bool {
+    match record {
+        MetaRecord::TopicConfigsChanged { id, configs } => {
+            catalog.topic_by_id(*id).is_some_and(|topic| topic.config.to_pairs() == *configs)
+        }
+        _ => false,
+    }
+}
+
 fn topic_error(error: TopicError) -> AdminError {
     let text = error.to_string();
     match error {
-        TopicError::Name(_) => AdminError::InvalidName(text),
+        TopicError::Name(_) | TopicError::Collides { .. } => AdminError::InvalidName(text),
         TopicError::AlreadyExists => AdminError::TopicExists,
         TopicError::Unknown => AdminError::UnknownTopic,
-        TopicError::PartitionCount { .. } | TopicError::PartitionsNotAdded { .. } => {
-            AdminError::InvalidPartitions(text)
-        }
+        TopicError::PartitionCount { .. }
+        | TopicError::PartitionsNotAdded { .. }
+        | TopicError::TooManyPartitions { .. } => AdminError::InvalidPartitions(text),
         TopicError::ReplicationFactor { .. } => AdminError::InvalidReplication(text),
         TopicError::Config(_) => AdminError::InvalidConfig(text),
     }
@@ -121,6 +237,8 @@ pub fn failed(answer: Answer, error: CallError) -> Answer {
     match answer {
         Answer::CreateTopic(_) => Answer::CreateTopic(Err(error.into())),
         Answer::DeleteTopic(_) => Answer::DeleteTopic(Err(error.into())),
+        Answer::AddPartitions(_) => Answer::AddPartitions(Err(error.into())),
+        Answer::AlterConfigs(_) => Answer::AlterConfigs(Err(error.into())),
         Answer::AssignGroup(_) => Answer::AssignGroup(Err(error.into())),
         Answer::ProducerIds(_) => Answer::ProducerIds(Err(error.into())),
         other => other,

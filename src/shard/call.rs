@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::io::op::ConnId;
 use crate::metadata::catalog::GroupRefused;
+use crate::metadata::topic_config::ConfigChange;
 use crate::model::{LogId, Offset, PartitionKey, ProducerId, Term, TopicId};
 use crate::partition::group_offsets::commit_bytes_max;
 
@@ -48,6 +49,14 @@ pub enum Call {
         partition: PartitionKey,
         before: Option<Offset>,
     },
+    /// How many bytes of the log partitions take; those of all its partitions if `None`.
+    PartitionSizes {
+        partitions: Option<Vec<PartitionKey>>,
+    },
+    /// The idempotent producers that a partition remembers.
+    ListProducers {
+        partition: PartitionKey,
+    },
     /// What a group's coordinator does.
     Group {
         group: String,
@@ -79,6 +88,8 @@ impl Call {
             | Call::Read { .. }
             | Call::ListOffset { .. }
             | Call::TermEnd { .. }
+            | Call::PartitionSizes { .. }
+            | Call::ListProducers { .. }
             | Call::FetchOffsets { .. }
             | Call::ListGroups
             | Call::Admin(_) => None,
@@ -122,12 +133,32 @@ pub enum AdminCall {
     DeleteTopic {
         topic: TopicId,
     },
+    /// Grow the topic to `count` partitions.
+    AddPartitions {
+        topic: TopicId,
+        count: i32,
+        validate_only: bool,
+    },
+    AlterConfigs {
+        topic: TopicId,
+        changes: ConfigChanges,
+        validate_only: bool,
+    },
     /// Give the group a log, once and for ever.
     AssignGroup {
         group: String,
     },
     /// A block of producer ids for the shard that asks.
     AllocateProducerIds,
+}
+
+/// What a topic's configs shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigChanges {
+    /// These are all that are set.
+    Replace(Vec<(String, String)>),
+    /// These change, the others stay.
+    Each(Vec<ConfigChange>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +184,7 @@ pub use crate::group::call::{
     Described, GroupError, JoinCall, Joined, Leaving, Listed, MemberRef, StateName, SyncCall, Synced,
 };
 pub use crate::partition::group_offsets::CommittedOffset;
+pub use crate::partition::producer_state::ActiveProducer;
 
 /// Why a call was not done. Each front end maps it to its own codes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -218,6 +250,10 @@ pub enum Answer {
     TermEnd(Result<Option<(Term, Offset)>, CallError>),
     /// The partition's start afterwards.
     DeleteRecords(Result<Offset, CallError>),
+    /// Of the partitions that have records here; the others take nothing.
+    PartitionSizes(Result<Vec<(PartitionKey, u64)>, CallError>),
+    /// By id.
+    Producers(Result<Vec<ActiveProducer>, CallError>),
     CommitOffsets(Result<(), CallError>),
     Joined(Box<Result<Joined, CallError>>),
     Synced(Result<Synced, CallError>),
@@ -233,6 +269,8 @@ pub enum Answer {
     FetchOffsets(Result<Vec<CommittedOffset>, CallError>),
     CreateTopic(Result<CreatedTopic, AdminError>),
     DeleteTopic(Result<(), AdminError>),
+    AddPartitions(Result<(), AdminError>),
+    AlterConfigs(Result<(), AdminError>),
     /// The group's log.
     AssignGroup(Result<LogId, AdminError>),
     /// First id and how many.

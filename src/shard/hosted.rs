@@ -8,6 +8,7 @@ use crate::codec::record_batch::RecordBatch;
 use crate::group::{GroupRules, StoreId};
 use crate::log::append_buffer::NewEntry;
 use crate::log::chunks::ChunkId;
+use crate::log::consume_queue::Queue;
 use crate::log::entry::EntryKind;
 use crate::log::group_commit::{BlockContent, Committed};
 use crate::log::read::{Gather, ReadEnd};
@@ -17,7 +18,7 @@ use crate::metadata::catalog::Catalog;
 use crate::metrics::{LogGauges, ShardStats};
 use crate::model::{Nanos, Now, Offset, PartitionKey, Position, ShardId, Slot, TopicId, WallMs};
 use crate::partition::waiters::{Waiter, Waiters};
-use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
+use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partition, Partitions};
 
 use super::Retention;
 use super::acks::Acks;
@@ -45,7 +46,7 @@ pub enum AckWaiter {
     Batch(Ticket),
     /// This answer goes out.
     Answer(Origin, Answer),
-    /// The record of the metadata log that is being written.
+    /// The next record of the metadata log that is being written.
     Metadata,
     /// The group that has stored this goes on.
     Group(StoreId),
@@ -67,8 +68,10 @@ pub struct Outbox {
     pub acked: Vec<Acked>,
     pub answers: Vec<(Origin, Answer)>,
     pub woken: Vec<Waiter>,
-    /// The metadata record in flight is durable (true), or never will be.
-    pub metadata: Option<bool>,
+    /// How many more records of the metadata log are durable.
+    pub metadata_durable: usize,
+    /// The others never will be.
+    pub metadata_failed: bool,
 }
 
 pub struct Hosted {
@@ -158,6 +161,15 @@ impl Hosted {
                     Ok((start, None)) => Some(Answer::DeleteRecords(Ok(start))),
                     Err(error) => Some(Answer::DeleteRecords(Err(error))),
                 }
+            }
+            Call::PartitionSizes { partitions } => {
+                Some(Answer::PartitionSizes(self.partition_sizes(partitions.as_deref())))
+            }
+            Call::ListProducers { partition } => {
+                Some(Answer::Producers(self.known(partition, catalog).map(|slot| {
+                    let partition = slot.and_then(|slot| self.partitions.get(slot));
+                    partition.map(Partition::active_producers).unwrap_or_default()
+                })))
             }
             Call::Group { group, call } => {
                 let (groups, mut home) = self.groups();
@@ -311,6 +323,23 @@ impl Hosted {
         }
     }
 
+    /// Bytes of the log that hold each partition's records, of those that have any.
+    fn partition_sizes(
+        &self,
+        wanted: Option<&[PartitionKey]>,
+    ) -> Result<Vec<(PartitionKey, u64)>, CallError> {
+        if self.log.failed() {
+            return Err(CallError::Storage);
+        }
+        let size = |slot| self.log.queue(slot).map_or(0, Queue::bytes);
+        Ok(match wanted {
+            Some(keys) => {
+                keys.iter().filter_map(|key| Some((*key, size(self.partitions.slot(*key)?)))).collect()
+            }
+            None => self.partitions.iter().map(|(slot, partition)| (partition.key, size(slot))).collect(),
+        })
+    }
+
     fn delete_records(
         &mut self,
         key: PartitionKey,
@@ -371,7 +400,7 @@ impl Hosted {
         Ok(log.append(entry, record, now, |stored| kind.payload_crc(stored))?.end)
     }
 
-    /// The same; [`Outbox::metadata`] says when it is durable.
+    /// The same; [`Outbox::metadata_durable`] counts it when it is durable.
     pub fn append_metadata(&mut self, record: &[u8], now: Now) -> Result<(), CallError> {
         let position = Hosted::append_record(&mut self.log, record, now).map_err(log_refused)?;
         self.acks.push(position, AckWaiter::Metadata);
@@ -417,7 +446,7 @@ impl Hosted {
                         completed: block.completed,
                     }),
                     AckWaiter::Answer(origin, answer) => out.answers.push((origin, answer)),
-                    AckWaiter::Metadata => out.metadata = Some(true),
+                    AckWaiter::Metadata => out.metadata_durable += 1,
                     AckWaiter::Group(id) => self.groups.on_stored(id, true, now),
                 }
             }
@@ -455,7 +484,7 @@ impl Hosted {
                     out.answers.push((origin, Answer::Appended(Err(CallError::Storage))));
                 }
                 AckWaiter::Answer(origin, answer) => out.answers.push((origin, failed(answer))),
-                AckWaiter::Metadata => out.metadata = Some(false),
+                AckWaiter::Metadata => out.metadata_failed = true,
                 AckWaiter::Group(id) => self.groups.on_stored(id, false, now),
             }
         }

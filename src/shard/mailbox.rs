@@ -42,10 +42,10 @@ pub enum Mail {
     Ready {
         conns: Vec<ConnId>,
     },
-    /// A durable record of the metadata log. A call.
+    /// Records of the metadata log that have become durable together. A call.
     Apply {
         number: u64,
-        record: Arc<[u8]>,
+        records: Arc<[Box<[u8]>]>,
     },
     /// A connection that the sender accepted. A call.
     Connection {
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     fn call(number: u64) -> Mail {
-        Mail::Apply { number, record: Arc::from([]) }
+        Mail::Apply { number, records: Arc::from([]) }
     }
 
     #[test]

@@ -237,6 +237,7 @@ impl Broker {
                 num_partitions: 2,
                 message_bytes_max: BATCH_BYTES_MAX,
                 fetch_bytes_max: 1 << 20,
+                ..KafkaSettings::default()
             };
             let config = ServerConfig {
                 limits: Limits { request_bytes_max: 1 << 20, in_flight_max: 16 },

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::replies::Refusal;
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
-use crate::kafka::handlers::describe_configs::{is_read_only, source_of};
+use crate::kafka::handlers::describe_configs::{effective, is_read_only};
 use crate::kafka::protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs,
     CreatableTopicResult,
@@ -55,12 +56,6 @@ pub fn handle(
         pending.topics.push((topic.name.to_owned(), result));
     }
     wait(ctx, calls, pending, out)
-}
-
-/// Why a topic is not made.
-struct Refusal {
-    code: ErrorCode,
-    text: String,
 }
 
 /// A topic as far as it can be judged here; the metadata log judges the rest.
@@ -153,7 +148,7 @@ impl Pending for CreateTopics {
         Vec::new()
     }
 
-    fn encode(&mut self, _: &Context<'_>, out: &mut Writer<'_>) {
+    fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>) {
         let topics = self.topics.iter().map(|(name, progress)| match progress {
             Progress::Refused(refusal) => CreatableTopicResult {
                 name,
@@ -167,7 +162,7 @@ impl Pending for CreateTopics {
                 topic_id: Uuid::from_bytes(topic.id.0),
                 num_partitions: topic.partitions,
                 replication_factor: 1,
-                configs: Some(describe(config)),
+                configs: Some(describe(ctx, config)),
                 ..Default::default()
             },
             Progress::Asked { .. } => unreachable!("all calls are answered"),
@@ -177,13 +172,16 @@ impl Pending for CreateTopics {
     }
 }
 
-fn describe(config: &TopicConfig) -> Array<CreatableTopicConfigs<'_>> {
-    let configs = config.describe().map(|config| CreatableTopicConfigs {
-        name: config.def.name,
-        value: Some(config.value),
-        read_only: is_read_only(&config),
-        config_source: source_of(&config),
-        is_sensitive: false,
+fn describe<'a>(ctx: &Context<'a>, config: &'a TopicConfig) -> Array<CreatableTopicConfigs<'a>> {
+    let configs = config.describe().map(|config| {
+        let (value, config_source) = effective(ctx, &config);
+        CreatableTopicConfigs {
+            name: config.def.name,
+            value: Some(value),
+            read_only: is_read_only(&config),
+            config_source,
+            is_sensitive: false,
+        }
     });
     configs.collect()
 }

@@ -204,7 +204,7 @@ fn target(
         log,
         key: PartitionKey { topic: known.id, index: partition.index },
         rules: ProduceRules {
-            batch_bytes_max: config.batch_bytes_max as usize,
+            batch_bytes_max: config.batch_bytes_max.unwrap_or(turn.front.settings.message_bytes_max) as usize,
             log_append_time: config.log_append_time,
             timestamp_before_max_ms: config.timestamp_before_max_ms,
             timestamp_after_max_ms: config.timestamp_after_max_ms,

@@ -1,13 +1,16 @@
 //! A broker for tests: the handlers with a catalog, and answers that the test makes up.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::kafka::context::{BrokerIdentity, Client, Context, KafkaSettings};
 use crate::kafka::dispatch::dispatch;
 use crate::kafka::handlers::Outcome;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
+use crate::kafka::protocol::messages::describe_configs::config_type;
 use crate::kafka::protocol::wire::{Reader, Writer};
 use crate::kafka::protocol::{ApiKey, Message};
+use crate::kafka::settings::{BrokerConfig, LogDir};
 use crate::metadata::catalog::Catalog;
 use crate::metadata::record::MetaRecord;
 use crate::model::{LogId, Nanos, Now, PartitionKey, Term, TopicId, WallMs};
@@ -34,6 +37,8 @@ impl Default for World {
                 num_partitions: 4,
                 message_bytes_max: 2_000_000,
                 fetch_bytes_max: 1 << 20,
+                described: described(),
+                log_dir: LogDir::new("/data".into()).into(),
             },
             broker: BrokerIdentity {
                 node_id: 7,
@@ -44,6 +49,26 @@ impl Default for World {
             producer_ids: ProducerIds::default(),
         }
     }
+}
+
+/// Some of the broker's settings.
+fn described() -> Arc<[BrokerConfig]> {
+    let config = |name, kind, value: &str, default: &str| BrokerConfig {
+        name,
+        kind,
+        value: value.to_owned(),
+        default: default.to_owned(),
+        is_set: value != default,
+        doc: "It is for tests.",
+    };
+    [
+        config("num.partitions", config_type::INT, "4", "1"),
+        config("auto.create.topics.enable", config_type::BOOLEAN, "true", "true"),
+        config("message.max.bytes", config_type::INT, "2000000", "1048588"),
+        config("log.retention.bytes", config_type::LONG, "-1", "-1"),
+        config("log.retention.ms", config_type::LONG, "604800000", "604800000"),
+    ]
+    .into()
 }
 
 /// The id of the topic that a name's first letter says.

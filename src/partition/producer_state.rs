@@ -399,6 +399,26 @@ mod tests {
             assert_eq!(states.check(stamp, count), expected, "{name}");
         }
 
+        let last = |last_sequence, nth| ActiveProducer {
+            id: ProducerId(7),
+            epoch: 3,
+            last_sequence,
+            last_append: WallMs(nth),
+        };
+        append(&mut states, stamp(8, 0, 99), 3);
+        assert_eq!(states.active(), [last(509, 1)], "what is pending is not told");
+        states.apply_durable(Position(200), PRODUCERS_MAX);
+        assert_eq!(states.active(), [last(519, 2)]);
+        states.drop_pending();
+        assert_eq!(states.active(), [last(519, 2)]);
+    }
+
+    #[test]
+    fn a_batch_that_was_dropped_never_was() {
+        let mut states = ProducerStates::default();
+        append(&mut states, stamp(7, 3, 500), 1);
+        append(&mut states, stamp(7, 3, 510), 2);
+        states.apply_durable(Position(100), PRODUCERS_MAX);
         states.drop_pending();
         assert_eq!(states.check(stamp(7, 3, 510), 10), Decision::Append, "the second copy never was");
     }

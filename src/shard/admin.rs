@@ -244,3 +244,170 @@ pub fn failed(answer: Answer, error: CallError) -> Answer {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::op::ConnId;
+    use crate::metadata::topic_config::{ConfigChange, ConfigOp};
+    use crate::model::ShardId;
+    use crate::shard::call::Ticket;
+
+    const RULES: TopicRules =
+        TopicRules { partition_count_default: 4, partition_count_max: 100, batch_bytes_max: 2_000_000 };
+
+    /// Counts up.
+    struct Ids(u8);
+
+    impl IdSource for Ids {
+        fn next_topic_id(&mut self) -> TopicId {
+            self.0 += 1;
+            TopicId([self.0; 16])
+        }
+    }
+
+    fn origin(request: u64) -> Origin {
+        let conn = ConnId { index: 0, generation: 0 };
+        Origin { shard: ShardId(0), ticket: Ticket { conn, request, part: 0 } }
+    }
+
+    fn create(name: &str) -> AdminCall {
+        AdminCall::CreateTopic {
+            name: name.to_owned(),
+            partitions: 2,
+            replication: 1,
+            configs: Vec::new(),
+            validate_only: false,
+        }
+    }
+
+    /// A queue with what its shard would do.
+    struct Rig {
+        queue: AdminQueue,
+        catalog: Catalog,
+        ids: Ids,
+        /// Answers that came at once.
+        at_once: Vec<u64>,
+    }
+
+    impl Rig {
+        fn new() -> Rig {
+            let mut catalog = Catalog::default();
+            catalog.apply(&MetaRecord::LogAdded { log: LogId(1) }).expect("a new log");
+            Rig { queue: AdminQueue::default(), catalog, ids: Ids(0), at_once: Vec::new() }
+        }
+
+        fn call(&mut self, request: u64, call: AdminCall) {
+            let planned = self.queue.planned(&self.catalog);
+            match judge(call, planned, &RULES, &mut self.ids) {
+                Judged::Write { record, answer } => {
+                    planned.apply(&record).expect("what was judged fits");
+                    let mut bytes = Vec::new();
+                    record.encode(&mut bytes);
+                    self.queue.written(origin(request), bytes.into(), answer);
+                }
+                Judged::Answer(answer) => {
+                    if self.queue.judged(origin(request), answer).is_some() {
+                        self.at_once.push(request);
+                    }
+                }
+            }
+        }
+
+        /// So many records are durable; `shards` others must apply them.
+        fn durable(&mut self, count: usize, shards: usize) -> u64 {
+            let (number, records) = self.queue.durable(count, shards);
+            assert_eq!(records.len(), count);
+            for record in &*records {
+                self.catalog.apply(&MetaRecord::decode(record).expect("ours")).expect("fits");
+            }
+            number
+        }
+
+        /// Requests that are answered now; with an exclamation mark the refused ones.
+        fn answered(&mut self) -> String {
+            let mut out = Vec::new();
+            while let Some(answers) = self.queue.pop_applied() {
+                out.extend(answers.iter().map(show));
+            }
+            out.join(" ")
+        }
+    }
+
+    fn show((origin, answer): &(Origin, Answer)) -> String {
+        let refused = matches!(
+            answer,
+            Answer::CreateTopic(Err(_))
+                | Answer::DeleteTopic(Err(_))
+                | Answer::AddPartitions(Err(_))
+                | Answer::AlterConfigs(Err(_))
+        );
+        format!("{}{}", origin.ticket.request, if refused { "!" } else { "" })
+    }
+
+    #[test]
+    fn changes_share_a_write_and_are_judged_by_those_before_them() {
+        let mut rig = Rig::new();
+        let topic = TopicId([1; 16]);
+        rig.call(1, create("a"));
+        rig.call(2, create("a"));
+        rig.call(3, AdminCall::AddPartitions { topic, count: 5, validate_only: false });
+        rig.call(4, AdminCall::AddPartitions { topic, count: 5, validate_only: true });
+        let op = ConfigOp::Set("5".to_owned());
+        let changes = ConfigChanges::Each(vec![ConfigChange { name: "retention.ms".to_owned(), op }]);
+        let alter = |changes, validate_only| AdminCall::AlterConfigs { topic, changes, validate_only };
+        rig.call(5, alter(changes.clone(), true));
+        rig.call(6, alter(changes.clone(), false));
+        rig.call(7, alter(changes, false));
+        rig.call(8, AdminCall::DeleteTopic { topic });
+        rig.call(9, create("a"));
+        assert_eq!(
+            (rig.answered().as_str(), rig.at_once.len()),
+            ("", 0),
+            "nobody hears of what is not there"
+        );
+
+        let first = rig.durable(2, 1);
+        let topic = rig.catalog.topic("a").expect("is there");
+        assert_eq!((topic.partitions.len(), topic.config.overrides().count()), (5, 0));
+        let second = rig.durable(3, 1);
+        assert_ne!(rig.catalog.topic("a").expect("again").id, TopicId([1; 16]));
+        assert_eq!(rig.answered(), "");
+        rig.queue.applied(first);
+        assert_eq!(rig.answered(), "1 2! 3 4! 5", "in their order");
+        rig.queue.applied(second);
+        assert_eq!(rig.answered(), "6 7 8 9", "setting what is set needs no record");
+        assert!(rig.queue.is_empty());
+        rig.call(10, create("a"));
+        assert_eq!(rig.at_once, [10], "nothing is before it");
+    }
+
+    #[test]
+    fn an_answer_waits_for_the_shards_that_apply_what_it_is_about() {
+        let mut rig = Rig::new();
+        rig.call(1, create("a"));
+        let number = rig.durable(1, 2);
+        rig.call(2, create("a"));
+        rig.call(3, create("b"));
+        rig.queue.applied(number);
+        assert_eq!((rig.answered().as_str(), rig.at_once.len()), ("", 0));
+        rig.queue.applied(number);
+        assert_eq!(rig.answered(), "1 2!");
+        rig.durable(1, 0);
+        assert_eq!(rig.answered(), "3");
+    }
+
+    #[test]
+    fn what_a_failed_log_did_not_keep_is_answered_so() {
+        let mut rig = Rig::new();
+        rig.call(1, create("a"));
+        rig.call(2, create("b"));
+        rig.call(3, create("b"));
+        rig.durable(1, 0);
+        assert_eq!(rig.answered(), "1");
+        let failed: Vec<_> = rig.queue.fail().map(|answer| show(&answer)).collect();
+        assert_eq!(failed, ["2!", "3!"]);
+        assert!(rig.queue.is_empty());
+        assert!(rig.queue.planned(&rig.catalog).topic("b").is_none(), "judged by what is there again");
+    }
+}

@@ -11,14 +11,14 @@ use ringmq::kafka::protocol::messages::{
 };
 
 use super::coverage::Event;
-use super::ledger::{Known, Life, Place, TopicNo};
+use super::ledger::{Known, Life, Place, Topic, TopicNo};
 use super::link::{Heard, Link, decode};
 use super::stage::{Actor, Stage};
 
 const TOPICS_MAX: usize = 6;
 
 enum Note {
-    Create(TopicNo),
+    Create(Vec<TopicNo>),
     Delete(TopicNo),
     /// The lives of all topics when the request left.
     Metadata(Vec<Life>),
@@ -45,6 +45,13 @@ impl Admin {
     }
 
     fn create(&mut self, stage: &mut Stage) {
+        // One request for several: their changes of the metadata share a write.
+        let count = if self.made < 2 { 1 } else { 1 + stage.rng.below(3) };
+        let topics = (0..count).map(|_| self.invent(stage)).collect();
+        self.ask_create(topics, stage);
+    }
+
+    fn invent(&mut self, stage: &mut Stage) -> TopicNo {
         let index = self.made;
         self.made += 1;
         // The first ones stay; later ones come and go, and take old names again.
@@ -59,25 +66,17 @@ impl Admin {
         };
         let old = (2..index).map(|old| format!("passes-{old}")).find(|name| gone(name) && !used(name));
         let name = old.filter(|_| stage.rng.one_in(2)).unwrap_or(name);
-        let topic = stage.ledger.add_topic(&name, partitions, retention);
-        self.ask_create(topic, stage);
+        stage.ledger.add_topic(&name, partitions, retention)
     }
 
-    fn ask_create(&mut self, topic: TopicNo, stage: &Stage) {
-        let known = stage.ledger.topic(topic);
-        let retention = known.retention_bytes.map(|bytes| bytes.to_string());
-        let mut request = CreateTopicsRequest::default();
-        request.topics.push(CreatableTopic {
-            name: &known.name,
-            num_partitions: known.partitions.len() as i32,
-            replication_factor: 1,
-            configs: retention
-                .iter()
-                .map(|bytes| CreatableTopicConfig { name: "retention.bytes", value: Some(bytes) })
-                .collect(),
-            ..Default::default()
-        });
-        self.link.ask(7, &request, Note::Create(topic));
+    fn ask_create(&mut self, topics: Vec<TopicNo>, stage: &Stage) {
+        let known = || topics.iter().map(|topic| stage.ledger.topic(*topic));
+        let retention: Vec<Option<String>> =
+            known().map(|known| known.retention_bytes.map(|bytes| bytes.to_string())).collect();
+        let creatable =
+            known().zip(&retention).map(|(known, retention)| creatable(known, retention)).collect();
+        let request = CreateTopicsRequest { topics: creatable, ..Default::default() };
+        self.link.ask(7, &request, Note::Create(topics));
     }
 
     fn delete(&mut self, stage: &mut Stage) -> u64 {
@@ -202,6 +201,18 @@ impl Admin {
     }
 }
 
+fn creatable<'a>(known: &'a Topic, retention: &'a Option<String>) -> CreatableTopic<'a> {
+    let configs =
+        retention.iter().map(|bytes| CreatableTopicConfig { name: "retention.bytes", value: Some(bytes) });
+    CreatableTopic {
+        name: &known.name,
+        num_partitions: known.partitions.len() as i32,
+        replication_factor: 1,
+        configs: configs.collect(),
+        ..Default::default()
+    }
+}
+
 impl Actor for Admin {
     fn socket(&self) -> Option<u64> {
         self.link.id()
@@ -217,7 +228,7 @@ impl Actor for Admin {
         if let Some(topic) = unsure
             && stage.rng.one_in(2)
         {
-            self.ask_create(TopicNo(topic), stage);
+            self.ask_create(vec![TopicNo(topic)], stage);
             return 1;
         }
         match stage.rng.below(12) {
@@ -239,9 +250,11 @@ impl Actor for Admin {
         loop {
             match self.link.hear(stage) {
                 Heard::Response { note, frame, api, version } => match (note, decode(&frame, api, version)) {
-                    (Note::Create(topic), Response::CreateTopics(response)) => {
-                        let made = &response.topics[0];
-                        self.on_created(topic, made.topic_id, made.error_code, stage);
+                    (Note::Create(topics), Response::CreateTopics(response)) => {
+                        assert_eq!(topics.len(), response.topics.len());
+                        for (topic, made) in topics.into_iter().zip(&response.topics) {
+                            self.on_created(topic, made.topic_id, made.error_code, stage);
+                        }
                     }
                     (Note::Delete(topic), Response::DeleteTopics(response)) => {
                         self.on_deleted(topic, response.responses[0].error_code, stage);

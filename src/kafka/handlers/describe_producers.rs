@@ -9,7 +9,7 @@ use crate::kafka::protocol::messages::describe_producers::{
 };
 use crate::kafka::protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
 use crate::kafka::protocol::wire::Writer;
-use crate::kafka::protocol::{ErrorCode, Message};
+use crate::kafka::protocol::{Array, ErrorCode, Message};
 use crate::model::LogId;
 use crate::shard::call::{ActiveProducer, Answer, Call};
 
@@ -24,19 +24,20 @@ pub fn handle(
         let (log, partition) = ctx.partition(topic, *index)?;
         Ok(Some((log, Call::ListProducers { partition })))
     };
-    let reply = |index: &i32, error_code: ErrorCode| DescribeProducersPartition {
-        partition_index: *index,
-        error_code,
-        error_message: error_code.is_error().then_some("no such partition"),
-        ..Default::default()
-    };
+    let reply = |index: &i32, error_code| Reply { index: *index, error_code, producers: Array::new() };
     let (calls, replies) = Replies::ask(topics, find, reply);
     wait(ctx, calls, DescribeProducers { version, replies }, out)
 }
 
+struct Reply {
+    index: i32,
+    error_code: ErrorCode,
+    producers: Array<ProducerState>,
+}
+
 struct DescribeProducers {
     version: i16,
-    replies: Replies<DescribeProducersPartition<'static>>,
+    replies: Replies<Reply>,
 }
 
 impl Pending for DescribeProducers {
@@ -44,17 +45,22 @@ impl Pending for DescribeProducers {
         let Answer::Producers(result) = answer else { unexpected(&answer) };
         let reply = self.replies.asked(part);
         match result {
-            Ok(producers) => reply.active_producers = producers.into_iter().map(state).collect(),
+            Ok(producers) => reply.producers = producers.into_iter().map(state).collect(),
             Err(error) => reply.error_code = errors::of_call(&error),
         }
         Vec::new()
     }
 
     fn encode(&mut self, _: &Context<'_>, out: &mut Writer<'_>) {
-        let topics = self.replies.drain().map(|(name, partitions)| {
-            // An array of what lives for ever is not one of what lives long enough: hence one by one.
-            let partitions = partitions.into_iter().map(|reply| reply).collect();
-            DescribeProducersTopicResponse { name, partitions }
+        let partition = |reply: Reply| DescribeProducersPartition {
+            partition_index: reply.index,
+            error_code: reply.error_code,
+            active_producers: reply.producers,
+            ..Default::default()
+        };
+        let topics = self.replies.drain().map(|(name, partitions)| DescribeProducersTopicResponse {
+            name,
+            partitions: partitions.into_iter().map(partition).collect(),
         });
         let response = DescribeProducersResponse { topics: topics.collect(), ..Default::default() };
         response.encode(out, self.version);

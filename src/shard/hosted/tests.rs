@@ -247,6 +247,26 @@ fn retention_comes_to_the_same_end_before_anybody_looks() {
     assert_eq!(partitions.get(slot).unwrap().log_start(), Offset(2));
 }
 
+#[test]
+fn a_partition_takes_what_its_live_records_take() {
+    let mut rig = Rig::new(&[("retention.bytes", "1")]);
+    let sizes = |rig: &mut Rig, partitions| match rig.ask(Call::PartitionSizes { partitions }) {
+        Answer::PartitionSizes(Ok(sizes)) => sizes,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(sizes(&mut rig, None), []);
+    for timestamp in 0..3 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    let of_three = sizes(&mut rig, None);
+    let [(KEY, bytes)] = of_three[..] else { panic!("{of_three:?}") };
+    assert!((3 * WHOLE_CHUNK as u64..4 * WHOLE_CHUNK as u64).contains(&bytes), "{bytes}");
+    let other = PartitionKey { index: 1, ..KEY };
+    assert_eq!(sizes(&mut rig, Some(vec![other, KEY])), of_three, "the other has none");
+    rig.retain();
+    assert_eq!(sizes(&mut rig, Some(vec![KEY])), [(KEY, bytes / 3)]);
+}
+
 struct NoIds;
 
 impl IdSource for NoIds {

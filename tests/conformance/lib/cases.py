@@ -26,7 +26,10 @@ class Case:
 # What kcat can say on its command line.
 KCAT = {"roundtrip", "timestamps", "metadata", "idempotent", "unknown_topic", "too_large"}
 # Only franz-go gives access to these requests.
-FRANZ_ONLY = {"leader_epoch", "raw_errors"}
+FRANZ_ONLY = {
+    "leader_epoch", "raw_errors", "alter_configs", "create_partitions", "log_dirs", "producers",
+    "topic_partitions", "nothing_to_list",
+}  # fmt: skip
 
 
 def cases_of(client):
@@ -50,6 +53,10 @@ def _all_cases():
         "describe_configs", "describe_cluster", "leader_epoch", "raw_errors", "long_poll", "log_append_time",
         "auto_create", "unknown_topic", "invalid_topic", "unknown_partition", "too_large", "out_of_range",
     ):  # fmt: skip
+        yield Case(name, name)
+    for name in ("alter_configs", "create_partitions"):
+        yield Case(name, name, restarts=True)
+    for name in ("log_dirs", "producers", "topic_partitions", "nothing_to_list"):
         yield Case(name, name)
     for how in ("term", "kill"):
         yield Case(f"idempotent/{how}", "idempotent", {"how": how}, restarts=True)

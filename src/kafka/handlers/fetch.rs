@@ -29,6 +29,9 @@ const COLD_WAIT: Duration = Duration::from_secs(5);
 /// No client needs a longer poll.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// First version that names topics by id only.
+const BY_ID_SINCE: i16 = 13;
+
 /// What one log of another shard is asked for.
 struct RemoteRead {
     log: LogId,
@@ -79,7 +82,7 @@ pub fn begin(
     let mut topics = Vec::with_capacity(request.topics.len());
     for wanted in &request.topics {
         let catalog = turn.shard.catalog();
-        let by_id = !wanted.topic_id.is_nil();
+        let by_id = header.version >= BY_ID_SINCE;
         let known = if by_id {
             catalog.topic_by_id(TopicId(wanted.topic_id.into_bytes()))
         } else {

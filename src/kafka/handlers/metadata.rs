@@ -1,7 +1,7 @@
 //! Metadata: the broker, the topics, and who leads which partition.
 //!
 //! A topic that is asked for by name and does not exist is made, if broker and client allow that, and is
-//! in the response, ready for use. Each costs a write to the metadata log, so a request makes a limited
+//! in the response, ready for use. Each costs a record of the metadata log, so a request makes a limited
 //! number of them; the others are not there yet, and their clients ask again.
 
 use std::collections::BTreeSet;
@@ -25,8 +25,7 @@ use crate::shard::call::{AdminCall, AdminError, Answer, Call};
 /// fields already.)
 const BY_ID_SINCE: i16 = 12;
 
-/// Topics that one request may make. The metadata log makes them one by one, each with a durable write:
-/// 100 take some 0.1 s, the time after which clients ask again.
+/// Topics that one request may make. They share a few writes, but each is a record that every shard applies.
 const CREATED_MAX: usize = 100;
 
 pub fn handle(

@@ -40,7 +40,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait BrokerView: Send + Sync + 'static {
     fn info(&self) -> BrokerInfo;
 
-    /// Notes what space there is, for those who must not ask the kernel. Called every [`LOOK_EVERY`].
+    /// Notes what space there is, for those who must not ask the kernel. Called every few seconds.
     fn look_at_disk(&self);
 
     fn health(&self) -> Health;

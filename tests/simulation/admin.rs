@@ -70,7 +70,7 @@ impl Admin {
     }
 
     fn ask_create(&mut self, topics: Vec<TopicNo>, stage: &Stage) {
-        let known = || topics.iter().map(|topic| stage.ledger.topic(*topic));
+        let known = || topics.iter().map(move |topic| stage.ledger.topic(*topic));
         let retention: Vec<Option<String>> =
             known().map(|known| known.retention_bytes.map(|bytes| bytes.to_string())).collect();
         let creatable =

@@ -30,26 +30,19 @@ pub fn handle(
         }
         wanted
     });
-    let mut calls: BTreeMap<LogId, Option<Vec<PartitionKey>>> = BTreeMap::new();
-    match &wanted {
-        None => calls.extend(ctx.catalog.logs().keys().map(|log| (*log, None))),
-        Some(wanted) => {
-            let found = wanted.iter().flat_map(|(topic, indexes)| {
-                indexes.iter().filter_map(|index| ctx.partition(topic, *index).ok())
-            });
-            for (log, partition) in found {
-                calls
-                    .entry(log)
-                    .or_insert_with(|| Some(Vec::new()))
-                    .as_mut()
-                    .expect("made so")
-                    .push(partition);
-            }
+    let mut asked: BTreeMap<LogId, Vec<PartitionKey>> = BTreeMap::new();
+    for (topic, indexes) in wanted.iter().flatten() {
+        for (log, partition) in indexes.iter().filter_map(|index| ctx.partition(topic, *index).ok()) {
+            asked.entry(log).or_default().push(partition);
         }
     }
-    let calls = calls.into_iter().map(|(log, partitions)| (log, Call::PartitionSizes { partitions }));
+    let call = |log, partitions| (log, Call::PartitionSizes { partitions });
+    let calls: Vec<_> = match wanted {
+        Some(_) => asked.into_iter().map(|(log, partitions)| call(log, Some(partitions))).collect(),
+        None => ctx.catalog.logs().keys().map(|log| call(*log, None)).collect(),
+    };
     let pending = DescribeLogDirs { version, wanted, sizes: FxHashMap::default(), failed: None };
-    wait(ctx, calls.collect(), pending, out)
+    wait(ctx, calls, pending, out)
 }
 
 struct DescribeLogDirs {

@@ -1,13 +1,14 @@
-//! An administrator: makes and deletes topics, deletes records, looks at offsets and metadata.
+//! An administrator: makes, grows and deletes topics, deletes records, looks at offsets and metadata.
 
 use ringmq::kafka::protocol::ErrorCode;
 use ringmq::kafka::protocol::api::Response;
+use ringmq::kafka::protocol::messages::create_partitions::CreatePartitionsTopic;
 use ringmq::kafka::protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig};
 use ringmq::kafka::protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use ringmq::kafka::protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic, timestamp};
 use ringmq::kafka::protocol::messages::{
-    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest,
-    MetadataResponse,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    ListOffsetsRequest, MetadataRequest, MetadataResponse,
 };
 
 use super::coverage::Event;
@@ -16,10 +17,12 @@ use super::link::{Heard, Link, decode};
 use super::stage::{Actor, Stage};
 
 const TOPICS_MAX: usize = 6;
+const PARTITIONS_MAX: usize = 4;
 
 enum Note {
     Create(Vec<TopicNo>),
     Delete(TopicNo),
+    Grow(TopicNo, usize),
     /// The lives of all topics when the request left.
     Metadata(Vec<Life>),
     Truncate {
@@ -98,6 +101,29 @@ impl Admin {
         1
     }
 
+    fn grow(&mut self, stage: &mut Stage) -> u64 {
+        let small: Vec<TopicNo> = (0..stage.ledger.topics.len())
+            .map(TopicNo)
+            .filter(|topic| {
+                let known = stage.ledger.topic(*topic);
+                let may = known.life == Life::Exists && known.growing.is_none();
+                may && known.partitions.len() < PARTITIONS_MAX
+            })
+            .collect();
+        if small.is_empty() {
+            return 0;
+        }
+        let topic = *stage.rng.pick(&small);
+        let known = stage.ledger.topic_mut(topic);
+        let count = known.partitions.len() + 1;
+        known.growing = Some(count);
+        let mut request = CreatePartitionsRequest { timeout_ms: 1000, ..Default::default() };
+        let (name, assignments) = (known.name.as_str(), None);
+        request.topics.push(CreatePartitionsTopic { name, count: count as i32, assignments });
+        self.link.ask(3, &request, Note::Grow(topic, count));
+        1
+    }
+
     fn truncate(&mut self, stage: &mut Stage) -> u64 {
         let places = stage.ledger.places();
         if places.is_empty() {
@@ -172,6 +198,17 @@ impl Admin {
         }
     }
 
+    fn on_grown(&mut self, topic: TopicNo, count: usize, error: ErrorCode, stage: &mut Stage) {
+        match error {
+            ErrorCode::NONE => {
+                stage.coverage.count(Event::TopicsGrown);
+                stage.ledger.grow(topic, count);
+            }
+            ErrorCode::KAFKA_STORAGE_ERROR => stage.storage_error("grow"),
+            error => panic!("{topic:?} did not grow to {count}: {error:?}"),
+        }
+    }
+
     fn on_metadata(&mut self, before: &[Life], response: &MetadataResponse<'_>, stage: &mut Stage) {
         for listed in &response.topics {
             assert_eq!(listed.error_code, ErrorCode::NONE);
@@ -185,6 +222,10 @@ impl Admin {
             let topic = known.unwrap_or_else(|| panic!("a topic that nobody made: {name} {id}"));
             let was = before.get(topic.0).copied().unwrap_or(Life::Maybe);
             assert_ne!(was, Life::Gone, "{name} was deleted");
+            // Nobody has heard that it has grown, but it has.
+            if stage.ledger.topic(topic).growing == Some(listed.partitions.len()) {
+                stage.ledger.grow(topic, listed.partitions.len());
+            }
             let known = stage.ledger.topic_mut(topic);
             known.id = Some(id);
             assert_eq!(known.partitions.len(), listed.partitions.len());
@@ -237,6 +278,7 @@ impl Actor for Admin {
             2 if !stage.draining => return self.delete(stage),
             3 | 4 => return self.truncate(stage),
             5..=8 => return self.list(stage),
+            9 if !stage.draining => return self.grow(stage),
             _ => {
                 let lives = stage.ledger.topics.iter().map(|topic| topic.life).collect();
                 let request = MetadataRequest { topics: None, ..Default::default() };
@@ -258,6 +300,9 @@ impl Actor for Admin {
                     }
                     (Note::Delete(topic), Response::DeleteTopics(response)) => {
                         self.on_deleted(topic, response.responses[0].error_code, stage);
+                    }
+                    (Note::Grow(topic, count), Response::CreatePartitions(response)) => {
+                        self.on_grown(topic, count, response.results[0].error_code, stage);
                     }
                     (Note::Metadata(before), Response::Metadata(response)) => {
                         self.on_metadata(&before, &response, stage);

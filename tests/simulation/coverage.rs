@@ -57,6 +57,7 @@ events! {
     ConnectionsReset,
     TopicsCreated,
     TopicsDeleted,
+    TopicsGrown,
     RecordsDeleted,
     /// The start of a partition moved although nobody asked for it.
     RetentionMoves,

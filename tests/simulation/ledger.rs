@@ -44,6 +44,8 @@ pub struct Topic {
     pub life: Life,
     pub retention_bytes: Option<u64>,
     pub partitions: Vec<Partition>,
+    /// Partitions that it shall have, or has without anybody having said so.
+    pub growing: Option<usize>,
 }
 
 struct Record {
@@ -122,8 +124,17 @@ impl Ledger {
             life: Life::Maybe,
             retention_bytes,
             partitions: (0..partitions).map(|_| Partition::default()).collect(),
+            growing: None,
         });
         TopicNo(self.topics.len() - 1)
+    }
+
+    /// The topic has so many partitions now.
+    pub fn grow(&mut self, topic: TopicNo, count: usize) {
+        let topic = self.topic_mut(topic);
+        assert!(topic.partitions.len() < count);
+        topic.partitions.resize_with(count, Partition::default);
+        topic.growing = None;
     }
 
     /// A producer got this id.

@@ -31,6 +31,7 @@ use crate::io::socket::{SocketHandle, listen};
 use crate::io::{probe, sched, wakeup};
 use crate::kafka::connection::Front;
 use crate::kafka::context::{BrokerIdentity, KafkaSettings};
+use crate::kafka::memory::MemoryLimits;
 use crate::log::recovery::{self, Options};
 use crate::log::segment::segment_path;
 use crate::log::{Log, LogConfig};
@@ -256,7 +257,7 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
     let mailbox = Mailbox::new(me, parts.office);
     let ids = Box::new(RandomIds);
     let shard = Shard::new(me, shard_config(config), catalog, parts.hosts, logs, mailbox, ids);
-    let front = Front::new(parts.identity, kafka_settings(config), parts.log_terms);
+    let front = Front::new(parts.identity, kafka_settings(config), memory_limits(config), parts.log_terms);
     let mut server = Server::new(shard, front, server_config(config, shards), parts.outside);
     let mut ops = Vec::new();
     for socket in parts.sockets {
@@ -354,11 +355,19 @@ fn kafka_settings(config: &Config) -> KafkaSettings {
     }
 }
 
+fn memory_limits(config: &Config) -> MemoryLimits {
+    MemoryLimits {
+        connection_max: config.connection_memory_max() as usize,
+        shard_max: config.shard_memory_max() as usize,
+    }
+}
+
 fn server_config(config: &Config, shards: usize) -> ServerConfig {
     ServerConfig {
         limits: Limits {
             request_bytes_max: config.kafka.request_bytes_max.0 as usize,
             in_flight_max: config.kafka.connection_in_flight_max as usize,
+            memory_max: memory_limits(config).connection_max,
         },
         // Connections are dealt out in turn.
         connections_max: (config.kafka.connections_max as usize).div_ceil(shards),

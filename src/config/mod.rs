@@ -133,6 +133,19 @@ impl Config {
         }
     }
 
+    /// Memory that one connection may hold.
+    pub fn connection_memory_max(&self) -> u64 {
+        let auto =
+            || self.kafka.request_bytes_max.0 + (2 * self.kafka.fetch_bytes_max.0).max(CONNECTION_BYTES);
+        self.kafka.connection_memory_max.clone().or_else(|| ByteSize(auto())).0
+    }
+
+    /// Memory that the connections of a shard may hold together.
+    pub fn shard_memory_max(&self) -> u64 {
+        let auto = || SHARD_MEMORY_BYTES.max(2 * self.connection_memory_max());
+        self.kafka.shard_memory_max.clone().or_else(|| ByteSize(auto())).0
+    }
+
     /// Checks what a type cannot say: ranges, and keys that must fit together.
     fn validate(&self) -> Vec<Problem> {
         let mut check = Check { config: self, problems: Vec::new() };
@@ -166,6 +179,17 @@ impl Config {
             "does not fit into a request: lower it, or raise kafka.request_bytes_max",
         );
         check.size("kafka.fetch_bytes_max", kafka.fetch_bytes_max, 1 << 10, i32::MAX as u64);
+        let memory = self.connection_memory_max();
+        check.that(
+            "kafka.connection_memory_max",
+            memory >= kafka.request_bytes_max.0 + CONNECTION_BYTES,
+            "does not hold a request: raise it to 1MiB more than kafka.request_bytes_max, or lower that",
+        );
+        check.that(
+            "kafka.shard_memory_max",
+            self.shard_memory_max() >= memory,
+            "is less than one connection may hold: raise it, or lower kafka.connection_memory_max",
+        );
         check.that("kafka.offsets_retention", !kafka.offsets_retention.is_zero(), "must be above 0");
         check.that("kafka.group_session_min", !kafka.group_session_min.is_zero(), "must be above 0");
         check.that(
@@ -243,6 +267,12 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What a produce request holds besides its records, generously: header, topic name, counts.
 const REQUEST_FRAME_BYTES: u64 = 2 << 10;
+
+/// What a connection may need besides the largest request.
+const CONNECTION_BYTES: u64 = 1 << 20;
+
+/// Of all connections of a shard, unless one needs more.
+const SHARD_MEMORY_BYTES: u64 = 512 << 20;
 
 /// Smaller segments would spend their time in being made.
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;

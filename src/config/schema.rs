@@ -194,6 +194,15 @@ schema! {
         /// Most requests of one connection that are being worked on. Above it the connection is not
         /// read from, and TCP slows the client down.
         connection_in_flight_max: u32 = "64",
+        /// Memory that one connection may hold: requests being received or worked on, and responses that
+        /// have not left. Above it the connection is not read from, and TCP slows the client down.
+        /// Auto: room for the largest request and two of the largest fetch responses.
+        connection_memory_max: Auto<ByteSize> = "auto",
+        /// Memory that all connections of a shard may hold. From half of it on it is shared out: who holds
+        /// less goes on; at the limit only small requests do, and one large one at a time, and fetches
+        /// wait. A client that does not read its responses for 30 s is closed then.
+        /// Auto: 512 MiB, or twice `connection_memory_max` if that is more.
+        shard_memory_max: Auto<ByteSize> = "auto",
         /// A connection without requests is closed after this time; 0 keeps it for ever.
         connection_idle: Duration = "10m",
         /// Make a topic when a client asks for one that does not exist.

@@ -109,6 +109,29 @@ fn the_environment_is_checked_too() {
 }
 
 #[test]
+fn memory_has_room_for_the_largest_request() {
+    let sizes = |flags: Vec<Assignment>| {
+        let config = Config::load(&Sources { flags, ..Sources::default() }).expect("a good configuration");
+        (config.connection_memory_max() >> 20, config.shard_memory_max() >> 20)
+    };
+    assert_eq!(sizes(Vec::new()), (132, 512));
+    assert_eq!(sizes(vec![flag("kafka.request_bytes_max", "400MiB")]), (432, 864));
+    assert_eq!(sizes(vec![flag("kafka.connection_memory_max", "101MiB")]), (101, 512));
+    check_error(
+        &Sources { flags: vec![flag("kafka.connection_memory_max", "100MiB")], ..Sources::default() },
+        expect![[r#"
+            the configuration has a problem
+              flag --set: kafka.connection_memory_max: `100MiB` does not hold a request: raise it to 1MiB more than kafka.request_bytes_max, or lower that"#]],
+    );
+    check_error(
+        &Sources { flags: vec![flag("kafka.shard_memory_max", "100MiB")], ..Sources::default() },
+        expect![[r#"
+            the configuration has a problem
+              flag --set: kafka.shard_memory_max: `100MiB` is less than one connection may hold: raise it, or lower kafka.connection_memory_max"#]],
+    );
+}
+
+#[test]
 fn what_cannot_be_honoured_is_refused() {
     let flags = vec![
         flag("log.flush", "async"),

@@ -4,10 +4,13 @@
 //! protocol -> dispatch -> handlers/* -> calls to the shards that host the logs
 //!                            context: what a handler may see    errors: how a failure is called here
 //! ```
+//!
+//! [`memory`] bounds what all connections of a shard hold together.
 
 pub mod connection;
 pub mod context;
 pub mod dispatch;
 pub mod errors;
 pub mod handlers;
+pub mod memory;
 pub mod protocol;

@@ -126,6 +126,11 @@ impl AppendBuffer {
         self.sealed_bytes + self.open_bytes()
     }
 
+    /// Chunks of memory that somebody holds: the tail, and readers of what left it.
+    pub fn chunks_out(&self) -> usize {
+        self.pool.used()
+    }
+
     /// Where the next block would begin if the open one were sealed now: everything appended lies before it.
     pub fn end(&self) -> Position {
         let open = self.block.as_ref().map_or(0, |block| BlockHeader::bytes_for(block.entries_bytes));

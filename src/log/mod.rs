@@ -60,6 +60,10 @@ use space::Space;
 const RESERVE_SHARE: u64 = 16;
 const RESERVE_BYTES_MAX: u64 = 1 << 20;
 
+/// Readers may hold so many chunks that left the tail before they get copies. At that moment they may hold
+/// the whole tail, too.
+const LENT_CHUNKS: usize = 8;
+
 /// What a log is told when it is opened. Sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -218,7 +222,7 @@ impl Log {
         let Opened { id, term, end, chain, .. } = opened;
         // The tail cache, what is being written, and what slow readers hold on to.
         let tail_chunks = config.tail_cache_bytes.div_ceil(config.chunk_bytes);
-        let pool = ChunkPool::new(config.chunk_bytes, tail_chunks * 2 + config.commit_depth + 8);
+        let pool = ChunkPool::new(config.chunk_bytes, tail_chunks * 2 + config.commit_depth + LENT_CHUNKS);
         let segment_end = opened.segments.active().end();
         let cache = ReadCache::new(id, config.chunk_bytes, config.read_cache_bytes, 8);
         Log {
@@ -269,6 +273,11 @@ impl Log {
 
     pub fn failed(&self) -> bool {
         self.commit.failed()
+    }
+
+    /// Memory of the tail and of what was read back, with what readers hold of both.
+    pub fn cache_bytes(&self) -> (u64, u64) {
+        ((self.append.chunks_out() * self.config.chunk_bytes) as u64, self.cache.bytes())
     }
 
     pub fn blocks_in_flight(&self) -> usize {

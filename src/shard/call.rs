@@ -32,6 +32,8 @@ pub enum Call {
     Read {
         partitions: Vec<ReadPart>,
         bytes_max: usize,
+        /// Of a batch that is larger than `bytes_max`, too.
+        at_least_one: bool,
         park: bool,
     },
     ListOffset {

@@ -138,9 +138,9 @@ impl Hosted {
     fn perform(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
         match call {
             Call::Append { partition, batch } => self.append_call(origin, partition, batch, catalog, now),
-            Call::Read { partitions, bytes_max, park } => {
+            Call::Read { partitions, bytes_max, at_least_one, park } => {
                 let park = park.then_some(Waiter { shard: origin.shard, conn: origin.ticket.conn });
-                Some(Answer::Read(self.read_all(&partitions, bytes_max, park, catalog)))
+                Some(Answer::Read(self.read_all(&partitions, (bytes_max, at_least_one), park, catalog)))
             }
             Call::ListOffset { partition, spec } => {
                 self.or_after_chunk(origin, call, |hosted| hosted.list_offset(partition, spec, catalog))
@@ -230,13 +230,13 @@ impl Hosted {
     pub fn read_all(
         &mut self,
         parts: &[ReadPart],
-        bytes_max: usize,
+        (bytes_max, at_least_one): (usize, bool),
         park: Option<Waiter>,
         catalog: &Catalog,
     ) -> Vec<ReadResult> {
         let mut left = bytes_max;
         let mut results = Vec::with_capacity(parts.len());
-        let mut any = false;
+        let mut any = !at_least_one;
         for part in parts {
             let result = self.read(part, left.min(part.bytes_max), !any, park, catalog);
             left = left.saturating_sub(result.bytes);

@@ -532,6 +532,12 @@ impl Shard {
         }
     }
 
+    /// Memory of the logs' tails and of what was read back.
+    pub fn cache_bytes(&self) -> (u64, u64) {
+        let each = self.logs.iter().map(|hosted| hosted.log.cache_bytes());
+        each.fold((0, 0), |sum, bytes| (sum.0 + bytes.0, sum.1 + bytes.1))
+    }
+
     pub fn gauges(&self) -> Vec<LogGauges> {
         self.logs.iter().map(Hosted::gauges).collect()
     }

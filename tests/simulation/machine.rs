@@ -16,6 +16,7 @@ use ringmq::io::op::{Event, Io, Op, Wait};
 use ringmq::io::sim::{Rng, SimDisk, SimExecutor, SimIo, SimWorld, block_on};
 use ringmq::kafka::connection::Front;
 use ringmq::kafka::context::{BrokerIdentity, KafkaSettings};
+use ringmq::kafka::memory::MemoryLimits;
 use ringmq::log::recovery::{self, Options, RecoveryError, Replay, Report};
 use ringmq::log::space::Job;
 use ringmq::log::{Log, LogConfig};
@@ -35,6 +36,7 @@ const KIB: u64 = 1024;
 const DATA_LOGS: u32 = 2;
 const FIRST_SEGMENTS: usize = 3;
 const BROKER: [u8; 16] = *b"simulated broker";
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Kafka's default.
 const BATCH_BYTES_MAX: u32 = 1_048_588;
 const GROUP_RULES: GroupRules = GroupRules {
@@ -65,6 +67,8 @@ pub struct Setup {
     pub log_bytes_max: u64,
     /// Calls of one shard to another that may be under way.
     credits: usize,
+    /// What clients may hold: little, so that stories meet its end.
+    pub memory: MemoryLimits,
 }
 
 impl Setup {
@@ -83,6 +87,29 @@ impl Setup {
             slice_bytes: rng.between(2, 20) * 4 * KIB,
             log_bytes_max: *rng.pick(&[0, 0, 640 * KIB]),
             credits: *rng.pick(&[1, 2, 4, 1024]),
+            memory: MemoryLimits {
+                connection_max: REQUEST_BYTES_MAX + 64 * KIB as usize,
+                shard_max: REQUEST_BYTES_MAX + 64 * KIB as usize,
+            },
+        }
+    }
+
+    /// With room for large batches, and so much memory for clients.
+    pub fn for_large(memory: MemoryLimits) -> Setup {
+        Setup {
+            mode: CommitMode::Dsync,
+            depth: 2,
+            chunk_bytes: 64 << 10,
+            block_bytes_max: 64 << 10,
+            first_segment_bytes: 4096 * KIB,
+            segment_bytes: 4096 * KIB,
+            checkpoint_bytes: 4096 * KIB,
+            tail_cache_bytes: 256 << 10,
+            segments_ahead: 2,
+            slice_bytes: 256 * KIB,
+            log_bytes_max: 0,
+            credits: 1024,
+            memory,
         }
     }
 
@@ -239,12 +266,16 @@ impl Broker {
                 fetch_bytes_max: 1 << 20,
             };
             let config = ServerConfig {
-                limits: Limits { request_bytes_max: 1 << 20, in_flight_max: 16 },
+                limits: Limits {
+                    request_bytes_max: REQUEST_BYTES_MAX,
+                    in_flight_max: 16,
+                    memory_max: setup.memory.connection_max,
+                },
                 connections_max: 100,
                 idle: None,
             };
             let outside: OutsideQueue = Arc::new(SegQueue::new());
-            let front = Front::new(identity, settings, terms.clone());
+            let front = Front::new(identity, settings, setup.memory, terms.clone());
             let mut server = Server::new(shard, front, config, outside.clone());
             let mut ops = Vec::new();
             if id == ShardId(0) {
@@ -332,6 +363,16 @@ impl Broker {
     /// Jobs of this kind that have not ended.
     pub fn jobs(&self, kind: JobKind) -> u64 {
         self.jobs[kind as usize].get()
+    }
+
+    /// What the clients of each shard hold.
+    pub fn client_bytes(&self) -> impl Iterator<Item = usize> {
+        self.cores.iter().map(|core| core.server.memory().used())
+    }
+
+    /// Connections that were closed because they held on to memory.
+    pub fn stuck(&self) -> u64 {
+        self.cores.iter().map(|core| core.server.shard().stats.counters.connections_stuck).sum()
     }
 
     pub fn cold_reads(&self) -> u64 {

@@ -64,6 +64,8 @@ pub struct FetchRequestState {
     outstanding: usize,
     /// Something happened since the last look.
     again: bool,
+    /// At the last look the shard had memory for small batches only, if for any.
+    limited: bool,
 }
 
 /// Read the request; the caller lets it run.
@@ -122,6 +124,7 @@ pub fn begin(
         calls: Vec::new(),
         outstanding: 0,
         again: true,
+        limited: false,
     }))
 }
 
@@ -138,6 +141,25 @@ fn find(topic: &Topic, index: i32, terms: &[Term], epoch: i32) -> Result<(LogId,
 impl FetchRequestState {
     pub fn deadline(&self) -> Nanos {
         if self.is_loading() && self.bytes() == 0 { self.cold_deadline } else { self.deadline }
+    }
+
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// There is something to look at, and nothing of it has been gathered.
+    pub fn is_unread(&self) -> bool {
+        self.again && self.outstanding == 0
+    }
+
+    /// It waits for memory of the shard.
+    pub fn is_starved(&self) -> bool {
+        self.limited && self.outstanding == 0 && self.bytes() == 0
+    }
+
+    /// Memory that the request holds: its partitions, and the records gathered so far.
+    pub fn held_bytes(&self) -> usize {
+        self.parts().count() * size_of::<Part>() + self.bytes()
     }
 
     /// Wait no longer: the broker is stopping.
@@ -172,11 +194,12 @@ impl FetchRequestState {
         self.parts().any(|part| part.result.loading)
     }
 
-    /// Look, if there is a reason to. Returns whether the response should leave now.
-    pub fn run(&mut self, turn: &mut Turn<'_>, ticket: Ticket) -> bool {
+    /// Look, if there is a reason to; `held_bytes`: what the connection holds besides. Returns whether the
+    /// response should leave now.
+    pub fn run(&mut self, turn: &mut Turn<'_>, ticket: Ticket, held_bytes: usize) -> bool {
         if self.outstanding == 0 && self.again {
             self.again = false;
-            self.look(turn, ticket);
+            self.look(turn, ticket, held_bytes);
         }
         if self.outstanding > 0 {
             return false;
@@ -189,9 +212,15 @@ impl FetchRequestState {
     }
 
     /// Read all partitions: those of this shard at once, those of others by call.
-    fn look(&mut self, turn: &mut Turn<'_>, ticket: Ticket) {
-        let mut left = self.max_bytes;
-        let mut any = false;
+    fn look(&mut self, turn: &mut Turn<'_>, ticket: Ticket, held_bytes: usize) {
+        let mut left = turn.front.memory.response_bytes(held_bytes, self.max_bytes);
+        self.limited = turn.front.memory.is_used_up();
+        if left < self.max_bytes {
+            // More than fits cannot be waited for.
+            self.min_bytes = self.min_bytes.min(1);
+        }
+        // One batch is given whatever its size, so that readers get on, but not of memory that is not there.
+        let mut any = self.limited;
         let mut remote: Vec<RemoteRead> = Vec::new();
         for (topic_index, topic) in self.topics.iter_mut().enumerate() {
             for (part_index, part) in topic.parts.iter_mut().enumerate() {
@@ -216,11 +245,12 @@ impl FetchRequestState {
         }
         self.calls.clear();
         let share = left / remote.len().max(1);
+        let at_least_one = !any;
         for RemoteRead { log, parts: partitions, places } in remote {
             let part = self.calls.len() as u32;
             self.calls.push(Some(places));
             self.outstanding += 1;
-            let call = Call::Read { partitions, bytes_max: share, park: true };
+            let call = Call::Read { partitions, bytes_max: share, at_least_one, park: true };
             turn.shard.call(log, Ticket { part, ..ticket }, call, turn.now);
         }
     }

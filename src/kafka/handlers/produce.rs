@@ -41,9 +41,17 @@ pub struct ProduceState {
     /// By part: where its outcome is in the frame.
     staged: SmallVec<[StagedPartition; 1]>,
     waiting: u32,
+    /// Of batches that were copied for other shards.
+    mailed_bytes: usize,
 }
 
 impl ProduceState {
+    /// Memory that the request holds.
+    pub fn bytes(&self) -> usize {
+        let staged = self.staged.len() * size_of::<StagedPartition>();
+        self.frame.as_ref().map_or(0, Vec::len) + staged + self.mailed_bytes
+    }
+
     /// One batch is durable. Returns the response when it was the last.
     pub fn on_acked(&mut self) -> Option<Option<Vec<u8>>> {
         self.waiting -= 1;
@@ -112,7 +120,7 @@ pub fn handle(
     let mut reply = ProduceReply::begin(&mut frame, version, header.correlation_id, request.topic_data.len());
     let mut staged: SmallVec<[StagedPartition; 1]> = SmallVec::new();
     let mut known: SmallVec<[(u32, ProduceOutcome); 1]> = SmallVec::new();
-    let mut waiting = 0;
+    let (mut waiting, mut mailed_bytes) = (0, 0);
     let mut failed = false;
     for topic in &request.topic_data {
         reply.topic(topic.name, topic.topic_id, topic.partition_data.len());
@@ -126,6 +134,9 @@ pub fn handle(
             match result {
                 Ok((outcome, waits)) => {
                     waiting += u32::from(waits);
+                    if outcome.is_none() {
+                        mailed_bytes += partition.records.map_or(0, <[u8]>::len);
+                    }
                     known.extend(outcome.map(|outcome| (part, outcome)));
                 }
                 Err(error) => {
@@ -146,7 +157,7 @@ pub fn handle(
     }
     let frame = (!silent).then_some(frame);
     if waiting > 0 {
-        Ok(Produced::Waits(ProduceState { frame, staged, waiting }))
+        Ok(Produced::Waits(ProduceState { frame, staged, waiting, mailed_bytes }))
     } else {
         let at = stamps.appended;
         (stamps.submitted, stamps.written, stamps.acked) = (at, at, at);

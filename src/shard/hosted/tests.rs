@@ -366,3 +366,49 @@ fn offsets_of_a_failed_log_are_not_told() {
     assert!(matches!(rig.ask(commit), Answer::CommitOffsets(Err(CallError::Storage))));
     assert!(matches!(rig.ask(fetch()), Answer::FetchOffsets(Err(CallError::Storage))));
 }
+
+/// What a reader gets at `offset` once it is in memory.
+fn read_at(rig: &mut Rig, offset: i64) -> ReadResult {
+    let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1 };
+    for _ in 0..2 {
+        let result = rig.hosted.read(&part, 1, true, None, &rig.catalog);
+        if !result.loading {
+            assert!(result.error.is_none() && result.bytes > WHOLE_CHUNK, "{result:?}");
+            return result;
+        }
+        rig.run();
+    }
+    panic!("offset {offset} is never read");
+}
+
+/// More than the tail and the cold cache have room for.
+const SLOW_READERS: i64 = 13;
+
+#[test]
+fn readers_that_hold_on_to_the_tail_do_not_stop_the_producers() {
+    let mut rig = Rig::new(&[]);
+    let mut held = Vec::new();
+    for offset in 0..SLOW_READERS {
+        rig.append(&[offset], WHOLE_CHUNK);
+        let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1 };
+        held.push(rig.hosted.read(&part, 1, true, None, &rig.catalog));
+        assert!(!held.last().unwrap().loading, "it is in the tail");
+    }
+    let values = held.iter().map(|result| result.records.concat().len());
+    assert!(values.eq(std::iter::repeat_n(held[0].bytes, held.len())), "copies are whole");
+}
+
+#[test]
+fn readers_that_hold_on_to_what_was_read_back_do_not_stop_other_readers() {
+    let mut rig = Rig::new(&[]);
+    for offset in 0..SLOW_READERS {
+        rig.append(&[offset], WHOLE_CHUNK);
+    }
+    let mut held: Vec<ReadResult> = (0..SLOW_READERS).map(|offset| read_at(&mut rig, offset)).collect();
+    assert!(rig.hosted.log.cache_bytes().1 <= 9 * 32 << 10);
+    // When they let go, records are lent again: nothing is counted twice.
+    for _ in 0..3 {
+        held.clear();
+        held.extend((0..SLOW_READERS).map(|offset| read_at(&mut rig, offset)));
+    }
+}

@@ -340,11 +340,14 @@ impl Partitions {
         }
     }
 
-    /// Forget idempotent producers that were silent since before `oldest`.
-    pub fn expire_producers(&mut self, oldest: WallMs) {
-        for partition in &mut self.by_slot {
+    /// Forget idempotent producers that were silent since before `oldest`, in `count` slots from `from` on.
+    /// Returns where to go on.
+    pub fn expire_producers(&mut self, from: Slot, count: u32, oldest: WallMs) -> Slot {
+        let end = from.0 + count;
+        for partition in self.by_slot.iter_mut().take(end as usize).skip(from.0 as usize) {
             partition.producers.expire(oldest);
         }
+        if end as usize >= self.by_slot.len() { Slot(0) } else { Slot(end) }
     }
 
     /// The durable level, for the checkpoint (docs/FORMATS.md).

@@ -8,7 +8,8 @@ use crate::codec::record_batch::RecordBatch;
 use crate::group::{GroupRules, StoreId};
 use crate::log::append_buffer::NewEntry;
 use crate::log::chunks::ChunkId;
-use crate::log::entry::EntryKind;
+use crate::log::consume_queue::Run;
+use crate::log::entry::{EntryHeader, EntryKind};
 use crate::log::group_commit::{BlockContent, Committed};
 use crate::log::read::{Gather, ReadEnd};
 use crate::log::space::Job;
@@ -23,13 +24,18 @@ use super::Retention;
 use super::acks::Acks;
 use super::call::{Answer, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
 use super::groups::{GroupHost, Home};
+use retention::RetentionQueue;
 
 mod list_offset;
+mod retention;
 #[cfg(test)]
 mod tests;
 
 /// Partitions looked at by retention in one turn.
 const RETENTION_STEP: u32 = 512;
+/// Partitions looked at for silent producers once a second, whatever they have: some 10 µs. These have a
+/// day to be found.
+const PRODUCERS_STEP: u32 = 2048;
 
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +90,9 @@ pub struct Hosted {
     held: VecDeque<(Origin, Call)>,
     /// Topics that are deleted but whose slots could not all be closed yet.
     closing: Vec<TopicId>,
-    retention_at: Slot,
+    retention: RetentionQueue,
+    /// Where the search for silent producers goes on.
+    producers_at: Slot,
     /// Batches, records and bytes that other shards sent here, not counted yet.
     mailed: (u64, u64, u64),
     committed: Vec<Committed>,
@@ -92,6 +100,9 @@ pub struct Hosted {
 
 impl Hosted {
     pub fn new(log: Log, partitions: Partitions, rules: GroupRules) -> Hosted {
+        let mut retention = RetentionQueue::default();
+        let filled = log.queues().iter().filter(|(_, queue)| queue.runs().len() > 0);
+        filled.for_each(|(slot, _)| retention.on_change(slot));
         Hosted {
             log,
             partitions,
@@ -102,7 +113,8 @@ impl Hosted {
             chunk_calls: Vec::new(),
             held: VecDeque::new(),
             closing: Vec::new(),
-            retention_at: Slot(0),
+            retention,
+            producers_at: Slot(0),
             mailed: (0, 0, 0),
             committed: Vec::new(),
         }
@@ -403,6 +415,10 @@ impl Hosted {
         self.committed.extend(self.log.take_committed());
         while let Some(durable) = self.log.poll_durable() {
             self.partitions.on_durable(&durable);
+            let EntryHeader { kind, slot, .. } = durable.header;
+            if kind.is_data() || kind == EntryKind::LogStart {
+                self.retention.on_change(slot);
+            }
             self.wake(&durable, out);
         }
         for block in self.committed.drain(..) {
@@ -479,43 +495,52 @@ impl Hosted {
         }
     }
 
-    /// One step of retention. Returns whether a pass over all partitions has ended.
+    /// One step of retention. Returns whether a pass over all that may be due has ended.
     pub fn retain(&mut self, catalog: &Catalog, default: Retention, now: WallMs) -> bool {
-        let mut slot = self.retention_at;
         for _ in 0..RETENTION_STEP {
-            let Some(partition) = self.partitions.get(slot) else {
-                self.retention_at = Slot(0);
-                return true;
-            };
-            if let Some(topic) = catalog.topic_by_id(partition.key.topic)
-                && let Some(queue) = self.log.queue(slot)
-            {
-                let config = &topic.config;
-                let own = |name| config.is_overridden(name);
-                let age = if own("retention.ms") { config.retention_ms } else { default.ms };
-                let bytes = if own("retention.bytes") { config.retention_bytes } else { default.bytes };
-                let start = queue.retained_from(|run, left| {
-                    let appended = i64::from(run.append_seconds) * 1000 + 999;
-                    let newest =
-                        if run.max_timestamp < 0 { appended } else { appended.min(run.max_timestamp) };
-                    age.is_some_and(|age| now.0.saturating_sub(newest) > age as i64)
-                        || bytes.is_some_and(|bytes| left >= bytes)
-                });
-                if let Some(start) = start {
-                    self.partitions.start_at(slot, start);
-                    self.log.drop_before(slot, start);
-                }
-            }
-            slot.0 += 1;
+            let Some(slot) = self.retention.next(now) else { return true };
+            self.retain_slot(slot, catalog, default, now);
         }
-        self.retention_at = slot;
         false
+    }
+
+    /// Drop what is too old, or too much, and note when the rest will be.
+    fn retain_slot(&mut self, slot: Slot, catalog: &Catalog, default: Retention, now: WallMs) {
+        let Some(partition) = self.partitions.get(slot) else { return };
+        let Some(topic) = catalog.topic_by_id(partition.key.topic) else { return };
+        let Some(queue) = self.log.queue(slot) else { return };
+        let config = &topic.config;
+        let own = |name| config.is_overridden(name);
+        let age = if own("retention.ms") { config.retention_ms } else { default.ms };
+        let bytes = if own("retention.bytes") { config.retention_bytes } else { default.bytes };
+        let age = age.map(|age| i64::try_from(age).unwrap_or(i64::MAX));
+        let start = queue.retained_from(|run, left| {
+            age.is_some_and(|age| now.0.saturating_sub(newest(run)) > age)
+                || bytes.is_some_and(|bytes| left >= bytes)
+        });
+        if let Some(start) = start {
+            self.partitions.start_at(slot, start);
+            self.log.drop_before(slot, start);
+        }
+        let oldest = self.log.queue(slot).and_then(|queue| queue.runs().next());
+        if let (Some(oldest), Some(age)) = (oldest, age) {
+            self.retention.due_at(slot, newest(oldest).saturating_add(age).saturating_add(1));
+        }
+    }
+
+    /// The topic has other configs than before: they hold for what it has already.
+    pub fn on_configs_changed(&mut self, topic: TopicId) {
+        for (slot, partition) in self.partitions.iter() {
+            if partition.key.topic == topic {
+                self.retention.on_change(slot);
+            }
+        }
     }
 
     /// Forget what nobody uses: producers that were silent since before `producers`, and what groups
     /// committed before `offsets`.
     pub fn expire(&mut self, catalog: &Catalog, producers: WallMs, offsets: WallMs, now: Now) {
-        self.partitions.expire_producers(producers);
+        self.producers_at = self.partitions.expire_producers(self.producers_at, PRODUCERS_STEP, producers);
         let (groups, mut home) = self.groups();
         groups.expire(&mut home, catalog, offsets, now);
     }
@@ -570,6 +595,12 @@ impl Hosted {
             failed: self.log.failed(),
         }
     }
+}
+
+/// When the newest record of a run was made, or appended if its timestamp lies in the future.
+fn newest(run: &Run) -> i64 {
+    let appended = i64::from(run.append_seconds) * 1000 + 999;
+    if run.max_timestamp < 0 { appended } else { appended.min(run.max_timestamp) }
 }
 
 fn refused(error: BatchRefused) -> CallError {

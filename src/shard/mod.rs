@@ -32,7 +32,7 @@ use call::{Answer, Call, CallError, ReadPart, ReadResult, Ticket};
 use hosted::{Acked, Hosted, Origin, Outbox};
 use mailbox::{Mail, Mailbox};
 
-/// Retention looks at every partition this often.
+/// Retention looks at what may be due this often.
 const RETENTION_EVERY: Duration = Duration::from_secs(1);
 /// A producer that was silent for so long is forgotten (Kafka's `producer.id.expiration.ms`).
 const PRODUCER_EXPIRY_MS: i64 = 24 * 3600 * 1000;
@@ -479,9 +479,11 @@ impl Shard {
     fn apply_record(&mut self, record: &[u8], now: Now) {
         let record = MetaRecord::decode(record).expect("a record that this broker has written decodes");
         self.catalog.apply(&record).expect("a record that was judged by this catalog applies");
-        if let MetaRecord::TopicDeleted { id } = record {
-            for hosted in &mut self.logs {
-                hosted.delete_topic(id, now);
+        for hosted in &mut self.logs {
+            match record {
+                MetaRecord::TopicDeleted { id } => hosted.delete_topic(id, now),
+                MetaRecord::TopicConfigsChanged { id, .. } => hosted.on_configs_changed(id),
+                _ => {}
             }
         }
     }

@@ -412,3 +412,28 @@ fn readers_that_hold_on_to_what_was_read_back_do_not_stop_other_readers() {
         held.extend((0..SLOW_READERS).map(|offset| read_at(&mut rig, offset)));
     }
 }
+
+#[test]
+fn retention_finds_what_is_due_without_looking_at_the_rest() {
+    let mut rig = Rig::new(&[("retention.ms", "1000")]);
+    for age in [100, 50, 0] {
+        rig.append(&[NOW.wall.0 - age], WHOLE_CHUNK);
+    }
+    let retain = |rig: &mut Rig, after: i64| {
+        let now = WallMs(NOW.wall.0 + after);
+        while !rig.hosted.retain(&rig.catalog, Retention::default(), now) {}
+        rig.start()
+    };
+    // The second it was appended in counts in full, but these are older by their timestamps.
+    assert_eq!(retain(&mut rig, 900), 0);
+    assert_eq!(rig.hosted.retention.next(WallMs(NOW.wall.0 + 900)), None, "nothing has changed");
+    assert_eq!((retain(&mut rig, 901), retain(&mut rig, 950), retain(&mut rig, 951)), (1, 1, 2));
+    // What is configured anew is looked at without a record.
+    rig.catalog = catalog(&[("retention.ms", "10")]);
+    assert_eq!(retain(&mut rig, 951), 2, "nobody has said so");
+    rig.hosted.on_configs_changed(TOPIC);
+    assert_eq!(retain(&mut rig, 951), 3);
+    // A clock that goes back keeps what comes.
+    rig.append(&[NOW.wall.0 - 5], 100);
+    assert_eq!((retain(&mut rig, 0), retain(&mut rig, 5), retain(&mut rig, 6)), (3, 3, 4));
+}

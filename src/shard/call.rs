@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::io::op::ConnId;
 use crate::metadata::catalog::GroupRefused;
-use crate::model::{LogId, Offset, PartitionKey, ProducerId, Term, TopicId};
+use crate::model::{LogId, Nanos, Offset, PartitionKey, ProducerId, Term, TopicId};
 use crate::partition::group_offsets::commit_bytes_max;
 
 /// Who waits for an answer: a part of a request of a connection.
@@ -247,6 +247,18 @@ pub struct AppendedBatch {
     /// Milliseconds since 1970 on topics with log-append time, else -1.
     pub log_append_time: i64,
     pub log_start: Offset,
+    pub stamps: AppendStamps,
+}
+
+/// When a batch got on, by the clock that all shards share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppendStamps {
+    /// The log's shard appended it.
+    pub appended: Nanos,
+    /// Its block was submitted; 0 if it did not have to wait for one.
+    pub submitted: Nanos,
+    /// Its block was completed, likewise.
+    pub completed: Nanos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
 
 use super::Retention;
 use super::acks::Acks;
-use super::call::{Answer, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
+use super::call::{Answer, AppendStamps, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
 use super::groups::{GroupHost, Home};
 use retention::RetentionQueue;
 
@@ -225,7 +225,9 @@ impl Hosted {
                 self.mailed.1 += u64::from(batch.record_count());
                 self.mailed.2 += bytes.len() as u64;
                 let Accepted { base_offset, log_append_time, log_start, durable_at } = accepted;
-                let answer = Answer::Appended(Ok(AppendedBatch { base_offset, log_append_time, log_start }));
+                let stamps = AppendStamps { appended: now.mono, ..AppendStamps::default() };
+                let batch = AppendedBatch { base_offset, log_append_time, log_start, stamps };
+                let answer = Answer::Appended(Ok(batch));
                 match durable_at {
                     Some(position) => {
                         self.acks.push(position, AckWaiter::Answer(origin, answer));
@@ -432,7 +434,12 @@ impl Hosted {
                         submitted: block.submitted,
                         completed: block.completed,
                     }),
-                    AckWaiter::Answer(origin, answer) => out.answers.push((origin, answer)),
+                    AckWaiter::Answer(origin, mut answer) => {
+                        if let Answer::Appended(Ok(AppendedBatch { stamps, .. })) = &mut answer {
+                            (stamps.submitted, stamps.completed) = (block.submitted, block.completed);
+                        }
+                        out.answers.push((origin, answer));
+                    }
                     AckWaiter::Metadata => out.metadata = Some(true),
                     AckWaiter::Group(id) => self.groups.on_stored(id, true, now),
                 }

@@ -59,15 +59,28 @@ impl ProduceState {
     }
 
     /// An outcome that was not known when the response was staged.
-    pub fn on_answer(&mut self, part: u32, answer: Answer, turn: &mut Turn<'_>) -> Option<Option<Vec<u8>>> {
+    pub fn on_answer(
+        &mut self,
+        part: u32,
+        answer: Answer,
+        stamps: &mut ProduceStamps,
+        turn: &mut Turn<'_>,
+    ) -> Option<Option<Vec<u8>>> {
         let Answer::Appended(result) = answer else { unreachable!("an append is answered as one") };
         let outcome = match result {
-            Ok(AppendedBatch { base_offset, log_append_time, log_start }) => ProduceOutcome {
-                error_code: ErrorCode::NONE,
-                base_offset: base_offset.0,
-                log_append_time_ms: log_append_time,
-                log_start_offset: log_start.0,
-            },
+            Ok(AppendedBatch { base_offset, log_append_time, log_start, stamps: there }) => {
+                // Its shard reads its clock once a turn: what it did before and with the batch is one stamp.
+                stamps.routed = stamps.routed.max(there.appended);
+                stamps.appended = stamps.appended.max(there.appended);
+                stamps.submitted = stamps.submitted.max(there.submitted);
+                stamps.written = stamps.written.max(there.completed);
+                ProduceOutcome {
+                    error_code: ErrorCode::NONE,
+                    base_offset: base_offset.0,
+                    log_append_time_ms: log_append_time,
+                    log_start_offset: log_start.0,
+                }
+            }
             Err(error) => refuse(turn, errors::of_call(&error)),
         };
         if let (Some(frame), Some(staged)) = (&mut self.frame, self.staged.get(part as usize)) {

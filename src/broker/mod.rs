@@ -597,12 +597,14 @@ fn start_background(
 
 fn broker_info(config: &Config, file: &BrokerFile, path: &Path, shards: u16) -> anyhow::Result<BrokerInfo> {
     let log = log_config(config, file, LogId(1))?;
+    let device_class = probe::device_class(path);
     Ok(BrokerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         durability_mode: "sync".to_owned(),
         commit_mode: log.commit_mode.name().to_owned(),
         commit_depth: log.commit_depth as u32,
-        device_class: probe::device_class(path).describe().to_owned(),
+        device_class: device_class.describe().to_owned(),
+        durability_at_risk: log.commit_mode == CommitMode::Plain && device_class.may_be_volatile(),
         shards: u32::from(shards),
         logs: file.logs,
         ring_features: Vec::new(),
@@ -626,6 +628,13 @@ fn banner(
         "  commit: {}, depth {}, device class {} ({})",
         info.commit_mode, info.commit_depth, info.device_class, file.measured
     );
+    if info.durability_at_risk {
+        warn!(
+            "commits are plain, and the device is of class {}: acknowledged records may lie in a volatile \
+             cache, and are lost when the power fails; set log.commit_mode to dsync",
+            info.device_class
+        );
+    }
     info!(
         "  {} shards, {} logs, data in {}, io_uring: {}",
         info.shards,

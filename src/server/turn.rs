@@ -121,6 +121,11 @@ impl Server {
         &self.front.memory
     }
 
+    /// Deadlines of fetches that it keeps: at most one for each connection.
+    pub fn deadlines(&self) -> usize {
+        self.fetch_deadlines.len()
+    }
+
     /// Accept connections on this socket, from the next turn on.
     pub fn listen(&mut self, socket: SocketHandle, ops: &mut Vec<Op>) -> io::Result<()> {
         let listener = ListenerId(self.listeners.len() as u16);

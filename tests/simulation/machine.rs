@@ -370,6 +370,11 @@ impl Broker {
         self.cores.iter().map(|core| core.server.memory().used())
     }
 
+    /// Deadlines of fetches that are kept.
+    pub fn deadlines(&self) -> usize {
+        self.cores.iter().map(|core| core.server.deadlines()).sum()
+    }
+
     /// Connections that were closed because they held on to memory.
     pub fn stuck(&self) -> u64 {
         self.cores.iter().map(|core| core.server.shard().stats.counters.connections_stuck).sum()

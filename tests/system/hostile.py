@@ -336,15 +336,18 @@ def memory_runs_short(rig):
     def bounded():
         held = metric(attack.broker, "ringmq_buffered_bytes")
         check(held <= budget + request_max + (4 << 20), f"clients hold {held / (1 << 20):.0f} MiB")
-        # Besides, both caches and what readers may hold of them.
-        attack.memory(growth_bytes_max=budget + request_max + GROWTH_BYTES_MAX)
+        # Besides, both caches and what readers may hold of them: some 80 MiB.
+        attack.memory(growth_bytes_max=budget + request_max + (80 << 20) + GROWTH_BYTES_MAX)
 
     # Frames that end a byte later than what is sent: as much as the broker takes.
     cut_off = wire.frame(bytes(request_max - 100))[:-1]
     greedy = [(attack.connect(), memoryview(cut_off)) for _ in range(40)]
+    for connection, _ in greedy:
+        # So that what was sent has left for the broker.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 << 10)
+        connection.setblocking(False)
     for _ in range(20):
         for index, (connection, rest) in enumerate(greedy):
-            connection.setblocking(False)
             try:
                 greedy[index] = (connection, rest[connection.send(rest) :])
             except BlockingIOError:
@@ -361,10 +364,11 @@ def memory_runs_short(rig):
     request = wire.request(wire.PRODUCE, wire.produce_body("large", 0, batch))
     producers = [(attack.connect(), memoryview(request)) for _ in range(60)]
     answered = set()
+    for connection, _ in producers:
+        connection.setblocking(False)
 
     def all_answered():
         for index, (connection, rest) in enumerate(producers):
-            connection.setblocking(False)
             try:
                 producers[index] = (connection, rest[connection.send(rest) :] if rest else rest)
                 if index not in answered and not rest and connection.recv(65536):

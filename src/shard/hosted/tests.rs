@@ -437,3 +437,16 @@ fn retention_finds_what_is_due_without_looking_at_the_rest() {
     rig.append(&[NOW.wall.0 - 5], 100);
     assert_eq!((retain(&mut rig, 0), retain(&mut rig, 5), retain(&mut rig, 6)), (3, 3, 4));
 }
+
+#[test]
+fn an_answer_by_mail_says_when_its_block_was_written() {
+    let mut rig = Rig::new(&[]);
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(0, None, Some(b"value"), &[]);
+    let batch = Bytes::from(builder.finish());
+    let Answer::Appended(Ok(appended)) = rig.ask(Call::Append { partition: KEY, batch }) else {
+        panic!("it is appended")
+    };
+    let at = NOW.mono;
+    assert_eq!(appended.stamps, AppendStamps { appended: at, submitted: at, completed: at });
+}

@@ -4,7 +4,7 @@ import re
 import time
 
 import wire
-from rig import admin, admin_json, check, equal, metric
+from rig import admin, admin_json, check, equal, metric, until
 
 REQUESTS = 3000
 DEPTH = 16
@@ -92,8 +92,14 @@ def plain_commits_are_warned_of(rig):
     risk = not info["device_class"].startswith("A ")
     equal(info["durability_at_risk"], risk, f"the risk on a device of class {info['device_class']}")
     equal(metric(broker, "ringmq_durability_at_risk"), float(risk), "the metric")
-    with open(broker.log_path, errors="replace") as log:
-        equal("commits are plain" in log.read(), risk, "the warning")
+
+    def told(text):
+        with open(broker.log_path, errors="replace") as log:
+            return text in log.read()
+
+    # The last line of the banner.
+    until(lambda: told("Kafka clients:"), "the banner does not come")
+    equal(told("commits are plain"), risk, "the warning")
     sound = rig.running(settings=["log.commit_mode=dsync"])
     equal(metric(sound, "ringmq_durability_at_risk"), 0.0, "the metric with dsync commits")
 

@@ -180,9 +180,10 @@ impl Connection {
         self.turn_until.is_some() && !self.eof && !self.closing
     }
 
-    /// Its turn has been long.
+    /// Its turn has been long, and the frame is not there. One that waits for its log keeps the turn: else
+    /// all who have a frame for a full log would hold it in memory.
     pub fn is_late(&self, now: Nanos) -> bool {
-        !self.closing && self.turn_until.is_some_and(|until| now >= until)
+        !self.closing && !self.has_frame() && self.turn_until.is_some_and(|until| now >= until)
     }
 
     /// It does not read what it is sent.

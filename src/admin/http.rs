@@ -3,6 +3,7 @@
 //! The server knows the broker through [`BrokerView`] only, and a shard is never waited for longer
 //! than `SNAPSHOT_WAIT`: a hung shard makes `/metrics` fail, not the admin thread.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -61,12 +62,28 @@ pub struct BrokerInfo {
     pub device_class: String,
     pub shards: u32,
     pub logs: u32,
+    /// The brokers that Kafka clients are told of: the node, or one for each data log.
+    pub advertised: Vec<Advertised>,
     /// Features of io_uring in use.
     pub ring_features: Vec<String>,
     /// When the process started, in seconds since 1970.
     pub started_unix_seconds: u64,
     /// Now; absent where the file system does not say.
     pub disk: Option<Disk>,
+}
+
+/// A broker as Kafka clients know it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Advertised {
+    pub node_id: i32,
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for Advertised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "broker {} at {}:{}", self.node_id, self.host, self.port)
+    }
 }
 
 /// Space on the data directory's file system.

@@ -360,6 +360,7 @@ pub(super) mod tests {
             device_class: "volatile cache, no FUA".to_owned(),
             shards: 2,
             logs: 3,
+            advertised: Vec::new(),
             ring_features: vec!["single-issuer".to_owned()],
             started_unix_seconds: 1,
             disk: Some(Disk { free_bytes: 7 }),

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
-use crate::admin::http::{BoxFuture, BrokerInfo, BrokerView, Disk, Health};
+use crate::admin::http::{Advertised, BoxFuture, BrokerInfo, BrokerView, Disk, Health};
 use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::file::Disk as _;
 use crate::io::ring::Wakers;
+use crate::kafka::identity::Node;
 use crate::kafka::protocol::ApiKey;
 use crate::metrics::ShardSnapshot;
 use crate::model::ShardId;
@@ -31,6 +32,12 @@ impl View {
     pub fn tell(&self, shard: ShardId, letter: Outside) {
         self.shards[usize::from(shard.0)].push(letter);
         self.wakers.wake(shard);
+    }
+}
+
+impl From<Node<'_>> for Advertised {
+    fn from(node: Node<'_>) -> Advertised {
+        Advertised { node_id: node.id, host: node.host.to_owned(), port: node.port }
     }
 }
 

@@ -6,7 +6,9 @@
 //! - [`schema`]: the keys, declared once
 //! - [`value`]: their types and how they are written
 //! - [`source`]: file, environment, flags
+//! - `identity`: what keys about the broker's identity must hold
 
+mod identity;
 pub mod schema;
 pub mod source;
 pub mod value;
@@ -17,6 +19,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use identity::NODE_IDS_PER_BROKER;
 pub use schema::{Advertise, CommitMode, Flush, KEYS, Key, LogFormat, Poll, SECTIONS, Values};
 pub use source::{Assignment, Origin};
 pub use value::{Auto, ByteSize, CpuList, HostPort, Limit};
@@ -152,8 +155,7 @@ impl Config {
         }
         check.range("server.broker_id", server.broker_id, 0, i32::MAX as u32);
 
-        let available = kafka.advertise != Advertise::Log;
-        check.that("kafka.advertise", available, "is not available yet: use node");
+        identity::check(&mut check, server, kafka);
         check.size("kafka.request_bytes_max", kafka.request_bytes_max, 4 << 10, i32::MAX as u64);
         check.range("kafka.connections_max", kafka.connections_max, 1, 10_000_000);
         check.range("kafka.connection_in_flight_max", kafka.connection_in_flight_max, 1, 100_000);

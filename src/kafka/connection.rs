@@ -14,12 +14,13 @@ use std::net::IpAddr;
 use bytes::{Bytes, BytesMut};
 
 use crate::io::op::ConnId;
-use crate::kafka::context::{BrokerIdentity, Client, Context, KafkaSettings};
+use crate::kafka::context::{Client, Context, KafkaSettings};
 use crate::kafka::dispatch::dispatch;
 use crate::kafka::handlers::fetch::FetchRequestState;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::handlers::produce::{self, ProduceState, Produced};
 use crate::kafka::handlers::{Outcome, Pending, fetch};
+use crate::kafka::identity::BrokerIdentity;
 use crate::kafka::protocol::header::{RequestHeader, ResponseHeader};
 use crate::kafka::protocol::wire::{Reader, Writer};
 use crate::kafka::protocol::{ApiKey, frame};
@@ -128,6 +129,8 @@ struct Request {
 pub struct Connection {
     id: ConnId,
     address: IpAddr,
+    /// The log at whose port it was accepted.
+    at: Option<LogId>,
     /// In the order of arrival; the first has number `first`.
     requests: VecDeque<Request>,
     first: u64,
@@ -138,10 +141,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: ConnId, address: IpAddr) -> Connection {
+    pub fn new(id: ConnId, address: IpAddr, at: Option<LogId>) -> Connection {
         Connection {
             id,
             address,
+            at,
             requests: VecDeque::new(),
             first: 0,
             sending: Vec::new(),
@@ -195,7 +199,8 @@ impl Connection {
         // An unsupported ApiVersions is answered in version 0, whose body every client can read.
         let supported = header.is_supported();
         let version = if supported { header.version } else { 0 };
-        let client = Client { id: header.client_id.unwrap_or_default(), address: self.address };
+        let client =
+            Client { id: header.client_id.unwrap_or_default(), address: self.address, at: self.at };
         let mut bytes = turn.front.frame();
         let mut writer = Writer::new(&mut bytes);
         let start = frame::begin(&mut writer);
@@ -237,7 +242,8 @@ impl Connection {
 
     /// The answer to a call of this connection.
     pub fn on_answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) {
-        let (number, address) = (ticket.request, self.address);
+        let number = ticket.request;
+        let client = Client { id: "", address: self.address, at: self.at };
         let Some(request) = self.request_mut(number) else { return };
         match &mut request.state {
             State::Produce(state) => {
@@ -258,7 +264,7 @@ impl Connection {
                 let done = *waiting == 0;
                 call_all(turn, ticket, first, more);
                 if done {
-                    finish_calls(request, address, turn);
+                    finish_calls(request, client, turn);
                 }
             }
             State::Ready(_) => {}
@@ -375,14 +381,14 @@ fn call_all(turn: &mut Turn<'_>, ticket: Ticket, first: u32, calls: Vec<(LogId, 
     }
 }
 
-fn finish_calls(request: &mut Request, address: IpAddr, turn: &mut Turn<'_>) {
+fn finish_calls(request: &mut Request, client: Client<'_>, turn: &mut Turn<'_>) {
     let State::Calls { pending, .. } = &mut request.state else { return };
     let mut bytes = turn.front.frame();
     let mut writer = Writer::new(&mut bytes);
     let start = frame::begin(&mut writer);
     let header = ResponseHeader { correlation_id: request.correlation_id };
     header.encode(&mut writer, request.api, request.version);
-    turn.with_context(Client { id: "", address }, |ctx| pending.encode(ctx, &mut writer));
+    turn.with_context(client, |ctx| pending.encode(ctx, &mut writer));
     frame::end(&mut writer, start, 0);
     request.state = State::Ready(Response::Frame(bytes));
 }

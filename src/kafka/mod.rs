@@ -3,6 +3,7 @@
 //! ```text
 //! protocol -> dispatch -> handlers/* -> calls to the shards that host the logs
 //!                            context: what a handler may see    errors: how a failure is called here
+//!                            identity: who we are
 //! ```
 
 pub mod connection;
@@ -10,4 +11,5 @@ pub mod context;
 pub mod dispatch;
 pub mod errors;
 pub mod handlers;
+pub mod identity;
 pub mod protocol;

@@ -205,8 +205,9 @@ impl Catalog {
         Ok(MetaRecord::PartitionsAdded { id, first_index: current, partitions })
     }
 
-    /// The log of a group; for a new group also the record that makes it so. There must be a data log.
-    pub fn assign_group(&self, group: &str) -> Result<(LogId, Option<MetaRecord>), GroupRefused> {
+    /// The log of a group; for a new group also the record that makes it so, with the log where it is wanted
+    /// or the one that has the fewest. There must be a data log.
+    pub fn assign_group(&self, group: &str, wanted: Option<LogId>) -> Result<(LogId, Option<MetaRecord>), GroupRefused> {
         if let Some(log) = self.group_log(group) {
             return Ok((log, None));
         }
@@ -216,7 +217,8 @@ impl Catalog {
         if self.groups.len() >= GROUPS_MAX {
             return Err(GroupRefused::TooMany);
         }
-        let log = place_group(&self.logs);
+        let wanted = wanted.filter(|log| self.logs.contains_key(log));
+        let log = wanted.unwrap_or_else(|| place_group(&self.logs));
         Ok((log, Some(MetaRecord::GroupAssigned { group: group.to_owned(), log })))
     }
 
@@ -508,7 +510,7 @@ mod tests {
         let mut catalog = with_logs(2);
         let mut logs = Vec::new();
         for group in ["a", "b", "c", "a"] {
-            let (log, record) = catalog.assign_group(group).expect("few, with short names");
+            let (log, record) = catalog.assign_group(group, None).expect("few, with short names");
             if let Some(record) = record {
                 catalog.apply(&record).expect("fits");
             }
@@ -517,14 +519,15 @@ mod tests {
         assert_eq!(logs, [1, 2, 1, 1]);
         assert_eq!(catalog.group_log("b"), Some(LogId(2)));
         let long = "g".repeat(GROUP_NAME_BYTES_MAX);
-        assert!(catalog.assign_group(&long).is_ok());
+        assert!(catalog.assign_group(&long, None).is_ok());
         let bytes = GROUP_NAME_BYTES_MAX + 1;
         let refused = Err(GroupRefused::NameTooLong { bytes });
-        assert_eq!(catalog.assign_group(&format!("{long}g")), refused);
+        assert_eq!(catalog.assign_group(&format!("{long}g"), None), refused);
         let number = catalog.groups.len();
         catalog.groups.extend((number..GROUPS_MAX).map(|number| (number.to_string().into(), LogId(1))));
-        assert_eq!(catalog.assign_group("one more"), Err(GroupRefused::TooMany));
-        assert_eq!(catalog.assign_group("a"), Ok((LogId(1), None)), "known ones are served");
+        assert_eq!(catalog.assign_group("one more", None), Err(GroupRefused::TooMany));
+        assert_eq!(catalog.assign_group("a", None), Ok((LogId(1), None)), "known ones are served");
+        assert_eq!(catalog.assign_group("a", Some(LogId(2))), Ok((LogId(1), None)), "where they are");
     }
 
     #[test]
@@ -542,7 +545,7 @@ mod tests {
     fn records_that_do_not_fit_change_nothing() {
         let (mut catalog, mut ids) = (with_logs(1), Ids(0));
         let topic = create(&mut catalog, &mut ids, new_topic("t"));
-        catalog.apply(&catalog.assign_group("g").expect("the first").1.expect("new")).expect("fits");
+        catalog.apply(&catalog.assign_group("g", None).expect("the first").1.expect("new")).expect("fits");
         catalog.apply(&catalog.allocate_producer_ids(LogId(1), 10)).expect("fits");
         let created = |id, name: &str, partitions: &[u32]| MetaRecord::TopicCreated {
             id: TopicId([id; 16]),
@@ -596,7 +599,7 @@ mod tests {
                     1 => catalog.delete_topic(topic).ok(),
                     2 => catalog.change_configs(topic, &[("retention.ms", &retention)], &RULES).ok(),
                     3 => catalog.add_partitions(topic, i32::from(number) + 2, &RULES).ok(),
-                    4 => catalog.assign_group(&name).expect("few, with short names").1,
+                    4 => catalog.assign_group(&name, None).expect("few, with short names").1,
                     _ if number == 0 => {
                         let log = LogId(catalog.logs().len() as u32 + 1);
                         Some(MetaRecord::LogAdded { log })

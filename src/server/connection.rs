@@ -15,7 +15,7 @@ use crate::io::op::{ConnId, Op, RecvEnd};
 use crate::kafka;
 use crate::kafka::connection::{Close, Front, Taken, Turn};
 use crate::kafka::protocol::frame::{Frame, first_request};
-use crate::model::Nanos;
+use crate::model::{LogId, Nanos};
 
 /// A frame larger than this is received into the connection's own buffer: half of a shared buffer,
 /// above which most frames would be cut off and copied once more.
@@ -65,10 +65,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: ConnId, address: IpAddr, limits: Limits, now: Nanos) -> Connection {
+    pub fn new(id: ConnId, address: IpAddr, at: Option<LogId>, limits: Limits, now: Nanos) -> Connection {
         Connection {
             id,
-            session: kafka::connection::Connection::new(id, address),
+            session: kafka::connection::Connection::new(id, address, at),
             limits,
             receiving: Receiving::Nothing,
             input: Vec::new(),

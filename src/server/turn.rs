@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::io::op::{ConnId, Event, Io, ListenerId, Op, Wait};
 use crate::io::socket::SocketHandle;
 use crate::kafka::connection::{Close, Front, Turn};
-use crate::model::{Nanos, Now, ShardId};
+use crate::model::{LogId, Nanos, Now, ShardId};
 use crate::shard::{LogJob, News, Shard};
 
 use super::connection::{Connection, Limits};
@@ -39,6 +39,14 @@ struct Slot {
     connection: Option<Connection>,
 }
 
+/// A socket that connections are accepted on.
+struct Listener {
+    socket: SocketHandle,
+    /// The log whose port it is: its connections stay with this shard, which hosts the log. Those of the
+    /// node's own port are dealt out.
+    at: Option<LogId>,
+}
+
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -63,7 +71,7 @@ pub struct Server {
     slots: Vec<Slot>,
     free: Vec<u32>,
     connections: usize,
-    listeners: Vec<SocketHandle>,
+    listeners: Vec<Listener>,
     outside: OutsideQueue,
     /// Connections to be looked at again before the turn ends.
     touched: Vec<ConnId>,
@@ -103,11 +111,17 @@ impl Server {
         &self.shard
     }
 
-    /// Accept connections on this socket, from the next turn on.
-    pub fn listen(&mut self, socket: SocketHandle, ops: &mut Vec<Op>) -> io::Result<()> {
+    /// Accept connections on this socket, from the next turn on. `at`: it is the port of this log.
+    pub fn listen(
+        &mut self,
+        socket: SocketHandle,
+        at: Option<LogId>,
+        ops: &mut Vec<Op>,
+    ) -> io::Result<()> {
+        assert!(at.is_none_or(|log| self.shard.is_local(log)), "a log's port belongs to the log's shard");
         let listener = ListenerId(self.listeners.len() as u16);
         ops.push(Op::Listen { listener, socket: socket.try_clone()? });
-        self.listeners.push(socket);
+        self.listeners.push(Listener { socket, at });
         Ok(())
     }
 
@@ -182,11 +196,16 @@ impl Server {
 
     fn on_event(&mut self, event: Event, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
         match event {
-            Event::Accepted { socket, peer, .. } => self.on_accepted(socket, peer, now, ops),
+            Event::Accepted { listener, socket, peer } => {
+                match self.listeners.get(usize::from(listener.0)).and_then(|listener| listener.at) {
+                    Some(log) => self.attach(socket, peer, Some(log), now, ops),
+                    None => self.deal(socket, peer, now, ops),
+                }
+            }
             Event::AcceptFailed { listener, error } => {
                 self.news.messages.push(format!("accepting a connection failed: {error}"));
                 if let Some(Ok(socket)) =
-                    self.listeners.get(usize::from(listener.0)).map(SocketHandle::try_clone)
+                    self.listeners.get(usize::from(listener.0)).map(|listener| listener.socket.try_clone())
                 {
                     ops.push(Op::Listen { listener, socket });
                 }
@@ -249,19 +268,26 @@ impl Server {
         self.touched.push(conn);
     }
 
-    fn on_accepted(&mut self, socket: SocketHandle, peer: SocketAddr, now: Now, ops: &mut Vec<Op>) {
-        // Connections are dealt out in turn: hashing would leave some cores with many and some idle.
+    /// Connections are dealt out in turn: hashing would leave some cores with many and some idle.
+    fn deal(&mut self, socket: SocketHandle, peer: SocketAddr, now: Now, ops: &mut Vec<Op>) {
         let shards = self.shard.shards();
         let to = ShardId((self.next_shard % shards) as u16);
         self.next_shard += 1;
         if to == self.shard.id() {
-            self.attach(socket, peer, now, ops);
+            self.attach(socket, peer, None, now, ops);
         } else {
             self.shard.hand_over(to, socket, peer);
         }
     }
 
-    fn attach(&mut self, socket: SocketHandle, peer: SocketAddr, now: Now, ops: &mut Vec<Op>) {
+    fn attach(
+        &mut self,
+        socket: SocketHandle,
+        peer: SocketAddr,
+        at: Option<LogId>,
+        now: Now,
+        ops: &mut Vec<Op>,
+    ) {
         let counters = &mut self.shard.stats.counters;
         let refused = self.connections >= self.config.connections_max || self.phase != Phase::Running;
         if refused {
@@ -275,7 +301,7 @@ impl Server {
         });
         let slot = &mut self.slots[index as usize];
         let conn = ConnId { index, generation: slot.generation };
-        let mut connection = Connection::new(conn, peer.ip(), self.config.limits, now.mono);
+        let mut connection = Connection::new(conn, peer.ip(), at, self.config.limits, now.mono);
         ops.push(Op::Attach { conn, socket });
         if refused {
             connection.close(ops);
@@ -415,7 +441,7 @@ impl Server {
             });
         }
         for (socket, peer) in std::mem::take(&mut self.news.connections) {
-            self.attach(socket, peer, now, ops);
+            self.attach(socket, peer, None, now, ops);
         }
         more
     }

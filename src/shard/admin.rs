@@ -86,7 +86,7 @@ pub fn judge(call: AdminCall, catalog: &Catalog, rules: &TopicRules, ids: &mut d
             Ok(record) => Judged::Write { record, answer: Answer::DeleteTopic(Ok(())) },
             Err(error) => Judged::Answer(Answer::DeleteTopic(Err(topic_error(error)))),
         },
-        AdminCall::AssignGroup { group } => match catalog.assign_group(&group) {
+        AdminCall::AssignGroup { group, at } => match catalog.assign_group(&group, at) {
             Err(error) => Judged::Answer(Answer::AssignGroup(Err(error.into()))),
             Ok((log, None)) => Judged::Answer(Answer::AssignGroup(Ok(log))),
             Ok((log, Some(record))) => Judged::Write { record, answer: Answer::AssignGroup(Ok(log)) },

@@ -122,9 +122,10 @@ pub enum AdminCall {
     DeleteTopic {
         topic: TopicId,
     },
-    /// Give the group a log, once and for ever.
+    /// Give the group a log, once and for ever: `at`, if it came to the port of that one.
     AssignGroup {
         group: String,
+        at: Option<LogId>,
     },
     /// A block of producer ids for the shard that asks.
     AllocateProducerIds,

@@ -15,7 +15,8 @@ use ringmq::io::file::Disk;
 use ringmq::io::op::{Event, Io, Op, Wait};
 use ringmq::io::sim::{Rng, SimDisk, SimExecutor, SimIo, SimWorld, block_on};
 use ringmq::kafka::connection::Front;
-use ringmq::kafka::context::{BrokerIdentity, KafkaSettings};
+use ringmq::kafka::context::KafkaSettings;
+use ringmq::kafka::identity::{BrokerIdentity, LogNodes};
 use ringmq::log::recovery::{self, Options, RecoveryError, Replay, Report};
 use ringmq::log::space::Job;
 use ringmq::log::{Log, LogConfig};
@@ -45,9 +46,17 @@ const GROUP_RULES: GroupRules = GroupRules {
     bytes_max: 16 << 10,
 };
 
+/// Where the node listens.
 pub fn address() -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 1], 9092))
+    SocketAddr::from(([10, 0, 0, 1], PORT))
 }
+
+/// Where a data log does, if each is advertised as a broker of its own.
+pub fn log_address(log: LogId) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], PORT + log.0 as u16))
+}
+
+const PORT: u16 = 9092;
 
 /// The broker's configuration, as drawn from a seed.
 #[derive(Clone, Debug)]
@@ -65,6 +74,8 @@ pub struct Setup {
     pub log_bytes_max: u64,
     /// Calls of one shard to another that may be under way.
     credits: usize,
+    /// Each data log listens for itself.
+    pub advertise_logs: bool,
 }
 
 impl Setup {
@@ -83,6 +94,7 @@ impl Setup {
             slice_bytes: rng.between(2, 20) * 4 * KIB,
             log_bytes_max: *rng.pick(&[0, 0, 640 * KIB]),
             credits: *rng.pick(&[1, 2, 4, 1024]),
+            advertise_logs: rng.one_in(3),
         }
     }
 
@@ -108,6 +120,10 @@ impl Setup {
 
 pub fn log_ids() -> impl Iterator<Item = LogId> {
     (0..=DATA_LOGS).map(LogId)
+}
+
+pub fn data_logs() -> impl Iterator<Item = LogId> {
+    log_ids().skip(1)
 }
 
 pub fn log_dir(log: LogId) -> PathBuf {
@@ -231,6 +247,10 @@ impl Broker {
                 host: address().ip().to_string(),
                 port: address().port(),
                 cluster_id: "simulation".to_owned(),
+                logs: setup.advertise_logs.then(|| LogNodes {
+                    id_base: 100,
+                    ports: data_logs().map(|log| log_address(log).port()).collect(),
+                }),
             };
             let settings = KafkaSettings {
                 auto_create_topics: false,
@@ -248,7 +268,13 @@ impl Broker {
             let mut server = Server::new(shard, front, config, outside.clone());
             let mut ops = Vec::new();
             if id == ShardId(0) {
-                server.listen(world.listener(address()), &mut ops).expect("no descriptors in a simulation");
+                server
+                    .listen(world.listener(address()), None, &mut ops)
+                    .expect("no descriptors in a simulation");
+            }
+            for log in data_logs().filter(|log| setup.advertise_logs && host_of(*log) == id) {
+                let listener = world.listener(log_address(log));
+                server.listen(listener, Some(log), &mut ops).expect("no descriptors in a simulation");
             }
             server.start(world.now());
             let io = SimIo::new(world, id);
@@ -349,7 +375,7 @@ fn open(
     let mut replay = MetadataReplay::default();
     let mut metadata = open_log(world, disk, setup, LogId::METADATA, &mut replay, reports)?;
     let mut catalog = replay.catalog;
-    for log in log_ids().skip(1) {
+    for log in data_logs() {
         if !catalog.logs().contains_key(&log) {
             let record = MetaRecord::LogAdded { log };
             let mut bytes = Vec::new();
@@ -359,7 +385,7 @@ fn open(
         }
     }
     let mut logs = vec![(metadata, Partitions::default())];
-    for log in log_ids().skip(1) {
+    for log in data_logs() {
         let mut partitions = Partitions::default();
         let opened = open_log(world, disk, setup, log, &mut partitions, reports)?;
         partitions.finish_recovery(&opened).expect("index and partitions agree");

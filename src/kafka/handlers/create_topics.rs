@@ -8,6 +8,7 @@ use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
 use crate::kafka::handlers::describe_configs::{is_read_only, source_of};
+use crate::kafka::identity::BrokerIdentity;
 use crate::kafka::protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs,
     CreatableTopicResult,
@@ -93,7 +94,7 @@ fn check(ctx: &Context<'_>, topic: &CreatableTopic<'_>) -> Result<New, Refusal> 
         let text = "with assignments, the numbers of partitions and replicas must be -1".into();
         return Err(Refusal { code: ErrorCode::INVALID_REQUEST, text });
     }
-    check_assignments(ctx.broker.node_id, &topic.assignments)?;
+    check_assignments(ctx.broker, &topic.assignments)?;
     let partitions = i32::try_from(topic.assignments.len()).expect("a frame is below 2 GiB");
     Ok(New { partitions, replication: 1, config })
 }
@@ -109,8 +110,15 @@ fn check_configs(configs: &[CreatableTopicConfig<'_>]) -> Result<TopicConfig, Re
 }
 
 /// Assignments are legal where they say what happens anyway: each partition on this broker.
-fn check_assignments(node_id: i32, assignments: &[CreatableReplicaAssignment]) -> Result<(), Refusal> {
+fn check_assignments(
+    broker: &BrokerIdentity,
+    assignments: &[CreatableReplicaAssignment],
+) -> Result<(), Refusal> {
     let refusal = |text: String| Err(Refusal { code: ErrorCode::INVALID_REPLICA_ASSIGNMENT, text });
+    if broker.logs.is_some() {
+        return refusal("the broker spreads partitions over its logs: leave the assignments out".into());
+    }
+    let node_id = broker.node_id;
     let mut indexes: Vec<i32> = assignments.iter().map(|assignment| assignment.partition_index).collect();
     indexes.sort_unstable();
     if !(0..).zip(&indexes).all(|(expected, index)| expected == *index) {

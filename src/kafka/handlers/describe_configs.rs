@@ -2,9 +2,12 @@
 //!
 //! Tools copy what they read here into what they write, so that everything is listed, defaults included.
 
+use std::collections::BTreeMap;
+
 use super::Outcome;
 use crate::kafka::context::Context;
 use crate::kafka::handlers::offset_commit::METADATA_BYTES_MAX;
+use crate::kafka::identity::Node;
 use crate::kafka::protocol::messages::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
     config_source, config_type, resource_type,
@@ -21,7 +24,14 @@ pub fn handle(
     request: DescribeConfigsRequest<'_>,
     out: &mut Writer<'_>,
 ) -> Outcome {
-    let broker_settings = broker_settings(ctx);
+    let settings: BTreeMap<i32, Vec<BrokerSetting>> = request
+        .resources
+        .iter()
+        .filter_map(|resource| match find(ctx, resource) {
+            Ok(Found::Broker(node)) => Some((node.id, broker_settings(ctx, node))),
+            _ => None,
+        })
+        .collect();
     let results = request.resources.iter().map(|resource| {
         let view = View {
             keys: resource.configuration_keys.as_deref().unwrap_or_default(),
@@ -35,7 +45,9 @@ pub fn handle(
         };
         match find(ctx, resource) {
             Ok(Found::Topic(topic)) => DescribeConfigsResult { configs: view.topic(topic), ..result },
-            Ok(Found::Broker) => DescribeConfigsResult { configs: view.broker(&broker_settings), ..result },
+            Ok(Found::Broker(node)) => {
+                DescribeConfigsResult { configs: view.broker(&settings[&node.id]), ..result }
+            }
             Ok(Found::AllBrokers) => result,
             Err((error_code, message)) => {
                 DescribeConfigsResult { error_code, error_message: Some(message), ..result }
@@ -49,8 +61,8 @@ pub fn handle(
 
 enum Found<'a> {
     Topic(&'a Topic),
-    /// This one.
-    Broker,
+    /// This one, as it is known by this identity.
+    Broker(Node<'a>),
     /// What was set for all brokers at run time: nothing can be.
     AllBrokers,
 }
@@ -69,8 +81,10 @@ fn find<'a>(
             None => Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "no such topic")),
         },
         resource_type::BROKER if name.is_empty() => Ok(Found::AllBrokers),
-        resource_type::BROKER if name.parse() == Ok(ctx.broker.node_id) => Ok(Found::Broker),
-        resource_type::BROKER => Err((ErrorCode::INVALID_REQUEST, "another broker than this is not known")),
+        resource_type::BROKER => match name.parse().ok().and_then(|id| ctx.broker.find(id)) {
+            Some(node) => Ok(Found::Broker(node)),
+            None => Err((ErrorCode::INVALID_REQUEST, "another broker than this is not known")),
+        },
         _ => Err((ErrorCode::INVALID_REQUEST, "only topics and brokers have settings here")),
     }
 }
@@ -172,11 +186,11 @@ struct BrokerSetting {
 }
 
 /// What of Kafka's broker settings has a meaning here, by name. They come from the configuration file.
-fn broker_settings(ctx: &Context<'_>) -> Vec<BrokerSetting> {
+fn broker_settings(ctx: &Context<'_>, node: Node<'_>) -> Vec<BrokerSetting> {
     use config_type::{BOOLEAN, INT, LONG, STRING};
     let set = |name, kind, value: String, doc| BrokerSetting { name, value, kind, doc };
-    let (broker, settings) = (ctx.broker, ctx.settings);
-    let listener = format!("PLAINTEXT://{}:{}", broker.host, broker.port);
+    let settings = ctx.settings;
+    let listener = format!("PLAINTEXT://{}:{}", node.host, node.port);
     vec![
         set("advertised.listeners", STRING, listener, "Where clients reach this broker."),
         set(
@@ -185,7 +199,7 @@ fn broker_settings(ctx: &Context<'_>) -> Vec<BrokerSetting> {
             settings.auto_create_topics.to_string(),
             "Whether a topic that a client asks for comes into being.",
         ),
-        set("broker.id", INT, broker.node_id.to_string(), "The same as node.id."),
+        set("broker.id", INT, node.id.to_string(), "The same as node.id."),
         set("default.replication.factor", INT, "1".into(), "There is one broker."),
         set("delete.topic.enable", BOOLEAN, "true".into(), "Topics can be deleted."),
         set("log.flush.interval.messages", LONG, "1".into(), "An acknowledged record is on stable storage."),
@@ -196,7 +210,7 @@ fn broker_settings(ctx: &Context<'_>) -> Vec<BrokerSetting> {
             "Largest record batch that a topic may allow.",
         ),
         set("min.insync.replicas", INT, "1".into(), "There is one replica of each partition."),
-        set("node.id", INT, broker.node_id.to_string(), "The number of this broker."),
+        set("node.id", INT, node.id.to_string(), "The number of this broker."),
         set(
             "num.partitions",
             INT,

@@ -1,4 +1,4 @@
-//! Metadata: the broker, the topics, and who leads which partition.
+//! Metadata: the brokers, the topics, and who leads which partition.
 //!
 //! A topic that is asked for by name and does not exist is made, if broker and client allow that, and is
 //! in the response, ready for use. Each costs a write to the metadata log, so a request makes a limited
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
+use crate::kafka::identity::Node;
 use crate::kafka::protocol::messages::metadata::{
     MetadataRequestTopic, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -165,16 +166,16 @@ fn respond<'a>(
     topics: Array<MetadataResponseTopic<'a>>,
     out: &mut Writer<'_>,
 ) {
-    let broker = MetadataResponseBroker {
-        node_id: ctx.broker.node_id,
-        host: &ctx.broker.host,
-        port: ctx.broker.port.into(),
+    let broker = |node: Node<'a>| MetadataResponseBroker {
+        node_id: node.id,
+        host: node.host,
+        port: node.port.into(),
         rack: None,
     };
     let response = MetadataResponse {
-        brokers: Array::from_elem(broker, 1),
+        brokers: ctx.broker.advertised().map(broker).collect(),
         cluster_id: Some(&ctx.broker.cluster_id),
-        controller_id: ctx.broker.node_id,
+        controller_id: ctx.broker.controller().id,
         topics,
         ..Default::default()
     };
@@ -182,14 +183,16 @@ fn respond<'a>(
 }
 
 fn describe<'a>(ctx: &Context<'_>, topic: &'a Topic) -> MetadataResponseTopic<'a> {
-    let node = || Array::from_elem(ctx.broker.node_id, 1);
-    let partitions = topic.partitions().map(|(partition, log)| MetadataResponsePartition {
-        partition_index: partition.index,
-        leader_id: ctx.broker.node_id,
-        leader_epoch: ctx.log_term(log),
-        replica_nodes: node(),
-        isr_nodes: node(),
-        ..Default::default()
+    let partitions = topic.partitions().map(|(partition, log)| {
+        let leader_id = ctx.broker.of_log(log).id;
+        MetadataResponsePartition {
+            partition_index: partition.index,
+            leader_id,
+            leader_epoch: ctx.log_term(log),
+            replica_nodes: Array::from_elem(leader_id, 1),
+            isr_nodes: Array::from_elem(leader_id, 1),
+            ..Default::default()
+        }
     });
     MetadataResponseTopic {
         name: Some(&topic.name),

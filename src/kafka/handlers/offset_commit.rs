@@ -65,7 +65,7 @@ pub fn handle(
                 pending.fail(pending.code_of(&GroupError::UnknownGroup.into()));
             }
             None => {
-                let assign = AdminCall::AssignGroup { group: group.clone() };
+                let assign = AdminCall::AssignGroup { group: group.clone(), at: ctx.client.at };
                 calls.push((LogId::METADATA, Call::Admin(assign)));
                 pending.state = State::Assigning { group, who, offsets };
             }
@@ -261,7 +261,7 @@ mod tests {
         let body = world().ask(8, &request, |log, call| {
             logs.push(log);
             match call {
-                Call::Admin(AdminCall::AssignGroup { group }) if group == "new" => {
+                Call::Admin(AdminCall::AssignGroup { group, .. }) if group == "new" => {
                     Answer::AssignGroup(Ok(LogId(1)))
                 }
                 Call::Group { group, call: GroupCall::Commit { offsets, .. } } if group == "new" => {

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::kafka::context::{BrokerIdentity, Client, Context, KafkaSettings};
+use crate::kafka::context::{Client, Context, KafkaSettings};
 use crate::kafka::dispatch::dispatch;
 use crate::kafka::handlers::Outcome;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
+use crate::kafka::identity::{BrokerIdentity, LogNodes};
 use crate::kafka::protocol::wire::{Reader, Writer};
 use crate::kafka::protocol::{ApiKey, Message};
 use crate::metadata::catalog::Catalog;
@@ -18,6 +19,8 @@ pub struct World {
     pub catalog: std::cell::RefCell<Catalog>,
     pub settings: KafkaSettings,
     broker: BrokerIdentity,
+    /// The log at whose port requests come in.
+    pub at: Option<LogId>,
     producer_ids: ProducerIds,
 }
 
@@ -40,7 +43,9 @@ impl Default for World {
                 host: "broker.test".into(),
                 port: 9092,
                 cluster_id: "cluster".into(),
+                logs: None,
             },
+            at: None,
             producer_ids: ProducerIds::default(),
         }
     }
@@ -63,6 +68,12 @@ impl World {
             world.create(name, &[]);
         }
         world
+    }
+
+    /// Each log is a broker of its own: 101 and 102, at ports 9201 and 9202.
+    pub fn advertise_logs(mut self) -> Self {
+        self.broker.logs = Some(LogNodes { id_base: 100, ports: vec![9201, 9202] });
+        self
     }
 
     pub fn create(&self, name: &str, configs: &[(&str, &str)]) {
@@ -136,7 +147,7 @@ impl World {
             settings: &self.settings,
             log_terms: &[Term(4), Term(5), Term(6)],
             producer_ids: &self.producer_ids,
-            client: Client { id: "client", address: IpAddr::from([10, 0, 0, 7]) },
+            client: Client { id: "client", address: IpAddr::from([10, 0, 0, 7]), at: self.at },
         })
     }
 }

@@ -105,6 +105,8 @@ mutants! {
     ReadOpenChunkFromDevice,
     /// The search for a time ends with the first run that may hold it.
     SearchOneRun,
+    /// What became durable between two fetches of a session is not noticed: its consumer waits for ever.
+    ForgetWoken,
     /// Other shards do not hear of changed metadata: they deny topics that a client was told of.
     ApplyOnOneShard,
 }

@@ -305,6 +305,7 @@ fn kafka_settings(config: &Config) -> KafkaSettings {
         num_partitions: config.kafka.num_partitions,
         message_bytes_max: config.kafka.message_bytes_max.0 as u32,
         fetch_bytes_max: config.kafka.fetch_bytes_max.0 as usize,
+        fetch_session_bytes_max: config.kafka.fetch_session_bytes_max.0 as usize,
     }
 }
 

@@ -168,6 +168,7 @@ impl Config {
             "does not fit into a request: lower it, or raise kafka.request_bytes_max",
         );
         check.size("kafka.fetch_bytes_max", kafka.fetch_bytes_max, 1 << 10, i32::MAX as u64);
+        check.size("kafka.fetch_session_bytes_max", kafka.fetch_session_bytes_max, 0, 1 << 40);
         check.that("kafka.offsets_retention", !kafka.offsets_retention.is_zero(), "must be above 0");
         check.that("kafka.group_session_min", !kafka.group_session_min.is_zero(), "must be above 0");
         check.that(

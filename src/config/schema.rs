@@ -217,6 +217,10 @@ schema! {
         message_bytes_max: ByteSize = "1048588B",
         /// Most bytes of records in one fetch response, whatever the client asks for.
         fetch_bytes_max: ByteSize = "16MiB",
+        /// Memory per shard for fetch sessions: consumers that have one name their partitions once
+        /// instead of in every fetch, some 200 bytes each. Without room for it a consumer goes on
+        /// without; 0 makes no sessions.
+        fetch_session_bytes_max: ByteSize = "32MiB",
         /// Most partitions of all topics together.
         partitions_max: u32 = "1000000",
         /// A consumer group's committed offsets are forgotten this long after their last commit, but

@@ -147,13 +147,28 @@ fn an_identity_that_nobody_could_reach_is_refused() {
         flag("kafka.log_base_port", "0"),
         flag("kafka.log_base_node_id", "2147483647"),
     ];
-    check_error(&Sources { flags, ..Sources::default() }, expect![[""]]);
+    check_error(
+        &Sources { flags, ..Sources::default() },
+        expect![[r#"
+        the configuration has problems
+          flag --set: kafka.advertised_host: `broker:9092` must be a host name or an address alone, without port, brackets or protocol
+          flag --set: kafka.advertised_port: `0` is no port that a client can connect to: give one from 1 to 65535, or auto
+          flag --set: kafka.advertised_log_base_port: `9192` is told to nobody with kafka.advertise = node: set kafka.advertised_port instead
+          flag --set: kafka.advertised_log_base_port: `9192` cannot stand for ports that are chosen at every start: give kafka.log_base_port, too
+          flag --set: kafka.log_base_node_id: `2147483647` must be from 0 to 2147418112"#]],
+    );
     let flags = vec![
         flag("kafka.advertise", "log"),
         flag("kafka.advertised_port", "9092"),
         flag("server.broker_id", "2147483647"),
     ];
-    check_error(&Sources { flags, ..Sources::default() }, expect![[""]]);
+    check_error(
+        &Sources { flags, ..Sources::default() },
+        expect![[r#"
+        the configuration has problems
+          flag --set: kafka.advertised_port: `9092` is told to nobody with kafka.advertise = log: set kafka.advertised_log_base_port instead
+          flag --set: server.broker_id: `2147483647` is too large to number logs by: give kafka.log_base_node_id"#]],
+    );
 }
 
 #[test]

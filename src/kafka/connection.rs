@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use crate::io::op::ConnId;
 use crate::kafka::context::{Client, Context, KafkaSettings};
 use crate::kafka::dispatch::dispatch;
+use crate::kafka::fetch_session::{FetchSessions, Held};
 use crate::kafka::handlers::fetch::FetchRequestState;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::handlers::produce::{self, ProduceState, Produced};
@@ -26,6 +27,7 @@ use crate::kafka::protocol::wire::{Reader, Writer};
 use crate::kafka::protocol::{ApiKey, frame};
 use crate::metrics::latency::ProduceStamps;
 use crate::model::{LogId, Nanos, Now, Term};
+use crate::partition::waiters::Waiter;
 use crate::shard::Shard;
 use crate::shard::call::{Answer, Call, Ticket};
 use crate::shard::hosted::Acked;
@@ -40,13 +42,22 @@ pub struct Front {
     /// The term in which each log is open, by log id.
     pub log_terms: Vec<Term>,
     pub producer_ids: ProducerIds,
+    pub fetch_sessions: FetchSessions,
     /// Frames of responses that were sent, for the next ones.
     spare_frames: Vec<Vec<u8>>,
 }
 
 impl Front {
     pub fn new(broker: BrokerIdentity, settings: KafkaSettings, log_terms: Vec<Term>) -> Front {
-        Front { broker, settings, log_terms, producer_ids: ProducerIds::default(), spare_frames: Vec::new() }
+        let fetch_sessions = FetchSessions::new(settings.fetch_session_bytes_max);
+        Front {
+            broker,
+            settings,
+            log_terms,
+            producer_ids: ProducerIds::default(),
+            fetch_sessions,
+            spare_frames: Vec::new(),
+        }
     }
 
     pub fn frame(&mut self) -> Vec<u8> {
@@ -131,6 +142,7 @@ pub struct Connection {
     address: IpAddr,
     /// The log at whose port it was accepted.
     at: Option<LogId>,
+    fetch_session: Held,
     /// In the order of arrival; the first has number `first`.
     requests: VecDeque<Request>,
     first: u64,
@@ -146,6 +158,7 @@ impl Connection {
             id,
             address,
             at,
+            fetch_session: Held::default(),
             requests: VecDeque::new(),
             first: 0,
             sending: Vec::new(),
@@ -178,7 +191,7 @@ impl Connection {
                 Produced::Waits(state) => State::Produce(state),
                 Produced::Done(frame) => State::Ready(frame.map_or(Response::None, Response::Frame)),
             },
-            ApiKey::Fetch => State::Fetch(fetch::begin(turn, &header, body)?),
+            ApiKey::Fetch => State::Fetch(fetch::begin(turn, &mut self.fetch_session, &header, body)?),
             _ => self.dispatch(&header, body, ticket, turn)?,
         };
         turn.shard.stats.record_request(api.key(), version);
@@ -199,8 +212,7 @@ impl Connection {
         // An unsupported ApiVersions is answered in version 0, whose body every client can read.
         let supported = header.is_supported();
         let version = if supported { header.version } else { 0 };
-        let client =
-            Client { id: header.client_id.unwrap_or_default(), address: self.address, at: self.at };
+        let client = Client { id: header.client_id.unwrap_or_default(), address: self.address, at: self.at };
         let mut bytes = turn.front.frame();
         let mut writer = Writer::new(&mut bytes);
         let start = frame::begin(&mut writer);
@@ -272,10 +284,13 @@ impl Connection {
     }
 
     /// There may be records for this connection now.
-    pub fn on_woken(&mut self, turn: &mut Turn<'_>) {
+    pub fn on_woken(&mut self, waiters: &[Waiter], turn: &mut Turn<'_>) {
+        for waiter in waiters {
+            self.fetch_session.wake(waiter.part);
+        }
         for number in self.first..self.first + self.requests.len() as u64 {
             if let Some(Request { state: State::Fetch(state), .. }) = self.request_mut(number) {
-                state.on_woken();
+                state.on_woken(waiters);
                 self.run_fetch(number, turn);
             }
         }
@@ -307,7 +322,11 @@ impl Connection {
         if state.run(turn, ticket) {
             let mut pieces = Vec::new();
             let bytes = state.encode(turn, request.version, request.correlation_id, &mut pieces);
+            let session = state.take_session();
             request.state = State::Ready(Response::Pieces { pieces, bytes });
+            if let Some(session) = session {
+                self.fetch_session.give_back(session);
+            }
         }
     }
 

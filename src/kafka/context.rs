@@ -23,6 +23,8 @@ pub struct KafkaSettings {
     /// Most bytes of records in one fetch response: it bounds what a reader that stops reading holds
     /// in memory.
     pub fetch_bytes_max: usize,
+    /// Memory for the fetch sessions of all connections of a shard.
+    pub fetch_session_bytes_max: usize,
 }
 
 /// Who asks.

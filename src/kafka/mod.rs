@@ -3,13 +3,14 @@
 //! ```text
 //! protocol -> dispatch -> handlers/* -> calls to the shards that host the logs
 //!                            context: what a handler may see    errors: how a failure is called here
-//!                            identity: who we are
+//!                            identity: who we are    fetch_session: what a consumer need not repeat
 //! ```
 
 pub mod connection;
 pub mod context;
 pub mod dispatch;
 pub mod errors;
+pub mod fetch_session;
 pub mod handlers;
 pub mod identity;
 pub mod protocol;

@@ -207,7 +207,11 @@ impl Catalog {
 
     /// The log of a group; for a new group also the record that makes it so, with the log where it is wanted
     /// or the one that has the fewest. There must be a data log.
-    pub fn assign_group(&self, group: &str, wanted: Option<LogId>) -> Result<(LogId, Option<MetaRecord>), GroupRefused> {
+    pub fn assign_group(
+        &self,
+        group: &str,
+        wanted: Option<LogId>,
+    ) -> Result<(LogId, Option<MetaRecord>), GroupRefused> {
         if let Some(log) = self.group_log(group) {
             return Ok((log, None));
         }

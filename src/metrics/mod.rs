@@ -66,6 +66,8 @@ numbers! {
         produced_bytes => "ringmq_produced_bytes_total",
         /// Bytes of record batches sent to consumers.
         fetched_bytes => "ringmq_fetched_bytes_total",
+        /// Fetch requests that got no session because its memory was used up.
+        fetch_sessions_refused => "ringmq_fetch_sessions_refused_total",
         /// Entries written to logs.
         entries_written => "ringmq_log_entries_total",
         /// Blocks written to logs: one group commit each.
@@ -102,6 +104,10 @@ numbers! {
         requests_in_flight => "ringmq_requests_in_flight",
         /// Fetch requests that wait for data.
         fetches_parked => "ringmq_fetches_parked",
+        /// Fetch sessions: consumers that name their partitions once.
+        fetch_sessions => "ringmq_fetch_sessions",
+        /// Memory of fetch sessions.
+        fetch_session_bytes => "ringmq_fetch_session_bytes",
         /// Bytes of requests and responses in memory.
         buffered_bytes => "ringmq_buffered_bytes",
         /// Partitions hosted.

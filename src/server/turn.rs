@@ -112,12 +112,7 @@ impl Server {
     }
 
     /// Accept connections on this socket, from the next turn on. `at`: it is the port of this log.
-    pub fn listen(
-        &mut self,
-        socket: SocketHandle,
-        at: Option<LogId>,
-        ops: &mut Vec<Op>,
-    ) -> io::Result<()> {
+    pub fn listen(&mut self, socket: SocketHandle, at: Option<LogId>, ops: &mut Vec<Op>) -> io::Result<()> {
         assert!(at.is_none_or(|log| self.shard.is_local(log)), "a log's port belongs to the log's shard");
         let listener = ListenerId(self.listeners.len() as u16);
         ops.push(Op::Listen { listener, socket: socket.try_clone()? });
@@ -157,6 +152,8 @@ impl Server {
             self.drain_fetches(now, clock, ops);
         }
         self.shard.receive(now, &mut self.news);
+        // Before deadlines: a fetch whose time is over still gets what was there before it came.
+        self.wake(now, clock, ops);
         self.expire(now, clock, ops);
         self.retry_stalled(now, clock, ops);
         // Requests of this turn and answers of other shards may have made more; each pass is bounded
@@ -351,6 +348,9 @@ impl Server {
             gauges.buffered_bytes += connection.buffered_bytes() as u64;
         }
         gauges.fetches_parked = self.fetch_deadlines.len() as u64;
+        gauges.fetch_sessions = self.front.fetch_sessions.count() as u64;
+        gauges.fetch_session_bytes = self.front.fetch_sessions.bytes() as u64;
+        self.shard.stats.counters.fetch_sessions_refused = self.front.fetch_sessions.refused;
         gauges.partitions = partitions;
         self.shard.stats.snapshot(self.shard.id(), self.shard.gauges())
     }
@@ -433,17 +433,24 @@ impl Server {
                 Ok(())
             });
         }
-        for conn in std::mem::take(&mut self.news.woken) {
-            more = true;
-            self.with(conn, now, clock, ops, |connection, turn| {
-                connection.session.on_woken(turn);
-                Ok(())
-            });
-        }
+        more |= self.wake(now, clock, ops);
         for (socket, peer) in std::mem::take(&mut self.news.connections) {
             self.attach(socket, peer, None, now, ops);
         }
         more
+    }
+
+    /// Let connections that waited for records look for them. Returns whether there were any.
+    fn wake(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) -> bool {
+        let woken = std::mem::take(&mut self.news.woken);
+        // Those of one connection lie together: it looks once.
+        for waiters in woken.chunk_by(|a, b| a.conn == b.conn) {
+            self.with(waiters[0].conn, now, clock, ops, |connection, turn| {
+                connection.session.on_woken(waiters, turn);
+                Ok(())
+            });
+        }
+        !woken.is_empty()
     }
 
     /// For connections with which something happened: send, receive, close.

@@ -136,6 +136,8 @@ pub struct ReadPart {
     pub partition: PartitionKey,
     pub offset: Offset,
     pub bytes_max: usize,
+    /// Comes back when whoever asks is woken: [`Waiter::part`](crate::partition::waiters::Waiter::part).
+    pub waiter: u32,
 }
 
 /// Which offset is asked for.

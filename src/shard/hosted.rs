@@ -16,7 +16,7 @@ use crate::log::{AppendError, Durable, Log, Room};
 use crate::metadata::catalog::Catalog;
 use crate::metrics::{LogGauges, ShardStats};
 use crate::model::{Nanos, Now, Offset, PartitionKey, Position, ShardId, Slot, TopicId, WallMs};
-use crate::partition::waiters::{Waiter, Waiters};
+use crate::partition::waiters::{NO_PART, Waiter, Waiters};
 use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
 
 use super::Retention;
@@ -77,6 +77,8 @@ pub struct Hosted {
     groups: GroupHost,
     acks: Acks<AckWaiter>,
     waiters: Waiters,
+    /// Woken by something else than records: their partition is gone, or begins elsewhere.
+    woken: Vec<Waiter>,
     chunk_waiters: FxHashMap<ChunkId, Vec<Waiter>>,
     /// Calls that need a chunk which is being read.
     chunk_calls: Vec<(ChunkId, Origin, Call)>,
@@ -98,6 +100,7 @@ impl Hosted {
             groups: GroupHost::new(rules),
             acks: Acks::default(),
             waiters: Waiters::default(),
+            woken: Vec::new(),
             chunk_waiters: FxHashMap::default(),
             chunk_calls: Vec::new(),
             held: VecDeque::new(),
@@ -139,7 +142,8 @@ impl Hosted {
         match call {
             Call::Append { partition, batch } => self.append_call(origin, partition, batch, catalog, now),
             Call::Read { partitions, bytes_max, park } => {
-                let park = park.then_some(Waiter { shard: origin.shard, conn: origin.ticket.conn });
+                let (shard, conn) = (origin.shard, origin.ticket.conn);
+                let park = park.then_some(Waiter { shard, conn, part: NO_PART });
                 Some(Answer::Read(self.read_all(&partitions, bytes_max, park, catalog)))
             }
             Call::ListOffset { partition, spec } => {
@@ -247,7 +251,7 @@ impl Hosted {
     }
 
     /// Read whole batches of one partition, at least one if `at_least_one`. If `park` is given and
-    /// there is nothing, that waiter is woken when there is.
+    /// there is nothing, that waiter is woken when there is, for the part that is asked for.
     pub fn read(
         &mut self,
         part: &ReadPart,
@@ -266,6 +270,7 @@ impl Hosted {
             result.error = Some(CallError::OutOfRange { start, end });
             return result;
         }
+        let park = park.map(|waiter| Waiter { part: part.waiter, ..waiter });
         let mut gather = Gather::default();
         if let Some(slot) = slot.filter(|_| part.offset < end && (bytes_max > 0 || at_least_one)) {
             match self.log.read(slot, part.offset, bytes_max, at_least_one, &mut gather) {
@@ -338,6 +343,7 @@ impl Hosted {
 
     /// A topic is deleted: its slots are closed as soon as the log has room for saying so.
     pub fn delete_topic(&mut self, topic: TopicId, now: Now) {
+        self.waiters.wake_topic(topic, &mut self.woken);
         if self.partitions.close_topic(&mut self.log, topic, now).is_err() {
             self.closing.push(topic);
         }
@@ -434,12 +440,18 @@ impl Hosted {
     }
 
     fn wake(&mut self, durable: &Durable, out: &mut Outbox) {
+        let kind = durable.header.kind;
         if !self.waiters.is_empty()
-            && durable.header.kind.is_data()
+            && (kind.is_data() || kind == EntryKind::LogStart)
             && let Some(partition) = self.partitions.get(durable.header.slot)
         {
             self.waiters.wake(partition.key, &mut out.woken);
         }
+    }
+
+    /// Who is woken by something else than records, since the last call of this.
+    pub fn take_woken(&mut self, woken: &mut Vec<Waiter>) {
+        woken.append(&mut self.woken);
     }
 
     /// A write failed: everybody who waits hears that nothing is certain.
@@ -502,6 +514,7 @@ impl Hosted {
                         || bytes.is_some_and(|bytes| left >= bytes)
                 });
                 if let Some(start) = start {
+                    self.waiters.wake(partition.key, &mut self.woken);
                     self.partitions.start_at(slot, start);
                     self.log.drop_before(slot, start);
                 }

@@ -19,9 +19,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam::queue::ArrayQueue;
 
 use super::call::{Answer, Call, Ticket};
-use crate::io::op::ConnId;
 use crate::io::socket::SocketHandle;
 use crate::model::{LogId, ShardId};
+use crate::partition::waiters::Waiter;
 
 /// Calls of one shard to another that are not answered yet.
 pub const CREDITS: usize = 1024;
@@ -40,7 +40,7 @@ pub enum Mail {
     },
     /// Connections of the receiver that waited for records: they may look again. A call.
     Ready {
-        conns: Vec<ConnId>,
+        waiters: Vec<Waiter>,
     },
     /// A durable record of the metadata log. A call.
     Apply {

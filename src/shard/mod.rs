@@ -69,7 +69,7 @@ pub struct News {
     /// Batches whose position is durable; their responses are staged.
     pub acked: Vec<Acked>,
     /// Connections that waited for records, or for a chunk: there may be something now.
-    pub woken: Vec<ConnId>,
+    pub woken: Vec<Waiter>,
     /// Connections that another shard accepted for this one.
     pub connections: Vec<(SocketHandle, SocketAddr)>,
     /// Work for the background.
@@ -223,7 +223,7 @@ impl Shard {
         at_least_one: bool,
         park: Option<ConnId>,
     ) -> ReadResult {
-        let waiter = park.map(|conn| Waiter { shard: self.id, conn });
+        let waiter = park.map(|conn| Waiter { shard: self.id, conn, part: part.waiter });
         let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
         let hosted = hosted.expect("calls go to the shard that hosts the log");
         hosted.read(part, bytes_max, at_least_one, waiter, &self.catalog)
@@ -281,8 +281,8 @@ impl Shard {
                     self.do_call(log, Origin { shard: from, ticket }, call, now);
                 }
                 Mail::Answer { ticket, answer } => news.answers.push((ticket, answer)),
-                Mail::Ready { conns } => {
-                    news.woken.extend(conns);
+                Mail::Ready { waiters } => {
+                    news.woken.extend(waiters);
                     self.mailbox.answer(from, Mail::Done { number: 0 });
                 }
                 Mail::Apply { number, record } => {
@@ -337,17 +337,19 @@ impl Shard {
                 self.mailbox.answer(origin.shard, Mail::Answer { ticket: origin.ticket, answer });
             }
         }
+        for hosted in &mut self.logs {
+            hosted.take_woken(&mut self.outbox.woken);
+        }
         if self.outbox.woken.is_empty() {
             return;
         }
         self.outbox.woken.sort_unstable();
         self.outbox.woken.dedup();
         for waiters in self.outbox.woken.chunk_by(|a, b| a.shard == b.shard) {
-            let conns = waiters.iter().map(|waiter| waiter.conn);
             if waiters[0].shard == self.id {
-                news.woken.extend(conns);
+                news.woken.extend(waiters);
             } else {
-                self.mailbox.call(waiters[0].shard, Mail::Ready { conns: conns.collect() });
+                self.mailbox.call(waiters[0].shard, Mail::Ready { waiters: waiters.to_vec() });
             }
         }
         self.outbox.woken.clear();

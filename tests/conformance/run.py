@@ -21,7 +21,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import toolchain  # noqa: E402
-from lib.broker import Broker, BrokerError  # noqa: E402
+from lib.broker import Broker, BrokerError, by_log, free_base_port  # noqa: E402
 from lib.cases import CODECS, DATASET_S_MAX, Case, cases_of  # noqa: E402
 from lib.kcat import Kcat  # noqa: E402
 from lib.report import Report  # noqa: E402
@@ -208,6 +208,7 @@ def main():
     parser.add_argument("--bootstrap", metavar="ADDR", help="a broker that runs already; nothing restarts it")
     parser.add_argument("--binary", default=toolchain.default_binary(), help="the broker to start")
     parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--advertise", choices=["node", "log"], default="node", help="who the broker says it is")
     parser.add_argument("--keep", action="store_true", help="keep the temporary folder with data and logs")
     args = parser.parse_args()
     form = args.form or "short"
@@ -216,7 +217,9 @@ def main():
     # So that a stopped run leaves no broker behind either.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = tempfile.mkdtemp(prefix="ringmq-conform-")
-    broker = None if args.bootstrap else Broker(args.binary, folder, shards=args.shards)
+    settings = by_log(free_base_port(args.shards)) if args.advertise == "log" else []
+    extra = [text for setting in settings for text in ("--set", setting)]
+    broker = None if args.bootstrap else Broker(args.binary, folder, shards=args.shards, extra_args=extra)
     target = Target(broker, args.bootstrap)
     report = ClientReport(target)
     clients = {}

@@ -208,7 +208,7 @@ impl Actor for Admin {
     }
 
     fn act(&mut self, stage: &mut Stage) -> u64 {
-        if !self.link.ready(&stage.world) || self.link.in_flight() > 0 {
+        if !self.link.ready(stage) || self.link.in_flight() > 0 {
             return 0;
         }
         let topics = stage.ledger.topics.iter().filter(|topic| topic.life != Life::Gone).count();

@@ -54,6 +54,12 @@ events! {
     /// A retry that was answered with the offset of its first copy.
     DuplicatesAnswered,
     ParkedFetchesWoken,
+    /// Fetches that went on with a session and named a part of its partitions, or none.
+    IncrementalFetches,
+    /// Answers to such fetches that were about partitions that they did not name.
+    UnnamedPartitionsAnswered,
+    /// Connections to the port of a log.
+    ConnectionsToLogs,
     ConnectionsReset,
     TopicsCreated,
     TopicsDeleted,

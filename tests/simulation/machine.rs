@@ -75,7 +75,7 @@ pub struct Setup {
     /// Calls of one shard to another that may be under way.
     credits: usize,
     /// Each data log listens for itself.
-    pub advertise_logs: bool,
+    advertise_logs: bool,
 }
 
 impl Setup {
@@ -96,6 +96,11 @@ impl Setup {
             credits: *rng.pick(&[1, 2, 4, 1024]),
             advertise_logs: rng.one_in(3),
         }
+    }
+
+    /// Where each data log listens, if they are brokers of their own.
+    pub fn log_addresses(&self) -> Vec<SocketAddr> {
+        data_logs().filter(|_| self.advertise_logs).map(log_address).collect()
     }
 
     pub fn log(&self, log: LogId) -> LogConfig {
@@ -249,7 +254,7 @@ impl Broker {
                 cluster_id: "simulation".to_owned(),
                 logs: setup.advertise_logs.then(|| LogNodes {
                     id_base: 100,
-                    ports: data_logs().map(|log| log_address(log).port()).collect(),
+                    ports: setup.log_addresses().iter().map(SocketAddr::port).collect(),
                 }),
             };
             let settings = KafkaSettings {
@@ -257,6 +262,7 @@ impl Broker {
                 num_partitions: 2,
                 message_bytes_max: BATCH_BYTES_MAX,
                 fetch_bytes_max: 1 << 20,
+                fetch_session_bytes_max: 64 << 10,
             };
             let config = ServerConfig {
                 limits: Limits { request_bytes_max: 1 << 20, in_flight_max: 16 },

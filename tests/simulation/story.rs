@@ -82,11 +82,12 @@ pub fn play(seed: u64, loud: bool) -> Coverage {
             reads_fail: false,
             rotten: false,
             heavy: false,
+            log_addresses: setup.log_addresses(),
             loud,
         },
         setup,
         producers: (0..PRODUCERS).map(|number| Producer::new(number, number != 0)).collect(),
-        consumers: (0..3).map(|_| Consumer::new()).collect(),
+        consumers: (0..3).map(|number| Consumer::new(number > 0)).collect(),
         committers: (0..2).map(Committer::new).collect(),
         admin: Admin::new(),
         requests: 0,
@@ -452,6 +453,11 @@ impl Story {
             assert!(self.stage.world.now().mono < until, "a batch is never acknowledged");
             self.anybody_acts(&mut broker);
         }
+        let until = self.stage.world.now().mono.plus(PATIENCE);
+        while !self.consumers.iter().all(|consumer| consumer.is_up_to_date(&self.stage.ledger)) {
+            assert!(self.stage.world.now().mono < until, "a consumer does not hear of what is there");
+            self.anybody_acts(&mut broker);
+        }
         self.read_all(&mut broker);
         self.end_as(&mut broker, End::Crash);
         let mut broker = self.start();
@@ -462,7 +468,7 @@ impl Story {
         let topics: Vec<TopicNo> = self.stage.ledger.living().collect();
         for topic in topics {
             let partitions = self.stage.ledger.topic(topic).partitions.len();
-            self.consumers = vec![Consumer::thorough(topic, partitions)];
+            self.consumers = vec![Consumer::thorough(topic, partitions, self.stage.rng.one_in(2))];
             let until = self.stage.world.now().mono.plus(PATIENCE);
             while !self.consumers[0].has_all() {
                 let waits = self.stage.world.now().mono < until;

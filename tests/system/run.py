@@ -28,6 +28,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "conformance")]
 import flush  # noqa: E402  (the path is set above)
 import full_disk  # noqa: E402
 import hostile  # noqa: E402
+import identity  # noqa: E402
 import quick_start  # noqa: E402
 import refusals  # noqa: E402
 import restarts  # noqa: E402
@@ -40,7 +41,7 @@ from wire import KafkaError  # noqa: E402
 
 CASES = {
     name: case
-    for module in (quick_start, refusals, restarts, told, flush, hostile, full_disk)
+    for module in (quick_start, refusals, restarts, identity, told, flush, hostile, full_disk)
     for name, case in module.CASES.items()
 }
 NAMESPACES = ["unshare", "--mount", "--net"]

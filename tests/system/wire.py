@@ -227,9 +227,9 @@ class Client:
     def close(self):
         self.socket.close()
 
-    def send(self, api, body):
+    def send(self, api, body, version=None):
         self._correlation_id += 1
-        self.socket.sendall(request(api, body, self._correlation_id))
+        self.socket.sendall(request(api, body, self._correlation_id, version))
         return self._correlation_id
 
     def receive(self):

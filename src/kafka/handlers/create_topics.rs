@@ -302,6 +302,17 @@ mod tests {
     }
 
     #[test]
+    fn where_each_log_is_a_broker_partitions_are_not_placed_by_hand() {
+        let world = World::default().advertise_logs();
+        let body = world.reply(7, &request([assigned("a", &[(0, &[101])])]));
+        let response: CreateTopicsResponse<'_> = decode(&body, 7);
+        assert_eq!(response.topics[0].error_code, ErrorCode::INVALID_REPLICA_ASSIGNMENT);
+        assert!(
+            response.topics[0].error_message.is_some_and(|text| text.contains("leave the assignments out"))
+        );
+    }
+
+    #[test]
     fn what_the_metadata_log_refuses() {
         let table = [
             (AdminError::TopicExists, ErrorCode::TOPIC_ALREADY_EXISTS),

@@ -49,6 +49,15 @@ mod tests {
     use crate::kafka::handlers::testing::{World, decode};
 
     #[test]
+    fn each_log_may_be_a_broker() {
+        let request = DescribeClusterRequest { endpoint_type: endpoint_type::BROKERS, ..Default::default() };
+        let body = World::default().advertise_logs().reply(2, &request);
+        let response: DescribeClusterResponse<'_> = decode(&body, 2);
+        let brokers: Vec<_> = response.brokers.iter().map(|broker| (broker.broker_id, broker.port)).collect();
+        assert_eq!((response.controller_id, brokers), (101, vec![(101, 9201), (102, 9202)]));
+    }
+
+    #[test]
     fn there_is_one_broker_and_it_controls() {
         let table = [
             (endpoint_type::BROKERS, ErrorCode::NONE),

@@ -307,6 +307,22 @@ mod tests {
     }
 
     #[test]
+    fn each_identity_says_who_it_is() {
+        let resources = ["101", "102", "7"].map(|id| resource(resource_type::BROKER, id, None));
+        let body = World::default().advertise_logs().reply(4, &request(&resources));
+        let response: DescribeConfigsResponse<'_> = decode(&body, 4);
+        let listeners =
+            ["PLAINTEXT://broker.test:9201", "PLAINTEXT://broker.test:9202", "PLAINTEXT://broker.test:9092"];
+        for ((id, listener), result) in ["101", "102", "7"].iter().zip(listeners).zip(&response.results) {
+            let value = |name| {
+                result.configs.iter().find(|config| config.name == name).and_then(|config| config.value)
+            };
+            assert_eq!(value("node.id"), Some(*id));
+            assert_eq!(value("advertised.listeners"), Some(listener));
+        }
+    }
+
+    #[test]
     fn what_has_no_configs() {
         let longest = "x".repeat(i16::MAX as usize);
         let table = [

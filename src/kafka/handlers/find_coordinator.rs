@@ -54,6 +54,8 @@ pub fn handle(
 mod tests {
     use super::*;
     use crate::kafka::handlers::testing::{World, decode};
+    use crate::metadata::record::MetaRecord;
+    use crate::model::LogId;
 
     #[test]
     fn every_group_is_here_and_nothing_is_stored() {
@@ -71,6 +73,25 @@ mod tests {
             let expected = keys.map(|key| (key, ErrorCode::NONE, 7, "broker.test", 9092));
             assert_eq!(found.collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn a_group_is_at_its_log_and_a_new_one_where_everybody_is_sent() {
+        let world = World::default().advertise_logs();
+        let log = |log| LogId(log);
+        world.apply(MetaRecord::GroupAssigned { group: "one".into(), log: log(2) });
+        world.apply(MetaRecord::GroupAssigned { group: "two".into(), log: log(1) });
+        let keys = ["one", "two", "new", "new"];
+        let request =
+            FindCoordinatorRequest { coordinator_keys: keys.into_iter().collect(), ..Default::default() };
+        let body = world.reply(6, &request);
+        let response: FindCoordinatorResponse<'_> = decode(&body, 6);
+        let found = response.coordinators.iter().map(|found| (found.node_id, found.port));
+        let new = world.with_context(|ctx| {
+            let node = ctx.broker.of_log(ctx.broker.log_for_new_group("new"));
+            (node.id, i32::from(node.port))
+        });
+        assert_eq!(found.collect::<Vec<_>>(), [(102, 9202), (101, 9201), new, new]);
     }
 
     #[test]

@@ -67,3 +67,24 @@ impl Pending for ListGroups {
         ListGroupsResponse { groups: groups.collect(), ..Default::default() }.encode(out, self.version);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::World;
+
+    #[test]
+    fn the_logs_that_are_asked() {
+        for (at, expected) in [(None, vec![1, 2]), (Some(LogId(2)), vec![2])] {
+            let mut world = World::default().advertise_logs();
+            world.at = at;
+            let mut asked = Vec::new();
+            world.ask(5, &ListGroupsRequest::default(), |log, call| {
+                assert!(matches!(call, Call::ListGroups));
+                asked.push(log.0);
+                Answer::ListGroups(Vec::new())
+            });
+            assert_eq!(asked, expected);
+        }
+    }
+}

@@ -267,6 +267,23 @@ mod tests {
     }
 
     #[test]
+    fn each_log_is_a_broker_that_leads_its_partitions() {
+        let body = World::with_topics(&["a"]).advertise_logs().reply(13, &ask_for(&["a"]));
+        let response: MetadataResponse<'_> = decode(&body, 13);
+        let brokers = response.brokers.iter().map(|broker| (broker.node_id, broker.host, broker.port));
+        let brokers: Vec<_> = brokers.collect();
+        assert_eq!(brokers, [(101, "broker.test", 9201), (102, "broker.test", 9202)]);
+        assert_eq!(response.controller_id, 101);
+        for (partition, (leader, epoch)) in
+            response.topics[0].partitions.iter().zip([(101, 5), (102, 6), (101, 5)])
+        {
+            assert_eq!((partition.leader_id, partition.leader_epoch), (leader, epoch));
+            assert_eq!(partition.replica_nodes.as_slice(), [leader]);
+            assert_eq!(partition.isr_nodes.as_slice(), [leader]);
+        }
+    }
+
+    #[test]
     fn a_missing_topic_is_made_and_answered_ready() {
         let world = World::with_topics(&["a"]);
         let request = ask_for(&["new", "a", "new", "x y", "", "busy", "other's"]);

@@ -276,6 +276,25 @@ mod tests {
     }
 
     #[test]
+    fn a_new_group_gets_the_log_at_whose_port_it_comes_in() {
+        for at in [None, Some(LogId(2))] {
+            let mut world = world().advertise_logs();
+            world.at = at;
+            let mut wanted = None;
+            let request = OffsetCommitRequest { group_id: "new", ..request(&[("a", &[offset(0, 1)])]) };
+            world.ask(8, &request, |_, call| match call {
+                Call::Admin(AdminCall::AssignGroup { at, .. }) => {
+                    wanted = Some(at);
+                    Answer::AssignGroup(Ok(LogId(2)))
+                }
+                Call::Group { .. } => Answer::CommitOffsets(Ok(())),
+                call => panic!("{call:?}"),
+            });
+            assert_eq!(wanted, Some(at));
+        }
+    }
+
+    #[test]
     fn a_log_that_fails_leaves_earlier_verdicts() {
         for group_id in ["g", "new"] {
             let request =

@@ -37,6 +37,7 @@ impl Default for World {
                 num_partitions: 4,
                 message_bytes_max: 2_000_000,
                 fetch_bytes_max: 1 << 20,
+                fetch_session_bytes_max: 1 << 20,
             },
             broker: BrokerIdentity {
                 node_id: 7,

@@ -280,7 +280,7 @@ fn the_newest_record_is_one_that_readers_can_have() {
 }
 
 fn waiter() -> Waiter {
-    Waiter { shard: ShardId(1), conn: ConnId { index: 3, generation: 0 } }
+    Waiter { shard: ShardId(1), conn: ConnId { index: 3, generation: 0 }, part: 7 }
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn who_is_told_by_mail_still_learns_that_a_read_failed() {
         rig.append(&[timestamp], WHOLE_CHUNK);
     }
     rig.broken = true;
-    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 };
+    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1, waiter: 7 };
     let read = |rig: &mut Rig| rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog);
     let result = read(&mut rig);
     assert!(result.loading && result.error.is_none(), "{result:?}");
@@ -308,6 +308,35 @@ fn who_is_told_by_mail_still_learns_that_a_read_failed() {
 }
 
 #[test]
+fn who_waits_at_the_end_hears_of_a_new_start_and_that_the_topic_is_gone() {
+    let mut rig = Rig::new(&[("retention.bytes", "1")]);
+    for timestamp in 0..3 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    let end = ReadPart { partition: KEY, offset: Offset(3), bytes_max: 1, waiter: 7 };
+    let wait = |rig: &mut Rig| {
+        let result = rig.hosted.read(&end, 1, true, Some(waiter()), &rig.catalog);
+        assert!(result.error.is_none() && result.bytes == 0, "{result:?}");
+    };
+    let woken = |rig: &mut Rig| {
+        let mut woken = rig.run().woken;
+        rig.hosted.take_woken(&mut woken);
+        woken
+    };
+    wait(&mut rig);
+    let origin = Origin { shard: ShardId(1), ticket: Ticket { conn: waiter().conn, request: 0, part: 0 } };
+    let call = Call::DeleteRecords { partition: KEY, before: Some(Offset(1)) };
+    assert!(rig.hosted.call(origin, call, &rig.catalog, NOW).is_none(), "it must be durable first");
+    assert_eq!(woken(&mut rig), [waiter()]);
+    wait(&mut rig);
+    rig.retain();
+    assert_eq!(woken(&mut rig), [waiter()]);
+    wait(&mut rig);
+    rig.hosted.delete_topic(TOPIC, NOW);
+    assert_eq!(woken(&mut rig), [waiter()]);
+}
+
+#[test]
 fn who_waits_for_a_chunk_that_goes_is_answered() {
     let mut rig = Rig::new(&[("retention.bytes", "1")]);
     for timestamp in 0..4 {
@@ -316,7 +345,7 @@ fn who_waits_for_a_chunk_that_goes_is_answered() {
     let origin = Origin { shard: ShardId(1), ticket: Ticket { conn: waiter().conn, request: 0, part: 0 } };
     let call = Call::ListOffset { partition: KEY, spec: OffsetSpec::AtOrAfter(0) };
     assert!(rig.hosted.call(origin, call, &rig.catalog, NOW).is_none(), "the chunk must be read");
-    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 };
+    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1, waiter: 7 };
     assert!(rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog).loading);
 
     // Before it is, its segment dies and is taken.

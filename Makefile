@@ -36,11 +36,12 @@ check: prereqs ## Format, lints, unit tests: before every commit
 	$(CARGO) test --locked --lib
 
 # In this order on purpose: what fails soonest and cheapest comes first.
-test: prereqs-test ## Everything that must pass: cargo's tests, real clients (short), the server on the real kernel, 100 crashes
+test: prereqs-test ## Everything that must pass: cargo's tests, real clients (short), the server on the real kernel, crashes
 	$(MAKE) --no-print-directory test-cargo
 	$(MAKE) --no-print-directory conform-short
 	$(MAKE) --no-print-directory system
 	$(MAKE) --no-print-directory crash
+	$(MAKE) --no-print-directory crash-groups
 
 test-cargo: prereqs
 	$(CARGO) test --locked
@@ -57,7 +58,7 @@ fuzz: prereqs ## Throw hostile bytes at each parser, or at TARGET, for FUZZ_SECO
 	RINGMQ_FUZZ_SEED=$(FUZZ_SEED) RINGMQ_FUZZ_SECONDS=$(FUZZ_SECONDS) \
 		$(CARGO) test --locked --test fuzz -- $(if $(TARGET),--exact targets::$(TARGET),targets::)
 
-# conform, conform-short, crash, soak
+# conform, conform-short, crash, crash-groups, soak
 include tests/conformance/conform.mk
 # system
 include tests/system/system.mk

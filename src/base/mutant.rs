@@ -2,7 +2,8 @@
 //!
 //! Each [`Mutant`] is a broker that breaks one rule. Where the rule is kept, the code asks [`is`], which
 //! is `false` at compile time but for the feature `mutants`; then it is what the thread has been told
-//! by [`set`]. `make sim-mutants` plays each of them on the simulated machine until it is caught.
+//! by [`set`]. `make sim-mutants` plays each of them until it is caught: on the simulated machine, those of
+//! groups in the weeks of `group`'s tests.
 
 #[cfg(all(feature = "mutants", not(debug_assertions)))]
 compile_error!("the feature `mutants` is for tests: a broker that is built with it can break its promises");
@@ -107,6 +108,45 @@ mutants! {
     SearchOneRun,
     /// Other shards do not hear of changed metadata: they deny topics that a client was told of.
     ApplyOnOneShard,
+
+    // --- Groups. ---
+
+    /// A member syncs in a generation that is over, and takes the assignment of the present one for its own.
+    SyncStaleGeneration,
+    /// Members of a generation that is over commit over those that have their partitions now.
+    CommitStaleGeneration,
+    /// A generation keeps the number of the one before: a partition has two owners in it.
+    KeepGeneration,
+    /// Whoever syncs first assigns, not the leader: nobody has anything.
+    AssignByAnyone,
+    /// Members hear of assignments that are not durable: a restart forgets what they own.
+    HandOutUnstored,
+    /// The process that a static member has replaced goes on as if nothing had happened.
+    AdmitReplacedMember,
+    /// The new id of a static member is not stored: after a restart it is fenced as the older one.
+    ForgetReplacement,
+    /// Nobody is missed: what a dead member had is read by nobody.
+    ForgetSilence,
+    /// Nobody is missed who has died before a restart.
+    ForgetRestoredSessions,
+    /// Who leaves stays a member until its session ends.
+    KeepLeaver,
+}
+
+impl Mutant {
+    /// Those of the group machine. The stories of `group` must notice them, not those of the whole broker.
+    pub const OF_GROUPS: &[Mutant] = &[
+        Mutant::SyncStaleGeneration,
+        Mutant::CommitStaleGeneration,
+        Mutant::KeepGeneration,
+        Mutant::AssignByAnyone,
+        Mutant::HandOutUnstored,
+        Mutant::AdmitReplacedMember,
+        Mutant::ForgetReplacement,
+        Mutant::ForgetSilence,
+        Mutant::ForgetRestoredSessions,
+        Mutant::KeepLeaver,
+    ];
 }
 
 /// Is this rule broken now?

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use super::BenchResult;
 use super::plot::{Axis, Chart, Line, Scale, bars};
+use crate::base::calendar;
 use crate::bench::report::Report;
 use crate::bench::stats::{Percentiles, SAMPLES_BEYOND_MIN};
 use crate::bench::text::{duration, is_sound};
@@ -375,19 +376,11 @@ fn count(value: f64) -> String {
     }
 }
 
-/// `2026-11-21 12:00:00 UTC`, by the calendar's arithmetic (days since 1970 to civil date).
+/// `2026-11-21 12:00:00 UTC`.
 pub fn utc(unix_ms: u64) -> String {
     let seconds = unix_ms / 1000;
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Eras of 400 years begin on a first of March, so that leap days come last.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (year, month, day) = calendar::date_of_day((seconds / 86_400) as i64);
+    let rest = seconds % 86_400;
     format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3600, rest / 60 % 60, rest % 60)
 }
 

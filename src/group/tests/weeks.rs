@@ -1,8 +1,10 @@
 //! Weeks of virtual time: members that come, go, crash and pause, and a broker that restarts, with a
 //! disk that is slow or fails. Each client plays its part as real ones do, with an assignor of its own.
 //!
-//! What must hold: in a generation a partition has one owner; assigned generations never go back;
-//! and when the faults end, everybody who is there owns a share of everything.
+//! What must hold: in a generation a partition has one owner; assigned generations never go back, and none that
+//! is over may commit; who has left is no member, and who was replaced is none any more, while nobody else is ever
+//! fenced; and when the faults end, everybody who is there owns a share of everything, and the others take over when
+//! one dies, even with the broker.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -88,6 +90,8 @@ struct World {
     /// Who owned a partition in a generation: the instance, or the member.
     owners: BTreeMap<(i32, u8), String>,
     last_assigned: i32,
+    /// The id that was told last to a process of each instance.
+    newest_ids: BTreeMap<String, String>,
     faults: bool,
     rebalances: u64,
 }
@@ -121,6 +125,7 @@ impl World {
             writes: Vec::new(),
             owners: BTreeMap::new(),
             last_assigned: 0,
+            newest_ids: BTreeMap::new(),
             faults: true,
             rebalances: 0,
         }
@@ -221,13 +226,27 @@ impl World {
             }
             Doing::Joining { .. } | Doing::Syncing { .. } => {}
             Doing::Joined { members } => self.sync(index, &members),
-            Doing::Member => {
-                let who = self.who(index);
-                let now = self.time();
-                let result = self.groups.handle_heartbeat(now, GROUP, &who);
-                self.on_result(index, result);
-            }
+            Doing::Member => self.stay(index),
         }
+    }
+
+    /// A heartbeat, or a commit, which counts as one.
+    fn stay(&mut self, index: usize) {
+        let who = self.who(index);
+        let now = self.time();
+        let commits = self.chance.one_in(4);
+        let result = if commits {
+            self.groups.handle_commit(now, GROUP, &who)
+        } else {
+            self.groups.handle_heartbeat(now, GROUP, &who)
+        };
+        if result.is_ok() {
+            let (generation, newest) = (who.generation, self.last_assigned);
+            assert!(!commits || generation >= newest, "a commit of generation {generation} after {newest}");
+            let newest = who.instance.as_ref().and_then(|instance| self.newest_ids.get(instance));
+            assert!(newest.is_none_or(|id| *id == who.member), "{} was replaced by {newest:?}", who.member);
+        }
+        self.on_result(index, result);
     }
 
     fn misbehave(&mut self, index: usize) {
@@ -235,8 +254,14 @@ impl World {
             0 => {
                 let who = self.who(index);
                 let now = self.time();
-                let leaving = Leaving { member: who.member, instance: who.instance };
-                let _ = self.groups.handle_leave(now, GROUP, &[leaving]);
+                let leaving = Leaving { member: who.member.clone(), instance: who.instance };
+                if let Ok(results) = self.groups.handle_leave(now, GROUP, &[leaving])
+                    && results == [Ok(())]
+                {
+                    let left = self.groups.describe(GROUP);
+                    let mut members = left.iter().flat_map(|group| &group.members);
+                    assert!(members.all(|member| member.member != who.member), "{} has left", who.member);
+                }
                 self.go_down(index);
             }
             1 | 2 => self.go_down(index),
@@ -292,6 +317,9 @@ impl World {
                 client.generation = joined.generation;
                 let leads = joined.leader == joined.member && !joined.skip_assignment;
                 client.id = joined.member;
+                if let Some(instance) = &client.instance {
+                    self.newest_ids.insert(instance.clone(), client.id.clone());
+                }
                 let members = joined.members.into_iter().map(|member| member.member);
                 client.doing = Doing::Joined { members: members.filter(|_| leads).collect() };
             }
@@ -351,7 +379,10 @@ impl World {
             Err(GroupError::MemberIdRequired { member }) => client.id = member,
             Err(GroupError::RebalanceInProgress | GroupError::NotStored) => {}
             Err(GroupError::UnknownMember | GroupError::IllegalGeneration) => client.id.clear(),
-            Err(GroupError::FencedInstance) => return self.go_down(index),
+            Err(GroupError::FencedInstance) => {
+                assert_eq!(client.instance.as_deref(), Some("twin"), "nobody else has this instance");
+                return self.go_down(index);
+            }
             Err(error) => panic!("{error:?} has no reason here"),
         }
         client.doing = Doing::Out;
@@ -368,29 +399,50 @@ impl World {
             self.clients.pop();
         }
         self.run(self.now + CALM);
-        let generation = self.clients[0].generation;
+        self.check_shares(None);
+        // One of them dies, and perhaps the broker in the same moment.
+        let dead = self.chance.below(self.clients.len() as u64) as usize;
+        self.go_down(dead);
+        self.clients[dead].acts_at = u64::MAX;
+        if self.chance.one_in(2) {
+            self.restart_broker();
+        }
+        self.run(self.now + CALM);
+        self.check_shares(Some(dead));
+        self.clients[dead].acts_at = self.now;
+        assert!(self.rebalances > 0);
+    }
+
+    /// Everything has one owner, and all who live are in the same generation.
+    fn check_shares(&self, dead: Option<usize>) {
+        let living = || self.clients.iter().enumerate().filter(|(index, _)| Some(*index) != dead);
+        let newest = living().map(|(_, client)| client.generation).max();
         let mut owned: Vec<u8> = Vec::new();
-        for client in &self.clients {
-            assert_eq!((&client.doing, client.generation), (&Doing::Member, generation), "{client:?}");
+        for (_, client) in living() {
+            assert_eq!((&client.doing, Some(client.generation)), (&Doing::Member, newest), "{client:?}");
             owned.extend(&client.owned);
         }
         owned.sort_unstable();
         assert_eq!(owned, (0..PARTITIONS).collect::<Vec<_>>());
-        assert!(self.rebalances > 0);
+    }
+}
+
+/// Days of one seed.
+pub(super) fn play(seed: u64) {
+    let mut world = World::new(seed);
+    for _ in 0..3 {
+        world.faults = true;
+        world.run(world.now + 2 * 3600 * SECOND);
+        let mut twin = (world.clients.len() > 4).then(|| world.clients[world.clients.len() - 1].clone());
+        world.converge();
+        world.clients.extend(twin.take());
     }
 }
 
 #[test]
 fn many_days_end_with_everything_assigned_once() {
     for seed in 0..40 {
-        let mut world = World::new(seed);
-        for _ in 0..3 {
-            world.faults = true;
-            world.run(world.now + 2 * 3600 * SECOND);
-            let mut twin = (world.clients.len() > 4).then(|| world.clients[world.clients.len() - 1].clone());
-            world.converge();
-            world.clients.extend(twin.take());
-        }
+        play(seed);
     }
 }
 

@@ -413,7 +413,7 @@ func (p *pipeline) await(what string, holds func() bool) {
 			for _, g := range []*groupLedger{p.dynamic, p.static} {
 				state = append(state, fmt.Sprintf("%s has processed %v", g.name, g.done))
 				for _, m := range g.members {
-					state = append(state, fmt.Sprintf("member %s (%s)", m.instance, m.assigned))
+					state = append(state, fmt.Sprintf("member %d %s (%s)", m.command.Process.Pid, m.instance, m.assigned))
 				}
 			}
 			fail("%s: %s; %+v", what, strings.Join(state, ", "), p.run.ledger.snapshot())

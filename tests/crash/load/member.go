@@ -6,8 +6,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -68,8 +70,13 @@ func memberMain(args []string) {
 		kgo.HeartbeatInterval(100 * time.Millisecond),
 		kgo.RebalanceTimeout(10 * time.Second),
 		kgo.FetchMaxWait(500 * time.Millisecond),
-		// A member that gives a heartbeat up joins again, and the others would be rebalanced for it.
+		// A member that gives a heartbeat up joins again. If it leads, the others are rebalanced for it.
 		kgo.RequestRetries(1 << 20),
+		kgo.Dialer(dialPatiently),
+		// For whoever looks into a failure: the log is kept then.
+		kgo.WithLogger(kgo.BasicLogger(os.Stderr, kgo.LogLevelInfo, func() string {
+			return time.Now().Format("15:04:05.000 ") + *group + " " + strconv.Itoa(os.Getpid()) + " "
+		})),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(m.onAssigned),
@@ -90,6 +97,16 @@ func memberMain(args []string) {
 		default:
 		}
 		m.step()
+	}
+}
+
+// dialPatiently waits for a broker that is away: a client counts a refused connection as the end of its request.
+func dialPatiently(ctx context.Context, network, host string) (net.Conn, error) {
+	for deadline := time.Now().Add(waitMax); ; time.Sleep(5 * time.Millisecond) {
+		connection, err := (&net.Dialer{}).DialContext(ctx, network, host)
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return connection, err
+		}
 	}
 }
 

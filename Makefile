@@ -7,7 +7,7 @@ ARGS ?=
 RELEASE_BIN := $(or $(CARGO_TARGET_DIR),target)/release/ringmq
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs prereqs-test build run check test test-cargo fuzz bench bench-scenarios doc clean
+.PHONY: help prereqs prereqs-test build run check test test-cargo fuzz bench bench-scenarios bench-groups doc clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ bench-scenarios: $(RELEASE_BIN) ## Play every scenario of `ringmq bench`; report
 	@failed=; for name in $(SCENARIOS); do echo "== $$name"; \
 		$(RELEASE_BIN) bench --scenario $$name --label $$name $(SCENARIO_LOAD) --quiet $(ARGS) || failed="$$failed $$name"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+
+bench-groups: $(RELEASE_BIN) ## What groups and idle connections cost; needs Go
+	python3 benches/groups/run.py --binary $(RELEASE_BIN) $(ARGS)
 
 doc: prereqs ## Build the documentation of the code, target/doc/ringmq/index.html
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items

@@ -90,8 +90,9 @@ struct World {
     /// Who owned a partition in a generation: the instance, or the member.
     owners: BTreeMap<(i32, u8), String>,
     last_assigned: i32,
-    /// The id that was told last to a process of each instance.
-    newest_ids: BTreeMap<String, String>,
+    /// Of each instance, the newest id that was told to a process and must outlive a restart: that of an assigned
+    /// generation. Ids are numbers in rising order.
+    durable_ids: BTreeMap<String, u64>,
     faults: bool,
     rebalances: u64,
 }
@@ -125,7 +126,7 @@ impl World {
             writes: Vec::new(),
             owners: BTreeMap::new(),
             last_assigned: 0,
-            newest_ids: BTreeMap::new(),
+            durable_ids: BTreeMap::new(),
             faults: true,
             rebalances: 0,
         }
@@ -243,8 +244,8 @@ impl World {
         if result.is_ok() {
             let (generation, newest) = (who.generation, self.last_assigned);
             assert!(!commits || generation >= newest, "a commit of generation {generation} after {newest}");
-            let newest = who.instance.as_ref().and_then(|instance| self.newest_ids.get(instance));
-            assert!(newest.is_none_or(|id| *id == who.member), "{} was replaced by {newest:?}", who.member);
+            let durable = who.instance.as_ref().and_then(|instance| self.durable_ids.get(instance));
+            assert!(durable <= Some(&number(&who.member)), "{} was replaced by {durable:?}", who.member);
         }
         self.on_result(index, result);
     }
@@ -294,8 +295,9 @@ impl World {
             instance: client.instance.clone(),
             client_id: String::new(),
             client_host: String::new(),
-            session_timeout: Duration::from_secs(10),
-            rebalance_timeout: Duration::from_secs(60),
+            // A static member may sleep through a rebalance, and wake up in a generation that is over.
+            session_timeout: Duration::from_secs(if client.instance.is_some() { 60 } else { 10 }),
+            rebalance_timeout: Duration::from_secs(20),
             protocol_type: "consumer".into(),
             protocols: vec![("range".into(), Bytes::new())],
             needs_id: true,
@@ -317,14 +319,21 @@ impl World {
                 client.generation = joined.generation;
                 let leads = joined.leader == joined.member && !joined.skip_assignment;
                 client.id = joined.member;
-                if let Some(instance) = &client.instance {
-                    self.newest_ids.insert(instance.clone(), client.id.clone());
-                }
                 let members = joined.members.into_iter().map(|member| member.member);
                 client.doing = Doing::Joined { members: members.filter(|_| leads).collect() };
+                // The generation was assigned before: the id is stored, too.
+                if joined.generation == self.last_assigned {
+                    self.note_durable(index);
+                }
             }
             Err(error) => self.on_result(index, Err(error)),
         }
+    }
+
+    fn note_durable(&mut self, index: usize) {
+        let Client { instance: Some(instance), id, .. } = &self.clients[index] else { return };
+        let durable = self.durable_ids.entry(instance.clone()).or_default();
+        *durable = (*durable).max(number(id));
     }
 
     fn sync(&mut self, index: usize, members: &[String]) {
@@ -366,7 +375,8 @@ impl World {
         assert!(generation >= self.last_assigned, "{generation} after {}", self.last_assigned);
         self.last_assigned = generation;
         let me = client.instance.clone().unwrap_or_else(|| client.id.clone());
-        for partition in &client.owned {
+        self.note_durable(index);
+        for partition in &self.clients[index].owned {
             let owner = self.owners.entry((generation, *partition)).or_insert_with(|| me.clone());
             assert_eq!(*owner, me, "partition {partition} in generation {generation}");
         }
@@ -380,7 +390,9 @@ impl World {
             Err(GroupError::RebalanceInProgress | GroupError::NotStored) => {}
             Err(GroupError::UnknownMember | GroupError::IllegalGeneration) => client.id.clear(),
             Err(GroupError::FencedInstance) => {
-                assert_eq!(client.instance.as_deref(), Some("twin"), "nobody else has this instance");
+                let durable = client.instance.as_ref().and_then(|instance| self.durable_ids.get(instance));
+                let own = durable == Some(&number(&client.id)) && client.instance.as_deref() != Some("twin");
+                assert!(!own, "{} is fenced, and nobody else has its instance", client.id);
                 return self.go_down(index);
             }
             Err(error) => panic!("{error:?} has no reason here"),
@@ -425,6 +437,11 @@ impl World {
         owned.sort_unstable();
         assert_eq!(owned, (0..PARTITIONS).collect::<Vec<_>>());
     }
+}
+
+/// `m7` is 7; no id is 0.
+fn number(id: &str) -> u64 {
+    id.trim_start_matches('m').parse().unwrap_or(0)
 }
 
 /// Days of one seed.

@@ -123,9 +123,7 @@ impl Cluster {
             let response: FindCoordinatorResponse<'_> = self.bootstrap.ask(&request)?;
             // Up to version 3 there is one, beside the array.
             let (code, message, node, address) = match response.coordinators.first() {
-                Some(one) => {
-                    (one.error_code, one.error_message, one.node_id, address(one.host, one.port))
-                }
+                Some(one) => (one.error_code, one.error_message, one.node_id, address(one.host, one.port)),
                 None => {
                     let FindCoordinatorResponse { node_id, host, port, .. } = response;
                     (response.error_code, response.error_message, node_id, address(host, port))

@@ -56,7 +56,8 @@ impl Output for Described {
                 [line.member.clone(), instance, line.client.clone(), line.host.clone(), assigned_text(line)]
             };
             text += "\n";
-            text += &table(["MEMBER", "INSTANCE", "CLIENT", "HOST", "ASSIGNED"], self.members.iter().map(member));
+            text +=
+                &table(["MEMBER", "INSTANCE", "CLIENT", "HOST", "ASSIGNED"], self.members.iter().map(member));
         }
         if !self.partitions.is_empty() {
             let partition = |line: &PartitionLine| {
@@ -119,7 +120,12 @@ fn ends(
     Ok(ends)
 }
 
-fn report(group: &str, state: GroupState, committed: &offsets::Offsets, ends: &offsets::Offsets) -> Described {
+fn report(
+    group: &str,
+    state: GroupState,
+    committed: &offsets::Offsets,
+    ends: &offsets::Offsets,
+) -> Described {
     let mut owners: BTreeMap<(String, i32), Option<String>> = BTreeMap::new();
     let mut members = Vec::new();
     for member in state.members {

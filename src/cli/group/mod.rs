@@ -73,7 +73,9 @@ pub fn run(args: &GroupArgs) -> anyhow::Result<()> {
         Action::Describe { group } => output(args.json, &describe::describe(cluster, group)?),
         Action::ResetOffsets(reset) => output(args.json, &reset::reset(cluster, reset)?),
         Action::Delete { groups, if_exists } => output(args.json, &delete(cluster, groups, *if_exists)?),
-        Action::DeleteOffsets { group, topics } => output(args.json, &offsets::delete(cluster, group, topics)?),
+        Action::DeleteOffsets { group, topics } => {
+            output(args.json, &offsets::delete(cluster, group, topics)?)
+        }
     }?)
 }
 

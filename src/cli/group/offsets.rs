@@ -10,8 +10,12 @@ use super::unknown;
 use crate::cli::client::check;
 use crate::cli::cluster::Cluster;
 use crate::cli::output::Output;
-use crate::kafka::protocol::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use crate::kafka::protocol::messages::offset_delete::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
+use crate::kafka::protocol::messages::offset_commit::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use crate::kafka::protocol::messages::offset_delete::{
+    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
 use crate::kafka::protocol::messages::offset_fetch::OffsetFetchRequestGroup;
 use crate::kafka::protocol::messages::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
@@ -92,9 +96,11 @@ pub fn commit(cluster: &mut Cluster, group: &str, offsets: &Offsets) -> anyhow::
     let response: OffsetCommitResponse<'_> = cluster.coordinator(group)?.ask(&request)?;
     for topic in &response.topics {
         for partition in &topic.partitions {
-            let place = || format!("commit for partition {} of topic {:?}", partition.partition_index, topic.name);
+            let place =
+                || format!("commit for partition {} of topic {:?}", partition.partition_index, topic.name);
             if partition.error_code == ErrorCode::UNKNOWN_MEMBER_ID {
-                return check(partition.error_code, Some("the group has got members meanwhile")).with_context(place);
+                return check(partition.error_code, Some("the group has got members meanwhile"))
+                    .with_context(place);
             }
             check(partition.error_code, None).with_context(place)?;
         }
@@ -125,7 +131,11 @@ impl Output for DeletedOffsets {
 }
 
 /// Takes back what the group has committed for these topics, as far as it has.
-pub fn delete(cluster: &mut Cluster, group: &str, topics: &[TopicPartitions]) -> anyhow::Result<DeletedOffsets> {
+pub fn delete(
+    cluster: &mut Cluster,
+    group: &str,
+    topics: &[TopicPartitions],
+) -> anyhow::Result<DeletedOffsets> {
     let committed = committed(cluster, group)?;
     if committed.is_empty() && super::state_of(cluster, group)?.is_dead() {
         return unknown(cluster, group);
@@ -152,12 +162,18 @@ pub fn delete(cluster: &mut Cluster, group: &str, topics: &[TopicPartitions]) ->
     for topic in &response.topics {
         for one in &topic.partitions {
             if one.error_code == ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC {
-                bail!("members of group {group:?} read topic {:?}: stop them first ({})", topic.name, one.error_code);
+                bail!(
+                    "members of group {group:?} read topic {:?}: stop them first ({})",
+                    topic.name,
+                    one.error_code
+                );
             }
             check(one.error_code, None).with_context(|| {
                 format!("delete the offset of partition {} of topic {:?}", one.partition_index, topic.name)
             })?;
-            result.deleted.push(DeletedOffset { topic: topic.name.to_owned(), partition: one.partition_index });
+            result
+                .deleted
+                .push(DeletedOffset { topic: topic.name.to_owned(), partition: one.partition_index });
         }
     }
     Ok(result)

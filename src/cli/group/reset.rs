@@ -122,7 +122,8 @@ pub fn reset(cluster: &mut Cluster, args: &ResetArgs) -> anyhow::Result<Plan> {
             moves.insert((one.topic.clone(), one.partition), one);
         }
     }
-    let plan = Plan { group: group.clone(), executed: args.execute, partitions: moves.into_values().collect() };
+    let plan =
+        Plan { group: group.clone(), executed: args.execute, partitions: moves.into_values().collect() };
     if args.execute {
         let mut offsets = Offsets::new();
         for Move { topic, partition, to, .. } in &plan.partitions {

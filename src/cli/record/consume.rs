@@ -54,7 +54,13 @@ pub struct ConsumeArgs {
     #[arg(long, conflicts_with = "json")]
     positions: bool,
     /// What stands between the parts of a line; a tab if not given
-    #[arg(long, value_name = "TEXT", default_value = "\t", hide_default_value = true, conflicts_with = "json")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "\t",
+        hide_default_value = true,
+        conflicts_with = "json"
+    )]
     separator: String,
 }
 
@@ -74,9 +80,9 @@ fn parse_from(text: &str) -> Result<From, String> {
         _ if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
             text.parse().map(From::Offset).map_err(|_| "no offset is so large".to_owned())
         }
-        _ => time::parse(text).map(From::Time).map_err(|_| {
-            format!("expected beginning, end, an offset, or a moment like {}", time::FORMS)
-        }),
+        _ => time::parse(text)
+            .map(From::Time)
+            .map_err(|_| format!("expected beginning, end, an offset, or a moment like {}", time::FORMS)),
     }
 }
 
@@ -157,11 +163,8 @@ impl Consumer<'_> {
             partition_max_bytes: PARTITION_BYTES,
             ..Default::default()
         });
-        let asked = FetchTopic {
-            topic: &self.topic.name,
-            topic_id: self.topic.id,
-            partitions: asked.collect(),
-        };
+        let asked =
+            FetchTopic { topic: &self.topic.name, topic_id: self.topic.id, partitions: asked.collect() };
         let request = FetchRequest {
             max_wait_ms: wait_ms,
             min_bytes: 1,
@@ -175,14 +178,16 @@ impl Consumer<'_> {
         for one in response.responses.iter().flat_map(|topic| &topic.partitions) {
             let partition = one.partition_index;
             let Some(next) = self.next.get_mut(&partition) else { continue };
-            let place = || format!("read partition {partition} of topic {:?} at offset {next}", self.topic.name);
+            let place =
+                || format!("read partition {partition} of topic {:?} at offset {next}", self.topic.name);
             if one.error_code == ErrorCode::OFFSET_OUT_OF_RANGE && *next < one.log_start_offset.max(0) {
                 gone.push(partition);
                 continue;
             }
             check(one.error_code, None).with_context(place)?;
             if let Records::Bytes(bytes) = one.records {
-                *next = self.printer.batches(&self.topic.name, partition, *next, bytes).with_context(place)?;
+                *next =
+                    self.printer.batches(&self.topic.name, partition, *next, bytes).with_context(place)?;
             }
         }
         drop(response);
@@ -232,7 +237,9 @@ impl Printer<'_> {
             next = next.max(batch.end_offset().0);
         }
         if next == from && !batches.remainder().is_empty() {
-            bail!("a batch larger than {PARTITION_BYTES} bytes was cut off; the broker is to send the first whole");
+            bail!(
+                "a batch larger than {PARTITION_BYTES} bytes was cut off; the broker is to send the first whole"
+            );
         }
         Ok(next)
     }

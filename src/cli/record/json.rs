@@ -52,7 +52,8 @@ struct Written<'a> {
 
 /// The line of a record, without its end.
 pub fn write(topic: &str, partition: i32, record: &Record<'_>) -> anyhow::Result<String> {
-    let headers = record.headers.map(|(key, value)| Header { key: Text::of(key), value: value.map(Text::of) });
+    let headers =
+        record.headers.map(|(key, value)| Header { key: Text::of(key), value: value.map(Text::of) });
     Ok(serde_json::to_string(&Written {
         topic,
         partition,

@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn usage() {
-        let parse = |line: &str| Line::try_parse_from(std::iter::once("record").chain(line.split_whitespace()));
+        let parse =
+            |line: &str| Line::try_parse_from(std::iter::once("record").chain(line.split_whitespace()));
         for line in [
             "produce t",
             "produce t --key-separator : --acks 1 --compression zstd --partition 3",

@@ -245,7 +245,8 @@ fn input(line: &[u8], args: &ProduceArgs) -> anyhow::Result<Input> {
         return Ok(Input { value: Some(line.to_owned()), ..Default::default() });
     };
     let at = line.windows(separator.len()).position(|window| window == separator);
-    let at = at.with_context(|| format!("no {:?} in it", args.key_separator.as_deref().unwrap_or_default()))?;
+    let at =
+        at.with_context(|| format!("no {:?} in it", args.key_separator.as_deref().unwrap_or_default()))?;
     let (key, value) = (line[..at].to_owned(), line[at + separator.len()..].to_owned());
     Ok(Input { key: Some(key), value: Some(value), ..Default::default() })
 }
@@ -254,7 +255,8 @@ fn batch(inputs: &[Input], compression: Compression) -> Vec<u8> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
     let mut batch = BatchBuilder::new(compression);
     for Input { timestamp, key, value, headers, .. } in inputs {
-        let headers: Vec<Header<'_>> = headers.iter().map(|(key, value)| (&**key, value.as_deref())).collect();
+        let headers: Vec<Header<'_>> =
+            headers.iter().map(|(key, value)| (&**key, value.as_deref())).collect();
         batch.push(timestamp.unwrap_or(now), key.as_deref(), value.as_deref(), &headers);
     }
     batch.finish()

@@ -257,7 +257,7 @@ impl World {
                 let now = self.time();
                 let leaving = Leaving { member: who.member.clone(), instance: who.instance };
                 if let Ok(results) = self.groups.handle_leave(now, GROUP, &[leaving])
-                    && results == [Ok(())]
+                    && results.iter().all(Result::is_ok)
                 {
                     let left = self.groups.describe(GROUP);
                     let mut members = left.iter().flat_map(|group| &group.members);
@@ -427,7 +427,7 @@ impl World {
 
     /// Everything has one owner, and all who live are in the same generation.
     fn check_shares(&self, dead: Option<usize>) {
-        let living = || self.clients.iter().enumerate().filter(|(index, _)| Some(*index) != dead);
+        let living = || self.clients.iter().enumerate().filter(move |(index, _)| Some(*index) != dead);
         let newest = living().map(|(_, client)| client.generation).max();
         let mut owned: Vec<u8> = Vec::new();
         for (_, client) in living() {

@@ -27,7 +27,7 @@ def work():
     producer = Producer({"bootstrap.servers": BOOTSTRAP, "enable.idempotence": True})
 
     def tell(_, partitions):
-        print(f"worker {os.getpid()} has partitions {[one.partition for one in partitions]}", flush=True)
+        print(f"worker {os.getpid()} has partitions {[one.partition for one in partitions]}\n", end="", flush=True)
 
     consumer.subscribe(["lines"], on_assign=tell)
     while True:

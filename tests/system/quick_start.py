@@ -155,7 +155,8 @@ def kill_a_worker(rig):
         start_new_session=True,
     )
     try:
-        printed, _ = shell.communicate(timeout=COMMAND_S_MAX)
+        # A rebalance, a session that ends, and another rebalance, in Python.
+        printed, _ = shell.communicate(timeout=3 * COMMAND_S_MAX)
     finally:
         # The workers, wherever the script ended.
         with contextlib.suppress(ProcessLookupError):

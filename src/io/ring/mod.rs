@@ -53,7 +53,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub enum PollMode {
     /// Sleep at once: the least CPU, and the latency of a wake-up.
     Block,
-    /// Look for this long, then sleep. Where that has been in vain for a while, sleep at once.
+    /// Look for this long, then sleep.
     Adaptive(Duration),
     /// Never sleep: one core is always busy.
     Busy,
@@ -97,8 +97,6 @@ pub struct Ring {
     /// Wake others by messages to their rings.
     messages_rings: bool,
     features: Vec<&'static str>,
-    /// Waits in a row that spinning would not have shortened.
-    vain_waits: u32,
     clock: Clock,
     shard: ShardId,
     poll: PollMode,
@@ -150,7 +148,6 @@ impl Ring {
             multishot_recv: true,
             messages_rings,
             features,
-            vain_waits: 0,
             clock: Clock::default(),
             shard: config.shard,
             poll: config.poll,

@@ -8,10 +8,6 @@ use io_uring::types::{SubmitArgs, Timespec};
 use super::{PollMode, Ring};
 use crate::io::op::{Event, Wait};
 
-/// After so many waits in vain an adaptive ring sleeps at once, until an event comes soon again. A thousand idle
-/// members say every three milliseconds that they are there: spinning before each sleep was most of what they cost.
-const VAIN_WAITS_MAX: u32 = 16;
-
 impl Ring {
     /// Submit everything queued and let the kernel post what has completed; with `wait`, until there
     /// is a completion or that time (`None`: for ever) is over. May return earlier.
@@ -79,19 +75,6 @@ impl Ring {
     pub(super) fn wait(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         let before = events.len();
         let started = Instant::now();
-        let result = self.await_event(wait, started, events);
-        if let PollMode::Adaptive(spin) = self.poll
-            && wait != Wait::No
-        {
-            // A sleep adds the wake-up, which costs as much as the spinning.
-            let soon = events.len() > before && started.elapsed() <= 2 * spin;
-            self.vain_waits = if soon { 0 } else { self.vain_waits.saturating_add(1) };
-        }
-        result
-    }
-
-    fn await_event(&mut self, wait: Wait, started: Instant, events: &mut Vec<Event>) -> io::Result<()> {
-        let before = events.len();
         let deadline = match wait {
             Wait::No => Some(started),
             Wait::For(time) => started.checked_add(time),
@@ -103,11 +86,7 @@ impl Ring {
             PollMode::Adaptive(spin) => Some(deadline.unwrap_or(started + spin).min(started + spin)),
             PollMode::Busy => deadline,
         };
-        let mut spinning = match self.poll {
-            PollMode::Block => false,
-            PollMode::Adaptive(_) => wait == Wait::No || self.vain_waits < VAIN_WAITS_MAX,
-            PollMode::Busy => true,
-        };
+        let mut spinning = self.poll != PollMode::Block;
         loop {
             if spinning {
                 self.enter(None)?;

@@ -96,6 +96,8 @@ pub struct Input {
 }
 
 pub fn read(line: &[u8]) -> anyhow::Result<Input> {
+    // An array would be taken for the fields in their order.
+    ensure!(line.trim_ascii_start().starts_with(b"{"), "no JSON object");
     let read: Read = serde_json::from_slice(line)?;
     ensure!(read.timestamp.is_none_or(|ms| ms >= 0), "a timestamp is milliseconds since 1970");
     if read.partition.is_some_and(|partition| partition < 0) {

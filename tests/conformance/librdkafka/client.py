@@ -9,7 +9,6 @@ import os
 import random
 import sys
 import time
-import traceback
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -25,28 +24,24 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
 
-import groups
-from digest import Digest
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "dataset"))
-from access_log import AccessLog  # noqa: E402  (the path is set above)
-
-PARTITIONS = 3
-WAIT_S = 60
-# 2023-11-14: any fixed past time will do; it must only not be "now".
-T0_MS = 1_700_000_000_000
-
+for folder in ("python", "dataset"):
+    sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", folder))
+import groups  # noqa: E402  (the path is set above)
+from access_log import AccessLog  # noqa: E402
+from digest import Digest  # noqa: E402
+from harness import (  # noqa: E402
+    PARTITIONS,
+    T0_MS,
+    WAIT_S,
+    check,
+    equal,
+    matrix_records,
+    restart,
+    sample_records,
+    serve,
+)
 
 # --- the pieces ---------------------------------------------------------------------------------
-
-
-def check(condition, message):
-    if not condition:
-        raise AssertionError(message)
-
-
-def equal(got, expected, what):
-    check(got == expected, f"{what}: got {got!r}, expected {expected!r}")
 
 
 @functools.cache
@@ -180,29 +175,6 @@ def read_all(bootstrap, topic, partitions=PARTITIONS, **settings):
     return records
 
 
-def sample_records(count, partitions=PARTITIONS, seed=1):
-    """Keys, values and headers of every kind: null, empty, binary, text, small, and compressible."""
-    rng = random.Random(seed)
-    records = []
-    for i in range(count):
-        key = [None, b"", f"key-{i}".encode(), rng.randbytes(rng.randrange(40))][i % 4]
-        value = [
-            None,
-            b"",
-            rng.randbytes(rng.randrange(2000)),
-            f"value {i} ".encode() * rng.randrange(500),
-            f"value {i}".encode(),
-        ][i % 5]
-        headers = [
-            [],
-            [("trace", f"t-{i}".encode())],
-            [("null", None), ("empty", b""), ("binary", rng.randbytes(16))],
-            [("twice", b"1"), ("twice", b"2"), ("größe", "ünï".encode())],
-        ][i % 4]
-        records.append((i % partitions, key, value, headers, T0_MS + i * 10))
-    return records
-
-
 def expect_records(bootstrap, topic, sent, partitions=PARTITIONS, **settings):
     got = read_all(bootstrap, topic, partitions, **settings)
     for p in range(partitions):
@@ -210,11 +182,6 @@ def expect_records(bootstrap, topic, sent, partitions=PARTITIONS, **settings):
         equal(len(got[p]), len(expected), f"records in partition {p}")
         for offset, (a, b) in enumerate(zip(got[p], expected)):
             equal(a, b, f"record {p}/{offset}")
-
-
-def restart(how):
-    print(f"restart\t{how}", flush=True)
-    equal(sys.stdin.readline(), "done\n", "the runner's answer")
 
 
 # --- the cases ----------------------------------------------------------------------------------
@@ -682,14 +649,9 @@ def write(bootstrap, topic, codec):
     """One side of the cross matrix: records that every client can print, and their digests."""
     create(bootstrap, topic)
     digests = [Digest() for _ in range(PARTITIONS)]
-    records = []
-    for i in range(300):
-        key = [None, b"", b"key-%d" % i][i % 3]
-        value = [None, b"", b"librdkafka %d " % i * (i % 50), bytes(range(256))][i % 4]
-        headers = [[], [("a", b"%d" % i), ("b", b"")], [("a", b"x"), ("a", b"y")]][i % 3]
-        partition = i // 7 % PARTITIONS
-        digests[partition].add(key, value, headers, T0_MS + i)
-        records.append((partition, key, value, headers, T0_MS + i))
+    records = matrix_records("librdkafka")
+    for partition, key, value, headers, timestamp in records:
+        digests[partition].add(key, value, headers, timestamp)
     send(new_producer(bootstrap, compression_type=codec, linger_ms=20), topic, records)
     return {f"p{p}": digest.text() for p, digest in enumerate(digests)}
 
@@ -744,24 +706,5 @@ CASES = {
 }  # fmt: skip
 
 
-def main():
-    for line in sys.stdin:
-        _, name, bootstrap, topic, *pairs = line.rstrip("\n").split("\t")
-        case = CASES.get(name)
-        if case is None:
-            print("skip\tnot a case of this client", flush=True)
-            continue
-        try:
-            values = case(bootstrap, topic, **dict(pair.split("=", 1) for pair in pairs))
-        except Exception as failure:  # Whatever a client library raises is a failure of the case.
-            traceback.print_exc()
-            text = " ".join(f"{type(failure).__name__}: {failure}".split())
-            print(f"fail\t{text[:600]}", flush=True)
-            continue
-        for key, value in (values or {}).items():
-            print(f"value\t{key}\t{value}")
-        print("ok", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(CASES)

@@ -166,7 +166,8 @@ func describeCluster(t *T) {
 	for _, node := range found.Brokers {
 		addresses = append(addresses, net.JoinHostPort(node.Host, strconv.Itoa(int(node.Port))))
 	}
-	t.check(strings.Contains(strings.Join(addresses, " "), t.bootstrap), "own address is not in %v", addresses)
+	listed := strings.Contains(strings.Join(addresses, " "), t.bootstrap)
+	equal(t, listed, t.args["own_address"] == "listed", fmt.Sprintf("whether the own address is in %v", addresses))
 	equal(t, len(found.Topics), 0, "topics that nobody asked for")
 	described := t.clusterID()
 	equal(t, described, found.Cluster, "cluster id")

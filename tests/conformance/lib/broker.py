@@ -4,6 +4,7 @@ The broker runs in a process group of its own, so that whatever it starts dies w
 directory and ports stay the same across restarts: that is what the clients are meant to survive.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -28,6 +29,21 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def free_base_port(count):
+    """A port after which so many in a row are free."""
+    while True:
+        base = free_port()
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError, OverflowError):
+            for port in range(base + 1, base + 1 + count):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return base
+
+
+def by_log(base_port):
+    """Settings with which each log is a broker of its own, at this port plus its number."""
+    return ["kafka.advertise=log", f"kafka.log_base_port={base_port}"]
 
 
 class Broker:

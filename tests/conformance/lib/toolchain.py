@@ -10,9 +10,12 @@ import shutil
 import subprocess
 import sys
 
-BUILD_S_MAX = 600
+BUILD_S_MAX = 900
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 CONFORMANCE = os.path.join(ROOT, "tests", "conformance")
+
+# A small heap and the first compiler only: these programs are short, and the machine is shared.
+JAVA = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
 
 class Missing(Exception):
@@ -32,17 +35,26 @@ def default_binary():
 
 
 def librdkafka_command():
-    """confluent-kafka, the Python binding whose wheel carries librdkafka, in a venv."""
-    source = os.path.join(CONFORMANCE, "librdkafka")
-    requirements = os.path.join(source, "requirements.txt")
+    """confluent-kafka, the Python binding whose wheel carries librdkafka."""
+    folder = os.path.join(CONFORMANCE, "librdkafka")
+    return _python_command("librdkafka", os.path.join(folder, "requirements.txt"), os.path.join(folder, "client.py"))
 
+
+def python_command(name):
+    """A client that is written in Python: its program is an adapter in `python/`."""
+    folder = os.path.join(CONFORMANCE, "python")
+    program = os.path.join(folder, f"{name.replace('-', '_')}_client.py")
+    return _python_command(name, os.path.join(folder, f"requirements-{name}.txt"), program)
+
+
+def _python_command(name, requirements, program):
     def build(folder):
         run([sys.executable, "-m", "venv", folder])
         pip = os.path.join(folder, "bin", "pip")
         run([pip, "install", "--quiet", "--only-binary=:all:", "--requirement", requirements])
 
-    folder = _cached("librdkafka", [requirements], build, salt=sys.version)
-    return [os.path.join(folder, "bin", "python"), os.path.join(source, "client.py")]
+    folder = _cached(name, [requirements], build, salt=sys.version)
+    return [os.path.join(folder, "bin", "python"), program]
 
 
 def kcat_command():
@@ -66,6 +78,40 @@ def go_command(name, source):
     return [os.path.join(folder, name)]
 
 
+def node_command(name):
+    """A client for Node.js; package-lock.json pins it. The program runs beside its packages."""
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            raise Missing(f"{tool} is not installed")
+    source = os.path.join(CONFORMANCE, name)
+
+    def build(folder):
+        for path in _files(source):
+            shutil.copy(path, folder)
+        # No scripts: a package that builds or fetches something of its own has no place here.
+        run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=folder)
+
+    folder = _cached(name, _files(source), build)
+    return ["node", os.path.join(folder, "client.js")]
+
+
+def rust_command(name, source):
+    """A Rust program from the package in `source`, pinned by its own Cargo.lock."""
+    for tool in ("cargo", "cc", "make"):
+        if shutil.which(tool) is None:
+            raise Missing(f"{tool} is not installed")
+
+    def build(folder):
+        # What is compiled is kept, so that a change of the program alone is a build of seconds.
+        target = os.path.join(cache_folder(), f"{name}-target")
+        manifest = os.path.join(source, "Cargo.toml")
+        run(["cargo", "build", "--release", "--locked", "--quiet", "--manifest-path", manifest, "--target-dir", target])
+        shutil.copy(os.path.join(target, "release", f"conformance-{name}"), folder)
+
+    folder = _cached(name, _files(source), build)
+    return [os.path.join(folder, f"conformance-{name}")]
+
+
 def java_command(kafka_version):
     """The Java program, compiled against and run with one version of kafka-clients."""
     for tool in ("java", "javac", "mvn"):
@@ -75,19 +121,34 @@ def java_command(kafka_version):
 
     def build(folder):
         libs = os.path.join(folder, "libs")
-        run([
-            "mvn", "--quiet", "--batch-mode", "--file", os.path.join(source, "pom.xml"),
-            f"-Dkafka.version={kafka_version}", f"-DoutputDirectory={libs}",
-            "dependency:copy-dependencies",
-        ])  # fmt: skip
+        _maven_libs(os.path.join(source, "pom.xml"), kafka_version, libs)
         sources = [path for path in _files(source) if path.endswith(".java")]
         classes = os.path.join(folder, "classes")
         run(["javac", "--release", "17", "-Xlint:all", "-d", classes, "-cp", f"{libs}/*", *sources])
 
     folder = _cached(f"java-{kafka_version}", _files(source), build)
-    # A small heap and the first compiler only: these programs are short, and the machine is shared.
-    flags = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-    return ["java", *flags, "-cp", f"{folder}/classes:{folder}/libs/*", "Client"]
+    return [*JAVA, "-cp", f"{folder}/classes:{folder}/libs/*", "Client"]
+
+
+def kafka_tools_command(kafka_version):
+    """Kafka's own command line tools, to be followed by a main class: there is nothing to compile."""
+    for tool in ("java", "mvn"):
+        if shutil.which(tool) is None:
+            raise Missing(f"{tool} is not installed")
+    pom = os.path.join(CONFORMANCE, "kafka-tools", "pom.xml")
+
+    def build(folder):
+        _maven_libs(pom, kafka_version, folder)
+
+    folder = _cached("kafka-tools", [pom], build, salt=kafka_version)
+    return [*JAVA, "-cp", f"{folder}/*"]
+
+
+def _maven_libs(pom, kafka_version, folder):
+    run([
+        "mvn", "--quiet", "--batch-mode", "--file", pom,
+        f"-Dkafka.version={kafka_version}", f"-DoutputDirectory={folder}", "dependency:copy-dependencies",
+    ])  # fmt: skip
 
 
 def run(command, cwd=None):
@@ -131,5 +192,5 @@ def _files(folder):
         os.path.join(parent, name)
         for parent, _, names in os.walk(folder)
         for name in names
-        if name.endswith((".go", ".mod", ".sum", ".java", ".xml"))
+        if name.endswith((".go", ".mod", ".sum", ".java", ".xml", ".js", ".json", ".rs", ".toml", ".lock"))
     )

@@ -425,12 +425,13 @@ def describe_configs(bootstrap, topic):
     check(admin.describe_configs([broker])[broker].result(WAIT_S), "a broker without configs")
 
 
-def describe_cluster(bootstrap, topic):
+def describe_cluster(bootstrap, topic, own_address):
     admin = admin_of(bootstrap)
     found = admin.describe_cluster().result(WAIT_S)
     equal(found.cluster_id, admin.list_topics(timeout=WAIT_S).cluster_id, "cluster id")
     host, port = bootstrap.rsplit(":", 1)
-    check((host, int(port)) in [(node.host, node.port) for node in found.nodes], "own address not listed")
+    listed = (host, int(port)) in [(node.host, node.port) for node in found.nodes]
+    equal(listed, own_address == "listed", "whether the own address is listed")
     check(found.controller.id in [node.id for node in found.nodes], "the controller is not a node")
 
 

@@ -289,6 +289,35 @@ async function describeConfigs(bootstrap, topic) {
   check((await configsOf(bootstrap, BROKER, String(controller))).size > 0, 'a broker without configs')
 }
 
+async function createPartitions(bootstrap, topic) {
+  await create(bootstrap, topic, 2)
+  const admin = await adminOf(bootstrap, QUICK)
+  const grow = count => admin.createPartitions({ topicPartitions: [{ topic, count }] })
+  await grow(5)
+  const [found] = (await admin.fetchTopicMetadata({ topics: [topic] })).topics
+  equal(found.partitions.length, 5, 'partitions')
+  for (const count of [3, 5]) {
+    equal(await errorOf(() => grow(count)), 'INVALID_PARTITIONS', `${count} partitions where there are 5`)
+  }
+  const sent = sampleRecords(50, 5)
+  await send(bootstrap, topic, sent)
+  await expectRecords(bootstrap, topic, sent)
+}
+
+// kafkajs has AlterConfigs only, which resets what it does not name.
+async function alterConfigs(bootstrap, topic) {
+  await create(bootstrap, topic, PARTITIONS, { 'max.message.bytes': '500000' })
+  const admin = await adminOf(bootstrap, QUICK)
+  const alter = (name, value) =>
+    admin.alterConfigs({ resources: [{ type: TOPIC, name: topic, configEntries: [{ name, value }] }] })
+  await alter('retention.ms', '3600000')
+  const found = await configsOf(bootstrap, TOPIC, topic)
+  equal(found.get('retention.ms').configValue, '3600000', 'retention.ms')
+  check(found.get('max.message.bytes').isDefault, 'a config that was not named is not its default')
+  equal(await errorOf(() => alter('no.such.config', '1')), 'INVALID_CONFIG', 'an unknown config')
+  equal(await errorOf(() => alter('retention.ms', 'soon')), 'INVALID_CONFIG', 'a config without a number')
+}
+
 // What a topic is (partitions, configs, records) outlives both kinds of restart.
 async function restartKeeps(bootstrap, topic) {
   await create(bootstrap, topic, 4, { 'retention.ms': '630720000000' })
@@ -342,6 +371,8 @@ serve({
   invalid_creations: invalidCreations,
   describe_cluster: describeCluster,
   describe_configs: describeConfigs,
+  create_partitions: createPartitions,
+  alter_configs: alterConfigs,
   restart_keeps: restartKeeps,
   read_digests: readDigests,
 }, closeAdmins)

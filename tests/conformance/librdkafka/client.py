@@ -22,7 +22,15 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
 
 for folder in ("python", "dataset"):
     sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", folder))
@@ -425,6 +433,46 @@ def describe_configs(bootstrap, topic):
     check(admin.describe_configs([broker])[broker].result(WAIT_S), "a broker without configs")
 
 
+def create_partitions(bootstrap, topic):
+    create(bootstrap, topic, partitions=2)
+
+    def grow(count):
+        admin_of(bootstrap).create_partitions([NewPartitions(topic, count)])[topic].result(WAIT_S)
+
+    grow(5)
+    consumer = new_consumer(bootstrap)
+    equal(partition_count(consumer, topic), 5, "partitions")
+    for count in (3, 5):
+        equal(error_of(lambda: grow(count)), "INVALID_PARTITIONS", f"{count} partitions where there are 5")
+    send(new_producer(bootstrap), topic, sample_records(50, partitions=5))
+    equal(ends(consumer, topic, 5), [(0, 10)] * 5, "starts and ends")
+    consumer.close()
+
+
+def alter_configs(bootstrap, topic):
+    create(bootstrap, topic, max_message_bytes="500000")
+    admin = admin_of(bootstrap)
+
+    def alter(name, value, operation):
+        entry = ConfigEntry(name, value, incremental_operation=operation)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        admin.incremental_alter_configs([resource])[resource].result(WAIT_S)
+
+    def described(name):
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        found = admin.describe_configs([resource])[resource].result(WAIT_S)[name]
+        return found.value, found.is_default
+
+    alter("retention.ms", "3600000", AlterConfigOpType.SET)
+    equal(described("retention.ms"), ("3600000", False), "retention.ms, and whether it is a default")
+    alter("retention.ms", None, AlterConfigOpType.DELETE)
+    check(described("retention.ms")[1], "a config that was taken back")
+    equal(described("max.message.bytes"), ("500000", False), "the config that was left alone")
+    for name, value in (("no.such.config", "1"), ("retention.ms", "soon")):
+        failure = error_of(lambda: alter(name, value, AlterConfigOpType.SET))
+        equal(failure, "INVALID_CONFIG", f"{name}={value}")
+
+
 def describe_cluster(bootstrap, topic, own_address):
     admin = admin_of(bootstrap)
     found = admin.describe_cluster().result(WAIT_S)
@@ -497,6 +545,33 @@ def group_members(bootstrap, topic, strategy):
     admin.delete_consumer_groups([group])[group].result(WAIT_S)
     failure = error_of(lambda: admin.delete_consumer_groups([group])[group].result(WAIT_S))
     equal(failure, "GROUP_ID_NOT_FOUND", "a group that is gone")
+
+
+def group_commits(bootstrap, topic):
+    """A group reads on where it committed, from the start when it was reset, and only its members commit."""
+    create(bootstrap, topic)
+    send(new_producer(bootstrap), topic, sample_records(90))
+    group = topic + "-commits"
+
+    def commit(offsets):
+        consumer = new_consumer(bootstrap, group_id=group)
+        asked = [TopicPartition(topic, p, offset) for p, offset in enumerate(offsets)]
+        try:
+            consumer.commit(offsets=asked, asynchronous=False)
+        finally:
+            consumer.close()
+
+    def intrude(_):
+        equal(error_of(lambda: commit([0, 0, 0])), "UNKNOWN_MEMBER_ID", "a commit into a group that has members")
+
+    def first_commit(member):
+        asked = [TopicPartition(topic, p, offset) for p, offset in enumerate((5, 10, 29))]
+        groups.commit(member, asked)
+
+    equal(groups.first_offsets(bootstrap, group, topic, 90, first_commit), [0, 0, 0], "a new group")
+    equal(groups.first_offsets(bootstrap, group, topic, 46, intrude), [5, 10, 29], "after the commit")
+    commit([0, 0, 0])
+    equal(groups.first_offsets(bootstrap, group, topic, 90), [0, 0, 0], "after the reset")
 
 
 def group_static(bootstrap, topic):
@@ -700,7 +775,8 @@ CASES = {
     case.__name__: case
     for case in (
         roundtrip, timestamps, topics, invalid_creations, many_topics, list_offsets, metadata, idempotent,
-        delete_records, describe_configs, describe_cluster, group_offsets, group_members, group_static, restart_keeps, unknown_topic,
+        delete_records, describe_configs, describe_cluster, create_partitions, alter_configs, group_offsets,
+        group_members, group_commits, group_static, restart_keeps, unknown_topic,
         auto_create, too_large, invalid_topic, unknown_partition, long_poll, log_append_time, out_of_range,
         write, read_digests, write_dataset,
     )

@@ -11,7 +11,7 @@ from aiokafka import (
     OffsetAndMetadata,
     TopicPartition,
 )
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -221,6 +221,18 @@ class AioKafka(cases.Adapter):
 
     def broker_configs(self, node):
         return self._configs(ConfigResourceType.BROKER, str(node))
+
+    def create_partitions(self, topic, count):
+        call(self._admin.create_partitions({topic: NewPartitions(count)}))
+
+    def alter_configs(self, topic, configs):
+        replies = call(self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)]))
+        for code, message, *_ in (resource for reply in replies for resource in reply.resources):
+            raise_for(code, message)
+
+    def reset_configs(self, topic, names):
+        # aiokafka has AlterConfigs only, which resets what it does not name.
+        self.alter_configs(topic, {})
 
     def delete_records(self, topic, partition, offset):
         asked = TopicPartition(topic, partition)

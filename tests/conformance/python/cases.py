@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ UNKNOWN_MEMBER_ID = 25
 TOPIC_ALREADY_EXISTS = 36
 INVALID_REPLICATION_FACTOR = 38
 INVALID_CONFIG = 40
+INVALID_PARTITIONS = 37
 OFFSET_OUT_OF_RANGE = 1
 
 
@@ -74,6 +76,7 @@ class Adapter:
 
     bounds = lookup = max_timestamp = producer = reader = committed = commit = member = None
     groups = group_state = delete_group = None
+    create_partitions = alter_configs = reset_configs = None
 
 
 def error_of(call):
@@ -420,6 +423,33 @@ def describe_configs(client, topic):
     check(client.broker_configs(next(iter(nodes))), "a broker without configs")
 
 
+def create_partitions(client, topic):
+    create(client, topic, partitions=2)
+    send(client, topic, sample(client, 20, partitions=2))
+    client.create_partitions(topic, 5)
+    equal(sorted(client.describe(topic).leaders), list(range(5)), "partitions")
+    for count in (3, 5):
+        failure = error_of(lambda: client.create_partitions(topic, count))
+        equal(failure, INVALID_PARTITIONS, f"{count} partitions where there are 5")
+    send(client, topic, sample(client, 50, partitions=5))
+    equal(client.bounds(topic, 5), [(0, 20), (0, 20), (0, 10), (0, 10), (0, 10)], "starts and ends")
+
+
+def alter_configs(client, topic):
+    """Sets a config and takes it back; with AlterConfigs, what is not named goes back to its default."""
+    create(client, topic, config={"retention.ms": "-1"})
+    client.alter_configs(topic, {"retention.ms": "3600000", "max.message.bytes": "600000"})
+    found = client.topic_configs(topic)
+    equal(found["retention.ms"], ("3600000", False), "retention.ms, and whether it is a default")
+    equal(found["max.message.bytes"], ("600000", False), "max.message.bytes")
+    for wrong in ({"no.such.config": "1"}, {"retention.ms": "soon"}):
+        failure = error_of(lambda: client.alter_configs(topic, wrong))
+        check(failure in (INVALID_CONFIG, "ValueError"), f"an alteration to {wrong}: {failure}")
+    client.reset_configs(topic, ["retention.ms", "max.message.bytes"])
+    found = client.topic_configs(topic)
+    check(found["retention.ms"][1] and found["max.message.bytes"][1], f"not the defaults: {found}")
+
+
 def restart_keeps(client, topic):
     """What a topic is (id, partitions, configs, records) outlives both kinds of restart."""
     create(client, topic, partitions=4, config={"retention.ms": "630720000000"})
@@ -471,15 +501,17 @@ def group_members(client, topic, strategy):
         stdout=subprocess.PIPE,
         text=True,
     )
+    told = []
+    reader = threading.Thread(target=lambda: told.extend(iter(third.stdout.readline, "")))
+    reader.start()
     try:
-        thirds = lambda: len(first.assigned() | second.assigned()) == 4  # noqa: E731
-        until(thirds, "a third member", lambda: poll_all(both))
-        # A cooperative rebalance has more than one step.
-        while (told := third.stdout.readline().strip()) != "2":
-            check(told, "the third member has ended")
+        # The others are polled until it has told: a cooperative rebalance has more than one step.
+        thirds = lambda: told[-1:] == ["2\n"] and len(first.assigned() | second.assigned()) == 4  # noqa: E731
+        until(thirds, lambda: f"a third member: {told}", lambda: poll_all(both))
     finally:
         third.send_signal(signal.SIGKILL)
         third.wait()
+        reader.join()
         third.stdout.close()
     await_shares(both, "the third was killed")
     second.close()
@@ -604,7 +636,8 @@ CASES = {
     for case in (
         roundtrip, idempotent, too_large, auto_create, long_poll, log_append_time, out_of_range, unknown_topic,
         invalid_topic, timestamps, list_offsets, delete_records, group_offsets, topics, invalid_creations,
-        metadata, describe_cluster, describe_configs, restart_keeps, group_members, group_static,
+        metadata, describe_cluster, describe_configs, create_partitions, alter_configs,
+        restart_keeps, group_members, group_static,
         group_commits, write, read_digests,
     )
 }  # fmt: skip

@@ -179,6 +179,23 @@ class KafkaPython(cases.Adapter):
     def broker_configs(self, node):
         return self._configs(ConfigResourceType.BROKER, str(node))
 
+    def create_partitions(self, topic, count):
+        self._admin.create_partitions({topic: count})
+
+    def alter_configs(self, topic, configs):
+        self._altered(topic, self._admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)]))
+
+    def reset_configs(self, topic, names):
+        self._altered(topic, self._admin.reset_configs([ConfigResource(ConfigResourceType.TOPIC, topic, names)]))
+
+    @staticmethod
+    def _altered(topic, outcome):
+        """The outcome of an alteration is returned, not raised."""
+        outcome = str(outcome["topic"][topic])
+        for code, error in errors.kafka_errors.items():
+            if code > 0 and error.__name__ in outcome:
+                raise error(outcome)
+
     def delete_records(self, topic, partition, offset):
         asked = TopicPartition(topic, partition)
         answer = self._admin.delete_records({asked: offset})[asked]

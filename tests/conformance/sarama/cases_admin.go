@@ -132,6 +132,43 @@ func describeConfigs(t *T) {
 	t.check(len(broker) > 0, "a broker without configs")
 }
 
+func createPartitions(t *T) {
+	t.create(2, nil)
+	admin := t.adminWith(hasty())
+	t.must(admin.CreatePartitions(t.topic, 5, nil, false), "grow to 5")
+	equal(t, len(t.describe().Partitions), 5, "partitions")
+	for _, count := range []int32{3, 5} {
+		err := admin.CreatePartitions(t.topic, count, nil, false)
+		t.isError(err, sarama.ErrInvalidPartitions, fmt.Sprintf("%d partitions where there are 5", count))
+	}
+	sent := t.sampleRecords(50, 5)
+	t.send(sent, nil)
+	t.expect(sent, 5, nil)
+}
+
+func alterConfigs(t *T) {
+	t.create(1, map[string]string{"max.message.bytes": "500000"})
+	admin := t.adminWith(hasty())
+	alter := func(op sarama.IncrementalAlterConfigsOperation, name, value string) error {
+		entries := map[string]sarama.IncrementalAlterConfigsEntry{name: {Operation: op, Value: &value}}
+		return admin.IncrementalAlterConfig(sarama.TopicResource, t.topic, entries, false)
+	}
+	value := func(name string) string {
+		found, err := t.configs(sarama.TopicResource, t.topic)
+		t.must(err, "describe configs")
+		return found[name].Value
+	}
+	t.must(alter(sarama.IncrementalAlterConfigsOperationSet, "retention.ms", "3600000"), "set")
+	equal(t, value("retention.ms"), "3600000", "retention.ms")
+	t.must(alter(sarama.IncrementalAlterConfigsOperationDelete, "retention.ms", ""), "take back")
+	t.check(value("retention.ms") != "3600000", "a config that was taken back")
+	equal(t, value("max.message.bytes"), "500000", "the config that was left alone")
+	for _, wrong := range [][2]string{{"no.such.config", "1"}, {"retention.ms", "soon"}} {
+		err := alter(sarama.IncrementalAlterConfigsOperationSet, wrong[0], wrong[1])
+		t.check(err != nil && strings.Contains(err.Error(), wrong[0]), "%v: %v", wrong, err)
+	}
+}
+
 // restartKeeps sees that what a topic is outlives both kinds of restart.
 func restartKeeps(t *T) {
 	const count = 4

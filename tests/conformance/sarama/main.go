@@ -28,6 +28,8 @@ var cases = map[string]func(*T){
 	"invalid_creations": invalidCreations,
 	"metadata":          metadata,
 	"describe_configs":  describeConfigs,
+	"create_partitions": createPartitions,
+	"alter_configs":     alterConfigs,
 	"describe_cluster":  describeCluster,
 	"restart_keeps":     restartKeeps,
 	"timestamps":        timestamps,

@@ -1,7 +1,7 @@
 //! Cases of topics, their offsets and configs, and the cluster.
 
 use futures_executor::block_on;
-use rdkafka::admin::{ConfigSource, ResourceSpecifier};
+use rdkafka::admin::{AlterConfig, ConfigSource, NewPartitions, ResourceSpecifier};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
@@ -114,6 +114,41 @@ pub fn describe_configs(run: &Run) {
     assert_eq!(missing.err(), Some(RDKafkaErrorCode::UnknownTopicOrPartition));
     let node = consumer(run, &[]).fetch_metadata(None, WAIT_MAX).expect("metadata").brokers()[0].id();
     assert!(!describe(ResourceSpecifier::Broker(node)).expect("configs of the broker").entries.is_empty());
+}
+
+pub fn create_partitions(run: &Run) {
+    create(run, 2, &[]);
+    let grow = |count: usize| {
+        let asked = NewPartitions::new(&run.topic, count);
+        let mut results = block_on(admin(run).create_partitions([&asked], &options())).expect("an answer");
+        results.remove(0).map(|_| ()).map_err(|(_, code)| code)
+    };
+    assert_eq!(grow(5), Ok(()), "grow to 5");
+    for count in [3, 5] {
+        assert_eq!(grow(count), Err(RDKafkaErrorCode::InvalidPartitions), "{count} where there are 5");
+    }
+    let sent = sample_records(50, 5);
+    send(run, &sent, &[]);
+    expect(run, 5, &sent, &[]);
+}
+
+/// The crate has AlterConfigs only, which resets what it does not name.
+pub fn alter_configs(run: &Run) {
+    create(run, PARTITIONS, &[("max.message.bytes", "500000")]);
+    let alter = |name: &str, value: &str| {
+        let asked = AlterConfig::new(ResourceSpecifier::Topic(&run.topic)).set(name, value);
+        let mut results = block_on(admin(run).alter_configs([&asked], &options())).expect("an answer");
+        results.remove(0).map(|_| ()).map_err(|(_, code)| code)
+    };
+    assert_eq!(alter("retention.ms", "3600000"), Ok(()));
+    let resource = ResourceSpecifier::Topic(&run.topic);
+    let described = block_on(admin(run).describe_configs([&resource], &options())).expect("describe configs");
+    let found = described[0].as_ref().expect("configs of the topic");
+    assert_eq!(found.get("retention.ms").expect("a config").value.as_deref(), Some("3600000"));
+    let source = &found.get("max.message.bytes").expect("a config").source;
+    assert!(*source == ConfigSource::Default, "a config that was not named is not its default");
+    assert_eq!(alter("no.such.config", "1"), Err(RDKafkaErrorCode::InvalidConfig));
+    assert_eq!(alter("retention.ms", "soon"), Err(RDKafkaErrorCode::InvalidConfig));
 }
 
 /// What a topic is outlives both kinds of restart.

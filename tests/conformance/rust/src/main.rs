@@ -84,6 +84,8 @@ fn case(name: &str) -> Option<fn(&Run)> {
         "list_offsets" => admin::list_offsets,
         "delete_records" => admin::delete_records,
         "describe_configs" => admin::describe_configs,
+        "create_partitions" => admin::create_partitions,
+        "alter_configs" => admin::alter_configs,
         "restart_keeps" => admin::restart_keeps,
         "group_offsets" => groups::offsets,
         "group_members" => groups::members,

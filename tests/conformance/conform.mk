@@ -11,8 +11,9 @@ SOAK_CYCLES ?= 3000
 
 .PHONY: conform conform-short crash soak
 
-conform: $(RELEASE_BIN) ## Every real client, every case, a million records
+conform: $(RELEASE_BIN) ## Every real client, every case, a million records; as one broker, and as one for each log
 	$(PYTHON) tests/conformance/run.py --full --binary $(BROKER)
+	$(PYTHON) tests/conformance/run.py --full --binary $(BROKER) --advertise log
 
 conform-short: $(RELEASE_BIN) ## The part of it that `make test` runs
 	$(PYTHON) tests/conformance/run.py --short --binary $(BROKER)

@@ -7,8 +7,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::clients::{
-    PARTITIONS, admin, bounds, code_of, consumer, create, drop_topic, expect, options, read, sample_records, send,
-    try_create,
+    PARTITIONS, admin, bounds, code_of, consumer, create, drop_topic, expect, options, read, sample_records,
+    send, try_create,
 };
 use crate::{Run, WAIT_MAX};
 
@@ -33,14 +33,16 @@ pub fn topics(run: &Run) {
 
 pub fn invalid_creations(run: &Run) {
     let long = "x".repeat(250);
-    for (name, replicas, configs, expected) in [
-        ("bad/name", 1, &[][..], RDKafkaErrorCode::InvalidTopic),
+    type Attempt<'a> = (&'a str, i32, &'a [(&'a str, &'a str)], RDKafkaErrorCode);
+    let attempts: [Attempt<'_>; 6] = [
+        ("bad/name", 1, &[], RDKafkaErrorCode::InvalidTopic),
         ("..", 1, &[], RDKafkaErrorCode::InvalidTopic),
         (&long, 1, &[], RDKafkaErrorCode::InvalidTopic),
         (&run.topic, 3, &[], RDKafkaErrorCode::InvalidReplicationFactor),
         (&run.topic, 1, &[("no.such.config", "1")], RDKafkaErrorCode::InvalidConfig),
         (&run.topic, 1, &[("retention.ms", "soon")], RDKafkaErrorCode::InvalidConfig),
-    ] {
+    ];
+    for (name, replicas, configs, expected) in attempts {
         let outcome = try_create(run, name, 1, replicas, configs, &options());
         assert_eq!(outcome, Err(expected), "creation of {name:.20} with {configs:?}");
     }
@@ -104,9 +106,9 @@ pub fn describe_configs(run: &Run) {
     assert_eq!(value("retention.ms"), Some("7200000"));
     assert_eq!(value("max.message.bytes"), Some("500000"));
     assert_eq!(value("cleanup.policy"), Some("delete"));
-    let source = |name: &str| found.get(name).expect("a config").source.clone();
-    assert!(source("retention.ms") != ConfigSource::Default, "a value that was set is called a default");
-    assert!(source("cleanup.policy") == ConfigSource::Default, "a default is called a value that was set");
+    let is_default = |name: &str| found.get(name).expect("a config").source == ConfigSource::Default;
+    assert!(!is_default("retention.ms"), "a value that was set is called a default");
+    assert!(is_default("cleanup.policy"), "a default is called a value that was set");
     for name in ["retention.bytes", "segment.bytes", "message.timestamp.type", "compression.type"] {
         assert!(found.get(name).is_some(), "{name} is not listed");
     }
@@ -160,7 +162,8 @@ pub fn restart_keeps(run: &Run) {
         run.restart(how);
         expect(run, 4, &sent, &[]);
         let resource = ResourceSpecifier::Topic(&run.topic);
-        let described = block_on(admin(run).describe_configs([&resource], &options())).expect("describe configs");
+        let described =
+            block_on(admin(run).describe_configs([&resource], &options())).expect("describe configs");
         let found = described[0].as_ref().expect("configs of the topic");
         assert_eq!(found.get("retention.ms").expect("a config").value.as_deref(), Some("630720000000"));
     }

@@ -169,7 +169,8 @@ pub fn send(run: &Run, records: &[Record], settings: &[(&str, &str)]) {
     for record in records {
         sender.start(&run.topic, record);
     }
-    assert_eq!(sender.finish(), [], "records that failed");
+    let failed = sender.finish();
+    assert!(failed.is_empty(), "records that failed: {failed:?}");
     assert_eq!(sender.acked(), records.len(), "acknowledged records");
 }
 
@@ -178,7 +179,7 @@ pub fn offset_of(message: &impl Message) -> (i32, i64) {
 }
 
 pub fn as_record(message: &impl Message) -> Record {
-    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
     Record {
         partition: message.partition(),
         key: message.key().map(<[u8]>::to_vec),
@@ -189,7 +190,13 @@ pub fn as_record(message: &impl Message) -> Record {
 }
 
 /// Visits every record by assigned partitions, from `from` on, up to the ends of now.
-pub fn read(run: &Run, partitions: i32, from: i64, settings: &[(&str, &str)], mut visit: impl FnMut(i64, Record)) {
+pub fn read(
+    run: &Run,
+    partitions: i32,
+    from: i64,
+    settings: &[(&str, &str)],
+    mut visit: impl FnMut(i64, Record),
+) {
     let consumer = consumer(run, settings);
     let mut assigned = TopicPartitionList::new();
     let mut left = 0;
@@ -251,8 +258,16 @@ pub fn sample_records(count: usize, partitions: i32) -> Vec<Record> {
         headers: [
             vec![],
             vec![("trace".to_owned(), some(format!("t-{i}")))],
-            vec![("null".to_owned(), None), ("empty".to_owned(), Some(vec![])), ("b".to_owned(), Some(noise(16)))],
-            vec![("twice".to_owned(), some("1".to_owned())), ("twice".to_owned(), None), ("größe".to_owned(), None)],
+            vec![
+                ("null".to_owned(), None),
+                ("empty".to_owned(), Some(vec![])),
+                ("b".to_owned(), Some(noise(16))),
+            ],
+            vec![
+                ("twice".to_owned(), some("1".to_owned())),
+                ("twice".to_owned(), None),
+                ("größe".to_owned(), None),
+            ],
         ][i % 4]
             .clone(),
         timestamp: T0_MS + i as i64 * 10,

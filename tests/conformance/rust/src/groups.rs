@@ -61,7 +61,9 @@ impl Member {
 
     fn assigned(&self) -> Vec<i32> {
         let found = self.consumer.assignment().expect("an assignment");
-        found.elements().iter().map(|element| element.partition()).collect()
+        let mut partitions: Vec<_> = found.elements().iter().map(|element| element.partition()).collect();
+        partitions.sort_unstable();
+        partitions
     }
 
     fn rebalances(&self) -> usize {
@@ -135,7 +137,9 @@ pub fn members(run: &Run) {
         .expect("the third member");
     let output = third.stdout.take().expect("piped");
     let (tell, told) = channel();
-    let reader = spawn(move || BufReader::new(output).lines().map_while(Result::ok).all(|line| tell.send(line).is_ok()));
+    let reader = spawn(move || {
+        BufReader::new(output).lines().map_while(Result::ok).all(|line| tell.send(line).is_ok())
+    });
     // The others are polled until it has told: a cooperative rebalance has more than one step.
     let mut last = String::new();
     until("a third member", || {
@@ -154,7 +158,8 @@ pub fn members(run: &Run) {
     assert_eq!(listed.groups().len(), 1, "the group is not listed");
     assert_eq!((listed.groups()[0].state(), listed.groups()[0].members().len()), ("Stable", 1));
     drop(first);
-    let delete = || block_on(admin(run).delete_groups(&[&group], &options())).expect("delete groups").remove(0);
+    let delete =
+        || block_on(admin(run).delete_groups(&[&group], &options())).expect("delete groups").remove(0);
     assert!(delete().is_ok(), "delete the group");
     let gone = delete().map_err(|(_, code)| code);
     assert_eq!(gone, Err(RDKafkaErrorCode::GroupIdNotFound), "a group that is gone");

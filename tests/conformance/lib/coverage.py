@@ -79,12 +79,11 @@ class Coverage:
         with open(DOCUMENT, encoding="utf-8") as file:
             order = {name: int(key) for key, name in API_ROW.findall(file.read())}
         advertised = self.advertised()
-        # kcat asks for versions of its own as librdkafka does, so each column is worth its place.
         lines = [f"| API | {' | '.join(clients)} | sweep only |\n", f"|:--|{':--|' * (len(clients) + 1)}\n"]
         for api in sorted({api for api, _ in advertised}, key=lambda api: order.get(api, 1000)):
             of_api = {version for name, version in advertised if name == api}
             columns = [{v for name, v in self.sent.get(client, ()) if name == api} & of_api for client in clients]
-            rest = {v for v in of_api if (api, v) not in MINIMA}.difference(*columns)
+            rest = {v for name, v in self.sent.get(SWEEP, ()) if name == api}.difference(*columns)
             cells = [ranges(versions) for versions in (*columns, rest)]
             lines.append(f"| {api} | {' | '.join(cells)} |\n")
         return "".join(lines)

@@ -361,6 +361,9 @@ var bodies = map[int16]func(*sweep, int16){
 		request.ResponsePartitionLimit = 100
 		reply := s.fine(request, v).(*kmsg.DescribeTopicPartitionsResponse)
 		equal(s.T, len(reply.Topics[0].Partitions), 2, s.name+": partitions")
+		// They may be null, says the schema, but Java's client takes them as they are.
+		one := reply.Topics[0].Partitions[0]
+		s.check(one.EligibleLeaderReplicas != nil && one.LastKnownELR != nil, "%s: null lists of replicas", s.name)
 	},
 }
 

@@ -1,6 +1,7 @@
 """kafka-python as an adapter of cases.py."""
 
 import os
+import re
 
 from kafka import (
     ConsumerRebalanceListener,
@@ -190,11 +191,10 @@ class KafkaPython(cases.Adapter):
 
     @staticmethod
     def _altered(topic, outcome):
-        """The outcome of an alteration is returned, not raised."""
-        outcome = str(outcome["topic"][topic])
-        for code, error in errors.kafka_errors.items():
-            if code > 0 and error.__name__ in outcome:
-                raise error(outcome)
+        """The outcome of an alteration is returned as a text, not raised."""
+        failed = re.search(r"\[Error (\d+)\]", outcome["topic"][topic])
+        if failed:
+            raise errors.for_code(int(failed[1]))(outcome["topic"][topic])
 
     def delete_records(self, topic, partition, offset):
         asked = TopicPartition(topic, partition)

@@ -56,7 +56,7 @@ LACKS = {
 }  # fmt: skip
 # Clients that are command lines.
 HAS = {
-    "kcat": {"roundtrip", "timestamps", "metadata", "idempotent", "unknown_topic", "too_large"},
+    "kcat": {"roundtrip", "timestamps", "metadata", "describe_cluster", "idempotent", "unknown_topic", "too_large"},
     "kafka-tools": {
         "topics", "create_partitions", "alter_configs", "describe_configs", "console", "producer_perf",
         "list_offsets", "delete_records", "group_commits",

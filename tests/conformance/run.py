@@ -76,12 +76,12 @@ class Target:
         self._client = None
 
     def serves(self, client):
-        """The requests from here on are this client's."""
+        """The requests from here on are this client's; those of several at a time are nobody's."""
         self.note()
         self._client = client
 
     def note(self):
-        if self.coverage is not None and self._client is not None:
+        if self.coverage is not None:
             self.coverage.note(self._client)
 
     def restart(self, how):
@@ -179,6 +179,14 @@ class Session:
         # The time keeps runs apart that share a broker.
         return f"conform-{int(time.time())}-{self._topics}-{label}"
 
+    def run_all(self, client_name, client, form):
+        for case in cases_of(client_name, form):
+            self._target.serves(SWEEP if case.function == "raw_sweep" else client_name)
+            self.run(client_name, client, case)
+        # Whatever it has open would go on sending while others are counted.
+        client.close()
+        self._target.serves(None)
+
     def run(self, client_name, client, case, topic=None):
         name = f"{client_name} {case.name}"
         if self._wanted not in name:
@@ -187,10 +195,9 @@ class Session:
             self._report.skip(name, "the broker is not ours to restart")
             return None
         topic = topic or self.topic(case.function)
-        return self._report.run(name, lambda: self._call(client_name, client, case, topic))
+        return self._report.run(name, lambda: self._call(client, case, topic))
 
-    def _call(self, client_name, client, case, topic):
-        self._target.serves(SWEEP if case.function == "raw_sweep" else client_name)
+    def _call(self, client, case, topic):
         args = case.args
         if case.function == "describe_cluster":
             # With a port for each log, the one where clients begin is none of theirs.
@@ -238,7 +245,7 @@ class Session:
 
     def _compare(self, name, reader, case, topic, written):
         def action():
-            found = self._call(name, reader, case, topic)
+            found = self._call(reader, case, topic)
             for partition, digest in written.items():
                 got = found.get(partition, "nothing")
                 # A star stands for a digest that the writer cannot know.
@@ -296,8 +303,7 @@ def main():
             broker.start()
         session = Session(target, report, args.case, args.advertise)
         for name, client in clients.items():
-            for case in cases_of(name, form):
-                session.run(name, client, case)
+            session.run_all(name, client, form)
         writers = {name: client for name, client in clients.items() if name not in NO_MATRIX}
         session.matrix(writers, form)
         session.dataset(writers, form)

@@ -34,7 +34,7 @@ class Coverage:
         self.sent = {}
 
     def note(self, client):
-        """What was counted since the last time came from this client."""
+        """What was counted since the last time came from this client, or, without one, from several."""
         try:
             with urllib.request.urlopen(f"http://{self._broker.admin}/metrics", timeout=5) as reply:
                 text = reply.read().decode()
@@ -45,7 +45,8 @@ class Coverage:
         for api, version, count in COUNTER.findall(text):
             counted[api, int(version)] = counted.get((api, int(version)), 0) + int(count)
         new = {pair for pair, count in counted.items() if count > self._counted.get(pair, 0)}
-        self.sent.setdefault(client, set()).update(new)
+        if client is not None:
+            self.sent.setdefault(client, set()).update(new)
         self._counted = counted
 
     def restarted(self):
@@ -83,7 +84,8 @@ class Coverage:
         for api in sorted({api for api, _ in advertised}, key=lambda api: order.get(api, 1000)):
             of_api = {version for name, version in advertised if name == api}
             columns = [{v for name, v in self.sent.get(client, ()) if name == api} & of_api for client in clients]
-            rest = {v for name, v in self.sent.get(SWEEP, ()) if name == api}.difference(*columns)
+            rest = {v for name, v in self.sent.get(SWEEP, ()) if name == api} & of_api
+            rest = rest.difference(*columns)
             cells = [ranges(versions) for versions in (*columns, rest)]
             lines.append(f"| {api} | {' | '.join(cells)} |\n")
         return "".join(lines)

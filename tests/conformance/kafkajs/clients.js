@@ -2,7 +2,7 @@
 'use strict'
 
 const { CompressionCodecs, CompressionTypes, Kafka, logLevel } = require('kafkajs')
-const lz4 = require('lz4js')
+const lz4 = require('lz4-napi')
 const snappy = require('kafkajs-snappy')
 const { ZstdCodec } = require('zstd-codec')
 const { PARTITIONS, check, equal, until } = require('./harness')
@@ -10,8 +10,8 @@ const { PARTITIONS, check, equal, until } = require('./harness')
 // kafkajs brings gzip; the others are plugged in, as its documentation has it.
 CompressionCodecs[CompressionTypes.Snappy] = snappy
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
-  compress: async encoder => Buffer.from(lz4.compress(encoder.buffer)),
-  decompress: async buffer => Buffer.from(lz4.decompress(buffer)),
+  compress: encoder => lz4.compressFrame(encoder.buffer),
+  decompress: buffer => lz4.decompressFrame(buffer),
 })
 const zstd = new Promise(resolve => ZstdCodec.run(codec => resolve(new codec.Streaming())))
 CompressionCodecs[CompressionTypes.ZSTD] = () => ({

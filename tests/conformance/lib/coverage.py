@@ -73,8 +73,9 @@ class Coverage:
             text = file.read()
         before, rest = text.split(BEGIN)
         _, after = rest.split(END)
+        text = before + BEGIN + self._table(clients) + END + after
         with open(DOCUMENT, "w", encoding="utf-8") as file:
-            file.write(before + BEGIN + self._table(clients) + END + after)
+            file.write(text)
 
     def _table(self, clients):
         with open(DOCUMENT, encoding="utf-8") as file:

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::ProducerId;
+use super::codes::Code;
+use super::topics::Topics;
 use super::wire::{Api, Reader, Writer, request};
 use crate::bench::driver::Malformed;
 use crate::bench::error::BenchError;
@@ -33,6 +35,8 @@ pub enum End {
 pub struct Control<S = TcpStream> {
     stream: S,
     correlation: u32,
+    /// Key and versions of each API that the broker speaks.
+    offered: Vec<(i16, i16, i16)>,
 }
 
 /// The first address that a bootstrap of `host:port` names.
@@ -48,43 +52,72 @@ impl Control {
         let connect = || {
             let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
             stream.set_nodelay(true)?;
-            // Creating many partitions is the slowest of the requests.
-            stream.set_read_timeout(Some(TOPIC_TIMEOUT))?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
             stream.set_write_timeout(Some(TIMEOUT))?;
             Ok(stream)
         };
         let stream = connect().map_err(|reason| BenchError::Connect { address, reason })?;
-        Control::over(stream)
+        let control = Control::over(stream).map_err(|error| match error {
+            // The first answer tells a broker from other servers.
+            BenchError::Connection { .. } | BenchError::Malformed(_) => {
+                BenchError::NotKafka { address, reason: error.to_string() }
+            }
+            error => error,
+        })?;
+        // Creating many partitions is the slowest of the requests.
+        let patient = control.stream.set_read_timeout(Some(TOPIC_TIMEOUT));
+        patient.map_err(|reason| BenchError::Connect { address, reason })?;
+        Ok(control)
     }
 }
 
 impl<S: Read + Write> Control<S> {
     /// Compare versions with a broker that is connected.
     pub fn over(stream: S) -> Result<Control<S>, BenchError> {
-        let mut control = Control { stream, correlation: 0 };
-        control.check_versions()?;
+        let mut control = Control { stream, correlation: 0, offered: Vec::new() };
+        control.ask_versions()?;
+        control.require(&Api::ALL)?;
         Ok(control)
     }
 
-    fn check_versions(&mut self) -> Result<(), BenchError> {
+    fn ask_versions(&mut self) -> Result<(), BenchError> {
         let answer = self.call(Api::API_VERSIONS, |_| ())?;
         let mut reader = Reader(&answer);
         let code = reader.i16()?;
         if code != 0 {
-            return Err(BenchError::Refused { api: Api::API_VERSIONS.name, code });
+            return Err(BenchError::Refused { api: Api::API_VERSIONS.name, code: Code(code) });
         }
-        let mut offered = Vec::new();
         for _ in 0..reader.count()? {
-            offered.push((reader.i16()?, reader.i16()?, reader.i16()?));
+            self.offered.push((reader.i16()?, reader.i16()?, reader.i16()?));
         }
-        for api in Api::ALL {
+        Ok(())
+    }
+
+    /// # Errors
+    /// The broker does not speak one of them in our version.
+    pub fn require(&self, apis: &[Api]) -> Result<(), BenchError> {
+        for api in apis {
             let fits =
                 |&(key, min, max): &(i16, i16, i16)| key == api.key && (min..=max).contains(&api.version);
-            if !offered.iter().any(fits) {
+            if !self.offered.iter().any(fits) {
                 return Err(BenchError::Version { api: api.name, version: api.version });
             }
         }
         Ok(())
+    }
+
+    /// [`prepare_topic`](Self::prepare_topic) for each.
+    pub fn prepare(&mut self, topics: &Topics, configs: &[(String, String)]) -> Result<(), BenchError> {
+        topics.names().iter().try_for_each(|name| self.prepare_topic(name, topics.partitions(), configs))
+    }
+
+    /// The offset at one end of each partition of all topics, as they are counted.
+    pub fn ends(&mut self, topics: &Topics, end: End) -> Result<Vec<i64>, BenchError> {
+        let mut ends = Vec::new();
+        for name in topics.names() {
+            ends.extend(self.offsets(name, topics.partitions(), end)?);
+        }
+        Ok(ends)
     }
 
     /// Create the topic unless it exists, and wait until every partition has its leader.
@@ -120,7 +153,7 @@ impl<S: Read + Write> Control<S> {
             let code = reader.i16()?;
             let message = String::from_utf8_lossy(reader.string()?).into_owned();
             if code != 0 && code != TOPIC_ALREADY_EXISTS {
-                return Err(BenchError::Topic { topic: topic.to_owned(), code, message });
+                return Err(BenchError::Topic { topic: topic.to_owned(), code: Code(code), message });
             }
         }
         self.wait_for_leaders(topic, partitions)
@@ -147,7 +180,11 @@ impl<S: Read + Write> Control<S> {
                 }
                 Ok(_) => return Err(BenchError::NoLeader { topic: topic.to_owned() }),
                 Err(code) => {
-                    return Err(BenchError::Topic { topic: topic.to_owned(), code, message: String::new() });
+                    return Err(BenchError::Topic {
+                        topic: topic.to_owned(),
+                        code: Code(code),
+                        message: String::new(),
+                    });
                 }
             }
         }
@@ -214,7 +251,7 @@ impl<S: Read + Write> Control<S> {
                     // -1 stands for "none".
                     let offset = reader.i64()?.max(0);
                     if code != 0 {
-                        return Err(BenchError::Refused { api: Api::LIST_OFFSETS.name, code });
+                        return Err(BenchError::Refused { api: Api::LIST_OFFSETS.name, code: Code(code) });
                     }
                     let known = usize::try_from(index).ok().and_then(|index| offsets.get_mut(index));
                     *known.ok_or(Malformed("offsets of a partition that was not asked for"))? = Some(offset);
@@ -235,13 +272,13 @@ impl<S: Read + Write> Control<S> {
         let _throttle_ms = reader.i32()?;
         let code = reader.i16()?;
         if code != 0 {
-            return Err(BenchError::Refused { api: Api::INIT_PRODUCER_ID.name, code });
+            return Err(BenchError::Refused { api: Api::INIT_PRODUCER_ID.name, code: Code(code) });
         }
         Ok(ProducerId { id: reader.i64()?, epoch: reader.i16()? })
     }
 
     /// One request and its answer, without header.
-    fn call(&mut self, api: Api, body: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u8>, BenchError> {
+    pub(super) fn call(&mut self, api: Api, body: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u8>, BenchError> {
         self.correlation += 1;
         let mut frame = Vec::new();
         request(&mut frame, api, self.correlation, body);

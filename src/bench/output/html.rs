@@ -8,11 +8,14 @@ use super::BenchResult;
 use super::plot::{Axis, Chart, Line, Scale, bars};
 use crate::bench::report::Report;
 use crate::bench::stats::{Percentiles, SAMPLES_BEYOND_MIN};
-use crate::bench::text::{duration, is_sound};
+use crate::bench::text::{duration, is_sound, plural};
 
 const STYLE: &str = include_str!("report.css");
 /// Runs whose charts are all drawn; of more, only the comparison and the table.
 const DETAILED_RUNS: usize = 12;
+/// Widths of charts, in the page's own pixels: their text is as large as the page's in both.
+const WIDE: f64 = 1048.0;
+const NARROW: f64 = 500.0;
 const STAGE_QUANTILES: [(f64, &str); 4] =
     [(0.0, "all requests"), (0.9, "above p90"), (0.99, "above p99"), (0.999, "above p99.9")];
 
@@ -47,13 +50,13 @@ fn title(result: &BenchResult) -> String {
 
 fn head(out: &mut String, result: &BenchResult) {
     let badge = badge(result.passed);
-    put(out, format_args!("<header><h1>{}</h1>", escape(&title(result))));
+    put(out, format_args!("<header><h1>{} {badge}</h1>", escape(&title(result))));
     let generator = &result.generator;
     let revision = generator.revision.as_ref().map(|revision| format!(" ({revision})")).unwrap_or_default();
     put(
         out,
         format_args!(
-            "<p class=\"dim\">{} · {} {}{} · {}</p>{badge}",
+            "<p class=\"dim\">{} · {} {}{} · {}</p>",
             utc(result.began_unix_ms),
             escape(&generator.name),
             escape(&generator.version),
@@ -82,20 +85,17 @@ fn comparison(out: &mut String, result: &BenchResult) {
         name: report.label.clone(),
         points: curve(report.ack_curve()),
         dashed: report.target_records_per_s.is_none(),
+        pale_from: pale_from(report.ack()),
     });
-    figure(
-        out,
-        "Ack latency by percentile",
-        &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect(), pale_from: None },
-    );
+    figure(out, "Ack latency by percentile", &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect() });
     let of = |name: &str, value: fn(&Percentiles) -> u64| {
         let mut points: Vec<(f64, f64)> =
             result.runs.iter().map(|report| (report.records_per_s, value(report.ack()) as f64)).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Line { name: name.to_owned(), points, dashed: false }
+        Line { name: name.to_owned(), points, dashed: false, pale_from: None }
     };
     let lines = vec![of("p50", |p| p.p50_ns), of("p99", |p| p.p99_ns), of("p99.9", |p| p.p99_9_ns)];
-    figure(out, "Latency by achieved rate", &Chart { x: RATE, y: LATENCY, lines, pale_from: None });
+    figure(out, "Latency by achieved rate", &Chart { x: RATE, y: LATENCY, lines });
     out.push_str("</div><div class=\"scroll\"><table><tr><th>run</th><th class=\"n\">records/s</th><th class=\"n\">MB/s</th>");
     for name in ["p50", "p99", "p99.9", "max"] {
         put(out, format_args!("<th class=\"n\">{name}</th>"));
@@ -162,17 +162,19 @@ fn load(report: &Report) -> String {
         None if report.connections == 0 => "reading only".to_owned(),
         None => "closed loop: its tail is not comparable with an open loop's".to_owned(),
     };
+    let extras = [report.keys_text(), report.linger_text(), report.packing_text(), report.groups_text()];
+    let extras: String = extras.iter().flatten().map(|text| format!(" · {text}")).collect();
     format!(
-        "{pace} · acks={}{} · {} B × {} a request · {} partitions · {} connections × {} in flight · {} consumers{} · {} s",
+        "{pace} · acks={}{} · {} B × {}{} a request · {} · {} × {} in flight · {}{extras} · {} s",
         if report.acks == -1 { "all" } else { "1" },
         if report.idempotent { ", idempotent" } else { "" },
         report.record_bytes,
+        if report.linger_ns.is_some() { "up to " } else { "" },
         report.records_per_batch,
-        report.partitions,
-        report.connections,
+        report.places(),
+        plural(report.connections as u64, "connection"),
         report.in_flight,
-        report.consumers * report.groups,
-        if report.groups > 1 { format!(" in {} groups", report.groups) } else { String::new() },
+        report.readers(),
         report.seconds,
     )
 }
@@ -201,19 +203,21 @@ fn numbers(out: &mut String, report: &Report) {
 
 fn percentiles(out: &mut String, report: &Report) {
     let kinds = [
-        ("response: ack − intended", &report.curves.response, false),
-        ("service: ack − sent", &report.curves.service, true),
-        ("end to end: received − intended", &report.curves.end_to_end, false),
+        ("response: ack − intended", &report.curves.response, &report.response, false),
+        ("service: ack − sent", &report.curves.service, &report.service, true),
+        ("end to end: received − intended", &report.curves.end_to_end, &report.end_to_end, false),
     ];
-    let lines = kinds.iter().filter(|(_, points, _)| !points.is_empty());
-    let lines =
-        lines.map(|&(name, points, dashed)| Line { name: name.to_owned(), points: curve(points), dashed });
-    // From here on fewer samples lie beyond than are needed.
-    let pale = 1.0 - SAMPLES_BEYOND_MIN as f64 / report.ack().samples.max(1) as f64;
+    let lines = kinds.iter().filter(|(_, points, ..)| !points.is_empty());
+    let lines = lines.map(|&(name, points, of, dashed)| Line {
+        name: name.to_owned(),
+        points: curve(points),
+        dashed,
+        pale_from: pale_from(of),
+    });
     figure(
         out,
         "Latency by percentile; pale where too few samples lie beyond",
-        &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect(), pale_from: Some(pale) },
+        &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect() },
     );
 }
 
@@ -222,6 +226,7 @@ fn over_time(out: &mut String, report: &Report) {
         name: name.to_owned(),
         points: report.timeline.iter().map(|second| (second.second as f64, value(second))).collect(),
         dashed,
+        pale_from: None,
     };
     let latency = vec![
         line("p50", &|second| second.p50_ns as f64, false),
@@ -229,11 +234,7 @@ fn over_time(out: &mut String, report: &Report) {
         line("p99.9", &|second| second.p99_9_ns as f64, false),
         line("max", &|second| second.max_ns as f64, true),
     ];
-    figure(
-        out,
-        "Latency, second by second",
-        &Chart { x: SECONDS, y: LATENCY, lines: latency, pale_from: None },
-    );
+    figure(out, "Latency, second by second", &Chart { x: SECONDS, y: LATENCY, lines: latency });
     let mut rates = vec![line("acknowledged", &|second| second.records as f64, false)];
     if report.ledger.read > 0 {
         rates.push(line("read", &|second| second.read_records as f64, false));
@@ -241,11 +242,7 @@ fn over_time(out: &mut String, report: &Report) {
     if let Some(target) = report.target_records_per_s {
         rates.push(line("target", &|_| target, true));
     }
-    figure(
-        out,
-        "Throughput, second by second",
-        &Chart { x: SECONDS, y: RATE, lines: rates, pale_from: None },
-    );
+    figure(out, "Throughput, second by second", &Chart { x: SECONDS, y: RATE, lines: rates });
 }
 
 fn stages(out: &mut String, report: &Report) {
@@ -257,7 +254,7 @@ fn stages(out: &mut String, report: &Report) {
     let rows: Vec<(String, Vec<f64>)> = rows.collect();
     let names: Vec<String> = stages.names.iter().map(|name| name.replace('_', " ")).collect();
     out.push_str("<figure class=\"wide\"><h3>Where the broker's own time went: mean of the requests above a percentile</h3>");
-    out.push_str(&bars(&names, &rows, |ns| duration(ns as u64)));
+    out.push_str(&bars(WIDE, &names, &rows, |ns| duration(ns as u64)));
     out.push_str("</figure>");
 }
 
@@ -342,8 +339,13 @@ fn environment(out: &mut String, result: &BenchResult) {
 
 fn figure(out: &mut String, title: &str, chart: &Chart) {
     // What is looked at first gets the whole width.
-    let class = if chart.x.scale == Scale::Nines { " class=\"wide\"" } else { "" };
-    put(out, format_args!("<figure{class}><h3>{title}</h3>{}</figure>\n", chart.svg()));
+    let (class, width) = if chart.x.scale == Scale::Nines { (" class=\"wide\"", WIDE) } else { ("", NARROW) };
+    put(out, format_args!("<figure{class}><h3>{title}</h3>{}</figure>\n", chart.svg(width)));
+}
+
+/// The quantile from which on fewer samples lie beyond than are needed.
+fn pale_from(of: &Percentiles) -> Option<f64> {
+    Some(1.0 - SAMPLES_BEYOND_MIN as f64 / of.samples.max(1) as f64)
 }
 
 fn verdict(report: &Report) -> String {

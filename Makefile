@@ -7,7 +7,7 @@ ARGS ?=
 RELEASE_BIN := $(or $(CARGO_TARGET_DIR),target)/release/ringmq
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs prereqs-test build run check test test-cargo fuzz bench bench-scenarios doc clean
+.PHONY: help prereqs prereqs-test build run check test test-cargo fuzz bench bench-scenarios bench-truth doc clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ bench: $(RELEASE_BIN) ## Measure the rows of benches/README.md in BENCH_DIR; fla
 SCENARIOS := steady burst sweep find-max fan-out catch-up many-partitions many-connections slow-consumer \
 	restart-under-load
 SCENARIO_LOAD := --partitions 4 --connections 4 --rate 20k --seconds 15 --sweep rate=10k,20k,50k,100k
+# In cargo's tests it runs for three seconds.
+bench-truth: prereqs ## A stall of 1.4 s in 30 s: the load generator's percentiles against arithmetic
+	$(CARGO) test --locked --test bench -- --ignored truth
+
 bench-scenarios: $(RELEASE_BIN) ## Play every scenario of `ringmq bench`; reports in ./ringmq-bench-results
 	@failed=; for name in $(SCENARIOS); do echo "== $$name"; \
 		$(RELEASE_BIN) bench --scenario $$name --label $$name $(SCENARIO_LOAD) --quiet $(ARGS) || failed="$$failed $$name"; \

@@ -338,6 +338,7 @@ impl Producer {
             // What it took to compress is neither the schedule's delay nor the broker's service.
             let before_ns = std::mem::replace(&mut turn.now_ns, turn.clock.now_ns());
             turn.interval.packing_ns += turn.now_ns - before_ns;
+            turn.interval.packing_since_look_ns += turn.now_ns - before_ns;
             turn.interval.packed_requests += 1;
             turn.interval.plain_bytes += (sizes.plain_bytes - self.overhead_bytes) as u64;
             turn.interval.packed_bytes += (sizes.sent_bytes - self.overhead_bytes) as u64;

@@ -121,6 +121,8 @@ pub struct Interval {
     pub packed_bytes: u64,
     pub packing_ns: u64,
     pub packed_requests: u64,
+    /// Spent compressing since the last look at the sockets: work, and no stall.
+    pub packing_since_look_ns: u64,
     /// Requests that were refused, and the code of the last.
     pub errors: u64,
     pub error_code: i16,
@@ -161,6 +163,7 @@ impl Interval {
             packed_bytes: 0,
             packing_ns: 0,
             packed_requests: 0,
+            packing_since_look_ns: 0,
             errors: 0,
             error_code: 0,
             read_records: 0,
@@ -217,12 +220,13 @@ impl Interval {
         (self.stall_ns_max, self.stalled_ns) = (0, 0);
         (self.in_flight, self.in_flight_records, self.reconnects) = (0, 0, 0);
         (self.plain_bytes, self.packed_bytes) = (0, 0);
-        (self.packing_ns, self.packed_requests) = (0, 0);
+        (self.packing_ns, self.packed_requests, self.packing_since_look_ns) = (0, 0, 0);
     }
 
     /// The time since the last look at the sockets was `gap_ns`.
     #[inline]
     pub fn look(&mut self, gap_ns: u64) {
+        let gap_ns = gap_ns.saturating_sub(std::mem::take(&mut self.packing_since_look_ns));
         self.stall_ns_max = self.stall_ns_max.max(gap_ns);
         if gap_ns > STALL_NS {
             self.stalled_ns += gap_ns;
@@ -264,6 +268,16 @@ mod tests {
         fast.reset(3);
         assert_eq!((fast.second, fast.stall_ns_max), (3, 0));
         assert_eq!(fast.response.percentiles(), Interval::new().response.percentiles());
+    }
+
+    #[test]
+    fn compressing_is_no_stall() {
+        let mut interval = Interval::new();
+        interval.packing_since_look_ns = 4 * STALL_NS;
+        interval.look(5 * STALL_NS);
+        assert_eq!((interval.stall_ns_max, interval.stalled_ns), (STALL_NS, 0));
+        interval.look(5 * STALL_NS);
+        assert_eq!((interval.stall_ns_max, interval.stalled_ns), (5 * STALL_NS, 5 * STALL_NS));
     }
 
     #[test]

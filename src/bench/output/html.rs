@@ -189,7 +189,7 @@ fn numbers(out: &mut String, report: &Report) {
             format_args!("<div class=\"number{class}\"><b>{}</b><span>{name}</span></div>", escape(&value)),
         );
     };
-    number(count(report.records_per_s), "records/s acknowledged", true);
+    number(count(report.records_per_s), "records/s", true);
     number(format!("{:.1}", report.bytes_per_s / 1e6), "MB/s", true);
     number(duration(ack.p50_ns), "p50", is_sound(ack.samples, 0.5));
     number(duration(ack.p99_ns), "p99", is_sound(ack.samples, 0.99));
@@ -272,7 +272,7 @@ fn latencies(out: &mut String, report: &Report) {
         ("end to end: received − intended", &report.end_to_end),
     ];
     for (name, of) in rows.into_iter().filter(|(_, of)| of.samples > 0) {
-        put(out, format_args!("<tr><td>{name}</td><td class=\"n\">{}</td>", of.samples));
+        put(out, format_args!("<tr><td>{name}</td><td class=\"n\">{}</td>", grouped(of.samples)));
         let values = [
             (0.5, of.p50_ns),
             (0.9, of.p90_ns),
@@ -289,8 +289,8 @@ fn latencies(out: &mut String, report: &Report) {
         format_args!(
             "</table></div><p class=\"dim\">Ledger: {} acknowledged, {} read, {} · longest stall of the \
              generator {}, {:.2} % of the time in stalls above 1 ms</p>",
-            report.ledger.acked,
-            report.ledger.read,
+            grouped(report.ledger.acked),
+            grouped(report.ledger.read),
             escape(&if report.ledger.passed() { "complete".to_owned() } else { report.ledger.faults() }),
             duration(report.stall_ns_max),
             report.stalled_share * 100.0,
@@ -377,6 +377,15 @@ fn count(value: f64) -> String {
     }
 }
 
+/// `1,234,567`.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let first = digits.len() % 3;
+    let groups = digits.as_bytes()[first..].chunks(3).map(String::from_utf8_lossy);
+    let head = (first > 0).then(|| digits[..first].into());
+    head.into_iter().chain(groups).collect::<Vec<_>>().join(",")
+}
+
 /// `2026-11-21 12:00:00 UTC`, by the calendar's arithmetic (days since 1970 to civil date).
 pub fn utc(unix_ms: u64) -> String {
     let seconds = unix_ms / 1000;
@@ -442,6 +451,13 @@ mod tests {
             [(0.0, "p0"), (0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"), (0.999_99, "p99.999")]
         {
             assert_eq!(percentile(quantile), text);
+        }
+    }
+
+    #[test]
+    fn counts_have_commas() {
+        for (value, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(value), text);
         }
     }
 

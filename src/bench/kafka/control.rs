@@ -21,6 +21,8 @@ const LIST_PARTITIONS: usize = 10_000;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const LEADER_NOT_AVAILABLE: i16 = 5;
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 
 /// Which end of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +192,35 @@ impl<S: Read + Write> Control<S> {
     }
 
     /// The offset at one end of each partition of `0..partitions`.
+    ///
+    /// Kafka announces the leaders of a new topic before they know that they lead: until then they refuse.
     pub fn offsets(&mut self, topic: &str, partitions: u32, end: End) -> Result<Vec<i64>, BenchError> {
+        self.until_ready(
+            &[UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER],
+            |control| control.offsets_now(topic, partitions, end),
+        )
+    }
+
+    /// Ask again while the answer is one of `codes`: a broker that has not finished what it began.
+    fn until_ready<T>(
+        &mut self,
+        codes: &[i16],
+        mut ask: impl FnMut(&mut Control<S>) -> Result<T, BenchError>,
+    ) -> Result<T, BenchError> {
+        let deadline = Instant::now() + TOPIC_TIMEOUT;
+        loop {
+            match ask(self) {
+                Err(BenchError::Refused { code, .. })
+                    if codes.contains(&code) && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(TOPIC_POLL);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn offsets_now(&mut self, topic: &str, partitions: u32, end: End) -> Result<Vec<i64>, BenchError> {
         let mut offsets = vec![None; partitions as usize];
         for from in (0..partitions as usize).step_by(LIST_PARTITIONS) {
             let indices = from..offsets.len().min(from + LIST_PARTITIONS);
@@ -225,8 +255,12 @@ impl<S: Read + Write> Control<S> {
         Ok(offsets.into_iter().map(|offset| offset.ok_or_else(missing)).collect::<Result<_, _>>()?)
     }
 
-    /// The id and epoch of a new idempotent producer.
+    /// The id and epoch of a new idempotent producer. Kafka has none before it has fetched its first block of them.
     pub fn producer_id(&mut self) -> Result<ProducerId, BenchError> {
+        self.until_ready(&[COORDINATOR_LOAD_IN_PROGRESS], Control::producer_id_now)
+    }
+
+    fn producer_id_now(&mut self) -> Result<ProducerId, BenchError> {
         let answer = self.call(Api::INIT_PRODUCER_ID, |out| {
             out.null_string();
             out.i32(CREATE_TIMEOUT_MS);

@@ -41,7 +41,7 @@ def librdkafka_command():
         pip = os.path.join(folder, "bin", "pip")
         run([pip, "install", "--quiet", "--only-binary=:all:", "--requirement", requirements])
 
-    folder = _cached("librdkafka", [requirements], build, salt=sys.version)
+    folder = cached("librdkafka", [requirements], build, salt=sys.version)
     return [os.path.join(folder, "bin", "python"), os.path.join(source, "client.py")]
 
 
@@ -62,32 +62,41 @@ def go_command(name, source):
         binary = os.path.join(folder, name)
         run(["go", "build", "-mod=readonly", "-trimpath", "-o", binary, "."], cwd=source)
 
-    folder = _cached(name, _files(source), build)
+    folder = cached(name, _files(source), build)
     return [os.path.join(folder, name)]
 
 
 def java_command(kafka_version):
     """The Java program, compiled against and run with one version of kafka-clients."""
-    for tool in ("java", "javac", "mvn"):
-        if shutil.which(tool) is None:
-            raise Missing(f"{tool} is not installed")
+    require("java", "javac", "mvn")
     source = os.path.join(CONFORMANCE, "java")
 
     def build(folder):
         libs = os.path.join(folder, "libs")
-        run([
-            "mvn", "--quiet", "--batch-mode", "--file", os.path.join(source, "pom.xml"),
-            f"-Dkafka.version={kafka_version}", f"-DoutputDirectory={libs}",
-            "dependency:copy-dependencies",
-        ])  # fmt: skip
+        copy_packages(os.path.join(source, "pom.xml"), libs, f"-Dkafka.version={kafka_version}")
         sources = [path for path in _files(source) if path.endswith(".java")]
         classes = os.path.join(folder, "classes")
         run(["javac", "--release", "17", "-Xlint:all", "-d", classes, "-cp", f"{libs}/*", *sources])
 
-    folder = _cached(f"java-{kafka_version}", _files(source), build)
+    folder = cached(f"java-{kafka_version}", _files(source), build)
     # A small heap and the first compiler only: these programs are short, and the machine is shared.
     flags = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     return ["java", *flags, "-cp", f"{folder}/classes:{folder}/libs/*", "Client"]
+
+
+def require(*tools):
+    for tool in tools:
+        if shutil.which(tool) is None:
+            raise Missing(f"{tool} is not installed")
+
+
+def copy_packages(pom, folder, *properties):
+    """Copies the Maven packages that a program of `pom` runs with, which Maven has checked, into `folder`."""
+    run([
+        "mvn", "--quiet", "--batch-mode", "--file", pom,
+        *properties, f"-DoutputDirectory={folder}", "-DincludeScope=runtime",
+        "dependency:copy-dependencies",
+    ])  # fmt: skip
 
 
 def run(command, cwd=None):
@@ -106,13 +115,16 @@ def run(command, cwd=None):
         raise BuildError(f"{' '.join(command[:4])} ... failed:\n{done.stdout[-4000:]}")
 
 
-def _cached(name, inputs, build, salt=""):
-    """The folder of `name` built from `inputs`. A half-built one is never used: the key is written last."""
+def cached(name, inputs, build, salt="", parent=None):
+    """The folder of `name` built from `inputs`, below `parent` or the tests' cache.
+
+    A half-built one is never used: the key is written last.
+    """
     key = hashlib.sha256(salt.encode())
     for path in inputs:
         with open(path, "rb") as file:
             key.update(path.encode() + b"\0" + file.read())
-    folder = os.path.join(cache_folder(), name)
+    folder = os.path.join(parent or cache_folder(), name)
     key_path = os.path.join(folder, "built-from")
     if os.path.exists(key_path):
         with open(key_path, encoding="ascii") as file:

@@ -10,7 +10,7 @@ RELEASE_BIN := $(or $(CARGO_TARGET_DIR),target)/release/ringmq
 .PHONY: help prereqs prereqs-test build run check test test-cargo fuzz bench bench-scenarios doc clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- The program ---
 
@@ -37,6 +37,7 @@ check: prereqs ## Format, lints, unit tests: before every commit
 
 # In this order on purpose: what fails soonest and cheapest comes first.
 test: prereqs-test ## Everything that must pass: cargo's tests, real clients (short), the server on the real kernel, 100 crashes
+	$(MAKE) --no-print-directory bench-peers-test
 	$(MAKE) --no-print-directory test-cargo
 	$(MAKE) --no-print-directory conform-short
 	$(MAKE) --no-print-directory system
@@ -80,6 +81,9 @@ bench-scenarios: $(RELEASE_BIN) ## Play every scenario of `ringmq bench`; report
 	@failed=; for name in $(SCENARIOS); do echo "== $$name"; \
 		$(RELEASE_BIN) bench --scenario $$name --label $$name $(SCENARIO_LOAD) --quiet $(ARGS) || failed="$$failed $$name"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+
+# bench-peers, bench-peers-full
+include benches/peers/peers.mk
 
 doc: prereqs ## Build the documentation of the code, target/doc/ringmq/index.html
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items

@@ -4,7 +4,7 @@ import os
 import platform
 import time
 
-QUIET_S = 1.0
+QUIET_S = 2.0
 SETTLE_S_MAX = 15.0
 POLL_S = 0.1
 
@@ -52,9 +52,9 @@ class Times:
 
 
 def settle(folder):
-    """Returns when the disk under `folder` has had nothing to do for a second, or after 15 s.
+    """Returns when the disk under `folder` has had nothing to do for two seconds, or after 15 s.
 
-    What the last broker left to be written or discarded would be charged to the next.
+    What the last run left to be written or discarded would be charged to the next.
     """
     os.sync()
     disk = _disk(folder)

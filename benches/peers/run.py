@@ -4,7 +4,7 @@
     python3 benches/peers/run.py [--full] [--dir DIR] [--seconds S] [--alternations N] [--write-readme]
     python3 benches/peers/run.py --from RESULTS [--write-readme]
 
-Every run is `ringmq bench` against a new broker on an empty data directory in DIR, one broker at a time. The
+By turns each broker is started on an empty data directory in DIR, warmed up, and loaded by `ringmq bench`. The
 peers are fetched once, into ~/.cache/ringmq-peers (or $RINGMQ_PEERS_CACHE). Results go to a folder below --out:
 table.md, report.html, result.json, and what every run and broker said. --from makes table and report again.
 
@@ -34,7 +34,7 @@ from session import RESULT, Session  # noqa: E402
 from summary import rows, void_reasons  # noqa: E402
 
 README = os.path.join(HERE, "..", "README.md")
-SECONDS, WARMUP_S, ALTERNATIONS = 30, 20, 3
+SECONDS, WARMUP_S, PREHEAT_S, ALTERNATIONS = 30, 5, 20, 3
 
 
 def parse():
@@ -49,7 +49,9 @@ def parse():
                         "(default: ./ringmq-bench-results)")  # fmt: skip
     parser.add_argument("--binary", default=toolchain.default_binary(), help="the ringmq that is measured and measures")
     parser.add_argument("--seconds", type=int, default=SECONDS, help=f"of each run (default: {SECONDS})")
-    parser.add_argument("--warmup", type=int, default=WARMUP_S, help=f"seconds of load before (default: {WARMUP_S})")
+    parser.add_argument("--warmup", type=int, default=WARMUP_S, help=f"seconds before each run (default: {WARMUP_S})")
+    parser.add_argument("--preheat", type=int, default=PREHEAT_S, help="seconds that a new broker is loaded with each "
+                        f"scenario before any is measured (default: {PREHEAT_S})")  # fmt: skip
     parser.add_argument("--alternations", type=int, default=ALTERNATIONS, help=f"(default: {ALTERNATIONS})")
     parser.add_argument("--rate", type=int, help="records per second of the open loops; without it half of what "
                         "the slowest can take, rounded down to 1, 2 or 5")  # fmt: skip
@@ -59,8 +61,8 @@ def parse():
     parser.add_argument("--write-readme", action="store_true", help="put the table into benches/README.md")
     parser.add_argument("--from", dest="results", metavar="RESULTS", help="a results folder: measure nothing")
     args = parser.parse_args()
-    if min(args.seconds, args.alternations) < 1 or args.warmup < 0:
-        parser.error("--seconds and --alternations are at least 1, --warmup is at least 0")
+    if min(args.seconds, args.alternations) < 1 or min(args.warmup, args.preheat) < 0:
+        parser.error("--seconds and --alternations are at least 1, --warmup and --preheat at least 0")
     return args
 
 

@@ -35,6 +35,13 @@ class Scenario:
         play = ["--scenario", "catch-up"] if self.loop == "catch-up" else []
         return [*self.shape, *pace, *play, "--seconds", str(seconds), "--warmup", str(warmup)]
 
+    def preheat(self, seconds):
+        """The same requests as fast as they go: compilers and caches are not what is compared."""
+        return [*self.shape, "--closed", "--seconds", str(seconds), "--warmup", "0"]
+
+    def partitions(self):
+        return int(self.shape[self.shape.index("--partitions") + 1])
+
     def probe(self, seconds, warmup):
         """The same requests in a closed loop: what a broker can take at most."""
         return [*self.shape, "--closed", "--seconds", str(seconds), "--warmup", str(warmup)]
@@ -79,16 +86,16 @@ FULL = [
     Scenario(
         "1k-idempotent", "1 KB records, batches of 16 KiB, idempotent producers", (*BATCHED, *KILOBYTE, "--idempotent")
     ),
-    Scenario(
-        "partitions", f"1 KB records, batches of 16 KiB, {int(MANY_PARTITIONS):,} partitions",
-        ("--partitions", MANY_PARTITIONS, "--connections", "8", "--in-flight", "5", *KILOBYTE),
-    ),
     Scenario("tail", "1 KB records, batches of 16 KiB, and a consumer that keeps up",
              (*BATCHED, *KILOBYTE, "--consumers", "1")),
     Scenario("open-tail", "1 KB records in batches of 10, from due to received by a consumer",
              (*BATCHED, *TENS, "--consumers", "1"), "open", "end_to_end"),
     Scenario("catch-up", "a reader catches up with a backlog beside producers: records read",
              (*BATCHED, *TENS, "--consumers", "1"), "catch-up"),
+    Scenario(
+        "partitions", f"1 KB records, batches of 16 KiB, {int(MANY_PARTITIONS):,} partitions",
+        ("--partitions", MANY_PARTITIONS, "--connections", "8", "--in-flight", "5", *KILOBYTE),
+    ),
     *map(_both_cores, CORE),
 ]  # fmt: skip
 

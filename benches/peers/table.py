@@ -38,8 +38,9 @@ def preface(result):
         f"stolen by the hypervisor {result.get('steal_share', 0):.1%}."
     )
     yield (
-        f"Each number: median (least–most) of {result['alternations']} alternations of {result['seconds']} s after "
-        f"{result['warmup_s']} s of warming up, acks=all; without a rate a closed loop, which has no latency to compare."
+        f"Each number: median (least–most) of {result['alternations']} alternations of {result['seconds']} s, acks=all, "
+        f"after {result['preheat_s']} s of every kind of load and {result['warmup_s']} s of its own; "
+        "without a rate a closed loop, which has no latency to compare."
     )
     yield "*RingMQ is*: by how many times better, run against run in the same alternation; below 1 it is worse."
 

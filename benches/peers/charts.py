@@ -9,17 +9,19 @@ import math
 WIDTH = 720
 HEIGHT = 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 12, 40
+# Narrower, so that their words are as large as the page's.
+BARS_WIDTH = 540
 BAR_HEIGHT = 16
 BAR_PITCH = 42
 # Room for a value beside its bar.
-VALUE_WIDTH = 150
+VALUE_WIDTH = 100
 TICKS = 6
 
 
 def bars(entries, text):
     """`entries`: name, colour, Spread or None, and what to say instead of None. Bars begin at 0."""
     most = max((spread.most for _, _, spread, _ in entries if spread), default=1) or 1
-    width = WIDTH - VALUE_WIDTH - 8
+    width = BARS_WIDTH - VALUE_WIDTH - 8
     parts = []
     for index, (name, colour, spread, instead) in enumerate(entries):
         top = index * BAR_PITCH
@@ -37,7 +39,7 @@ def bars(entries, text):
             f'M{highest:.1f} {middle - 4}v8"/>'
             f'<text class="value" x="{max(end, highest) + 8:.1f}" y="{top + 13}">{html.escape(text(spread.median))}</text>'
         )
-    return _svg(len(entries) * BAR_PITCH, "".join(parts))
+    return _svg(BARS_WIDTH, len(entries) * BAR_PITCH, "".join(parts))
 
 
 class Axis:
@@ -70,7 +72,8 @@ class Axis:
             case "nines":
                 return [0, 0.5, *(1 - 10.0**-nines for nines in range(1, int(most + 1e-6) + 1))]
             case _:
-                step = round_step(most / TICKS)
+                # Seconds and records come whole.
+                step = max(round_step(most / TICKS), 1)
                 return [index * step for index in range(int(most / step) + 1)]
 
 
@@ -106,7 +109,7 @@ def lines(x, y, series, pale_before=None):
         parts.append(f'<polyline class="line s{colour}" points="{path}"/>')
     names = dict.fromkeys((name, colour) for name, colour, _ in series)
     legend = "".join(f'<span><i class="s{colour}"></i>{html.escape(name)}</span>' for name, colour in names)
-    return f'<div class="legend">{legend}</div>' + _svg(HEIGHT, "".join(parts))
+    return f'<div class="legend">{legend}</div>' + _svg(WIDTH, HEIGHT, "".join(parts))
 
 
 def round_step(step):
@@ -115,9 +118,9 @@ def round_step(step):
     return next(factor * decade for factor in (1, 2, 5, 10) if factor * decade >= step * 0.999)
 
 
-def shorten(text, most=110):
+def shorten(text, most=70):
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _svg(height, inside):
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img">{inside}</svg>'
+def _svg(width, height, inside):
+    return f'<svg viewBox="0 0 {width} {height}" role="img">{inside}</svg>'

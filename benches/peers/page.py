@@ -21,6 +21,7 @@ svg .line { stroke-width: 1.5; }
 td.first { font-weight: 600; min-width: 150px; }
 tr.group td { border-top: 2px solid var(--rule); }
 td.n { white-space: normal; min-width: 84px; }
+.ratio .badge { font-size: 20px; padding: 4px 14px; }
 """
 LATENCY = charts.Axis("latency", "log", duration)
 PERCENTILE = charts.Axis("percentile", "nines", lambda q: f"{q * 100:.6g}")
@@ -40,7 +41,7 @@ def page(result):
         '<span class="badge bad">MUST NOT BE USED</span>' + _list(void, "reasons")
         if void else '<span class="badge good">every system has valid runs in every scenario</span>',
         "</header>",
-        _advantages(found),
+        _advantages(result, found),
         *(_scenario(result, scenario, found, colours) for scenario in result["scenarios"]),
         f"<section><h2>The table</h2>{_table(HEADS, lines(result, found))}</section>",
         _words("Where RingMQ is behind", losses(found) or ["In no row."]),
@@ -61,17 +62,31 @@ def page(result):
     )
 
 
-def _advantages(found):
-    """The ratios, large."""
-    numbers = []
+def _advantages(result, found):
+    """The ratios, large: a line for each thing that is compared, a column for each peer."""
+    peers = [system for system in result["systems"] if system["key"] != result["ours"]]
+    ratios = {}
     for row in found:
         for name, spread in row.advantage.items():
-            numbers.append(
-                f'<div class="number"><b>{spread.median:.2f}×</b><span>{_text(name)}: {_text(row.scenario["title"])}; '
-                f"against {_text(row.system['label'])} ({spread.least:.2f}–{spread.most:.2f})</span></div>"
-            )
-    dim = '<p class="dim">Above 1 RingMQ is better, below 1 it is worse.</p>'
-    return f'<section><h2>RingMQ is, by how many times</h2>{dim}<div class="numbers">{"".join(numbers)}</div></section>'
+            ratios.setdefault((title_of(result, row.scenario), name), {})[row.system["key"]] = spread
+    body = []
+    for (title, name), by_peer in ratios.items():
+        cells = "".join(_ratio(by_peer.get(peer["key"])) for peer in peers)
+        body.append(f"<tr><td><b>{_text(title)}</b><br><span class=\"dim\">{_text(name)}</span></td>{cells}</tr>")
+    heads = "".join(f"<th>than {_text(peer['label'])}</th>" for peer in peers)
+    dim = '<p class="dim">Above 1 it is better, below 1 it is worse; in brackets the least and the most.</p>'
+    table = f'<div class="scroll"><table><tr><th>RingMQ is better</th>{heads}</tr>{"".join(body)}</table></div>'
+    return f"<section><h2>By how many times</h2>{dim}{table}</section>"
+
+
+def _ratio(spread):
+    if spread is None:
+        return '<td class="bad">no valid runs to compare</td>'
+    kind = "good" if spread.median >= 1 else "bad"
+    return (
+        f'<td class="ratio"><span class="badge {kind}">{spread.median:.2f}×</span> '
+        f'<span class="dim">({spread.least:.2f}–{spread.most:.2f})</span></td>'
+    )
 
 
 def _scenario(result, scenario, found, colours):

@@ -139,7 +139,8 @@ def _percentiles(latency):
 
 
 def _spread(spread, unit):
-    median, least, most = (f"{value / unit:,.0f}" for value in (spread.median, spread.least, spread.most))
+    digits = 0 if spread.median / unit >= 20 else 1
+    median, least, most = (f"{value / unit:,.{digits}f}" for value in (spread.median, spread.least, spread.most))
     return median if least == most else f"{median} ({least}–{most})"
 
 

@@ -6,7 +6,7 @@
 bench-peers: $(RELEASE_BIN) ## Measure Kafka beside RingMQ in BENCH_DIR, about 45 minutes; flags in ARGS
 	$(PYTHON) benches/peers/run.py --binary $(BROKER) --dir $(BENCH_DIR) $(ARGS)
 
-bench-peers-full: $(RELEASE_BIN) ## The same with every scenario, about three hours
+bench-peers-full: $(RELEASE_BIN) ## The same with every scenario, two hours and a half
 	$(PYTHON) benches/peers/run.py --full --binary $(BROKER) --dir $(BENCH_DIR) $(ARGS)
 
 bench-peers-test:

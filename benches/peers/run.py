@@ -44,7 +44,7 @@ def parse():
                         help="only this one; may be repeated: " + ", ".join(s.key for s in scenarios.FULL))  # fmt: skip
     parser.add_argument("--peer", action="append", choices=list(PEERS), help="only this one; may be repeated")
     parser.add_argument("--dir", default="ringmq-bench", help="where the brokers' data goes: the file system that is "
-                        "measured, with 48 GB free (default: ./ringmq-bench)")  # fmt: skip
+                        "measured, with 40 GB free (default: ./ringmq-bench)")  # fmt: skip
     parser.add_argument("--out", default="ringmq-bench-results", help="where the folder of the results is made "
                         "(default: ./ringmq-bench-results)")  # fmt: skip
     parser.add_argument("--binary", default=toolchain.default_binary(), help="the ringmq that is measured and measures")
@@ -91,7 +91,12 @@ def measure(args):
         return None
     binary = os.path.abspath(args.binary)
     ours = OURS(binary)
-    ours.prepare()
+    try:
+        ours.prepare()
+    except (OSError, subprocess.SubprocessError) as reason:
+        print(f"{binary} does not run: {reason}; build it with `make build`, or name another with --binary", file=sys.stderr)
+        return None
+    own_folder = not os.path.isdir(args.dir)
     os.makedirs(args.dir, exist_ok=True)
     args.dir = os.path.abspath(args.dir)
     chosen = [s for s in scenarios.FULL if s.key in args.scenario] if args.scenario else None
@@ -104,6 +109,9 @@ def measure(args):
         print(f"stopped: {reason}", file=sys.stderr)
     except KeyboardInterrupt:
         print("stopped; what was measured is kept", file=sys.stderr)
+    finally:
+        if own_folder and not os.listdir(args.dir):
+            os.rmdir(args.dir)
     return folder
 
 

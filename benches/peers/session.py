@@ -12,6 +12,7 @@ import shutil
 import time
 
 import machine
+from generator import GeneratorFailed
 from host import RETENTION_BYTES, Host, System
 from lib.broker import BrokerError
 from summary import nice_rate
@@ -73,6 +74,8 @@ class Session:
                 for system in self._systems
             ],
             "missing": missing,
+            # What else could not be measured.
+            "notes": [],
             "scenarios": [
                 {"key": s.key, "title": s.title, "loop": s.loop, "latency": s.latency, "flags": " ".join(s.shape)}
                 for s in scenarios
@@ -145,19 +148,28 @@ class Session:
 
     def _raw(self, number):
         machine.settle(self._data)
-        rows = self._generator.raw(self._data, RAW_S, os.path.join(self._files, f"raw-{number + 1}.json"))
-        self.result["raw"].append(rows)
+        path = os.path.join(self._files, f"raw-{number + 1}.json")
         self._spent(RAW_ALL_S)
+        try:
+            rows = self._generator.raw(self._data, RAW_S, path)
+        except GeneratorFailed as reason:
+            self._note(f"the raw device, alternation {number + 1}: {reason}")
+            return
+        self.result["raw"].append(rows)
         best = max(row["bytes_per_s"] for row in rows if row["direction"] == "durable_write")
         self._say(f"raw device: {best / 1e6:,.0f} MB/s at most")
 
     def _ceiling(self, scenario):
         path = os.path.join(self._files, f"ceiling-{scenario.key}.json")
         flags = scenario.ceiling(self.result["rate"], CEILING_S)
-        report = self._generator.ceiling(self._options.broker_cpus[-1], flags, path, CEILING_S)
+        self._spent(CEILING_S + 1)
+        try:
+            report = self._generator.ceiling(self._options.broker_cpus[-1], flags, path, CEILING_S)
+        except GeneratorFailed as reason:
+            self._note(f"{scenario.title}, null sink: {reason}")
+            return
         kept = ("records_per_s", "bytes_per_s", "response", "service", "invalid")
         self.result["ceilings"][scenario.key] = {name: report[name] for name in kept}
-        self._spent(CEILING_S + 1)
         self._say(f"null sink, {scenario.title}: {report['records_per_s']:,.0f} records/s")
 
     def _leg(self, number, system, scenarios):
@@ -214,6 +226,10 @@ class Session:
         if options.rate is None:
             seconds += len(self._systems) * (START_S + RUN_S + options.preheat + options.warmup + PROBE_S)
         return seconds + sum(CEILING_S + 1 for scenario in self._scenarios if scenario.has_ceiling)
+
+    def _note(self, text):
+        self.result["notes"].append(text)
+        self._say(text)
 
     def _spent(self, planned):
         self._done += planned

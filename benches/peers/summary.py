@@ -141,7 +141,7 @@ def _row(result, scenario, system):
     runs = _runs(result, scenario, system["key"])
     valid = [run for run in runs if run["valid"]]
     others = [run for run in runs if not run["valid"] and "records_per_s" in run]
-    used = [run for run in valid if run.get("broker") and run["bytes_per_s"] > 0]
+    used = [run for run in valid if run.get("broker") and run["bytes_all"] > 0]
     return Row(
         scenario=scenario,
         system=system,
@@ -154,7 +154,7 @@ def _row(result, scenario, system):
         reasons=tuple(dict.fromkeys(reason for run in runs for reason in run["reasons"])),
         reached_per_s=statistics.median(run["records_per_s"] for run in others) if others else None,
         cpu_s_per_gb=Spread.of(
-            run["broker"]["cpu_s"] / (run["bytes_per_s"] * run["measured_s"] / 1e9) for run in used
+            run["broker"]["cpu_s"] / (run["bytes_all"] / 1e9) for run in used
         ) if scenario["loop"] != "catch-up" else None,
         resident_bytes=Spread.of(run["broker"]["resident_bytes_after"] for run in used),
         stages=_stages(valid),

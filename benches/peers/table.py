@@ -75,7 +75,7 @@ def title_of(result, scenario):
 
 
 def remarks(result, found):
-    said = [f"{name}: {why}" for name, why in result["missing"].items()]
+    said = [f"{name}: {why}" for name, why in result["missing"].items()] + result["notes"]
     for row in found:
         if row.runs and row.valid < row.runs:
             counts = f"{row.valid} of {row.runs} runs valid"

@@ -20,7 +20,7 @@ def run(system, number, rate, p99_ms=None, reasons=(), scenario="closed"):
     ns = None if p99_ms is None else int(p99_ms * 1e6)
     return {
         "round": number, "scenario": scenario, "system": system, "valid": not reasons, "reasons": list(reasons),
-        "records_per_s": rate, "bytes_per_s": rate * 1000, "measured_s": 30, "steal_share": 0.0,
+        "records_per_s": rate, "bytes_per_s": rate * 1000, "bytes_all": rate * 30_000, "steal_share": 0.0,
         "latency": ns and {"p50_ns": ns // 10, "p99_ns": ns, "p99_9_ns": ns * 2},
         "curve": ns and [[0.0, ns // 20], [0.99, ns]], "per_second": [rate] * 3,
         "broker": {"cpu_s": 3.0, "resident_bytes_after": 1 << 30}, "stages": None,
@@ -31,7 +31,7 @@ def result(runs):
     return {
         "date": "2026-01-01 00:00 UTC", "complete": True, "seconds": 30, "warmup_s": 5, "preheat_s": 20,
         "alternations": 3, "broker_cpus": [1], "load_cpus": [0], "rate": 20000, "probe": [], "machine": {},
-        "load_average_before": 0.1, "ours": "ours", "missing": {}, "raw": [], "ceilings": {}, "runs": runs,
+        "load_average_before": 0.1, "ours": "ours", "missing": {}, "notes": [], "raw": [], "ceilings": {}, "runs": runs,
         "systems": [
             {"key": key, "name": key, "version": "1", "durability": "d", "label": f"{key} 1, d", "configuration": "c"}
             for key in ("theirs", "ours")
@@ -63,7 +63,7 @@ class Arithmetic(unittest.TestCase):
         self.assertEqual(row.records_per_s, summary.Spread(100, 100, 200))
         # The ratio of the medians would be 4.
         self.assertEqual(row.advantage, {"records/s": summary.Spread(3.0, 2.0, 4.0)})
-        self.assertAlmostEqual(row.cpu_s_per_gb.median, 3.0 / (100 * 1000 * 30 / 1e9))
+        self.assertAlmostEqual(row.cpu_s_per_gb.median, 3.0 / (100 * 30_000 / 1e9))
 
     def test_a_latency_that_is_longer_is_a_loss(self):
         found = summary.rows(good())
@@ -127,7 +127,7 @@ class Digest(unittest.TestCase):
         scenario = scenarios.CORE[0]
         one = {
             "records_per_s": 1.0, "bytes_per_s": 2.0, "invalid": [], "ledger": {"acked": 9, "read": 0, "lost": 0},
-            "timeline": [{"records": 1}], "broker": None, "seconds": 1, "stages": None, "curves": {},
+            "timeline": [{"records": 1, "bytes": 8}], "broker": None, "stages": None, "curves": {},
         }  # fmt: skip
         ok = digest(scenario, {"runs": [one], "passed": True, "finding": None})
         self.assertEqual((ok["valid"], ok["fatal"], ok["reasons"]), (True, False, []))

@@ -71,7 +71,8 @@ def lines(result, found=None):
 def title_of(result, scenario):
     if scenario["loop"] == "closed":
         return scenario["title"]
-    return f"{scenario['title']}, at {result['rate']:,} records/s"
+    rate = "a rate that was not found" if result["rate"] is None else f"{result['rate']:,} records/s"
+    return f"{scenario['title']}, at {rate}"
 
 
 def remarks(result, found):

@@ -94,6 +94,11 @@ class Arithmetic(unittest.TestCase):
         self.assertIn("INVALID (reached 5): the rate was missed", text)
         self.assertIn("MUST NOT BE USED", page.page(whole))
 
+    def test_what_was_stopped_early_is_shown_and_void(self):
+        whole = {**result([]), "complete": False, "rate": None}
+        self.assertIn("it ended before its time", table.markdown(whole))
+        self.assertIn("MUST NOT BE USED", page.page(whole))
+
     def test_a_peer_that_is_missing_has_its_line(self):
         whole = {**good(), "missing": {"Other": "java is not installed"}}
         self.assertIn("Other: not measured: java is not installed", table.markdown(whole))

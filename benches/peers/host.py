@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import time
 
 import machine
@@ -60,7 +61,7 @@ class Host:
             )  # fmt: skip
             self._check_alive()
             run = digest(scenario, result)
-        except (BrokerError, GeneratorFailed, OSError) as reason:
+        except (BrokerError, GeneratorFailed, OSError, subprocess.SubprocessError) as reason:
             run = {"valid": False, "fatal": True, "reasons": [str(reason)]}
         stolen = machine.Times().steal_share(before)
         self._tidy(name)
@@ -75,7 +76,7 @@ class Host:
             self._server = self._system.peer.server(self._system.variant, self._folder, self._cpus)
             try:
                 self._server.start()
-            except BrokerError as reason:
+            except (BrokerError, OSError, subprocess.SubprocessError) as reason:
                 self._broken = f"{reason}: {last_line(self._server.log_tail())}"
                 self._end()
                 raise BrokerError(self._broken) from None

@@ -181,14 +181,16 @@ class Session:
             for scenario in scenarios if options.preheat else []:
                 name = f"warmup-{scenario.key}-{system.key}-{number + 1}"
                 run = host.play(scenario, scenario.preheat(options.preheat), name, options.preheat)
+                if run.get("fatal"):
+                    # What follows would be measured on a broker that is not warm, or not at all.
+                    self._keep(number, scenario, system, run)
                 self._spent(options.preheat + RUN_S)
                 self._say(f"warming up: {system.label()}: {scenario.title}: {verdict(run)}")
             for scenario in scenarios:
                 flags = scenario.flags(self.result["rate"], options.seconds, options.warmup)
                 name = f"{scenario.key}-{system.key}-{number + 1}"
                 run = host.play(scenario, flags, name, options.seconds + options.warmup)
-                self.result["runs"].append({"round": number, "scenario": scenario.key, "system": system.key, **run})
-                self._write()
+                self._keep(number, scenario, system, run)
                 self._spent(options.seconds + options.warmup + RUN_S)
                 self._say(f"{number + 1}/{options.alternations} {system.label()}: {scenario.title}: {verdict(run)}")
 
@@ -199,6 +201,10 @@ class Session:
         return Host(system, self._generator, cpus, os.path.join(self._data, name), self._files)
 
     # --- Files and words ---
+
+    def _keep(self, number, scenario, system, run):
+        self.result["runs"].append({"round": number, "scenario": scenario.key, "system": system.key, **run})
+        self._write()
 
     def _write(self):
         path = os.path.join(self._folder, RESULT)

@@ -77,7 +77,8 @@ class Host:
             try:
                 self._server.start()
             except (BrokerError, OSError, subprocess.SubprocessError) as reason:
-                self._broken = f"{reason}: {last_line(self._server.log_tail())}"
+                log = self._server.log_tail()
+                self._broken = f"{reason}: {last_line(log)}" if log else str(reason)
                 self._end()
                 raise BrokerError(self._broken) from None
         return self._server

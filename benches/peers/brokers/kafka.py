@@ -124,7 +124,9 @@ class KafkaServer(Server):
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_S_MAX, errors="replace")
         if done.returncode != 0:
-            raise BrokerError(f"Kafka's data directory cannot be formatted: {(done.stdout + done.stderr)[-2000:]}")
+            lines = (done.stdout + done.stderr).strip().splitlines() or ["it says nothing"]
+            why = next((line for line in lines if "Exception" in line), lines[-1])
+            raise BrokerError(f"Kafka's data directory cannot be formatted: {why}")
 
     def _program(self, java_flags):
         log = f"-Dlog4j2.configurationFile={os.path.join(SOURCE, 'log4j2.properties')}"

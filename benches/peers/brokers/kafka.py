@@ -117,7 +117,9 @@ class KafkaServer(Server):
 
     def _format(self):
         """A data directory of its own cluster, as Kafka's quick start makes it."""
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        first, *rest = uuid.uuid4().bytes
+        # A bit less: an id that begins with "-" would be taken for an option.
+        cluster = base64.urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
         command = [
             *self._program(["-Xmx256m"]), "kafka.tools.StorageTool", "format", "--standalone",
             "--cluster-id", cluster, "--config", self._properties,

@@ -64,7 +64,8 @@ def void_reasons(result, found):
     reasons = [] if result["complete"] else ["it ended before its time"]
     reasons += [f"{name} was not measured: {why}" for name, why in result["missing"].items()]
     for row in found:
-        if not row.usable():
+        # What was not run because it ended early need not be said again.
+        if not row.usable() and (row.runs or result["complete"]):
             reasons.append(f"{row.scenario['title']}, {row.system['label']}: no valid run")
     for run in result["runs"]:
         if run.get("fatal"):

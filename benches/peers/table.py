@@ -81,8 +81,6 @@ def remarks(result, found):
         if row.runs and row.valid < row.runs:
             counts = f"{row.valid} of {row.runs} runs valid"
             said.append(f"{row.scenario['title']}, {row.system['label']}: {counts}: {'; '.join(row.reasons)}")
-        elif not row.runs:
-            said.append(f"{row.scenario['title']}, {row.system['label']}: not run")
     for scenario in result["scenarios"]:
         if invalid := result["ceilings"].get(scenario["key"], {}).get("invalid"):
             said.append(f"{scenario['title']}, null sink: {'; '.join(invalid)}")
@@ -111,10 +109,11 @@ def duration(ns):
 
 
 def _numbers(row):
+    if not row.runs:
+        return ["not run", *[NOTHING] * 5]
     if not row.usable():
         reached = f" (reached {row.reached_per_s:,.0f})" if row.reached_per_s is not None else ""
-        reason = row.reasons[0] if row.reasons else "not run"
-        return [f"INVALID{reached}: {reason}", *[NOTHING] * 5]
+        return [f"INVALID{reached}: {row.reasons[0]}", *[NOTHING] * 5]
     part = "" if row.valid == row.runs else f", {row.valid} of {row.runs} valid"
     return [
         _spread(row.records_per_s, 1) + part,

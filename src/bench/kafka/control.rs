@@ -255,7 +255,9 @@ impl<S: Read + Write> Control<S> {
         Ok(offsets.into_iter().map(|offset| offset.ok_or_else(missing)).collect::<Result<_, _>>()?)
     }
 
-    /// The id and epoch of a new idempotent producer. Kafka has none before it has fetched its first block of them.
+    /// The id and epoch of a new idempotent producer.
+    ///
+    /// Kafka has none to give before it has fetched its first block of them.
     pub fn producer_id(&mut self) -> Result<ProducerId, BenchError> {
         self.until_ready(&[COORDINATOR_LOAD_IN_PROGRESS], Control::producer_id_now)
     }

@@ -1,8 +1,8 @@
 """One comparison: every scenario against every system, by turns, one broker at a time.
 
 In each alternation each system is started on an empty data directory, warmed up with every scenario, measured
-with every scenario, and removed. What was measured is a plain dictionary that is written after every run: the table and the report are made
-from it alone, so that they can be made again later.
+with every scenario, and removed. What was measured is a plain dictionary that is written after every run: the
+table and the report are made from it alone, so that they can be made again later.
 """
 
 import datetime

@@ -7,10 +7,10 @@ ARGS ?=
 RELEASE_BIN := $(or $(CARGO_TARGET_DIR),target)/release/ringmq
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs prereqs-test build run check test test-cargo fuzz bench bench-scenarios doc clean
+.PHONY: help prereqs prereqs-test build run check test test-cargo fuzz bench bench-scenarios bench-truth bench-groups doc clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- The program ---
 
@@ -36,11 +36,13 @@ check: prereqs ## Format, lints, unit tests: before every commit
 	$(CARGO) test --locked --lib
 
 # In this order on purpose: what fails soonest and cheapest comes first.
-test: prereqs-test ## Everything that must pass: cargo's tests, real clients (short), the server on the real kernel, 100 crashes
+test: prereqs-test ## Everything that must pass: cargo's tests, real clients (short), the server on the real kernel, crashes
+	$(MAKE) --no-print-directory bench-peers-test
 	$(MAKE) --no-print-directory test-cargo
 	$(MAKE) --no-print-directory conform-short
 	$(MAKE) --no-print-directory system
 	$(MAKE) --no-print-directory crash
+	$(MAKE) --no-print-directory crash-groups
 
 test-cargo: prereqs
 	$(CARGO) test --locked
@@ -57,7 +59,7 @@ fuzz: prereqs ## Throw hostile bytes at each parser, or at TARGET, for FUZZ_SECO
 	RINGMQ_FUZZ_SEED=$(FUZZ_SEED) RINGMQ_FUZZ_SECONDS=$(FUZZ_SECONDS) \
 		$(CARGO) test --locked --test fuzz -- $(if $(TARGET),--exact targets::$(TARGET),targets::)
 
-# conform, conform-short, crash, soak
+# conform, conform-short, crash, crash-groups, soak
 include tests/conformance/conform.mk
 # system
 include tests/system/system.mk
@@ -76,10 +78,20 @@ bench: $(RELEASE_BIN) ## Measure the rows of benches/README.md in BENCH_DIR; fla
 SCENARIOS := steady burst sweep find-max fan-out catch-up many-partitions many-connections slow-consumer \
 	restart-under-load
 SCENARIO_LOAD := --partitions 4 --connections 4 --rate 20k --seconds 15 --sweep rate=10k,20k,50k,100k
+# In cargo's tests it runs for three seconds.
+bench-truth: prereqs ## A stall of 1.4 s in 30 s: the load generator's percentiles against arithmetic
+	$(CARGO) test --locked --test bench -- --ignored truth
+
 bench-scenarios: $(RELEASE_BIN) ## Play every scenario of `ringmq bench`; reports in ./ringmq-bench-results
 	@failed=; for name in $(SCENARIOS); do echo "== $$name"; \
 		$(RELEASE_BIN) bench --scenario $$name --label $$name $(SCENARIO_LOAD) --quiet $(ARGS) || failed="$$failed $$name"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
+
+bench-groups: $(RELEASE_BIN) ## What groups and idle connections cost; needs Go
+	python3 benches/groups/run.py --binary $(RELEASE_BIN) $(ARGS)
+
+# bench-peers, bench-peers-full
+include benches/peers/peers.mk
 
 doc: prereqs ## Build the documentation of the code, target/doc/ringmq/index.html
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items

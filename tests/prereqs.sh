@@ -18,8 +18,9 @@ need() {
 }
 
 need 'python3 -c "import sys; sys.exit(sys.version_info < (3, 10))"' python3 "Python 3.10, which runs the suites"
-need 'python3 -c "import ensurepip, venv"' python3-venv "Python's venv, for librdkafka's environment" || true
+need 'python3 -c "import ensurepip, venv"' python3-venv "Python's venv, for the clients in Python" || true
 need 'command -v kcat || command -v kafkacat' kcat "kcat; its cases are skipped" || true
-command -v go >/dev/null || echo "missing: Go, see https://go.dev/dl; franz-go and the crash loops are skipped"
+command -v go >/dev/null || echo "missing: Go, see https://go.dev/dl; franz-go, sarama and the crash loops are skipped"
+{ command -v node && command -v npm; } >/dev/null || echo "missing: Node.js with npm, see https://nodejs.org; kafkajs is skipped"
 { command -v javac && command -v mvn; } >/dev/null ||
-    echo "missing: a JDK with Maven (Debian: apt install default-jdk-headless maven); the Java client is skipped"
+    echo "missing: a JDK with Maven (Debian: apt install default-jdk-headless maven); the Java client and Kafka's tools are skipped"

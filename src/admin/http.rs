@@ -3,6 +3,7 @@
 //! The server knows the broker through [`BrokerView`] only, and a shard is never waited for longer
 //! than `SNAPSHOT_WAIT`: a hung shard makes `/metrics` fail, not the admin thread.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,13 +22,19 @@ use tokio::sync::oneshot;
 
 use super::prometheus;
 use crate::metrics::{ShardSnapshot, merged};
+use crate::model::LogId;
 
 /// How long the shards may take to answer. A turn takes well below a millisecond.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(2);
 
+/// How long they may take where health is asked for, by somebody who gives up soon.
+const HEALTH_WAIT: Duration = Duration::from_millis(500);
+
 /// How long open admin requests may hold up a stop.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
+/// How old what tools are told of the disk may be.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What the version of the text format is called in HTTP.
 const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -37,6 +44,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// What the admin thread may know of the broker. Called on the admin thread; nothing may block.
 pub trait BrokerView: Send + Sync + 'static {
     fn info(&self) -> BrokerInfo;
+
+    /// Notes what space there is, for those who must not ask the kernel. Called every few seconds.
+    fn look_at_disk(&self);
 
     fn health(&self) -> Health;
 
@@ -59,14 +69,33 @@ pub struct BrokerInfo {
     pub commit_depth: u32,
     /// What is known of the device's cache, in words.
     pub device_class: String,
+    /// `plain` commits were asked for where nothing says that the device has no volatile cache: an
+    /// acknowledged record may be lost with the power.
+    pub durability_at_risk: bool,
     pub shards: u32,
     pub logs: u32,
+    /// The brokers that Kafka clients are told of: the node, or one for each data log.
+    pub advertised: Vec<Advertised>,
     /// Features of io_uring in use.
     pub ring_features: Vec<String>,
     /// When the process started, in seconds since 1970.
     pub started_unix_seconds: u64,
     /// Now; absent where the file system does not say.
     pub disk: Option<Disk>,
+}
+
+/// A broker as Kafka clients know it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Advertised {
+    pub node_id: i32,
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for Advertised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "broker {} at {}:{}", self.node_id, self.host, self.port)
+    }
 }
 
 /// Space on the data directory's file system.
@@ -81,7 +110,7 @@ pub enum Health {
     Ready,
     /// Alive, but not serving: recovering, draining. The reason is for people.
     NotReady(String),
-    /// Will not serve again without a restart: a log failed, a shard ended.
+    /// Will not serve again without a restart: a shard ended.
     Dead(String),
 }
 
@@ -111,9 +140,10 @@ impl AdminServer {
             tokio::net::TcpListener::from_std(listener)?
         };
         let (stop, stopped) = oneshot::channel();
-        let thread = thread::Builder::new()
-            .name("admin".to_owned())
-            .spawn(move || runtime.block_on(serve(listener, router(view), stopped)))?;
+        let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            runtime.spawn(look_at_disk(view.clone()));
+            runtime.block_on(serve(listener, router(view), stopped));
+        })?;
         Ok(AdminServer { local_addr, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -137,6 +167,14 @@ impl Drop for AdminServer {
         {
             tracing::error!("the admin thread panicked");
         }
+    }
+}
+
+async fn look_at_disk(view: Arc<dyn BrokerView>) {
+    let mut times = tokio::time::interval(LOOK_EVERY);
+    loop {
+        times.tick().await;
+        view.look_at_disk();
     }
 }
 
@@ -187,17 +225,58 @@ async fn index(State(view): View) -> String {
     )
 }
 
+/// Up while a restart would change nothing, or would take away what can still be done: one log of several
+/// may have failed.
 async fn livez(State(view): View) -> Response {
     match view.health() {
-        Health::Ready | Health::NotReady(_) => "ok\n".into_response(),
+        Health::NotReady(_) => "ok\n".into_response(),
         Health::Dead(reason) => unavailable(&reason),
+        Health::Ready => match Logs::ask(&*view).await {
+            Some(logs) if logs.all_failed() => unavailable(&logs.reason()),
+            Some(logs) if !logs.failed.is_empty() => format!("ok, but {}\n", logs.reason()).into_response(),
+            // Shards that are slow to answer may be so under load: no reason to be killed.
+            Some(_) | None => "ok\n".into_response(),
+        },
     }
 }
 
 async fn readyz(State(view): View) -> Response {
     match view.health() {
-        Health::Ready => "ok\n".into_response(),
         Health::NotReady(reason) | Health::Dead(reason) => unavailable(&reason),
+        Health::Ready => match Logs::ask(&*view).await {
+            Some(logs) if logs.failed.is_empty() => "ok\n".into_response(),
+            Some(logs) => unavailable(&logs.reason()),
+            None => unavailable("the shards do not answer"),
+        },
+    }
+}
+
+/// The logs of all shards, as far as health goes.
+struct Logs {
+    failed: Vec<LogId>,
+    /// Logs with partitions that have not.
+    good: usize,
+}
+
+impl Logs {
+    /// `None` if the shards do not answer in time.
+    async fn ask(view: &dyn BrokerView) -> Option<Logs> {
+        let snapshots = tokio::time::timeout(HEALTH_WAIT, view.snapshots()).await.ok()?;
+        let logs = || snapshots.iter().flat_map(|snapshot| &snapshot.logs);
+        let mut failed: Vec<LogId> = logs().filter(|log| log.failed).map(|log| log.log).collect();
+        failed.sort_unstable();
+        let good = logs().filter(|log| !log.failed && log.log != LogId::METADATA).count();
+        Some(Logs { failed, good })
+    }
+
+    fn all_failed(&self) -> bool {
+        self.good == 0 && !self.failed.is_empty()
+    }
+
+    fn reason(&self) -> String {
+        let names: Vec<String> = self.failed.iter().map(LogId::to_string).collect();
+        let (log, names) = (if names.len() == 1 { "log" } else { "logs" }, names.join(", "));
+        format!("{log} {names} failed: a write did not succeed, and appends are refused until a restart")
     }
 }
 
@@ -235,6 +314,8 @@ mod tests {
 
     struct FakeBroker {
         health: Mutex<Health>,
+        /// Logs that have failed.
+        failed: Mutex<Vec<LogId>>,
     }
 
     impl BrokerView for FakeBroker {
@@ -242,12 +323,19 @@ mod tests {
             sample_info()
         }
 
+        fn look_at_disk(&self) {}
+
         fn health(&self) -> Health {
             self.health.lock().expect("no test panics with it").clone()
         }
 
         fn snapshots(&self) -> BoxFuture<'_, Vec<ShardSnapshot>> {
-            Box::pin(async { sample_snapshots() })
+            let failed = self.failed.lock().expect("no test panics with it").clone();
+            let mut snapshots = sample_snapshots();
+            for log in snapshots.iter_mut().flat_map(|snapshot| &mut snapshot.logs) {
+                log.failed = failed.contains(&log.log);
+            }
+            Box::pin(async move { snapshots })
         }
 
         fn api_name(&self, api_key: i16) -> &'static str {
@@ -267,7 +355,8 @@ mod tests {
     }
 
     fn start() -> (AdminServer, Arc<FakeBroker>) {
-        let broker = Arc::new(FakeBroker { health: Mutex::new(Health::Ready) });
+        let broker = FakeBroker { health: Mutex::new(Health::Ready), failed: Mutex::default() };
+        let broker = Arc::new(broker);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         (AdminServer::start(listener, broker.clone()).expect("a server"), broker)
     }
@@ -289,6 +378,26 @@ mod tests {
             *broker.health.lock().expect("no test panics with it") = health;
             assert_eq!((get(&server, "/livez"), get(&server, "/readyz")), (live, ready));
         }
+    }
+
+    #[test]
+    fn a_failed_log_is_named() {
+        let (server, broker) = start();
+        let names = sample_snapshots().into_iter().flat_map(|snapshot| snapshot.logs).map(|log| log.log);
+        let names: Vec<LogId> = names.collect();
+        assert_eq!(names, [LogId(1), LogId(2)]);
+        let failed = |which: &[LogId]| {
+            *broker.failed.lock().expect("no test panics with it") = which.to_vec();
+            (get(&server, "/livez"), get(&server, "/readyz"))
+        };
+        let reason = "failed: a write did not succeed, and appends are refused until a restart";
+        let (live, ready) = failed(&names[1..]);
+        assert_eq!(live, (200, format!("ok, but log 2 {reason}\n")), "the other log is served");
+        assert_eq!(ready, (503, format!("log 2 {reason}\n")));
+        let (live, ready) = failed(&names);
+        assert_eq!(live, (503, format!("logs 1, 2 {reason}\n")));
+        assert_eq!(ready.0, 503);
+        assert_eq!(failed(&[]), ((200, "ok\n".into()), (200, "ok\n".into())));
     }
 
     #[test]

@@ -89,6 +89,11 @@ fn broker(out: &mut Exposition, info: &BrokerInfo, health: &Health) {
     ];
     out.sample("ringmq_durability_info", &labels, 1);
 
+    out.gauge(
+        "ringmq_durability_at_risk",
+        "1 when commits are plain, as configured, on a device that may have a volatile cache.",
+        u8::from(info.durability_at_risk),
+    );
     out.gauge("ringmq_ready", "1 when clients are served.", u8::from(health.is_ready()));
     out.gauge("ringmq_shards", "Shards of this process.", info.shards);
     out.gauge("ringmq_logs", "Logs of the data directory.", info.logs);
@@ -358,8 +363,10 @@ pub(super) mod tests {
             commit_mode: "dsync".to_owned(),
             commit_depth: 4,
             device_class: "volatile cache, no FUA".to_owned(),
+            durability_at_risk: false,
             shards: 2,
             logs: 3,
+            advertised: Vec::new(),
             ring_features: vec!["single-issuer".to_owned()],
             started_unix_seconds: 1,
             disk: Some(Disk { free_bytes: 7 }),

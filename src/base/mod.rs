@@ -4,5 +4,6 @@
 
 pub mod align;
 pub mod bytes;
+pub mod calendar;
 pub mod crc;
 pub mod mutant;

@@ -2,7 +2,8 @@
 //!
 //! Each [`Mutant`] is a broker that breaks one rule. Where the rule is kept, the code asks [`is`], which
 //! is `false` at compile time but for the feature `mutants`; then it is what the thread has been told
-//! by [`set`]. `make sim-mutants` plays each of them on the simulated machine until it is caught.
+//! by [`set`]. `make sim-mutants` plays each of them until it is caught: on the simulated machine, those of
+//! groups in the weeks of `group`'s tests.
 
 #[cfg(all(feature = "mutants", not(debug_assertions)))]
 compile_error!("the feature `mutants` is for tests: a broker that is built with it can break its promises");
@@ -64,6 +65,17 @@ mutants! {
     OpenTermUnsynced,
     /// More is in flight than recovery assumes: lost blocks look like corruption.
     IgnoreWindow,
+    /// Rot that lies farther back than writes can have been in flight is cut off like a torn tail.
+    TruncateRot,
+    /// A block counts whatever it followed when it was written. Within one past of a log, position and term
+    /// tell blocks apart; the chain is what tells files that were put together from two.
+    SkipChainCheck,
+    /// What a checkpoint says of the last term is not read: where the manifest does not know it either, it
+    /// is given again.
+    ForgetCheckpointTerm,
+    /// The manifest does not hear of a term before its first block: when a repair cuts its blocks off, it is
+    /// given again.
+    ForgetManifestTerm,
     /// Recovery does not read that records were deleted: they are back.
     ForgetLogStart,
     /// Checkpoints lack the producers: a retry after a restart is stored twice.
@@ -105,8 +117,49 @@ mutants! {
     ReadOpenChunkFromDevice,
     /// The search for a time ends with the first run that may hold it.
     SearchOneRun,
+    /// What became durable between two fetches of a session is not noticed: its consumer waits for ever.
+    ForgetWoken,
     /// Other shards do not hear of changed metadata: they deny topics that a client was told of.
     ApplyOnOneShard,
+
+    // --- Groups. ---
+
+    /// A member syncs in a generation that is over, and takes the assignment of the present one for its own.
+    SyncStaleGeneration,
+    /// Members of a generation that is over commit over those that have their partitions now.
+    CommitStaleGeneration,
+    /// A generation keeps the number of the one before: a partition has two owners in it.
+    KeepGeneration,
+    /// Whoever syncs first assigns, not the leader: nobody has anything.
+    AssignByAnyone,
+    /// Members hear of assignments that are not durable: a restart forgets what they own.
+    HandOutUnstored,
+    /// The process that a static member has replaced goes on as if nothing had happened.
+    AdmitReplacedMember,
+    /// The new id of a static member is not stored: after a restart it is fenced as the older one.
+    ForgetReplacement,
+    /// Nobody is missed: what a dead member had is read by nobody.
+    ForgetSilence,
+    /// Nobody is missed who has died before a restart.
+    ForgetRestoredSessions,
+    /// Who leaves stays a member until its session ends.
+    KeepLeaver,
+}
+
+impl Mutant {
+    /// Those of the group machine. The stories of `group` must notice them, not those of the whole broker.
+    pub const OF_GROUPS: &[Mutant] = &[
+        Mutant::SyncStaleGeneration,
+        Mutant::CommitStaleGeneration,
+        Mutant::KeepGeneration,
+        Mutant::AssignByAnyone,
+        Mutant::HandOutUnstored,
+        Mutant::AdmitReplacedMember,
+        Mutant::ForgetReplacement,
+        Mutant::ForgetSilence,
+        Mutant::ForgetRestoredSessions,
+        Mutant::KeepLeaver,
+    ];
 }
 
 /// Is this rule broken now?

@@ -7,12 +7,30 @@ use super::payload::Random;
 
 /// What makes a pre-encoded request another request.
 #[derive(Clone, Copy, Debug)]
-pub struct Stamp {
+pub struct Stamp<'a> {
     pub correlation: u32,
+    /// Counted through all topics.
     pub partition: i32,
     /// Of the first record; the others follow.
     pub sequence: u64,
-    pub intended_ns: u64,
+    /// Records of this request: at least one, at most [`Driver::records`].
+    pub records: u32,
+    /// When the records were due: one moment for all, or one for each.
+    pub intended_ns: &'a [u64],
+}
+
+impl Stamp<'_> {
+    /// When the record of this index was due.
+    #[inline]
+    pub fn intended_of(&self, index: usize) -> u64 {
+        self.intended_ns[index.min(self.intended_ns.len() - 1)]
+    }
+}
+
+/// Makes a stamped request the one that is sent: compresses its records.
+pub trait Packer {
+    /// Append what is to be sent to `out`.
+    fn pack(&mut self, request: &[u8], out: &mut Vec<u8>);
 }
 
 /// The answer to one request.
@@ -40,15 +58,19 @@ pub trait Driver: Sync {
     /// The run that the records name.
     fn run(&self) -> u64;
 
-    /// Records of a request.
+    /// The most records of a request.
     fn records(&self) -> u32;
+
+    /// What has to become of a stamped request before it is sent; `None`: nothing.
+    fn packer(&self) -> Option<Box<dyn Packer>>;
 
     /// Append a whole frame of `producer` with random bodies to `out`, and the checksum of every
     /// body to `body_crcs`. The frame's size is the same every time.
     fn encode_request(&self, producer: u32, random: &mut Random, out: &mut Vec<u8>, body_crcs: &mut Vec<u32>);
 
-    /// Patch a frame made by [`encode_request`](Self::encode_request).
-    fn stamp_request(&self, request: &mut [u8], body_crcs: &[u32], stamp: &Stamp);
+    /// Patch a frame made by [`encode_request`](Self::encode_request); returns its length, which is
+    /// less than the whole when the stamp has fewer records.
+    fn stamp_request(&self, request: &mut [u8], body_crcs: &[u32], stamp: &Stamp<'_>) -> usize;
 
     fn parse_ack(&self, frame: &[u8]) -> Result<Ack, Malformed>;
 

@@ -5,6 +5,7 @@
 //! latency that it is there to measure.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
@@ -13,7 +14,10 @@ use mio::{Events, Poll, Token};
 
 use super::driver::Driver;
 use super::error::BenchError;
+use super::kafka::codes::Code;
 use super::kafka::control::{Control, End};
+use super::kafka::group::Positions;
+use super::kafka::topics::Topics;
 use super::ledger::{Expect, Ledger, Verdict};
 use super::producer::{Pace, Producer, Turn};
 use super::reader::{Goal, PartitionReader};
@@ -48,11 +52,9 @@ pub struct Plan {
     /// The core to stay on.
     pub core: Option<usize>,
     pub address: SocketAddr,
-    pub topic: String,
+    pub topics: Topics,
     pub thread: usize,
     pub threads: usize,
-    /// Of the whole run.
-    pub partitions: u32,
     /// Per partition of the whole run.
     pub earliest: Vec<i64>,
     pub latest: Vec<i64>,
@@ -60,8 +62,9 @@ pub struct Plan {
     pub producers: usize,
     pub in_flight: usize,
     pub batch_bytes: usize,
-    /// Between two requests of the whole run; `None` for a closed loop.
+    /// Between two requests of the whole run, or with a linger two records; `None` for a closed loop.
     pub interval_ns: Option<f64>,
+    pub linger_ns: Option<u64>,
     pub arrivals: Arrivals,
     /// Groups that each read everything.
     pub groups: usize,
@@ -69,6 +72,8 @@ pub struct Plan {
     pub readers_per_thread: usize,
     /// The most that one reader takes while the load runs.
     pub reader_bytes_per_s: Option<f64>,
+    /// Of each group, when its members commit how far they have read.
+    pub positions: Vec<Arc<Positions>>,
     pub read_back: ReadBack,
     /// Connect again when a connection is lost, and send again what was not answered.
     pub reconnect: bool,
@@ -80,7 +85,15 @@ pub struct Plan {
 
 impl Plan {
     fn own_partitions(&self) -> Vec<i32> {
-        (self.thread..self.partitions as usize).step_by(self.threads).map(|p| p as i32).collect()
+        (self.thread..self.topics.total() as usize).step_by(self.threads).map(|p| p as i32).collect()
+    }
+
+    /// The partitions of each reader of a group: index in the thread's list, and number.
+    pub fn reader_shares(&self) -> Vec<Vec<(usize, i32)>> {
+        let partitions = self.own_partitions();
+        let readers = self.readers_per_thread.clamp(1, partitions.len());
+        let share = |index| partitions.iter().copied().enumerate().skip(index).step_by(readers).collect();
+        (0..readers).map(share).collect()
     }
 
     fn own(&self, offsets: &[i64]) -> Vec<i64> {
@@ -96,8 +109,10 @@ pub struct Outcome {
     pub unsent: u64,
     /// Requests that were sent and never answered.
     pub unanswered: u64,
-    /// Requests that were due in the measured time.
+    /// Requests that were due in the measured time; with a linger, records.
     pub due: u64,
+    /// Records that were.
+    pub due_records: u64,
     /// Why it stopped early; the rest is what was counted until then.
     pub error: Option<BenchError>,
 }
@@ -188,13 +203,19 @@ impl<'a, D: Driver> Worker<'a, D> {
             };
             let pace = match plan.interval_ns {
                 None => Pace::Closed,
-                Some(interval_ns) => Pace::Open(Schedule::new(
-                    plan.arrivals,
-                    plan.start_ns,
-                    number as f64 * interval_ns,
-                    interval_ns * plan.producers as f64,
-                    self.driver.run() ^ number as u64,
-                )),
+                Some(interval_ns) => {
+                    let schedule = Schedule::new(
+                        plan.arrivals,
+                        plan.start_ns,
+                        number as f64 * interval_ns,
+                        interval_ns * plan.producers as f64,
+                        self.driver.run() ^ number as u64,
+                    );
+                    match plan.linger_ns {
+                        None => Pace::Open(schedule),
+                        Some(linger_ns) => Pace::Linger(schedule, linger_ns),
+                    }
+                }
             };
             let transport = self.connect(self.producers.len())?;
             self.producers.push(Producer::new(
@@ -211,14 +232,12 @@ impl<'a, D: Driver> Worker<'a, D> {
     }
 
     fn connect_readers(&mut self) -> Result<(), BenchError> {
-        let partitions = self.plan.own_partitions();
-        let readers = self.plan.readers_per_thread.clamp(1, partitions.len());
         for group in 0..self.plan.groups {
-            for index in 0..readers {
-                let share = partitions.iter().copied().enumerate().skip(index).step_by(readers).collect();
+            for share in self.plan.reader_shares() {
                 let transport = self.connect(self.producers.len() + self.readers.len())?;
-                let reader = PartitionReader::new(transport, share, group, self.plan.reader_bytes_per_s);
-                self.readers.push(reader);
+                let positions = self.plan.positions.get(group).cloned();
+                let bytes_per_s = self.plan.reader_bytes_per_s;
+                self.readers.push(PartitionReader::new(transport, share, group, bytes_per_s, positions));
             }
         }
         Ok(())
@@ -242,6 +261,7 @@ impl<'a, D: Driver> Worker<'a, D> {
         Outcome {
             verdict: self.verdict(to_acked_end),
             due: self.producers.iter().map(Producer::due).sum(),
+            due_records: self.producers.iter().map(Producer::due_records).sum(),
             unsent: self.producers.iter().map(|producer| producer.overdue(self.plan.end_ns)).sum(),
             unanswered: self.producers.iter().map(|producer| producer.in_flight() as u64).sum(),
             error,
@@ -314,7 +334,7 @@ impl<'a, D: Driver> Worker<'a, D> {
 
     fn turn(&mut self, now_ns: u64) -> Result<bool, BenchError> {
         let (thread, threads) = (self.plan.thread, self.plan.threads);
-        let own = self.plan.partitions as usize;
+        let own = self.plan.topics.total() as usize;
         let local_of = |partition: i32| {
             let partition = usize::try_from(partition).ok().filter(|&partition| partition < own)?;
             (partition % threads == thread).then_some(partition / threads)
@@ -341,7 +361,9 @@ impl<'a, D: Driver> Worker<'a, D> {
         for reader in self.readers.iter_mut().filter(|reader| reader.retry_at_ns().is_none()) {
             match reader.turn(&mut turn, &self.goal, local_of) {
                 // Retention goes on while we read what it has left.
-                Err(BenchError::Refused { code: OFFSET_OUT_OF_RANGE, .. }) if afterwards => removed = true,
+                Err(BenchError::Refused { code: Code(OFFSET_OUT_OF_RANGE), .. }) if afterwards => {
+                    removed = true
+                }
                 Err(BenchError::Connection { .. }) if may_reconnect => reader.disconnect(now_ns + RETRY_NS),
                 turned => busy |= turned?,
             }
@@ -354,11 +376,7 @@ impl<'a, D: Driver> Worker<'a, D> {
 
     /// Read on behind what retention has removed in the meantime.
     fn skip_removed(&mut self) -> Result<(), BenchError> {
-        let earliest = Control::connect(self.plan.address)?.offsets(
-            &self.plan.topic,
-            self.plan.partitions,
-            End::Earliest,
-        )?;
+        let earliest = Control::connect(self.plan.address)?.ends(&self.plan.topics, End::Earliest)?;
         for (local, earliest) in self.plan.own(&earliest).into_iter().enumerate() {
             self.ledgers.iter_mut().for_each(|ledger| ledger.skip_removed(local, earliest));
         }
@@ -421,7 +439,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             ReadBack::Afterwards => {
                 let plan = self.plan;
                 let mut control = Control::connect(plan.address)?;
-                let earliest = control.offsets(&plan.topic, plan.partitions, End::Earliest)?;
+                let earliest = control.ends(&plan.topics, End::Earliest)?;
                 let run_start = plan.own(&plan.latest);
                 let from = plan.own(&earliest);
                 let whole = from.iter().zip(&run_start).all(|(earliest, start)| earliest <= start);
@@ -440,6 +458,7 @@ impl<'a, D: Driver> Worker<'a, D> {
     /// Send the interval away and go on with an empty one.
     fn report(&mut self, second: u64) {
         self.interval.in_flight = self.producers.iter().map(|producer| producer.in_flight() as u64).sum();
+        self.interval.in_flight_records = self.producers.iter().map(Producer::in_flight_records).sum();
         let mut next = self.reporter.empty.try_recv().unwrap_or_default();
         next.reset(second);
         let full = std::mem::replace(&mut self.interval, next);

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::driver::Malformed;
+use super::kafka::codes::Code;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
@@ -11,14 +12,16 @@ pub enum BenchError {
     Address { bootstrap: String, reason: io::Error },
     #[error("cannot connect to {address}: {reason}; is the broker up?")]
     Connect { address: SocketAddr, reason: io::Error },
-    #[error("lost the connection during {during}: {reason}")]
+    #[error("lost the connection during {during}: {reason}; did the broker end?")]
     Connection { during: &'static str, reason: io::Error },
+    #[error("{address} takes connections but does not answer as a Kafka broker: {reason}; is it one?")]
+    NotKafka { address: SocketAddr, reason: String },
     #[error("the broker does not speak {api} version {version}, which this generator needs")]
     Version { api: &'static str, version: i16 },
     #[error("the broker refused {api} with error code {code}")]
-    Refused { api: &'static str, code: i16 },
+    Refused { api: &'static str, code: Code },
     #[error("topic {topic} cannot be used: error code {code} {message}")]
-    Topic { topic: String, code: i16, message: String },
+    Topic { topic: String, code: Code, message: String },
     #[error(
         "topic {topic} exists and has only {found} partitions; give another --topic or fewer --partitions"
     )]

@@ -380,13 +380,13 @@ impl DenseOffsets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::payload::{Random, prepare, stamp};
+    use crate::bench::payload::{Body, Random, prepare, stamp};
 
     const RUN: u64 = 5;
 
     fn value(run: u64, sequence: u64) -> Vec<u8> {
         let mut value = vec![0; 40];
-        let body = prepare(&mut value, run, 0, &mut Random(sequence));
+        let body = prepare(&mut value, run, 0, &Body::default(), &mut Random(sequence));
         stamp(&mut value, body, sequence, 0);
         value
     }

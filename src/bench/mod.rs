@@ -9,7 +9,7 @@
 //!       schedule         when requests are due
 //!       slots, transport requests encoded once; frames on a non-blocking socket
 //!     ledger, payload    what was acknowledged against what was read
-//!     driver             what a protocol must do; kafka is the first
+//!     driver             what a protocol must do; kafka is the first (topics, keys, packing)
 //! sink       a server that stores nothing: the generator's own ceiling
 //! raw        the device without a broker
 //! broker     a broker of our own, started and killed
@@ -61,9 +61,13 @@ pub use driver::Driver;
 pub use engine::ReadBack;
 pub use error::BenchError;
 pub use kafka::control::{Control, End};
+pub use kafka::keys::{KeyDistribution, Keys};
+pub use kafka::packing::Compression;
+pub use kafka::topics::Topics;
 pub use kafka::{KafkaDriver, Shape};
 pub use ledger::Verdict;
 pub use options::{Load, Options};
+pub use payload::Body;
 pub use report::Report;
 pub use run::run;
 pub use schedule::{Arrivals, Burst};

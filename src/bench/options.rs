@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use super::engine::ReadBack;
 use super::error::BenchError;
-use super::payload::HEADER_BYTES;
+use super::kafka::keys::Keys;
+use super::kafka::packing::Compression;
+use super::kafka::topics::Topics;
+use super::payload::{Body, HEADER_BYTES};
 use super::schedule::Arrivals;
 
 /// An idempotent Kafka producer may have so many requests in flight: what brokers remember.
@@ -27,13 +30,21 @@ pub struct Options {
     pub label: String,
     pub bootstrap: String,
     pub topic: String,
+    /// Several have names that begin with `topic`.
+    pub topics: u32,
     pub topic_configs: Vec<(String, String)>,
+    /// Of each topic.
     pub partitions: u32,
     pub acks: i16,
     pub idempotent: bool,
-    pub key_bytes: usize,
+    pub keys: Keys,
     pub record_bytes: usize,
+    pub body: Body,
+    pub compression: Compression,
+    /// With a linger, the most of them.
     pub records_per_batch: u32,
+    /// A batch waits so long for more records; `None`: it has all its records when it is due.
+    pub linger_ns: Option<u64>,
     pub connections: usize,
     pub in_flight: usize,
     pub load: Load,
@@ -44,6 +55,8 @@ pub struct Options {
     pub consumers: usize,
     /// Groups that each read everything.
     pub groups: usize,
+    /// Their members join them and commit what they read, instead of only reading what is theirs.
+    pub group_protocol: bool,
     /// The most that one consumer reads while the load runs.
     pub consumer_bytes_per_s: Option<f64>,
     pub read_back: ReadBack,
@@ -65,13 +78,17 @@ impl Default for Options {
             label: "run".to_owned(),
             bootstrap: "127.0.0.1:9092".to_owned(),
             topic: "bench".to_owned(),
+            topics: 1,
             topic_configs: Vec::new(),
             partitions: 1,
             acks: -1,
             idempotent: false,
-            key_bytes: 0,
+            keys: Keys::default(),
             record_bytes: 1024,
+            body: Body::default(),
+            compression: Compression::None,
             records_per_batch: 1,
+            linger_ns: None,
             connections: 1,
             in_flight: 5,
             load: Load::Closed,
@@ -80,6 +97,7 @@ impl Default for Options {
             warmup_s: 2,
             consumers: 0,
             groups: 1,
+            group_protocol: false,
             consumer_bytes_per_s: None,
             read_back: ReadBack::Nothing,
             reconnect: false,
@@ -94,6 +112,16 @@ impl Default for Options {
 impl Options {
     pub fn threads(&self) -> usize {
         self.cpus.len().max(1)
+    }
+
+    /// All that are written. Only for options that were [checked](Self::check).
+    pub fn topics(&self) -> Topics {
+        Topics::new(&self.topic, self.topics, self.partitions)
+    }
+
+    /// Partitions of all topics together.
+    pub fn partitions_total(&self) -> u64 {
+        u64::from(self.topics) * u64::from(self.partitions)
     }
 
     /// Seconds from the schedule's begin to its end. Without a load it is over when all is read.
@@ -118,13 +146,40 @@ impl Options {
                 fault("a record has at least 32 bytes: the ledger's fields")
             }
             () if self.record_bytes > 64 << 20 => fault("a record has at most 64 MiB"),
-            () if self.key_bytes > 1 << 20 => fault("a key has at most 1 MiB"),
+            () if self.keys.bytes > 1 << 20 => fault("a key has at most 1 MiB"),
+            () if self.keys.count > 0 && self.keys.bytes == 0 => fault("--keys needs --key-bytes"),
+            () if self.keys.count > Keys::count_max(self.keys.bytes) => {
+                fault("--keys are more than --key-bytes can tell apart")
+            }
+            () if self.keys.count > 0 && self.keys.count < self.partitions_total() => {
+                fault("every partition needs a key of its own: more --keys or fewer --partitions")
+            }
+            () => match &self.body {
+                Body::Random { share } if !(0.0..=1.0).contains(share) => {
+                    fault("the share of random bytes is from 0 to 1")
+                }
+                Body::File(bytes) if bytes.len() != self.record_bytes => {
+                    fault("the payload file's size must be --record-bytes")
+                }
+                _ => self.check_load(threads),
+            },
+        }
+    }
+
+    fn check_load(&self, threads: usize) -> Result<(), BenchError> {
+        let fault = |reason: &str| Err(BenchError::Options(reason.to_owned()));
+        match () {
+            () if self.topics == 0 || self.partitions == 0 => fault("at least one topic and one partition"),
+            () if self.partitions_total() > i32::MAX as u64 => fault("too many partitions"),
+            () if self.linger_ns.is_some() && !matches!(self.load, Load::Open { .. }) => {
+                fault("a linger needs a rate, which fills the batches")
+            }
             () if self.records_per_batch == 0 => fault("a batch has at least one record"),
             () if self.in_flight == 0 || self.connections == 0 => {
                 fault("at least one connection and one request in flight")
             }
             () if self.seconds == 0 && self.load != Load::None => fault("a load takes at least one second"),
-            () if (self.partitions as usize) < threads => {
+            () if self.partitions_total() < threads as u64 => {
                 fault("every load core needs a partition of its own: more --partitions or fewer --cpus")
             }
             () if self.connections < threads => fault("every load core needs a connection of its own"),
@@ -132,6 +187,9 @@ impl Options {
                 fault("every load core needs a consumer of its own, or there are none")
             }
             () if self.groups == 0 => fault("at least one group"),
+            () if self.group_protocol && self.consumers > 0 && self.read_back != ReadBack::Tail => {
+                fault("members of groups read what is written: neither --verify nor --cold")
+            }
             () if !matches!(self.acks, 1 | -1) => fault("acks are 1 or all: the ledger needs answers"),
             () if self.idempotent && self.acks != -1 => fault("idempotent producers need --acks all"),
             () if self.idempotent && self.in_flight > IDEMPOTENT_IN_FLIGHT_MAX => {

@@ -10,6 +10,8 @@
 //! that differs from send to send comes last, so that stamping a record costs 28 bytes of checksum
 //! whatever its size.
 
+use std::sync::Arc;
+
 use crate::base::crc::{crc32c, crc32c_append};
 
 /// The least size of a record's value.
@@ -27,13 +29,47 @@ pub struct Payload {
     pub intended_ns: u64,
 }
 
-/// Fill `value` with a random body and the fields that never change; returns the body's checksum,
-/// which [`stamp`] wants back.
-pub fn prepare(value: &mut [u8], run: u64, producer: u32, random: &mut Random) -> u32 {
+/// What stands behind a payload's header.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// This share of the bytes is random and the rest is zeros: about what a compressor leaves.
+    Random { share: f64 },
+    /// The bytes of a file, from the header's end on; the first are the header's.
+    File(Arc<[u8]>),
+}
+
+impl Default for Body {
+    fn default() -> Body {
+        Body::Random { share: 1.0 }
+    }
+}
+
+/// Random bytes and zeros take turns within so many bytes, so that no part of a body is all zeros.
+const STRETCH_BYTES: usize = 64;
+
+impl Body {
+    fn fill(&self, body: &mut [u8], random: &mut Random) {
+        match self {
+            Body::Random { share } => {
+                let random_bytes = (STRETCH_BYTES as f64 * share).round() as usize;
+                for stretch in body.chunks_mut(STRETCH_BYTES) {
+                    let (noise, zeros) = stretch.split_at_mut(random_bytes.min(stretch.len()));
+                    random.fill(noise);
+                    zeros.fill(0);
+                }
+            }
+            Body::File(bytes) => body.copy_from_slice(&bytes[HEADER_BYTES..]),
+        }
+    }
+}
+
+/// Fill `value` with a body and the fields that never change; returns the body's checksum, which
+/// [`stamp`] wants back.
+pub fn prepare(value: &mut [u8], run: u64, producer: u32, body: &Body, random: &mut Random) -> u32 {
     assert!(value.len() >= HEADER_BYTES);
     value[4..12].copy_from_slice(&run.to_be_bytes());
     value[12..16].copy_from_slice(&producer.to_be_bytes());
-    random.fill(&mut value[HEADER_BYTES..]);
+    body.fill(&mut value[HEADER_BYTES..], random);
     crc32c(&value[HEADER_BYTES..])
 }
 
@@ -96,7 +132,7 @@ mod tests {
     #[test]
     fn what_is_stamped_is_read_and_every_flipped_bit_is_seen() {
         let mut value = vec![0; 100];
-        let body = prepare(&mut value, 7, 3, &mut Random(1));
+        let body = prepare(&mut value, 7, 3, &Body::default(), &mut Random(1));
         stamp(&mut value, body, 41, 9);
         stamp(&mut value, body, 42, 10);
         assert_eq!(check(&value), Some(Payload { run: 7, producer: 3, sequence: 42, intended_ns: 10 }));
@@ -109,9 +145,26 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_as_random_as_asked_or_a_file() {
+        for share in [0.0, 0.25, 0.5, 1.0] {
+            let mut value = vec![1; HEADER_BYTES + 6400];
+            prepare(&mut value, 0, 0, &Body::Random { share }, &mut Random(1));
+            let zeros = value[HEADER_BYTES..].iter().filter(|&&byte| byte == 0).count() as f64;
+            // A random byte is zero now and then.
+            assert!((zeros / 6400.0 - (1.0 - share)).abs() < 0.01, "{share}: {zeros}");
+        }
+        let file: Arc<[u8]> = (0..100).collect();
+        let mut value = vec![0; 100];
+        let crc = prepare(&mut value, 0, 0, &Body::File(file.clone()), &mut Random(1));
+        stamp(&mut value, crc, 3, 4);
+        assert_eq!(value[HEADER_BYTES..], file[HEADER_BYTES..]);
+        assert_eq!(check(&value).map(|payload| payload.sequence), Some(3));
+    }
+
+    #[test]
     fn the_smallest_record_has_no_body() {
         let mut value = [0; HEADER_BYTES];
-        let body = prepare(&mut value, 1, 2, &mut Random(1));
+        let body = prepare(&mut value, 1, 2, &Body::default(), &mut Random(1));
         stamp(&mut value, body, 0, 0);
         assert!(check(&value).is_some());
     }

@@ -18,6 +18,9 @@ pub enum Pace {
     Closed,
     /// When they are due, whatever became of the others.
     Open(Schedule),
+    /// It is records that are due. The first of a batch waits for others until the batch is full, or
+    /// for so many nanoseconds.
+    Linger(Schedule, u64),
 }
 
 impl Pace {
@@ -26,13 +29,13 @@ impl Pace {
     fn due_ns(&self) -> Option<u64> {
         match self {
             Pace::Closed => None,
-            Pace::Open(schedule) => Some(schedule.due_ns()),
+            Pace::Open(schedule) | Pace::Linger(schedule, _) => Some(schedule.due_ns()),
         }
     }
 
     #[inline]
     fn advance(&mut self) {
-        if let Pace::Open(schedule) = self {
+        if let Pace::Open(schedule) | Pace::Linger(schedule, _) = self {
             schedule.advance();
         }
     }
@@ -50,9 +53,13 @@ struct Stream {
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
     stream: u32,
+    records: u32,
     sequence: u64,
+    /// Of the first record; with a linger, those of all are in [`Producer::intended_ns`].
     intended_ns: u64,
     sent_ns: u64,
+    /// Of the batch, as it was sent.
+    bytes: u64,
 }
 
 pub struct Producer {
@@ -69,9 +76,14 @@ pub struct Producer {
     sent: u64,
     /// Since when there is room for a request.
     room_since_ns: u64,
-    batch_bytes: u64,
-    /// Requests that were due, and sent, at or after [`Turn::measured_from_ns`].
+    /// Bytes of a request before its batch.
+    overhead_bytes: usize,
+    /// Requests that were due, and sent, at or after [`Turn::measured_from_ns`]; with a linger records.
     due: u64,
+    due_records: u64,
+    /// With a linger: when the records of the open batch were due, and those in flight.
+    gathered_ns: Vec<u64>,
+    intended_ns: VecDeque<u64>,
     /// The connection is lost; when to try again.
     retry_at_ns: Option<u64>,
 }
@@ -105,10 +117,14 @@ impl Producer {
         assert!(in_flight_max > 0 && !streams.is_empty());
         let streams = streams.iter().map(|&(local, partition)| Stream { local, partition, sequence: 0 });
         let mut random = Random(driver.run() ^ (u64::from(number) << 40));
+        let lingers = matches!(pace, Pace::Linger(..));
+        let slots = Slots::new(driver, number, in_flight_max, lingers, &mut random);
+        let records = if lingers { driver.records() as usize } else { 0 };
         Producer {
             transport,
             number,
-            slots: Slots::new(driver, number, in_flight_max, &mut random),
+            overhead_bytes: slots.request_bytes() - batch_bytes,
+            slots,
             in_flight: VecDeque::with_capacity(in_flight_max),
             in_flight_max,
             streams: streams.collect(),
@@ -116,8 +132,10 @@ impl Producer {
             pace,
             sent: 0,
             room_since_ns: 0,
-            batch_bytes: batch_bytes as u64,
             due: 0,
+            due_records: 0,
+            gathered_ns: Vec::with_capacity(records),
+            intended_ns: VecDeque::with_capacity(records * in_flight_max),
             retry_at_ns: None,
         }
     }
@@ -127,22 +145,33 @@ impl Producer {
         self.in_flight.len()
     }
 
-    /// Requests that were due before `end_ns` and are not sent.
+    /// Their records.
+    pub fn in_flight_records(&self) -> u64 {
+        self.in_flight.iter().map(|request| u64::from(request.records)).sum()
+    }
+
+    /// Requests that were due before `end_ns` and are not sent; with a linger, records.
     pub fn overdue(&self, end_ns: u64) -> u64 {
         match &self.pace {
             Pace::Closed => 0,
             Pace::Open(schedule) => schedule.due_before(end_ns),
+            Pace::Linger(schedule, _) => schedule.due_before(end_ns) + self.gathered_ns.len() as u64,
         }
     }
 
     /// Whether there are any of these.
     pub fn has_overdue(&self, end_ns: u64) -> bool {
-        self.pace.due_ns().is_some_and(|due_ns| due_ns < end_ns)
+        !self.gathered_ns.is_empty() || self.pace.due_ns().is_some_and(|due_ns| due_ns < end_ns)
     }
 
-    /// Requests sent so far that were due in the measured time.
+    /// Requests sent so far that were due in the measured time; with a linger, records.
     pub fn due(&self) -> u64 {
         self.due
+    }
+
+    /// Records sent so far that were due in the measured time.
+    pub fn due_records(&self) -> u64 {
+        self.due_records
     }
 
     /// The connection is lost: wait until `retry_at_ns`, keep what is not answered.
@@ -175,7 +204,10 @@ impl Producer {
                 self.take_ack(turn, &ack)?;
             }
         }
-        busy |= self.stamp_due(turn);
+        busy |= match self.pace {
+            Pace::Linger(_, linger_ns) => self.stamp_gathered(turn, linger_ns),
+            Pace::Closed | Pace::Open(_) => self.stamp_due(turn),
+        };
         self.flush()?;
         Ok(busy)
     }
@@ -194,7 +226,7 @@ impl Producer {
         if self.in_flight.len() + 1 == self.in_flight_max {
             self.room_since_ns = turn.now_ns;
         }
-        let (run, records) = (turn.driver.run(), turn.driver.records());
+        let (run, records) = (turn.driver.run(), request.records);
         match ack.result {
             Ok(base) => {
                 for ledger in turn.ledgers.iter_mut() {
@@ -202,7 +234,7 @@ impl Producer {
                 }
                 turn.interval.requests += 1;
                 turn.interval.records += u64::from(records);
-                turn.interval.bytes += self.batch_bytes;
+                turn.interval.bytes += request.bytes;
             }
             Err(code) => {
                 for ledger in turn.ledgers.iter_mut() {
@@ -213,8 +245,14 @@ impl Producer {
             }
         }
         turn.interval.service.record(turn.now_ns.saturating_sub(request.sent_ns));
-        if matches!(self.pace, Pace::Open(_)) {
-            turn.interval.response.record(turn.now_ns.saturating_sub(request.intended_ns));
+        match self.pace {
+            Pace::Closed => {}
+            Pace::Open(_) => turn.interval.response.record(turn.now_ns.saturating_sub(request.intended_ns)),
+            Pace::Linger(..) => {
+                for intended_ns in self.intended_ns.drain(..records as usize) {
+                    turn.interval.response.record(turn.now_ns.saturating_sub(intended_ns));
+                }
+            }
         }
         Ok(())
     }
@@ -223,33 +261,104 @@ impl Producer {
     #[inline]
     fn stamp_due<D: Driver>(&mut self, turn: &mut Turn<'_, D>) -> bool {
         let mut any = false;
-        while self.in_flight.len() < self.in_flight_max && self.slots.has_room() {
+        while self.has_room() {
             let due_ns = self.pace.due_ns();
             if due_ns.unwrap_or(turn.now_ns) >= turn.end_ns || due_ns > Some(turn.now_ns) {
                 break;
             }
-            let sent_ns = turn.now_ns;
-            let intended_ns = due_ns.unwrap_or(sent_ns);
-            let stream = &mut self.streams[self.turn];
-            let (partition, sequence) = (stream.partition, stream.sequence);
-            self.slots.stamp(
-                turn.driver,
-                &Stamp { correlation: self.sent as u32, partition, sequence, intended_ns },
-            );
-            stream.sequence += u64::from(turn.driver.records());
-            self.in_flight.push_back(InFlight { stream: self.turn as u32, sequence, intended_ns, sent_ns });
-            self.sent += 1;
+            let intended_ns = due_ns.unwrap_or(turn.now_ns);
             self.pace.advance();
             self.due += u64::from(intended_ns >= turn.measured_from_ns);
-            self.turn = if self.turn + 1 == self.streams.len() { 0 } else { self.turn + 1 };
             if due_ns.is_some() {
-                turn.interval.delay.record(sent_ns - intended_ns);
-                let possible_ns = intended_ns.max(self.room_since_ns);
-                turn.interval.own_delay.record(sent_ns.saturating_sub(possible_ns));
+                self.book_delay(turn, intended_ns, intended_ns);
             }
+            let records = turn.driver.records();
+            self.stamp(turn, records, &[intended_ns]);
             any = true;
         }
         any
+    }
+
+    /// Gather the records that are due, and stamp every batch of them that is full or has waited.
+    fn stamp_gathered<D: Driver>(&mut self, turn: &mut Turn<'_, D>, linger_ns: u64) -> bool {
+        let mut any = false;
+        loop {
+            let records = turn.driver.records() as usize;
+            while self.gathered_ns.len() < records {
+                let Some(due_ns) = self.pace.due_ns().filter(|&due_ns| due_ns <= turn.now_ns) else { break };
+                if due_ns >= turn.end_ns {
+                    break;
+                }
+                self.gathered_ns.push(due_ns);
+                self.due += u64::from(due_ns >= turn.measured_from_ns);
+                self.pace.advance();
+            }
+            let (Some(&first_ns), Some(&last_ns)) = (self.gathered_ns.first(), self.gathered_ns.last())
+            else {
+                return any;
+            };
+            let waited_ns = first_ns + linger_ns;
+            let ready_ns = if self.gathered_ns.len() == records { last_ns.min(waited_ns) } else { waited_ns };
+            if ready_ns > turn.now_ns || !self.has_room() {
+                return any;
+            }
+            let gathered = std::mem::take(&mut self.gathered_ns);
+            for &intended_ns in &gathered {
+                self.book_delay(turn, intended_ns, ready_ns);
+            }
+            self.intended_ns.extend(&gathered);
+            self.stamp(turn, gathered.len() as u32, &gathered);
+            self.gathered_ns = gathered;
+            self.gathered_ns.clear();
+            any = true;
+        }
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.in_flight.len() < self.in_flight_max && self.slots.has_room()
+    }
+
+    /// `ready_ns`: when it could have been sent at the earliest, but for the connection's room.
+    #[inline]
+    fn book_delay<D: Driver>(&mut self, turn: &mut Turn<'_, D>, intended_ns: u64, ready_ns: u64) {
+        turn.interval.delay.record(turn.now_ns.saturating_sub(intended_ns));
+        let possible_ns = ready_ns.max(self.room_since_ns);
+        turn.interval.own_delay.record(turn.now_ns.saturating_sub(possible_ns));
+    }
+
+    /// Make the next slot a request of `records` records for the partition whose turn it is.
+    #[inline]
+    fn stamp<D: Driver>(&mut self, turn: &mut Turn<'_, D>, records: u32, intended_ns: &[u64]) {
+        let stream = &mut self.streams[self.turn];
+        let (partition, sequence) = (stream.partition, stream.sequence);
+        let stamp = Stamp { correlation: self.sent as u32, partition, sequence, records, intended_ns };
+        let sizes = self.slots.stamp(turn.driver, &stamp);
+        if self.slots.packs() {
+            // What it took to compress is neither the schedule's delay nor the broker's service.
+            let before_ns = std::mem::replace(&mut turn.now_ns, turn.clock.now_ns());
+            turn.interval.packing_ns += turn.now_ns - before_ns;
+            turn.interval.packing_since_look_ns += turn.now_ns - before_ns;
+            turn.interval.packed_requests += 1;
+            turn.interval.plain_bytes += (sizes.plain_bytes - self.overhead_bytes) as u64;
+            turn.interval.packed_bytes += (sizes.sent_bytes - self.overhead_bytes) as u64;
+        }
+        stream.sequence += u64::from(records);
+        self.in_flight.push_back(InFlight {
+            stream: self.turn as u32,
+            records,
+            sequence,
+            intended_ns: intended_ns[0],
+            sent_ns: turn.now_ns,
+            bytes: (sizes.sent_bytes - self.overhead_bytes) as u64,
+        });
+        self.sent += 1;
+        let measured = |due_ns: &&u64| **due_ns >= turn.measured_from_ns;
+        self.due_records += match intended_ns {
+            [one] => u64::from(records) * u64::from(*one >= turn.measured_from_ns),
+            each => each.iter().filter(measured).count() as u64,
+        };
+        self.turn = if self.turn + 1 == self.streams.len() { 0 } else { self.turn + 1 };
     }
 
     /// Hand the socket what it takes.

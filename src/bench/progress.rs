@@ -10,7 +10,6 @@ use super::text::duration;
 pub struct Progress {
     /// Records per second.
     target: Option<f64>,
-    records_per_batch: u64,
     /// `None` when nobody knows how long it takes.
     end_s: Option<u64>,
     warmup_s: u64,
@@ -25,7 +24,6 @@ impl Progress {
                 Load::Open { records_per_s } => Some(records_per_s * options.arrivals.mean_factor()),
                 Load::Closed | Load::None => None,
             },
-            records_per_batch: u64::from(options.records_per_batch),
             end_s: (options.load != Load::None).then(|| options.end_s()),
             warmup_s: options.measured_from_s(),
             in_place: std::io::stderr().is_terminal(),
@@ -63,7 +61,7 @@ impl Progress {
              p50 {} p99 {} p99.9 {} max {}{errors}",
             second.records,
             second.bytes as f64 / 1e6,
-            second.in_flight * self.records_per_batch,
+            second.in_flight_records,
             duration(second.p50_ns),
             duration(second.p99_ns),
             duration(second.p99_9_ns),
@@ -98,6 +96,7 @@ mod tests {
             records: 990,
             bytes: 1_200_000,
             in_flight: 2,
+            in_flight_records: 20,
             p50_ns: 100_000,
             p99_ns: 1_000_000,
             p99_9_ns: 2_000_000,

@@ -1,7 +1,11 @@
 //! One connection that reads a share of the partitions and puts every record into the books.
 
+use std::sync::Arc;
+
 use super::driver::{Driver, FetchFrom, Malformed};
 use super::error::BenchError;
+use super::kafka::codes::Code;
+use super::kafka::group::Positions;
 use super::producer::Turn;
 use super::transport::Transport;
 
@@ -35,6 +39,8 @@ pub struct PartitionReader {
     waiting: bool,
     /// Which of the thread's ledgers it fills.
     group: usize,
+    /// Where it tells the group's members how far it has read.
+    positions: Option<Arc<Positions>>,
     /// The most it reads while it follows the tail.
     bytes_per_s: Option<f64>,
     /// When that lets it ask again.
@@ -49,10 +55,12 @@ impl PartitionReader {
         partitions: Vec<(usize, i32)>,
         group: usize,
         bytes_per_s: Option<f64>,
+        positions: Option<Arc<Positions>>,
     ) -> PartitionReader {
         PartitionReader {
             transport,
             group,
+            positions,
             bytes_per_s,
             ask_at_ns: 0,
             retry_at_ns: None,
@@ -116,7 +124,8 @@ impl PartitionReader {
                     let takes_ns = frame.len() as f64 / bytes_per_s * 1e9;
                     self.ask_at_ns = self.ask_at_ns.max(turn.now_ns) + takes_ns as u64;
                 }
-                read_answer(frame, self.correlation, turn, self.group, local_of)?;
+                let positions = self.positions.as_deref();
+                read_answer(frame, self.correlation, turn, self.group, positions, local_of)?;
             }
         }
         let slowed = *goal == Goal::Tail && turn.now_ns < self.ask_at_ns;
@@ -173,6 +182,7 @@ fn read_answer<D: Driver>(
     correlation: u32,
     turn: &mut Turn<'_, D>,
     group: usize,
+    positions: Option<&Positions>,
     local_of: impl Fn(i32) -> Option<usize>,
 ) -> Result<(), BenchError> {
     let Turn { driver, ledgers, interval, now_ns, .. } = turn;
@@ -188,6 +198,9 @@ fn read_answer<D: Driver>(
                 return;
             };
             interval.read_records += 1;
+            if let Some(positions) = positions {
+                positions.set(partition, offset + 1);
+            }
             if let Some(payload) = ledger.read(local, offset, value)
                 && payload.run == run
             {
@@ -200,7 +213,7 @@ fn read_answer<D: Driver>(
         return Err(Malformed("records of a partition that was not asked for").into());
     }
     match failed {
-        Some(code) => Err(BenchError::Refused { api: "Fetch", code }),
+        Some(code) => Err(BenchError::Refused { api: "Fetch", code: Code(code) }),
         None => Ok(()),
     }
 }

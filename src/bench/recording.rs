@@ -33,6 +33,7 @@ pub struct Recording {
 #[derive(Clone, Debug)]
 struct RecordedSecond {
     second: u64,
+    warm_up: bool,
     /// Index in [`KINDS`], and the histogram in HdrHistogram's V2 encoding.
     kinds: Vec<(usize, Vec<u8>)>,
 }
@@ -53,7 +54,8 @@ impl Recording {
         self.began
     }
 
-    pub fn push(&mut self, second: u64, interval: &Interval) {
+    /// What belongs to the warm-up gets tags of its own, so that tools leave it out.
+    pub fn push(&mut self, second: u64, warm_up: bool, interval: &Interval) {
         let mut serializer = V2Serializer::new();
         let latencies = interval.latencies().into_iter().enumerate();
         let kinds =
@@ -62,7 +64,7 @@ impl Recording {
                 serializer.serialize(latency.histogram(), &mut bytes).expect("a vector takes everything");
                 (kind, bytes)
             });
-        self.seconds.push(RecordedSecond { second, kinds: kinds.collect() });
+        self.seconds.push(RecordedSecond { second, warm_up, kinds: kinds.collect() });
     }
 
     /// The interval log.
@@ -82,7 +84,9 @@ impl Recording {
                 let histogram: Histogram<u64> =
                     deserializer.deserialize(&mut Cursor::new(bytes)).expect("it was encoded here");
                 let start = Duration::from_secs(second.second);
-                let tag = Tag::new(KINDS[*kind]).expect("kinds have neither commas nor spaces");
+                let phase = if second.warm_up { "warm-up-" } else { "" };
+                let tag = format!("{phase}{}", KINDS[*kind]);
+                let tag = Tag::new(&tag).expect("kinds have neither commas nor spaces");
                 writer
                     .write_histogram(&histogram, start, Duration::from_secs(1), Some(tag))
                     .expect("a vector takes everything");
@@ -105,16 +109,24 @@ pub fn hgrm(latency: &Latency) -> String {
         .expect("a string takes everything");
     };
     out.push_str("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
-    let mut count = 0;
-    for step in histogram.iter_quantiles(HGRM_TICKS) {
-        count += step.count_since_last_iteration();
-        let quantile = step.quantile_iterated_to();
-        let inverse = (quantile < 1.0).then(|| 1.0 / (1.0 - quantile));
-        line(&mut out, step.value_iterated_to() as f64 / NS_PER_MS, quantile, count, inverse);
+    let total = histogram.len();
+    let (mut count, mut percent) = (0, 0.0);
+    for step in histogram.iter_recorded() {
+        count += step.count_at_value();
+        while 100.0 * count as f64 / total as f64 >= percent {
+            let value_ms = step.value_iterated_to() as f64 / NS_PER_MS;
+            line(&mut out, value_ms, percent / 100.0, count, Some(1.0 / (1.0 - percent / 100.0)));
+            percent += percent_step(percent);
+            // The maximum stands there once more, as the whole.
+            if count == total {
+                line(&mut out, value_ms, 1.0, count, None);
+                break;
+            }
+        }
     }
     let (mean, deviation) = (histogram.mean() / NS_PER_MS, histogram.stdev() / NS_PER_MS);
     let max = histogram.max() as f64 / NS_PER_MS;
-    let (total, buckets) = (histogram.len(), histogram.buckets());
+    let buckets = histogram.buckets();
     // What the digits need, as HdrHistogram rounds it.
     let sub_buckets = (2 * 10u64.pow(u32::from(histogram.sigfig()))).next_power_of_two();
     write!(
@@ -125,6 +137,13 @@ pub fn hgrm(latency: &Latency) -> String {
     )
     .expect("a string takes everything");
     out
+}
+
+/// So many steps to each halving of what lies beyond, in the arithmetic of HdrHistogram's Java package:
+/// both make the same lines of the same samples.
+fn percent_step(percent: f64) -> f64 {
+    let halvings = ((100.0 / (100.0 - percent)).ln() / 2f64.ln()) as i32 + 1;
+    100.0 / (f64::from(HGRM_TICKS) * 2f64.powi(halvings))
 }
 
 #[cfg(test)]
@@ -142,9 +161,9 @@ mod tests {
     #[test]
     fn an_interval_log_is_read_back_second_by_second() {
         let mut recording = Recording::begin();
-        recording.push(0, &interval(&[1_000_000, 2_000_000]));
-        recording.push(1, &interval(&[]));
-        recording.push(2, &interval(&[5_000_000]));
+        recording.push(0, true, &interval(&[1_000_000, 2_000_000]));
+        recording.push(1, false, &interval(&[]));
+        recording.push(2, false, &interval(&[5_000_000]));
         let log = recording.hlog();
         let mut found = Vec::new();
         for entry in IntervalLogIterator::new(&log) {
@@ -155,7 +174,7 @@ mod tests {
                 line.max().round(),
             ));
         }
-        assert_eq!(found, [(0, Some("response"), 2.0), (2, Some("response"), 5.0)]);
+        assert_eq!(found, [(0, Some("warm-up-response"), 2.0), (2, Some("response"), 5.0)]);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use super::kafka::codes::Code;
+use super::kafka::group::GroupWork;
+use super::kafka::packing::Compression;
 use super::ledger::Verdict;
 use super::options::{Load, Options};
 use super::process::Used;
@@ -14,7 +17,7 @@ use super::recording::Recording;
 use super::schedule::Arrivals;
 use super::stages::Stages;
 use super::stats::{Interval, Percentiles};
-use super::text::micros;
+use super::text::duration;
 
 /// An open loop that sends less than this share of what was due has missed its rate.
 const RATE_SHARE_MIN: f64 = 0.99;
@@ -35,6 +38,8 @@ pub struct Second {
     pub read_records: u64,
     pub read_bytes: u64,
     pub in_flight: u64,
+    #[serde(default)]
+    pub in_flight_records: u64,
     pub reconnects: u64,
     pub p50_ns: u64,
     pub p99_ns: u64,
@@ -57,6 +62,7 @@ impl Second {
             read_records: interval.read_records,
             read_bytes: interval.read_bytes,
             in_flight: interval.in_flight,
+            in_flight_records: interval.in_flight_records,
             reconnects: interval.reconnects,
             p50_ns: latency.p50_ns,
             p99_ns: latency.p99_ns,
@@ -85,8 +91,40 @@ pub struct Counts {
     pub ledger: Verdict,
     /// Requests of an open loop that were due in the measured time.
     pub due: u64,
+    /// Their records.
+    pub due_records: u64,
     pub unsent: u64,
     pub unanswered: u64,
+}
+
+/// What compressing cost and brought.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Packing {
+    pub codec: Compression,
+    /// Of the batches that were sent, before and after.
+    pub plain_bytes: u64,
+    pub packed_bytes: u64,
+    pub requests: u64,
+    /// Of a request, on the load's core.
+    pub mean_ns: u64,
+}
+
+impl Packing {
+    fn of(codec: Compression, measured: &Interval) -> Option<Packing> {
+        let requests = measured.packed_requests;
+        (codec != Compression::None).then(|| Packing {
+            codec,
+            plain_bytes: measured.plain_bytes,
+            packed_bytes: measured.packed_bytes,
+            requests,
+            mean_ns: measured.packing_ns.checked_div(requests).unwrap_or_default(),
+        })
+    }
+
+    /// Of what was there, what is left.
+    pub fn ratio(&self) -> f64 {
+        self.packed_bytes as f64 / self.plain_bytes.max(1) as f64
+    }
 }
 
 /// Quantile and nanoseconds, along an axis of nines, by kind of latency.
@@ -97,6 +135,11 @@ pub struct Curves {
     pub end_to_end: Vec<(f64, u64)>,
 }
 
+/// For results that were written before there could be several.
+fn one() -> u32 {
+    1
+}
+
 /// The result of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -104,12 +147,23 @@ pub struct Report {
     /// Since 1970.
     pub began_unix_ms: u64,
     pub topic: String,
+    #[serde(default = "one")]
+    pub topics: u32,
+    /// Of each topic.
     pub partitions: u32,
     pub acks: i16,
     pub idempotent: bool,
     pub key_bytes: usize,
+    /// Different keys; 0: random bytes.
+    #[serde(default)]
+    pub keys: u64,
     pub record_bytes: usize,
+    #[serde(default)]
+    pub compression: Option<Packing>,
+    /// With a linger, the most of them.
     pub records_per_batch: u32,
+    #[serde(default)]
+    pub linger_ns: Option<u64>,
     /// That produce.
     pub connections: usize,
     pub in_flight: usize,
@@ -140,10 +194,16 @@ pub struct Report {
     /// Of the last request that was refused.
     pub error_code: i16,
     pub reconnects: u64,
+    /// Requests of an open loop; with a linger, records. `unsent` likewise.
     pub due: u64,
+    #[serde(default)]
+    pub due_records: u64,
     pub unsent: u64,
     pub unanswered: u64,
     pub ledger: Verdict,
+    /// What the members of groups did, where consumers joined them.
+    #[serde(default)]
+    pub group_work: Option<GroupWork>,
     pub broker: Option<Used>,
     /// Where the broker says the time went.
     pub stages: Option<Stages>,
@@ -175,12 +235,16 @@ impl Report {
             label: options.label.clone(),
             began_unix_ms: began.as_millis() as u64,
             topic: options.topic.clone(),
+            topics: options.topics,
             partitions: options.partitions,
             acks: options.acks,
             idempotent: options.idempotent,
-            key_bytes: options.key_bytes,
+            key_bytes: options.keys.bytes,
+            keys: options.keys.count,
             record_bytes: options.record_bytes,
+            compression: Packing::of(options.compression, &measured),
             records_per_batch: options.records_per_batch,
+            linger_ns: options.linger_ns,
             connections: if options.load == Load::None { 0 } else { options.connections },
             in_flight: options.in_flight,
             consumers: options.consumers,
@@ -213,9 +277,11 @@ impl Report {
             error_code: measured.error_code,
             reconnects: measured.reconnects,
             due: counts.due,
+            due_records: counts.due_records,
             unsent: counts.unsent,
             unanswered: counts.unanswered,
             ledger: counts.ledger,
+            group_work: None,
             broker: None,
             stages: None,
             invalid: Vec::new(),
@@ -232,7 +298,8 @@ impl Report {
         if self.errors > 0 {
             fault(format!(
                 "{} requests were refused, the last with error code {}",
-                self.errors, self.error_code
+                self.errors,
+                Code(self.error_code)
             ));
         }
         if self.unanswered > 0 {
@@ -242,19 +309,19 @@ impl Report {
             fault("nothing was acknowledged".to_owned());
         }
         if self.target_records_per_s.is_some() {
-            let due = self.due as f64 * f64::from(self.records_per_batch) / self.seconds as f64;
+            let due = self.due_records as f64 / self.seconds as f64;
             if self.records_per_s < due * RATE_SHARE_MIN {
                 fault(format!("the rate was missed: {:.0} of {due:.0} records/s", self.records_per_s));
             }
             let (own, response) = (self.own_delay.p99_ns, self.response.p99_ns);
             if own > OWN_DELAY_NS_MAX.max(response / 10) {
-                fault(format!("the generator itself was late: p99 {}", micros(own)));
+                fault(format!("the generator itself was late: p99 {}", duration(own)));
             }
             if self.stalled_share > STALLED_SHARE_MAX {
                 fault(format!(
                     "the machine stood still for {:.1} % of the time, at worst for {}",
                     self.stalled_share * 100.0,
-                    micros(self.stall_ns_max)
+                    duration(self.stall_ns_max)
                 ));
             }
         }
@@ -304,7 +371,7 @@ mod tests {
         }
         let line = Second { records, bytes: records * 1000, ..Second::default() };
         let ledger = Verdict { acked: records, ..Verdict::default() };
-        let counts = Counts { ledger, due: 1000, ..counts };
+        let counts = Counts { ledger, due: 1000, due_records: 1000, ..counts };
         Report::new(options, measured, line, vec![line], Recording::begin(), counts)
     }
 

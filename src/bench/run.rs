@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::driver::Driver;
-use super::engine::{Outcome, Plan, Reporter, Worker};
+use super::engine::{Outcome, Plan, ReadBack, Reporter, Worker};
 use super::error::BenchError;
 use super::kafka::control::{Control, End, resolve};
+use super::kafka::group::{GroupWork, Members, Positions, Share};
+use super::kafka::topics::Topics;
 use super::kafka::{KafkaDriver, Shape};
 use super::options::{Load, Options};
 use super::payload::Random;
@@ -19,6 +22,7 @@ use super::recording::Recording;
 use super::report::{Counts, Report, Second};
 use super::stages::{self, Stages};
 use super::stats::{Clock, Interval};
+use super::transport::FRAME_BYTES_MAX;
 
 /// Time for the threads to get ready before the schedule begins.
 const LEAD_NS: u64 = 100_000_000;
@@ -32,9 +36,10 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
     options.check()?;
     let address = resolve(&options.bootstrap)?;
     let mut control = Control::connect(address)?;
-    control.prepare_topic(&options.topic, options.partitions, &options.topic_configs)?;
-    let latest = control.offsets(&options.topic, options.partitions, End::Latest)?;
-    let earliest = control.offsets(&options.topic, options.partitions, End::Earliest)?;
+    let topics = options.topics();
+    control.prepare(&topics, &options.topic_configs)?;
+    let latest = control.ends(&topics, End::Latest)?;
+    let earliest = control.ends(&topics, End::Earliest)?;
     let producers = if options.idempotent { options.connections } else { 0 };
     let producer_ids = (0..producers).map(|_| control.producer_id()).collect::<Result<_, _>>()?;
     drop(control);
@@ -42,48 +47,59 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let driver = KafkaDriver::new(Shape {
         run: Random(since_epoch.as_nanos() as u64).next(),
-        topic: options.topic.clone(),
+        topics: topics.clone(),
         acks: options.acks,
         record_bytes: options.record_bytes,
+        body: options.body.clone(),
         records: options.records_per_batch,
-        key_bytes: options.key_bytes,
+        keys: options.keys,
+        compression: options.compression,
+        unpacked_bytes_max: FRAME_BYTES_MAX,
         producer_ids,
         timestamp_ms: since_epoch.as_millis() as i64,
     });
     let clock = Clock::new();
-    let plans = plans(options, address, driver.batch_bytes(), earliest, latest);
+    let plans = plans(options, topics, address, driver.batch_bytes(), earliest, latest);
     drive(options, &driver, clock, plans)
 }
 
 fn plans(
     options: &Options,
+    topics: Topics,
     address: SocketAddr,
     batch_bytes: usize,
     earliest: Vec<i64>,
     latest: Vec<i64>,
 ) -> Vec<Plan> {
     let threads = options.threads();
+    let joins = options.group_protocol && options.read_back == ReadBack::Tail;
+    let groups = if joins { options.groups } else { 0 };
+    let positions = (0..groups).map(|_| Arc::new(Positions::new(&latest))).collect();
     let interval_ns = match options.load {
-        Load::Open { records_per_s } => Some(1e9 * f64::from(options.records_per_batch) / records_per_s),
+        Load::Open { records_per_s } => {
+            let records = if options.linger_ns.is_some() { 1 } else { options.records_per_batch };
+            Some(1e9 * f64::from(records) / records_per_s)
+        }
         Load::Closed | Load::None => None,
     };
     let plan = Plan {
         core: None,
         address,
-        topic: options.topic.clone(),
+        topics,
         thread: 0,
         threads,
-        partitions: options.partitions,
         earliest,
         latest,
         producers: if options.load == Load::None { 0 } else { options.connections },
         in_flight: options.in_flight,
         batch_bytes,
         interval_ns,
+        linger_ns: options.linger_ns,
         arrivals: options.arrivals,
         groups: options.groups,
         readers_per_thread: options.consumers.div_ceil(threads),
         reader_bytes_per_s: options.consumer_bytes_per_s,
+        positions,
         read_back: options.read_back.clone(),
         reconnect: options.reconnect,
         // Set when it is known how long getting ready takes.
@@ -102,6 +118,7 @@ fn drive<D: Driver>(
     clock: Clock,
     mut plans: Vec<Plan>,
 ) -> Result<Report, BenchError> {
+    let members = join_groups(options, &plans)?;
     let stop = AtomicBool::new(false);
     let (full_sender, full) = channel();
     // Connecting and encoding takes longer with more connections.
@@ -140,8 +157,9 @@ fn drive<D: Driver>(
         let outcomes: Vec<Result<Outcome, BenchError>> = threads.into_iter().map(join).collect();
         (outcomes, collected)
     });
+    let work = members.map(Members::leave);
     let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let mut report = judge(options, outcomes, collected);
+    let mut report = judge(options, outcomes, collected, work);
     let usage_after = options.broker_pid.and_then(process::usage);
     report.broker = usage_before.zip(usage_after).map(|(before, after)| after.since(&before));
     let stages_after = options.admin.and_then(|admin| stages::fetch(admin).ok());
@@ -185,10 +203,15 @@ fn collect(options: &Options, full: &Receiver<Interval>, empties: &[Sender<Inter
         let complete = *reported == empties.len();
         // A thread that is done takes none back.
         let _ = empties[received % empties.len()].send(interval);
-        if !complete || second >= end_s {
+        if !complete {
             continue;
         }
         let (sum, _) = open.remove(&second).expect("its entry was met above");
+        collected.recording.push(second, second < measured_from_s, &sum);
+        // What was answered after the end counts, but makes no second.
+        if second >= end_s {
+            continue;
+        }
         let line = Second::of(second, &sum);
         if second >= measured_from_s {
             collected.in_time.add(&line);
@@ -196,24 +219,57 @@ fn collect(options: &Options, full: &Receiver<Interval>, empties: &[Sender<Inter
         if options.progress {
             progress.print(&line);
         }
-        collected.recording.push(second, &sum);
         collected.timeline.push(line);
     }
     collected
 }
 
-fn judge(options: &Options, outcomes: Vec<Outcome>, collected: Collected) -> Report {
+/// The members of all groups, when there are any that join.
+fn join_groups(options: &Options, plans: &[Plan]) -> Result<Option<Members>, BenchError> {
+    let plan = &plans[0];
+    if plan.positions.is_empty() {
+        return Ok(None);
+    }
+    let mut shares = Vec::new();
+    for group in 0..plan.groups {
+        for share in plans.iter().flat_map(Plan::reader_shares) {
+            let partitions = share.into_iter().map(|(_, partition)| partition).collect();
+            shares.push(Share { group, partitions });
+        }
+    }
+    Members::join(plan.address, &plan.topics, shares, &plan.positions, options.reconnect).map(Some)
+}
+
+fn judge(
+    options: &Options,
+    outcomes: Vec<Outcome>,
+    collected: Collected,
+    group_work: Option<Result<GroupWork, BenchError>>,
+) -> Report {
     let mut counts = Counts::default();
     let mut failures = Vec::new();
+    let records_each = if options.linger_ns.is_some() { 1 } else { u64::from(options.records_per_batch) };
     for outcome in outcomes {
         counts.ledger += outcome.verdict;
         counts.due += outcome.due + outcome.unsent;
+        counts.due_records += outcome.due_records + outcome.unsent * records_each;
         counts.unsent += outcome.unsent;
         counts.unanswered += outcome.unanswered;
         failures.extend(outcome.error.map(|error| error.to_string()));
     }
+    let group_work = group_work.and_then(|work| match work {
+        Ok(work) => Some(work),
+        Err(error) => {
+            failures.push(format!("a group's member: {error}"));
+            None
+        }
+    });
+    if let Some(GroupWork { offsets_wrong: wrong @ 1.., .. }) = group_work {
+        failures.push(format!("{wrong} committed offsets are not what was read"));
+    }
     let Collected { measured, in_time, timeline, recording } = collected;
     let mut report = Report::new(options, measured, in_time, timeline, recording, counts);
+    report.group_work = group_work;
     report.judge(options, failures);
     report
 }
@@ -221,8 +277,10 @@ fn judge(options: &Options, outcomes: Vec<Outcome>, collected: Collected) -> Rep
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::engine::ReadBack;
     use crate::bench::fake::{Fault, Memory};
+    use crate::bench::kafka::keys::Keys;
+    use crate::bench::kafka::packing::Compression;
+    use crate::bench::payload::Body;
     use crate::bench::schedule::{Arrivals, Burst};
     use crate::bench::sink::{Null, Sink};
 
@@ -330,7 +388,7 @@ mod tests {
             options.idempotent = true;
             options.read_back = ReadBack::Tail;
             options.consumers = 1;
-            options.key_bytes = 8;
+            options.keys.bytes = 8;
         });
         assert!(report.reconnects >= 2, "{report}");
         assert!(report.ledger.passed(), "{report}");
@@ -353,6 +411,66 @@ mod tests {
         // Five standard deviations.
         assert!(report.due.abs_diff(1000) < 160, "{report}");
         assert_eq!(report.ledger.acked, report.due * 7);
+    }
+
+    #[test]
+    fn several_topics_with_compressed_batches_and_keys_are_read_back_whole() {
+        for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+            let report = run_against(Fault::None, |options| {
+                options.topics = 3;
+                options.compression = compression;
+                options.body = Body::Random { share: 0.3 };
+                options.keys = Keys { bytes: 8, count: 1000, ..Keys::default() };
+                options.read_back = ReadBack::Tail;
+                options.consumers = 2;
+                options.idempotent = true;
+            });
+            assert!(report.ledger.passed(), "{report}");
+            assert_eq!((report.ledger.acked, report.ledger.read), (7000, 7000));
+            let packing = report.compression.unwrap();
+            assert_eq!((packing.codec, packing.requests), (compression, 1000));
+            assert!(packing.ratio() < 0.9 && packing.mean_ns > 0, "{packing:?}");
+            assert!(report.to_string().contains("3 topics of 2 partitions"), "{report}");
+        }
+    }
+
+    #[test]
+    fn damage_in_a_compressed_batch_fails_the_run() {
+        let report = run_against(Fault::Lose(5), |options| {
+            options.compression = Compression::Lz4;
+            options.read_back = ReadBack::Afterwards;
+        });
+        assert!(!report.passed() && report.ledger.lost == 14, "{report}");
+    }
+
+    #[test]
+    fn a_linger_sends_what_came_in_its_time_and_charges_each_record() {
+        let report = run_against(Fault::None, |options| {
+            options.linger_ns = Some(10_000_000);
+            options.records_per_batch = 100;
+            options.connections = 2;
+            options.read_back = ReadBack::Tail;
+            options.consumers = 1;
+        });
+        assert!(report.ledger.passed(), "{report}");
+        assert_eq!((report.ledger.acked, report.ledger.read, report.due_records), (7000, 7000, 7000));
+        assert_eq!(report.response.samples, 7000, "a sample a record");
+        // 3,500 records a second on a connection: 35 or 36 in 10 ms. A slow machine makes larger batches.
+        assert!(report.requests_per_s <= 205.0, "{report}");
+        // Each waits for half of the linger in the mean; only a batch's last record does not wait.
+        assert!(report.response.p50_ns >= 4_500_000, "{report}");
+        assert!(report.response.p90_ns >= 8_500_000, "{report}");
+    }
+
+    #[test]
+    fn a_batch_that_is_full_waits_no_longer() {
+        let report = run_against(Fault::None, |options| {
+            options.linger_ns = Some(30_000_000_000);
+            options.records_per_batch = 7;
+            options.connections = 1;
+            options.load = Load::Open { records_per_s: 700.0 };
+        });
+        assert_eq!((report.ledger.acked, report.service.samples), (700, 100), "{report}");
     }
 
     #[test]
@@ -413,7 +531,13 @@ mod tests {
 
     #[test]
     fn options_that_cannot_work_are_refused() {
-        let changes: [fn(&mut Options); 7] = [
+        let changes: [fn(&mut Options); 13] = [
+            |options| options.topics = 0,
+            |options| options.keys.count = 5,
+            |options| options.keys = Keys { bytes: 1, count: 257, ..Keys::default() },
+            |options| options.linger_ns = Some(1),
+            |options| options.body = Body::Random { share: 1.5 },
+            |options| options.body = Body::File(vec![0; 5].into()),
             |options| options.groups = 0,
             |options| (options.idempotent, options.in_flight) = (true, 6),
             |options| options.record_bytes = 31,

@@ -292,6 +292,8 @@ impl Stage<'_> {
         let catch_up = Options {
             label: "catch-up".to_owned(),
             read_back: ReadBack::Cold,
+            // A group would begin where it has committed.
+            group_protocol: false,
             consumers: options.consumers.max(1),
             warmup_s: 0,
             ..options.clone()

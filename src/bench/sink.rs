@@ -5,11 +5,12 @@
 //! What becomes of a batch is the [`Store`]'s: [`Null`] hands out offsets; the tests have one that
 //! keeps batches and loses, repeats and swaps them on demand.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 use rustc_hash::FxHashMap;
@@ -31,13 +32,20 @@ const CORRUPT_MESSAGE: i16 = 2;
 
 /// Where batches go.
 pub trait Store: Send + 'static {
-    /// Take a batch of `count` records; returns its base offset.
+    /// Take a batch of `count` records; returns its base offset. Partitions are counted through all
+    /// topics.
     fn append(&mut self, partition: i32, batch: &[u8], count: u32) -> i64;
 
     /// Append batches from `offset` on to `out`; returns the end offset.
     fn read(&mut self, partition: i32, offset: i64, out: &mut Vec<u8>) -> i64;
 
     fn end(&self, partition: i32) -> i64;
+
+    /// When what was just appended may be answered; `None`: at once. Answers of a connection keep
+    /// their order.
+    fn answer_at(&mut self) -> Option<Instant> {
+        None
+    }
 
     /// Whether the connection is to be closed instead of answering.
     fn cuts(&mut self) -> bool {
@@ -77,7 +85,7 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Listen on a free loopback port, served by one thread on `core`. A topic has `partitions`.
+    /// Listen on a free loopback port, served by one thread on `core`. Each topic has `partitions`.
     pub fn start(store: impl Store, partitions: u32, core: Option<usize>) -> Result<Sink, BenchError> {
         let start = || {
             let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -98,7 +106,7 @@ impl Sink {
             accepted: accepted.clone(),
             connections: FxHashMap::default(),
             next_token: 0,
-            service: Service { store, partitions, producers: 0 },
+            service: Service::new(store, partitions),
         };
         let thread = std::thread::spawn(move || {
             if let Some(core) = core {
@@ -145,6 +153,8 @@ struct Connection {
     transport: Transport,
     out: Vec<u8>,
     sent: usize,
+    /// Answers whose time has not come.
+    held: VecDeque<(Instant, Vec<u8>)>,
 }
 
 impl<S: Store> Server<S> {
@@ -157,7 +167,8 @@ impl<S: Store> Server<S> {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            idle = if events.is_empty() { idle + 1 } else { 0 };
+            let holds = self.release();
+            idle = if events.is_empty() && !holds { idle + 1 } else { 0 };
             for event in events.iter() {
                 if event.token() == LISTENER {
                     self.accept()?;
@@ -172,6 +183,22 @@ impl<S: Store> Server<S> {
         Ok(())
     }
 
+    /// Send the held answers whose time has come. True while any are held.
+    fn release(&mut self) -> bool {
+        if !self.service.holds {
+            return false;
+        }
+        let now = Instant::now();
+        self.service.holds = false;
+        let service = &mut self.service;
+        self.connections.retain(|_, connection| {
+            let sent = connection.release(now);
+            service.holds |= !connection.held.is_empty();
+            sent.is_ok()
+        });
+        self.service.holds
+    }
+
     fn accept(&mut self) -> std::io::Result<()> {
         loop {
             match self.listener.accept() {
@@ -181,7 +208,8 @@ impl<S: Store> Server<S> {
                     self.next_token += 1;
                     self.accepted.fetch_add(1, Ordering::Relaxed);
                     transport.register(self.poll.registry(), Token(token))?;
-                    self.connections.insert(token, Connection { transport, out: Vec::new(), sent: 0 });
+                    let held = VecDeque::new();
+                    self.connections.insert(token, Connection { transport, out: Vec::new(), sent: 0, held });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
                 // The peer gave up before it was accepted.
@@ -197,7 +225,13 @@ impl Connection {
     fn turn<S: Store>(&mut self, service: &mut Service<S>) -> std::io::Result<()> {
         loop {
             while let Some(frame) = self.transport.frame()? {
+                let start = self.out.len();
                 service.answer(frame, &mut self.out).map_err(std::io::Error::other)?;
+                let behind = self.held.back().map(|(at, _)| *at);
+                if let Some(at) = service.store.answer_at().max(behind) {
+                    self.held.push_back((at, self.out.split_off(start)));
+                    service.holds = true;
+                }
                 if service.store.cuts() {
                     return Err(std::io::ErrorKind::ConnectionAborted.into());
                 }
@@ -207,6 +241,14 @@ impl Connection {
                 return Ok(());
             }
         }
+    }
+
+    fn release(&mut self, now: Instant) -> std::io::Result<()> {
+        while self.held.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, answer) = self.held.pop_front().expect("the front was met above");
+            self.out.extend_from_slice(&answer);
+        }
+        self.flush()
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -226,12 +268,35 @@ impl Connection {
 /// The answers.
 struct Service<S> {
     store: S,
+    /// Of each topic.
     partitions: u32,
     /// Ids handed out.
     producers: i64,
+    /// Topics met so far: a store knows partitions by one number.
+    topics: FxHashMap<Vec<u8>, i32>,
+    /// The topic met last, and its number.
+    recent: (Vec<u8>, i32),
+    /// Connections may hold answers back.
+    holds: bool,
 }
 
 impl<S: Store> Service<S> {
+    fn new(store: S, partitions: u32) -> Service<S> {
+        let (topics, recent) = (FxHashMap::default(), (Vec::new(), 0));
+        Service { store, partitions, producers: 0, topics, recent, holds: false }
+    }
+
+    /// How the store knows a topic's partition.
+    #[inline]
+    fn counted(&mut self, topic: &[u8], partition: i32) -> i32 {
+        if self.recent.0 != topic {
+            let next = self.topics.len() as i32;
+            let number = *self.topics.entry(topic.to_vec()).or_insert(next);
+            self.recent = (topic.to_vec(), number);
+        }
+        self.recent.1.wrapping_mul(self.partitions as i32).wrapping_add(partition)
+    }
+
     fn answer(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
         let mut request = Reader(frame);
         let key = request.i16()?;
@@ -266,11 +331,12 @@ impl<S: Store> Service<S> {
         let _transactional_id = request.string()?;
         let _acks = request.i16()?;
         let _timeout_ms = request.i32()?;
-        for_each_topic(request, out, |request, out| {
+        for_each_topic(request, out, |topic, request, out| {
             let partition = request.i32()?;
             let batch = request.bytes()?;
             let count = batch.get(57..61).and_then(|count| count.try_into().ok()).map(u32::from_be_bytes);
-            let base = count.map(|count| self.store.append(partition, batch, count));
+            let counted = self.counted(topic, partition);
+            let base = count.map(|count| self.store.append(counted, batch, count));
             out.i32(partition);
             out.i16(if base.is_some() { 0 } else { CORRUPT_MESSAGE });
             out.i64(base.unwrap_or(-1));
@@ -286,8 +352,9 @@ impl<S: Store> Service<S> {
         let _replica_wait_min_max = request.take(16)?;
         let _isolation = request.i8()?;
         out.i32(0);
-        for_each_topic(request, out, |request, out| {
+        for_each_topic(request, out, |topic, request, out| {
             let partition = request.i32()?;
+            let counted = self.counted(topic, partition);
             let offset = request.i64()?;
             let _bytes_max = request.i32()?;
             out.i32(partition);
@@ -298,7 +365,7 @@ impl<S: Store> Service<S> {
             out.count(0);
             let length_at = out.len();
             out.count(0);
-            let end = self.store.read(partition, offset, out);
+            let end = self.store.read(counted, offset, out);
             let length = (out.len() - length_at - 4) as u32;
             out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
             out[end_at..end_at + 8].copy_from_slice(&end.to_be_bytes());
@@ -309,13 +376,14 @@ impl<S: Store> Service<S> {
 
     fn list_offsets(&mut self, mut request: Reader<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
         let _replica = request.i32()?;
-        for_each_topic(request, out, |request, out| {
+        for_each_topic(request, out, |topic, request, out| {
             let partition = request.i32()?;
+            let counted = self.counted(topic, partition);
             let latest = request.i64()? == -1;
             out.i32(partition);
             out.i16(0);
             out.i64(-1);
-            out.i64(if latest { self.store.end(partition) } else { 0 });
+            out.i64(if latest { self.store.end(counted) } else { 0 });
             Ok(())
         })
     }
@@ -359,11 +427,11 @@ impl<S: Store> Service<S> {
 }
 
 /// Copy the frame of topics and partitions, which requests and answers share; `partition` reads and
-/// answers one partition.
+/// answers one partition of the topic it is given.
 fn for_each_topic<'a>(
     mut request: Reader<'a>,
     out: &mut Vec<u8>,
-    mut partition: impl FnMut(&mut Reader<'a>, &mut Vec<u8>) -> Result<(), Malformed>,
+    mut partition: impl FnMut(&[u8], &mut Reader<'a>, &mut Vec<u8>) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     let topics = request.i32()?;
     out.i32(topics);
@@ -374,7 +442,7 @@ fn for_each_topic<'a>(
         let partitions = request.i32()?;
         out.i32(partitions);
         for _ in 0..partitions {
-            partition(&mut request, out)?;
+            partition(topic, &mut request, out)?;
         }
     }
     Ok(())

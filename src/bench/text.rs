@@ -8,7 +8,7 @@ use super::stats::{Percentiles, SAMPLES_BEYOND_MIN};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { partitions, connections, in_flight, record_bytes, records_per_batch, .. } = self;
+        let Report { connections, in_flight, record_bytes, records_per_batch, .. } = self;
         match self.target_records_per_s {
             Some(rate) => write!(f, "open loop at {rate:.0} records/s")?,
             None if self.connections == 0 => write!(f, "reading only")?,
@@ -17,12 +17,17 @@ impl fmt::Display for Report {
         writeln!(f, ", acks={}, {} s", if self.acks == -1 { "all" } else { "1" }, self.seconds)?;
         writeln!(
             f,
-            "{record_bytes} B x {records_per_batch} a request, {partitions} partitions, \
-             {connections} connections x {in_flight} in flight, {} consumers{}{}",
-            self.consumers * self.groups,
-            if self.groups > 1 { format!(" in {} groups", self.groups) } else { String::new() },
+            "{record_bytes} B x {}{records_per_batch} a request, {}, {} x {in_flight} in flight, {}{}",
+            if self.linger_ns.is_some() { "up to " } else { "" },
+            self.places(),
+            plural(*connections as u64, "connection"),
+            self.readers(),
             if self.idempotent { ", idempotent" } else { "" },
         )?;
+        let lines = [self.keys_text(), self.linger_text(), self.packing_text(), self.groups_text()];
+        for line in lines.iter().flatten() {
+            writeln!(f, "{line}")?;
+        }
         writeln!(
             f,
             "\nacknowledged {:>12.0} records/s {:>10.0} requests/s {:>9.1} MB/s",
@@ -75,6 +80,63 @@ impl fmt::Display for Report {
     }
 }
 
+/// What `text` and the report's page say alike.
+impl Report {
+    pub fn places(&self) -> String {
+        let partitions = plural(u64::from(self.partitions), "partition");
+        match self.topics {
+            1 => partitions,
+            topics => format!("{topics} topics of {partitions}"),
+        }
+    }
+
+    pub fn readers(&self) -> String {
+        let readers = plural((self.consumers * self.groups) as u64, "consumer");
+        if self.groups > 1 { format!("{readers} in {} groups", self.groups) } else { readers }
+    }
+
+    pub fn keys_text(&self) -> Option<String> {
+        let bytes = self.key_bytes;
+        match (bytes, self.keys) {
+            (0, _) => None,
+            (_, 0) => Some(format!("keys of {bytes} B, random")),
+            (_, keys) => Some(format!("{keys} keys of {bytes} B")),
+        }
+    }
+
+    pub fn linger_text(&self) -> Option<String> {
+        self.linger_ns.map(|linger_ns| format!("linger {}", duration(linger_ns)))
+    }
+
+    pub fn groups_text(&self) -> Option<String> {
+        self.group_work.map(|work| {
+            format!(
+                "{} of groups: {}, {}, {}",
+                plural(work.members, "member"),
+                plural(work.commits, "commit"),
+                plural(work.heartbeats, "heartbeat"),
+                plural(work.rebalances, "rebalance")
+            )
+        })
+    }
+
+    pub fn packing_text(&self) -> Option<String> {
+        self.compression.map(|packing| {
+            format!(
+                "{}: to {:.0} % of its size in {} a request, on the load's core",
+                packing.codec.name(),
+                packing.ratio() * 100.0,
+                duration(packing.mean_ns)
+            )
+        })
+    }
+}
+
+/// `1 topic`, `2 topics`.
+pub fn plural(count: u64, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
 /// A `~` marks a percentile with too few samples beyond it.
 pub fn write_latencies(f: &mut impl fmt::Write, rows: &[(&str, &Percentiles)]) -> fmt::Result {
     write!(f, "{:<26}", "microseconds")?;
@@ -113,10 +175,6 @@ fn write_verdict(f: &mut fmt::Formatter<'_>, ledger: &Verdict) -> fmt::Result {
 pub fn is_sound(samples: u64, quantile: f64) -> bool {
     // A hair less: 1 - 0.99 is below a hundredth in binary.
     samples as f64 * (1.0 - quantile) >= SAMPLES_BEYOND_MIN as f64 * 0.999_999
-}
-
-pub fn micros(ns: u64) -> String {
-    format!("{:.1} µs", ns as f64 / 1e3)
 }
 
 /// Nanoseconds for people: three digits and a unit.

@@ -5,8 +5,7 @@
 //!   SIGTERM: no new requests -> answer what is under way -> checkpoints -> clean manifests -> end
 //! ```
 
-use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -17,7 +16,7 @@ use crossbeam::queue::SegQueue;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::admin::http::{AdminServer, BrokerInfo, Disk as DiskInfo, Health};
+use crate::admin::http::{AdminServer, Advertised, BrokerInfo, Disk as DiskInfo, Health};
 use crate::admin::signal::{Cause, Termination};
 use crate::background::executor::{Executor, Jobs};
 use crate::config::{self, Config};
@@ -27,10 +26,13 @@ use crate::io::clock::monotonic;
 use crate::io::file::Disk;
 use crate::io::measure::measure_commit;
 use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
-use crate::io::socket::{SocketHandle, listen};
+use crate::io::socket::SocketHandle;
 use crate::io::{probe, sched, wakeup};
 use crate::kafka::connection::Front;
-use crate::kafka::context::{BrokerIdentity, KafkaSettings};
+use crate::kafka::context::KafkaSettings;
+use crate::kafka::identity::BrokerIdentity;
+use crate::kafka::memory::MemoryLimits;
+use crate::kafka::settings::LogDir;
 use crate::log::recovery::{self, Options};
 use crate::log::segment::segment_path;
 use crate::log::{Log, LogConfig};
@@ -48,10 +50,13 @@ use crate::shard::{LogJob, Retention, Shard, ShardConfig};
 
 pub mod data_dir;
 mod ids;
+mod kafka_configs;
+mod listeners;
 mod view;
 
 use data_dir::{BrokerFile, DataDir};
 use ids::RandomIds;
+use listeners::{Listeners, resolve, retry_in_use};
 use view::View;
 
 /// The first segments of a log are small, so that a fresh broker is ready at once.
@@ -65,8 +70,6 @@ const SLICE_BYTES: u64 = 4 << 20;
 /// A write to the device has at most this size: what disks take as one command, and what io_uring
 /// submits without a worker thread.
 const WRITE_BYTES_MAX: usize = 1 << 20;
-/// A port that is taken is tried again for this long.
-const PREDECESSOR_WAIT: Duration = Duration::from_secs(3);
 /// Shared receive buffers of a shard.
 const RECV_BUFFERS: u16 = 1024;
 const RECV_BUFFER_BYTES: usize = 16 << 10;
@@ -86,18 +89,22 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     let admin_address = resolve(&config.admin.listen)?;
     let admin = retry_in_use(|| TcpListener::bind(admin_address))
         .with_context(|| format!("listening on {} for admin (--admin-listen)", config.admin.listen))?;
-    let sockets = listen_all(&config)?;
+    let file = data_dir.read()?;
+    let log_count = file.as_ref().map_or(u32::from(shards), |file| file.logs);
+    let listeners = Listeners::bind(&config, log_count)?;
 
-    let file = match data_dir.read()? {
+    let file = match file {
         Some(file) => file,
         None => format(&data_dir, &config, shards)?,
     };
+    let identity = listeners.identity(&config, &file.cluster_id)?;
     let wakers = Wakers::new(shards)?;
     let outside: Vec<OutsideQueue> = (0..shards).map(|_| Arc::new(SegQueue::new())).collect();
     let view = Arc::new(View {
-        info: Mutex::new(broker_info(&config, &file, data_dir.path(), shards)?),
+        info: Mutex::new(broker_info(&config, &file, &identity, data_dir.path(), shards)?),
         health: Mutex::new(Health::NotReady("recovering".to_owned())),
         data_dir: data_dir.path().to_owned(),
+        log_dir: Arc::new(LogDir::new(data_dir.path().display().to_string())),
         shards: outside.clone(),
         wakers: wakers.clone(),
     });
@@ -113,14 +120,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     let (failed_sender, mut failed) = mpsc::unbounded_channel();
     let (started_sender, all_started) = std::sync::mpsc::channel();
     let office = PostOffice::new(usize::from(shards));
-    let address = sockets[0].1;
-    let identity = BrokerIdentity {
-        node_id: i32::try_from(config.server.broker_id)?,
-        host: advertised_host(&config, address),
-        port: address.port(),
-        cluster_id: file.cluster_id.clone(),
-    };
-
+    let address = listeners.address;
     let mut parts: Vec<ShardParts> = (0..shards)
         .map(|shard| ShardParts {
             id: ShardId(shard),
@@ -143,7 +143,11 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         let host = hosts[log.id().0 as usize];
         parts[usize::from(host.0)].logs.push((log, partitions));
     }
-    parts[0].sockets = sockets.into_iter().map(|(socket, _)| socket).collect();
+    parts[0].sockets = listeners.node.into_iter().map(|socket| (socket, None)).collect();
+    for (log, socket) in listeners.logs {
+        let host = hosts[log.0 as usize];
+        parts[usize::from(host.0)].sockets.push((socket, Some(log)));
+    }
 
     let config = Arc::new(config);
     let threads: Vec<JoinHandle<()>> = parts
@@ -203,7 +207,8 @@ struct ShardParts {
     id: ShardId,
     cpu: usize,
     logs: Vec<(Log, Partitions)>,
-    sockets: Vec<SocketHandle>,
+    /// With the log whose port it is.
+    sockets: Vec<(SocketHandle, Option<LogId>)>,
     snapshot: Vec<u8>,
     hosts: Arc<[ShardId]>,
     office: Arc<PostOffice>,
@@ -256,11 +261,12 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
     let mailbox = Mailbox::new(me, parts.office);
     let ids = Box::new(RandomIds);
     let shard = Shard::new(me, shard_config(config), catalog, parts.hosts, logs, mailbox, ids);
-    let front = Front::new(parts.identity, kafka_settings(config), parts.log_terms);
+    let settings = kafka_settings(config, parts.view.log_dir.clone());
+    let front = Front::new(parts.identity, settings, memory_limits(config), parts.log_terms);
     let mut server = Server::new(shard, front, server_config(config, shards), parts.outside);
     let mut ops = Vec::new();
-    for socket in parts.sockets {
-        server.listen(socket, &mut ops)?;
+    for (socket, at) in parts.sockets {
+        server.listen(socket, at, &mut ops)?;
     }
     // Nobody listens any more if another shard has failed.
     let _ = started.send(());
@@ -298,59 +304,22 @@ fn allowed_cpus(config: &Config) -> anyhow::Result<Vec<usize>> {
     }
 }
 
-fn resolve(address: &config::HostPort) -> anyhow::Result<SocketAddr> {
-    (address.host.as_str(), address.port)
-        .to_socket_addrs()
-        .with_context(|| format!("resolving {address}"))?
-        .next()
-        .with_context(|| format!("{address} has no address"))
-}
-
-/// Bind, waiting a little for a broker that was killed: its sockets stay open until the kernel has
-/// ended what its rings had under way.
-fn retry_in_use<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    let until = Instant::now() + PREDECESSOR_WAIT;
-    loop {
-        match bind() {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
-                thread::sleep(Duration::from_millis(10));
-            }
-            result => return result,
-        }
-    }
-}
-
-fn listen_all(config: &Config) -> anyhow::Result<Vec<(SocketHandle, SocketAddr)>> {
-    config
-        .kafka
-        .listen
-        .iter()
-        .map(|address| {
-            let resolved = resolve(address)?;
-            retry_in_use(|| listen(resolved, false))
-                .with_context(|| format!("listening on {address} for Kafka clients (--kafka-listen)"))
-        })
-        .collect()
-}
-
-/// What clients are told to connect to.
-fn advertised_host(config: &Config, address: SocketAddr) -> String {
-    match &config.kafka.advertised_host {
-        config::Auto::Given(host) => host.clone(),
-        config::Auto::Auto if address.ip().is_unspecified() => {
-            std::fs::read_to_string("/proc/sys/kernel/hostname")
-                .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
-        }
-        config::Auto::Auto => address.ip().to_string(),
-    }
-}
-
-fn kafka_settings(config: &Config) -> KafkaSettings {
+fn kafka_settings(config: &Config, log_dir: Arc<LogDir>) -> KafkaSettings {
     KafkaSettings {
         auto_create_topics: config.kafka.auto_create_topics,
         num_partitions: config.kafka.num_partitions,
         message_bytes_max: config.kafka.message_bytes_max.0 as u32,
         fetch_bytes_max: config.kafka.fetch_bytes_max.0 as usize,
+        fetch_session_bytes_max: config.kafka.fetch_session_bytes_max.0 as usize,
+        described: kafka_configs::describe(config),
+        log_dir,
+    }
+}
+
+fn memory_limits(config: &Config) -> MemoryLimits {
+    MemoryLimits {
+        connection_max: config.connection_memory_max() as usize,
+        shard_max: config.shard_memory_max() as usize,
     }
 }
 
@@ -359,6 +328,7 @@ fn server_config(config: &Config, shards: usize) -> ServerConfig {
         limits: Limits {
             request_bytes_max: config.kafka.request_bytes_max.0 as usize,
             in_flight_max: config.kafka.connection_in_flight_max as usize,
+            memory_max: memory_limits(config).connection_max,
         },
         // Connections are dealt out in turn.
         connections_max: (config.kafka.connections_max as usize).div_ceil(shards),
@@ -586,16 +556,25 @@ fn start_background(
 
 // --- What is told. ---
 
-fn broker_info(config: &Config, file: &BrokerFile, path: &Path, shards: u16) -> anyhow::Result<BrokerInfo> {
+fn broker_info(
+    config: &Config,
+    file: &BrokerFile,
+    identity: &BrokerIdentity,
+    path: &Path,
+    shards: u16,
+) -> anyhow::Result<BrokerInfo> {
     let log = log_config(config, file, LogId(1))?;
+    let device_class = probe::device_class(path);
     Ok(BrokerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         durability_mode: "sync".to_owned(),
         commit_mode: log.commit_mode.name().to_owned(),
         commit_depth: log.commit_depth as u32,
-        device_class: probe::device_class(path).describe().to_owned(),
+        device_class: device_class.describe().to_owned(),
+        durability_at_risk: log.commit_mode == CommitMode::Plain && device_class.may_be_volatile(),
         shards: u32::from(shards),
         logs: file.logs,
+        advertised: identity.advertised().map(Advertised::from).collect(),
         ring_features: Vec::new(),
         started_unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
         disk: Some(DiskInfo { free_bytes: 0 }),
@@ -617,6 +596,13 @@ fn banner(
         "  commit: {}, depth {}, device class {} ({})",
         info.commit_mode, info.commit_depth, info.device_class, file.measured
     );
+    if info.durability_at_risk {
+        warn!(
+            "commits are plain, and the device is of class {}: acknowledged records may lie in a volatile \
+             cache, and are lost when the power fails; set log.commit_mode to dsync",
+            info.device_class
+        );
+    }
     info!(
         "  {} shards, {} logs, data in {}, io_uring: {}",
         info.shards,
@@ -625,4 +611,6 @@ fn banner(
         info.ring_features.join(" ")
     );
     info!("  Kafka clients: {kafka}; admin: http://{admin}/");
+    let brokers = info.advertised.iter().map(|broker| format!("{broker}")).collect::<Vec<_>>();
+    info!("  clients are told of: {}", brokers.join(", "));
 }

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
-use crate::admin::http::{BoxFuture, BrokerInfo, BrokerView, Disk, Health};
-use crate::io::blocking::{BlockingDisk, block_on};
-use crate::io::file::Disk as _;
+use crate::admin::http::{Advertised, BoxFuture, BrokerInfo, BrokerView, Disk, Health};
+use crate::io::blocking::BlockingDisk;
 use crate::io::ring::Wakers;
+use crate::kafka::identity::Node;
 use crate::kafka::protocol::ApiKey;
+use crate::kafka::settings::LogDir;
 use crate::metrics::ShardSnapshot;
 use crate::model::ShardId;
 use crate::server::outside::{Outside, OutsideQueue};
@@ -18,6 +19,8 @@ pub struct View {
     pub info: Mutex<BrokerInfo>,
     pub health: Mutex<Health>,
     pub data_dir: PathBuf,
+    /// The same as requests see it.
+    pub log_dir: Arc<LogDir>,
     pub shards: Vec<OutsideQueue>,
     pub wakers: Arc<Wakers>,
 }
@@ -34,18 +37,30 @@ impl View {
     }
 }
 
+impl From<Node<'_>> for Advertised {
+    fn from(node: Node<'_>) -> Advertised {
+        Advertised { node_id: node.id, host: node.host.to_owned(), port: node.port }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl BrokerView for View {
     fn info(&self) -> BrokerInfo {
-        let free = block_on(BlockingDisk.free_bytes(&self.data_dir));
+        self.look_at_disk();
         let mut info = lock(&self.info).clone();
-        if let (Some(disk), Ok(free_bytes)) = (&mut info.disk, free) {
+        if let (Some(disk), Some((_, free_bytes))) = (&mut info.disk, self.log_dir.space()) {
             *disk = Disk { free_bytes };
         }
         info
+    }
+
+    fn look_at_disk(&self) {
+        if let Ok(space) = BlockingDisk::space(&self.data_dir) {
+            self.log_dir.set_space(space.total_bytes, space.usable_bytes);
+        }
     }
 
     fn health(&self) -> Health {

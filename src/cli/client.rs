@@ -56,6 +56,12 @@ impl Client {
         self.exchange(request, version)
     }
 
+    /// Sends a request that is not answered.
+    pub fn tell<'m, Q: Message<'m>>(&mut self, request: &Q) -> anyhow::Result<()> {
+        let version = self.version_of(Q::API)?;
+        self.send(request, version)
+    }
+
     /// Ends the connection, as dropping the client would.
     #[cfg(test)]
     pub fn hang_up(&self) {
@@ -85,11 +91,9 @@ impl Client {
     ) -> anyhow::Result<R> {
         assert_eq!(Q::API, R::API, "a response answers its own request");
         let api = Q::API;
-        self.correlation_id += 1;
-        let mut bytes = Vec::new();
-        frame::put_request(&mut bytes, version, self.correlation_id, Some("ringmq-cli"), request);
-        let sent = self.stream.write_all(&bytes).and_then(|()| self.receive());
-        sent.with_context(|| format!("{} request to {}", api.name(), self.bootstrap))?;
+        self.send(request, version)?;
+        let received = self.receive();
+        received.with_context(|| format!("{} request to {}", api.name(), self.bootstrap))?;
 
         let mut reader = Reader::new(&self.response);
         let decoded = ResponseHeader::decode(&mut reader, api, version).and_then(|header| {
@@ -99,6 +103,14 @@ impl Client {
         let (header, response) = decoded.with_context(|| format!("{} response", api.name()))?;
         ensure!(header.correlation_id == self.correlation_id, "{}: a response out of turn", api.name());
         Ok(response)
+    }
+
+    fn send<'m, Q: Message<'m>>(&mut self, request: &Q, version: i16) -> anyhow::Result<()> {
+        self.correlation_id += 1;
+        let mut bytes = Vec::new();
+        frame::put_request(&mut bytes, version, self.correlation_id, Some("ringmq-cli"), request);
+        let sent = self.stream.write_all(&bytes);
+        sent.with_context(|| format!("{} request to {}", Q::API.name(), self.bootstrap))
     }
 
     /// Reads one frame, without its length.

@@ -4,11 +4,16 @@
 
 mod bench;
 mod client;
+mod cluster;
 mod config;
 mod config_args;
+mod group;
 mod inspect;
 mod logging;
+mod output;
+mod record;
 mod server;
+mod time;
 mod topic;
 
 use std::io::{self, Write};
@@ -33,6 +38,9 @@ const EXIT_CONFIG: u8 = 78;
   ringmq config template > ringmq.toml          every key with its default and meaning
   ringmq config explain log.commit_mode
   ringmq topic create orders --partitions 8
+  ringmq record produce orders < lines.txt
+  ringmq record consume orders --from end --follow
+  ringmq group describe billing                 members, offsets and lag
 
 Help on a command: ringmq COMMAND --help"
 )]
@@ -47,7 +55,9 @@ enum Command {
     // Boxed: it has by far the most flags.
     Bench(Box<bench::BenchCommand>),
     Config(config::ConfigCommand),
+    Group(group::GroupArgs),
     Inspect(inspect::InspectCommand),
+    Record(record::RecordArgs),
     Topic(topic::TopicArgs),
 }
 
@@ -57,7 +67,9 @@ pub fn main() -> ExitCode {
         Command::Server(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(),
+        Command::Group(args) => group::run(&args),
         Command::Inspect(command) => command.run(),
+        Command::Record(args) => record::run(args),
         Command::Topic(args) => topic::run(args),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::client::{Client, check};
+use super::output::{Output, did_you_mean, output, table};
 use crate::kafka::protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig};
 use crate::kafka::protocol::messages::delete_topics::DeleteTopicState;
 use crate::kafka::protocol::messages::describe_configs::{
@@ -101,18 +102,6 @@ fn execute(client: &mut Client, args: &TopicArgs) -> anyhow::Result<String> {
         }
         Action::Delete { names, if_exists } => output(args.json, &delete_topics(client, names, *if_exists)?),
     }
-}
-
-/// What a command found out, for scripts as it is and for people in words.
-trait Output: Serialize {
-    fn text(&self) -> String;
-}
-
-fn output(json: bool, result: &impl Output) -> anyhow::Result<String> {
-    if !json {
-        return Ok(result.text());
-    }
-    Ok(serde_json::to_string_pretty(result)? + "\n")
 }
 
 #[derive(Serialize)]
@@ -276,9 +265,7 @@ fn describe_topic(client: &mut Client, name: &str, all_configs: bool) -> anyhow:
 /// "did you mean ...", if there is something similar.
 fn nearest(client: &mut Client, name: &str) -> anyhow::Result<String> {
     let topics = list_topics(client)?.0;
-    let similar = topics.iter().map(|topic| (strsim::jaro_winkler(name, &topic.name), &topic.name));
-    let nearest = similar.filter(|(likeness, _)| *likeness > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
-    Ok(nearest.map(|(_, name)| format!(", did you mean {name:?}?")).unwrap_or_default())
+    Ok(did_you_mean(name, topics.iter().map(|topic| topic.name.as_str())))
 }
 
 /// The offset at one end of each partition that has an answer.
@@ -359,25 +346,6 @@ fn delete_topics(client: &mut Client, names: &[String], if_exists: bool) -> anyh
         bail!("delete topic {}\n{}", failures.join("; "), result.text().trim_end());
     }
     Ok(result)
-}
-
-/// Rows under a header, every column as wide as its widest cell. Numbers are short: all is left-aligned.
-fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<[String; N]> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
-    let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text += cells.join("  ").trim_end();
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 //! - [`schema`]: the keys, declared once
 //! - [`value`]: their types and how they are written
 //! - [`source`]: file, environment, flags
+//! - `identity`: what keys about the broker's identity must hold
 
+mod identity;
 pub mod schema;
 pub mod source;
 pub mod value;
@@ -17,6 +19,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use identity::NODE_IDS_PER_BROKER;
 pub use schema::{Advertise, CommitMode, Flush, KEYS, Key, LogFormat, Poll, SECTIONS, Values};
 pub use source::{Assignment, Origin};
 pub use value::{Auto, ByteSize, CpuList, HostPort, Limit};
@@ -133,6 +136,19 @@ impl Config {
         }
     }
 
+    /// Memory that one connection may hold.
+    pub fn connection_memory_max(&self) -> u64 {
+        let auto =
+            || self.kafka.request_bytes_max.0 + (2 * self.kafka.fetch_bytes_max.0).max(CONNECTION_BYTES);
+        self.kafka.connection_memory_max.clone().or_else(|| ByteSize(auto())).0
+    }
+
+    /// Memory that the connections of a shard may hold together.
+    pub fn shard_memory_max(&self) -> u64 {
+        let auto = || SHARD_MEMORY_BYTES.max(2 * self.connection_memory_max());
+        self.kafka.shard_memory_max.clone().or_else(|| ByteSize(auto())).0
+    }
+
     /// Checks what a type cannot say: ranges, and keys that must fit together.
     fn validate(&self) -> Vec<Problem> {
         let mut check = Check { config: self, problems: Vec::new() };
@@ -152,8 +168,7 @@ impl Config {
         }
         check.range("server.broker_id", server.broker_id, 0, i32::MAX as u32);
 
-        let available = kafka.advertise != Advertise::Log;
-        check.that("kafka.advertise", available, "is not available yet: use node");
+        identity::check(&mut check, server, kafka);
         check.size("kafka.request_bytes_max", kafka.request_bytes_max, 4 << 10, i32::MAX as u64);
         check.range("kafka.connections_max", kafka.connections_max, 1, 10_000_000);
         check.range("kafka.connection_in_flight_max", kafka.connection_in_flight_max, 1, 100_000);
@@ -166,6 +181,18 @@ impl Config {
             "does not fit into a request: lower it, or raise kafka.request_bytes_max",
         );
         check.size("kafka.fetch_bytes_max", kafka.fetch_bytes_max, 1 << 10, i32::MAX as u64);
+        check.size("kafka.fetch_session_bytes_max", kafka.fetch_session_bytes_max, 0, 1 << 40);
+        let memory = self.connection_memory_max();
+        check.that(
+            "kafka.connection_memory_max",
+            memory >= kafka.request_bytes_max.0 + CONNECTION_BYTES,
+            "does not hold a request: raise it to 1MiB more than kafka.request_bytes_max, or lower that",
+        );
+        check.that(
+            "kafka.shard_memory_max",
+            self.shard_memory_max() >= memory,
+            "is less than one connection may hold: raise it, or lower kafka.connection_memory_max",
+        );
         check.that("kafka.offsets_retention", !kafka.offsets_retention.is_zero(), "must be above 0");
         check.that("kafka.group_session_min", !kafka.group_session_min.is_zero(), "must be above 0");
         check.that(
@@ -243,6 +270,12 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What a produce request holds besides its records, generously: header, topic name, counts.
 const REQUEST_FRAME_BYTES: u64 = 2 << 10;
+
+/// What a connection may need besides the largest request.
+const CONNECTION_BYTES: u64 = 1 << 20;
+
+/// Of all connections of a shard, unless one needs more.
+const SHARD_MEMORY_BYTES: u64 = 512 << 20;
 
 /// Smaller segments would spend their time in being made.
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;

@@ -117,7 +117,7 @@ choice! {
     Advertise {
         /// One broker; any shard accepts, and requests travel to the shard that hosts the log.
         Node = "node",
-        /// One broker per log. Not available yet: refused.
+        /// One broker per data log, at a port of its own, which the shard that hosts the log serves.
         Log = "log",
     }
 }
@@ -182,11 +182,24 @@ schema! {
         /// Addresses to listen on. Port 0 takes a free port.
         /// Anything but loopback is open to the network: there is no authentication yet.
         listen: Vec<HostPort> = "127.0.0.1:9092",
-        /// Which brokers clients are told of: `node` is one broker for the whole process.
+        /// Which brokers clients are told of: `node` is one broker for the whole process, `log` is one
+        /// for each data log, so that clients connect straight to the core that has what they want.
+        /// The addresses of `listen` take any request either way: they are where clients begin.
         advertise: Advertise = "node",
         /// Host name or address that clients are told to connect to.
         /// Auto: the host of `listen`, or this machine's name when that is every interface.
         advertised_host: Auto<String> = "auto",
+        /// Port that clients are told to connect to, with `advertise = "node"`. For a broker behind a
+        /// router that maps ports. Auto: the first port of `listen`.
+        advertised_port: Auto<u16> = "auto",
+        /// With `advertise = "log"`, data log N listens on this port plus N, on every host of `listen`.
+        /// Auto: the first port of `listen`. 0 takes free ports, other ones at every start: for tests.
+        log_base_port: Auto<u16> = "auto",
+        /// Port that, plus N, clients are told for data log N. Auto: as `log_base_port`.
+        advertised_log_base_port: Auto<u16> = "auto",
+        /// With `advertise = "log"`, clients know data log N by the node id that is this plus N.
+        /// Distinct for every broker of a cluster. Auto: 1000 times `server.broker_id`.
+        log_base_node_id: Auto<u32> = "auto",
         /// Largest request, as `socket.request.max.bytes` of Kafka. A larger one closes its connection.
         request_bytes_max: ByteSize = "100MiB",
         /// Most connections at a time, an equal share for each shard. Further ones are closed at once.
@@ -194,6 +207,15 @@ schema! {
         /// Most requests of one connection that are being worked on. Above it the connection is not
         /// read from, and TCP slows the client down.
         connection_in_flight_max: u32 = "64",
+        /// Memory that one connection may hold: requests being received or worked on, and responses that
+        /// have not left. Above it the connection is not read from, and TCP slows the client down.
+        /// Auto: room for the largest request and two of the largest fetch responses.
+        connection_memory_max: Auto<ByteSize> = "auto",
+        /// Memory that all connections of a shard may hold. From half of it on it is shared out: who holds
+        /// less goes on; at the limit only small requests do, and one large one at a time, and fetches
+        /// wait. A client that does not read its responses for 30 s is closed then.
+        /// Auto: 512 MiB, or twice `connection_memory_max` if that is more.
+        shard_memory_max: Auto<ByteSize> = "auto",
         /// A connection without requests is closed after this time; 0 keeps it for ever.
         connection_idle: Duration = "10m",
         /// Make a topic when a client asks for one that does not exist.
@@ -204,6 +226,10 @@ schema! {
         message_bytes_max: ByteSize = "1048588B",
         /// Most bytes of records in one fetch response, whatever the client asks for.
         fetch_bytes_max: ByteSize = "16MiB",
+        /// Memory per shard for fetch sessions: consumers that have one name their partitions once
+        /// instead of in every fetch, some 200 bytes each. Without room for it a consumer goes on
+        /// without; 0 makes no sessions.
+        fetch_session_bytes_max: ByteSize = "32MiB",
         /// Most partitions of all topics together.
         partitions_max: u32 = "1000000",
         /// A consumer group's committed offsets are forgotten this long after their last commit, but

@@ -109,10 +109,32 @@ fn the_environment_is_checked_too() {
 }
 
 #[test]
+fn memory_has_room_for_the_largest_request() {
+    let sizes = |flags: Vec<Assignment>| {
+        let config = Config::load(&Sources { flags, ..Sources::default() }).expect("a good configuration");
+        (config.connection_memory_max() >> 20, config.shard_memory_max() >> 20)
+    };
+    assert_eq!(sizes(Vec::new()), (132, 512));
+    assert_eq!(sizes(vec![flag("kafka.request_bytes_max", "400MiB")]), (432, 864));
+    assert_eq!(sizes(vec![flag("kafka.connection_memory_max", "101MiB")]), (101, 512));
+    check_error(
+        &Sources { flags: vec![flag("kafka.connection_memory_max", "100MiB")], ..Sources::default() },
+        expect![[r#"
+            the configuration has a problem
+              flag --set: kafka.connection_memory_max: `100MiB` does not hold a request: raise it to 1MiB more than kafka.request_bytes_max, or lower that"#]],
+    );
+    check_error(
+        &Sources { flags: vec![flag("kafka.shard_memory_max", "100MiB")], ..Sources::default() },
+        expect![[r#"
+            the configuration has a problem
+              flag --set: kafka.shard_memory_max: `100MiB` is less than one connection may hold: raise it, or lower kafka.connection_memory_max"#]],
+    );
+}
+
+#[test]
 fn what_cannot_be_honoured_is_refused() {
     let flags = vec![
         flag("log.flush", "async"),
-        flag("kafka.advertise", "log"),
         flag("log.commit_depth", "9"),
         flag("server.shards", "3"),
         flag("server.cpus", "0-1"),
@@ -127,7 +149,6 @@ fn what_cannot_be_honoured_is_refused() {
         expect![[r#"
         the configuration has problems
           flag --set: server.shards: `3` is more than server.cpus has: give more CPUs, or fewer shards
-          flag --set: kafka.advertise: `log` is not available yet: use node
           flag --set: kafka.message_bytes_max: `200MiB` does not fit into a request: lower it, or raise kafka.request_bytes_max
           flag --set: log.segment_bytes: `1000001B` must be from 1MiB to 16GiB
           flag --set: log.segment_bytes: `1000001B` must be a multiple of 4KiB, the unit of direct IO
@@ -138,4 +159,48 @@ fn what_cannot_be_honoured_is_refused() {
           flag --set: log.flush: `async` is not available yet: an ack always means on stable storage; use sync
           flag --set: telemetry.log: `ringmq=loud` is not a filter (error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5): write for example info"#]],
     );
+}
+
+#[test]
+fn an_identity_that_nobody_could_reach_is_refused() {
+    let flags = vec![
+        flag("kafka.advertised_host", "broker:9092"),
+        flag("kafka.advertised_port", "0"),
+        flag("kafka.advertised_log_base_port", "9192"),
+        flag("kafka.log_base_port", "0"),
+        flag("kafka.log_base_node_id", "2147483647"),
+    ];
+    check_error(
+        &Sources { flags, ..Sources::default() },
+        expect![[r#"
+        the configuration has problems
+          flag --set: kafka.advertised_host: `broker:9092` must be a host name or an address alone, without port, brackets or protocol
+          flag --set: kafka.advertised_port: `0` is no port that a client can connect to: give one from 1 to 65535, or auto
+          flag --set: kafka.advertised_log_base_port: `9192` is told to nobody with kafka.advertise = node: set kafka.advertised_port instead
+          flag --set: kafka.advertised_log_base_port: `9192` cannot stand for ports that are chosen at every start: give kafka.log_base_port, too
+          flag --set: kafka.log_base_node_id: `2147483647` must be from 0 to 2147418112"#]],
+    );
+    let flags = vec![
+        flag("kafka.advertise", "log"),
+        flag("kafka.advertised_port", "9092"),
+        flag("server.broker_id", "2147483647"),
+    ];
+    check_error(
+        &Sources { flags, ..Sources::default() },
+        expect![[r#"
+        the configuration has problems
+          flag --set: kafka.advertised_port: `9092` is told to nobody with kafka.advertise = log: set kafka.advertised_log_base_port instead
+          flag --set: server.broker_id: `2147483647` is too large to number logs by: give kafka.log_base_node_id"#]],
+    );
+}
+
+#[test]
+fn a_broker_per_log_behind_a_router() {
+    let config = Config::load(&file(
+        "[kafka]\nadvertise = 'log'\nadvertised_host = 'kafka.example.com'\nlog_base_port = 9200\n\
+         advertised_log_base_port = 19200\nlog_base_node_id = 0\n",
+    ))
+    .expect("a good configuration");
+    assert_eq!(config.kafka.advertise, Advertise::Log);
+    assert_eq!(config.kafka.advertised_log_base_port, Auto::Given(19200));
 }

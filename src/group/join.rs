@@ -7,6 +7,7 @@ use super::coordinator::Action;
 use super::machine::{Group, Phase, Replacement, Scene};
 use super::member::{Member, Said};
 use super::timers::{Deadline, MemberKey, Timer};
+use crate::base::mutant::{self, Mutant};
 
 /// A new member sends no heartbeats before it is told its id, and nobody hears when its connection
 /// breaks: after this time it counts as gone.
@@ -198,10 +199,15 @@ impl<W: Copy> Group<W> {
             }
             earlier.member != key
         });
-        self.ids.remove(&old_id);
+        if !mutant::is(Mutant::AdmitReplacedMember) {
+            self.ids.remove(&old_id);
+        }
         self.ids.insert(new_id.into(), key);
         self.touch(key, scene);
         if self.phase == Phase::Stable && self.choose_protocol() == self.protocol {
+            if mutant::is(Mutant::ForgetReplacement) {
+                return Ok(Some(self.joined(key, false)));
+            }
             // Nothing changes for the others. The new id must survive as the assignment does.
             let id = self.store_again(scene);
             let led_as = (self.leader == Some(key)).then_some(old_id);

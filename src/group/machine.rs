@@ -15,6 +15,7 @@ use super::member::Member;
 use super::record::{MemberRecord, StateRecord};
 use super::subscription;
 use super::timers::{Deadline, Due, GroupKey, MemberKey, Timer, Timers};
+use crate::base::mutant::{self, Mutant};
 use crate::model::{Nanos, Now, WallMs};
 
 /// The protocol type of groups that read topics.
@@ -142,7 +143,9 @@ impl<W: Copy> Group<W> {
             if is_leader {
                 self.leader = Some(member);
             }
-            self.touch(member, scene);
+            if !mutant::is(Mutant::ForgetRestoredSessions) {
+                self.touch(member, scene);
+            }
         }
         self.phase =
             if self.members.is_empty() { Phase::Empty { since: record.since } } else { Phase::Stable };
@@ -221,7 +224,7 @@ impl<W: Copy> Group<W> {
     pub fn validate(&self, member: &str, instance: Option<&str>) -> Result<MemberKey, GroupError> {
         if let Some(instance) = instance {
             let known = self.instances.get(instance).ok_or(GroupError::UnknownMember)?;
-            if *self.members[known].id != *member {
+            if *self.members[known].id != *member && !mutant::is(Mutant::AdmitReplacedMember) {
                 return Err(GroupError::FencedInstance);
             }
         }
@@ -317,7 +320,9 @@ impl<W: Copy> Group<W> {
             self.wait_until(scene.now.mono.plus(self.rebalance_timeout()), scene);
             return;
         }
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        if !mutant::is(Mutant::KeepGeneration) || self.generation == 0 {
+            self.generation = self.generation.checked_add(1).unwrap_or(1);
+        }
         if self.members.is_empty() {
             self.phase = Phase::Empty { since: scene.now.wall };
             self.protocol = None;
@@ -394,7 +399,11 @@ impl<W: Copy> Group<W> {
         who: W,
         scene: &mut Scene<'_, W>,
     ) -> Result<Option<Synced>, GroupError> {
-        let key = self.validate_generation(&sync.who)?;
+        let key = if mutant::is(Mutant::SyncStaleGeneration) {
+            self.validate(&sync.who.member, sync.who.instance.as_deref())?
+        } else {
+            self.validate_generation(&sync.who)?
+        };
         let differs = |said: Option<String>, is: &str| said.is_some_and(|said| said != is);
         if differs(sync.protocol_type, &self.protocol_type)
             || differs(sync.protocol, self.protocol.as_deref().unwrap_or_default())
@@ -410,7 +419,8 @@ impl<W: Copy> Group<W> {
                 Ok(Some(self.synced(key)))
             }
             Phase::Completing => {
-                let assigns = self.leader == Some(key) && self.storing.is_none();
+                let leads = self.leader == Some(key) || mutant::is(Mutant::AssignByAnyone);
+                let assigns = leads && self.storing.is_none();
                 let assignments =
                     if assigns { Some(self.check_assignments(sync.assignments, scene)?) } else { None };
                 self.note_synced(key);
@@ -421,6 +431,9 @@ impl<W: Copy> Group<W> {
                 if let Some(assignments) = assignments {
                     let id = self.store(&assignments, scene);
                     self.storing = Some(Storing { id, assignments });
+                    if mutant::is(Mutant::HandOutUnstored) {
+                        self.on_stored(id, Ok(()), scene);
+                    }
                 }
                 Ok(None)
             }
@@ -585,7 +598,9 @@ impl<W: Copy> Group<W> {
             }
             (member, instance) => self.validate(member, instance.as_deref())?,
         };
-        self.remove(key, scene);
+        if !mutant::is(Mutant::KeepLeaver) {
+            self.remove(key, scene);
+        }
         Ok(())
     }
 
@@ -598,7 +613,11 @@ impl<W: Copy> Group<W> {
         if who.generation < 0 && who.member.is_empty() && who.instance.is_none() {
             return Err(GroupError::UnknownMember);
         }
-        let key = self.validate_generation(who)?;
+        let key = if mutant::is(Mutant::CommitStaleGeneration) {
+            self.validate(&who.member, who.instance.as_deref())?
+        } else {
+            self.validate_generation(who)?
+        };
         if self.phase == Phase::Completing {
             return Err(GroupError::RebalanceInProgress);
         }
@@ -649,6 +668,9 @@ impl<W: Copy> Group<W> {
     }
 
     fn on_silence(&mut self, key: MemberKey, scene: &mut Scene<'_, W>) {
+        if mutant::is(Mutant::ForgetSilence) {
+            return;
+        }
         if let Some(member) = self.members.get(&key) {
             let waits = member.joining.is_some() || member.syncing.is_some();
             if waits && !member.is_new {

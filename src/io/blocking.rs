@@ -107,6 +107,21 @@ impl Disk for BlockingDisk {
     }
 
     async fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        Ok(BlockingDisk::space(path)?.usable_bytes)
+    }
+}
+
+/// Space of a file system.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    pub total_bytes: u64,
+    /// What ordinary processes may still use.
+    pub usable_bytes: u64,
+}
+
+impl BlockingDisk {
+    /// Of the file system that holds `path`.
+    pub fn space(path: &Path) -> io::Result<Space> {
         let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
         // SAFETY: a `statvfs` is integers, for which zero is a valid value.
         let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
@@ -114,7 +129,10 @@ impl Disk for BlockingDisk {
         if unsafe { libc::statvfs(path.as_ptr(), &mut stat) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        Ok(Space {
+            total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            usable_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
     }
 }
 
@@ -151,7 +169,9 @@ mod tests {
             let mut buf = PageBuf::zeroed(4 * PAGE_BYTES);
             assert_eq!(disk.read_at(&file, 0, &mut buf).await.unwrap(), 2 * PAGE_BYTES);
             assert_eq!(&buf[PAGE_BYTES..][..8], b"page one");
-            assert!(disk.free_bytes(folder.path()).await.unwrap() > 0);
+            let free_bytes = disk.free_bytes(folder.path()).await.unwrap();
+            assert!(free_bytes > 0);
+            assert!(BlockingDisk::space(folder.path()).unwrap().total_bytes > free_bytes);
 
             disk.remove(&path("a")).await.unwrap();
             assert!(!disk.exists(&path("a")).await.unwrap());

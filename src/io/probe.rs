@@ -163,6 +163,11 @@ pub enum DeviceClass {
 }
 
 impl DeviceClass {
+    /// A write that completed may be in a volatile cache only.
+    pub fn may_be_volatile(self) -> bool {
+        self != DeviceClass::WriteThrough
+    }
+
     /// For the banner.
     pub fn describe(self) -> &'static str {
         match self {

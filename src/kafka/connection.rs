@@ -14,23 +14,30 @@ use std::net::IpAddr;
 use bytes::{Bytes, BytesMut};
 
 use crate::io::op::ConnId;
-use crate::kafka::context::{BrokerIdentity, Client, Context, KafkaSettings};
+use crate::kafka::context::{Client, Context, KafkaSettings};
 use crate::kafka::dispatch::dispatch;
+use crate::kafka::fetch_session::{FetchSessions, Held};
 use crate::kafka::handlers::fetch::FetchRequestState;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::handlers::produce::{self, ProduceState, Produced};
 use crate::kafka::handlers::{Outcome, Pending, fetch};
+use crate::kafka::identity::BrokerIdentity;
+use crate::kafka::memory::{Memory, MemoryLimits};
 use crate::kafka::protocol::header::{RequestHeader, ResponseHeader};
 use crate::kafka::protocol::wire::{Reader, Writer};
 use crate::kafka::protocol::{ApiKey, frame};
 use crate::metrics::latency::ProduceStamps;
 use crate::model::{LogId, Nanos, Now, Term};
+use crate::partition::waiters::Waiter;
 use crate::shard::Shard;
 use crate::shard::call::{Answer, Call, Ticket};
 use crate::shard::hosted::Acked;
 
 /// Responses are gathered into sends of about this size: more would hold memory for a slow reader.
 const SEND_BYTES: usize = 1 << 20;
+
+/// Besides so many bytes a fetch response of the largest size may be made: what others wait for, not with.
+const BESIDE_FETCH_BYTES: usize = 64 << 10;
 
 /// What the Kafka front end of a shard has for all its connections.
 pub struct Front {
@@ -39,13 +46,29 @@ pub struct Front {
     /// The term in which each log is open, by log id.
     pub log_terms: Vec<Term>,
     pub producer_ids: ProducerIds,
+    pub fetch_sessions: FetchSessions,
+    pub memory: Memory,
     /// Frames of responses that were sent, for the next ones.
     spare_frames: Vec<Vec<u8>>,
 }
 
 impl Front {
-    pub fn new(broker: BrokerIdentity, settings: KafkaSettings, log_terms: Vec<Term>) -> Front {
-        Front { broker, settings, log_terms, producer_ids: ProducerIds::default(), spare_frames: Vec::new() }
+    pub fn new(
+        broker: BrokerIdentity,
+        settings: KafkaSettings,
+        limits: MemoryLimits,
+        log_terms: Vec<Term>,
+    ) -> Front {
+        let fetch_sessions = FetchSessions::new(settings.fetch_session_bytes_max);
+        Front {
+            broker,
+            settings,
+            log_terms,
+            producer_ids: ProducerIds::default(),
+            fetch_sessions,
+            memory: Memory::new(limits),
+            spare_frames: Vec::new(),
+        }
     }
 
     pub fn frame(&mut self) -> Vec<u8> {
@@ -116,21 +139,50 @@ enum State {
     Calls { pending: Box<dyn Pending>, waiting: u32, next_part: u32 },
 }
 
+impl State {
+    /// Memory that it holds; `before`: what the request held until now.
+    fn bytes(&self, before: usize) -> usize {
+        match self {
+            State::Ready(Response::Frame(frame)) => frame.len(),
+            State::Ready(Response::Pieces { bytes, .. }) => *bytes,
+            State::Ready(Response::None) => 0,
+            State::Produce(state) => state.bytes(),
+            State::Fetch(state) => state.held_bytes(),
+            // What the calls copied of it.
+            State::Calls { .. } => before,
+        }
+    }
+}
+
 struct Request {
     api: ApiKey,
     version: i16,
     correlation_id: i32,
     stamps: ProduceStamps,
     state: State,
+    /// Memory that it holds: what was copied of the request, or what there is of its response.
+    bytes: usize,
 }
 
 /// A client of the Kafka protocol.
 pub struct Connection {
     id: ConnId,
     address: IpAddr,
+    /// The log at whose port it was accepted.
+    at: Option<LogId>,
+    fetch_session: Held,
     /// In the order of arrival; the first has number `first`.
     requests: VecDeque<Request>,
     first: u64,
+    /// What all requests hold, and the send under way.
+    held_bytes: usize,
+    sending_bytes: usize,
+    /// Fetches among the requests.
+    fetches: usize,
+    /// One of them waits for earlier responses to leave.
+    fetch_blocked: bool,
+    /// One of them waits for memory of the shard.
+    starved: bool,
     /// Produce requests whose responses are in the send under way.
     sending: Vec<ProduceStamps>,
     /// Other requests likewise: API and when the request came.
@@ -138,12 +190,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: ConnId, address: IpAddr) -> Connection {
+    pub fn new(id: ConnId, address: IpAddr, at: Option<LogId>) -> Connection {
         Connection {
             id,
             address,
+            at,
+            fetch_session: Held::default(),
             requests: VecDeque::new(),
             first: 0,
+            held_bytes: 0,
+            sending_bytes: 0,
+            fetches: 0,
+            fetch_blocked: false,
+            starved: false,
             sending: Vec::new(),
             sending_others: Vec::new(),
         }
@@ -152,6 +211,24 @@ impl Connection {
     /// Requests that are not answered yet.
     pub fn in_flight(&self) -> usize {
         self.requests.len()
+    }
+
+    /// Memory held by requests that wait and by responses that have not left.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// A fetch waits for memory of the shard: [`Connection::on_woken`] when there is some.
+    pub fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// A fetch waits for responses to leave that have left: [`Connection::run_blocked`].
+    pub fn has_unblocked(&self) -> bool {
+        let first = self.requests.front();
+        self.fetch_blocked
+            && self.sending_bytes == 0
+            && first.is_some_and(|request| matches!(&request.state, State::Fetch(state) if state.is_unread()))
     }
 
     /// Take up one request. `received` is when its last byte came.
@@ -174,12 +251,15 @@ impl Connection {
                 Produced::Waits(state) => State::Produce(state),
                 Produced::Done(frame) => State::Ready(frame.map_or(Response::None, Response::Frame)),
             },
-            ApiKey::Fetch => State::Fetch(fetch::begin(turn, &header, body)?),
+            ApiKey::Fetch => State::Fetch(fetch::begin(turn, &mut self.fetch_session, &header, body)?),
             _ => self.dispatch(&header, body, ticket, turn)?,
         };
         turn.shard.stats.record_request(api.key(), version);
-        self.requests.push_back(Request { api, version, correlation_id, stamps, state });
+        let bytes = state.bytes(frame.len());
+        self.held_bytes += bytes;
+        self.requests.push_back(Request { api, version, correlation_id, stamps, state, bytes });
         if api == ApiKey::Fetch {
+            self.fetches += 1;
             self.run_fetch(number, turn);
         }
         Ok(Taken::Yes)
@@ -195,7 +275,7 @@ impl Connection {
         // An unsupported ApiVersions is answered in version 0, whose body every client can read.
         let supported = header.is_supported();
         let version = if supported { header.version } else { 0 };
-        let client = Client { id: header.client_id.unwrap_or_default(), address: self.address };
+        let client = Client { id: header.client_id.unwrap_or_default(), address: self.address, at: self.at };
         let mut bytes = turn.front.frame();
         let mut writer = Writer::new(&mut bytes);
         let start = frame::begin(&mut writer);
@@ -237,13 +317,15 @@ impl Connection {
 
     /// The answer to a call of this connection.
     pub fn on_answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) {
-        let (number, address) = (ticket.request, self.address);
+        let number = ticket.request;
+        let client = Client { id: "", address: self.address, at: self.at };
         let Some(request) = self.request_mut(number) else { return };
         match &mut request.state {
             State::Produce(state) => {
-                if let Some(frame) = state.on_answer(ticket.part, answer, turn) {
+                if let Some(frame) = state.on_answer(ticket.part, answer, &mut request.stamps, turn) {
                     request.stamps.acked = (turn.clock)();
                     request.state = State::Ready(frame.map_or(Response::None, Response::Frame));
+                    self.weigh(number);
                 }
             }
             State::Fetch(state) => {
@@ -258,7 +340,8 @@ impl Connection {
                 let done = *waiting == 0;
                 call_all(turn, ticket, first, more);
                 if done {
-                    finish_calls(request, address, turn);
+                    finish_calls(request, client, turn);
+                    self.weigh(number);
                 }
             }
             State::Ready(_) => {}
@@ -266,10 +349,25 @@ impl Connection {
     }
 
     /// There may be records for this connection now.
-    pub fn on_woken(&mut self, turn: &mut Turn<'_>) {
+    pub fn on_woken(&mut self, waiters: &[Waiter], turn: &mut Turn<'_>) {
+        for waiter in waiters {
+            self.fetch_session.wake(waiter.part);
+        }
+        self.starved = false;
         for number in self.first..self.first + self.requests.len() as u64 {
             if let Some(Request { state: State::Fetch(state), .. }) = self.request_mut(number) {
-                state.on_woken();
+                state.on_woken(waiters);
+                self.run_fetch(number, turn);
+            }
+        }
+    }
+
+    /// There may be memory for the fetches that waited for it.
+    pub fn on_memory(&mut self, turn: &mut Turn<'_>) {
+        self.starved = false;
+        for number in self.first..self.next_number() {
+            if let Some(Request { state: State::Fetch(state), .. }) = self.request_mut(number) {
+                state.retry();
                 self.run_fetch(number, turn);
             }
         }
@@ -286,32 +384,80 @@ impl Connection {
     }
 
     /// The deadline of a fetch has come.
-    pub fn on_deadline(&mut self, number: u64, turn: &mut Turn<'_>) {
-        if let Some(Request { state: State::Fetch(_), .. }) = self.request_mut(number) {
+    pub fn on_deadline(&mut self, turn: &mut Turn<'_>) {
+        for number in self.first..self.next_number() {
+            if let Some(Request { state: State::Fetch(state), .. }) = self.request_mut(number)
+                && state.deadline() <= turn.now.mono
+            {
+                self.run_fetch(number, turn);
+            }
+        }
+    }
+
+    /// Earlier responses have left: fetches that waited for that look for records.
+    pub fn run_blocked(&mut self, turn: &mut Turn<'_>) {
+        if !std::mem::take(&mut self.fetch_blocked) {
+            return;
+        }
+        for number in self.first..self.next_number() {
             self.run_fetch(number, turn);
         }
     }
 
     /// Look for records; answer if there are enough, or no time is left.
     fn run_fetch(&mut self, number: u64, turn: &mut Turn<'_>) {
-        let conn = self.id;
+        let (conn, held_bytes) = (self.id, self.held_bytes);
+        let is_next = number == self.first && self.sending_bytes == 0;
         let Some(request) = self.request_mut(number) else { return };
         let State::Fetch(state) = &mut request.state else { return };
+        // Records are not gathered while earlier responses wait for a slow reader. The response that
+        // leaves next waits for nobody, or those behind it could keep it waiting for ever.
+        let beside = held_bytes - request.bytes;
+        let limit = turn.front.settings.fetch_bytes_max + BESIDE_FETCH_BYTES;
+        if state.is_unread() && !is_next && beside + state.max_bytes() > limit {
+            self.fetch_blocked = true;
+            return;
+        }
         let ticket = Ticket { conn, request: number, part: 0 };
-        if state.run(turn, ticket) {
+        if state.run(turn, ticket, beside) {
             let mut pieces = Vec::new();
             let bytes = state.encode(turn, request.version, request.correlation_id, &mut pieces);
+            let session = state.take_session();
             request.state = State::Ready(Response::Pieces { pieces, bytes });
+            self.fetches -= 1;
+            if let Some(session) = session {
+                self.fetch_session.give_back(session);
+            }
+        } else {
+            self.starved |= state.is_starved();
         }
+        self.weigh(number);
     }
 
-    /// The earliest deadline among fetches that wait, with the request's number.
-    pub fn fetch_deadline(&self, number: u64) -> Option<Nanos> {
-        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        match &self.requests.get(index)?.state {
-            State::Fetch(state) => Some(state.deadline()),
-            _ => None,
+    /// Count anew what a request holds.
+    fn weigh(&mut self, number: u64) {
+        let Some(request) = self.request_mut(number) else { return };
+        let before = std::mem::replace(&mut request.bytes, 0);
+        let after = request.state.bytes(before);
+        request.bytes = after;
+        self.held_bytes = self.held_bytes - before + after;
+    }
+
+    /// The earliest deadline after `now` among fetches that wait.
+    pub fn next_deadline(&self, now: Nanos) -> Option<Nanos> {
+        if self.fetches == 0 {
+            return None;
         }
+        let deadline = |request: &Request| match &request.state {
+            State::Fetch(state) => Some(state.deadline()).filter(|at| *at > now || state.may_be_late()),
+            _ => None,
+        };
+        self.requests.iter().filter_map(deadline).min()
+    }
+
+    /// Fetches that wait for records.
+    pub fn fetches(&self) -> usize {
+        self.fetches
     }
 
     /// The number that the next request will get.
@@ -329,6 +475,7 @@ impl Connection {
         {
             let request = self.requests.pop_front().expect("looked at above");
             self.first += 1;
+            self.sending_bytes += request.bytes;
             let State::Ready(response) = request.state else { unreachable!("looked at above") };
             match response {
                 Response::None => continue,
@@ -354,11 +501,21 @@ impl Connection {
         if !small.is_empty() {
             parts.push(small.freeze());
         }
-        (bytes > 0).then_some(parts)
+        if bytes == 0 {
+            self.give_back();
+            return None;
+        }
+        Some(parts)
+    }
+
+    /// What was being sent has left.
+    fn give_back(&mut self) {
+        self.held_bytes -= std::mem::take(&mut self.sending_bytes);
     }
 
     /// The send under way has ended.
     pub fn on_sent(&mut self, now: Nanos, shard: &mut Shard) {
+        self.give_back();
         for mut stamps in self.sending.drain(..) {
             stamps.sent = now;
             shard.stats.record_produce(&stamps);
@@ -375,14 +532,14 @@ fn call_all(turn: &mut Turn<'_>, ticket: Ticket, first: u32, calls: Vec<(LogId, 
     }
 }
 
-fn finish_calls(request: &mut Request, address: IpAddr, turn: &mut Turn<'_>) {
+fn finish_calls(request: &mut Request, client: Client<'_>, turn: &mut Turn<'_>) {
     let State::Calls { pending, .. } = &mut request.state else { return };
     let mut bytes = turn.front.frame();
     let mut writer = Writer::new(&mut bytes);
     let start = frame::begin(&mut writer);
     let header = ResponseHeader { correlation_id: request.correlation_id };
     header.encode(&mut writer, request.api, request.version);
-    turn.with_context(Client { id: "", address }, |ctx| pending.encode(ctx, &mut writer));
+    turn.with_context(client, |ctx| pending.encode(ctx, &mut writer));
     frame::end(&mut writer, start, 0);
     request.state = State::Ready(Response::Frame(bytes));
 }

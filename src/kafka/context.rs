@@ -3,37 +3,15 @@
 use std::net::IpAddr;
 
 use crate::kafka::handlers::init_producer_id::ProducerIds;
+use crate::kafka::identity::BrokerIdentity;
 use crate::kafka::protocol::ErrorCode;
 use crate::metadata::catalog::Catalog;
 use crate::model::{LogId, Now, PartitionKey, Term};
 
+pub use crate::kafka::settings::KafkaSettings;
+
 /// "No leader epoch", in requests and responses.
 pub const NO_LEADER_EPOCH: i32 = -1;
-
-/// Who this broker is, to its clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerIdentity {
-    pub node_id: i32,
-    /// What clients can resolve; not what the listener is bound to.
-    pub host: String,
-    pub port: u16,
-    /// The same for the life of the data directory.
-    pub cluster_id: String,
-}
-
-/// The settings that requests notice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KafkaSettings {
-    /// A topic that a client asks for comes into being.
-    pub auto_create_topics: bool,
-    /// Of a topic whose creator does not say.
-    pub num_partitions: u32,
-    /// Largest record batch that any topic may allow.
-    pub message_bytes_max: u32,
-    /// Most bytes of records in one fetch response: it bounds what a reader that stops reading holds
-    /// in memory.
-    pub fetch_bytes_max: usize,
-}
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +19,8 @@ pub struct Client<'a> {
     /// What the client calls itself; empty once its request is under way.
     pub id: &'a str,
     pub address: IpAddr,
+    /// The log at whose port it came in; none at the node's own.
+    pub at: Option<LogId>,
 }
 
 #[derive(Clone, Copy)]

@@ -49,7 +49,15 @@ pub fn dispatch(
         ApiKey::DeleteTopics => handle!(delete_topics),
         ApiKey::DeleteRecords => handle!(delete_records),
         ApiKey::DescribeConfigs => handle!(describe_configs),
+        ApiKey::AlterConfigs => handle!(alter_configs),
+        ApiKey::IncrementalAlterConfigs => handle!(incremental_alter_configs),
+        ApiKey::CreatePartitions => handle!(create_partitions),
         ApiKey::DescribeCluster => handle!(describe_cluster),
+        ApiKey::DescribeLogDirs => handle!(describe_log_dirs),
+        ApiKey::DescribeProducers => handle!(describe_producers),
+        ApiKey::DescribeTopicPartitions => handle!(describe_topic_partitions),
+        ApiKey::DescribeClientQuotas => handle!(describe_client_quotas),
+        ApiKey::ListPartitionReassignments => handle!(list_partition_reassignments),
         ApiKey::Produce | ApiKey::Fetch => panic!("{api:?} is not dispatched here"),
     })
 }

@@ -83,6 +83,8 @@ pub fn of_admin(error: &AdminError) -> ErrorCode {
         AdminError::Group(error) => of_refused_group(error),
         // The metadata log is the controller.
         AdminError::Log(CallError::Stopping) => ErrorCode::NOT_CONTROLLER,
+        // A record of the metadata log is as long as its topic has partitions.
+        AdminError::Log(CallError::TooLarge) => ErrorCode::INVALID_PARTITIONS,
         AdminError::Log(error) => of_call(error),
     }
 }

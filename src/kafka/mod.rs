@@ -3,11 +3,18 @@
 //! ```text
 //! protocol -> dispatch -> handlers/* -> calls to the shards that host the logs
 //!                            context: what a handler may see    errors: how a failure is called here
+//!                            identity: who we are    fetch_session: what a consumer need not repeat
 //! ```
+//!
+//! [`memory`] bounds what all connections of a shard hold together.
 
 pub mod connection;
 pub mod context;
 pub mod dispatch;
 pub mod errors;
+pub mod fetch_session;
 pub mod handlers;
+pub mod identity;
+pub mod memory;
 pub mod protocol;
+pub mod settings;

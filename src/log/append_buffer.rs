@@ -126,6 +126,11 @@ impl AppendBuffer {
         self.sealed_bytes + self.open_bytes()
     }
 
+    /// Chunks of memory that somebody holds: the tail, and readers of what left it.
+    pub fn chunks_out(&self) -> usize {
+        self.pool.used()
+    }
+
     /// Where the next block would begin if the open one were sealed now: everything appended lies before it.
     pub fn end(&self) -> Position {
         let open = self.block.as_ref().map_or(0, |block| BlockHeader::bytes_for(block.entries_bytes));
@@ -135,6 +140,13 @@ impl AppendBuffer {
     /// What is left of the active segment.
     pub fn segment_bytes_left(&self) -> u64 {
         self.segment_end.since(self.end())
+    }
+
+    /// What entries of so many bytes in sum take of a segment at most, however they fall into blocks.
+    pub fn bytes_at_most(&self, entries_bytes: usize) -> u64 {
+        // A block and the entry that did not fit in it fill one together. Each is padded to a page.
+        let blocks = 2 * entries_bytes / (self.block_bytes_max - BLOCK_HEADER_BYTES) + 2;
+        (entries_bytes + blocks * (BLOCK_HEADER_BYTES + PAGE_BYTES)) as u64
     }
 
     fn open_bytes(&self) -> usize {
@@ -381,16 +393,21 @@ mod tests {
     /// [`Log::room`](super::super::Log::room) promises on this that a request finds its segment.
     #[test]
     fn what_fits_in_the_rest_of_the_segment_is_taken() {
-        for payload_bytes in (100..9000).step_by(331) {
-            let mut buffer = buffer(16384, 64, 1 << 17);
-            let mut closed = Vec::new();
-            let need = (payload_bytes + payload_bytes / 64 + 2 * PAGE_BYTES) as u64;
-            let payload = vec![7; payload_bytes];
-            while buffer.segment_bytes_left() >= need {
-                put(&mut buffer, &payload, &mut closed).unwrap();
+        for large in (100..9000).step_by(331) {
+            for small in [0, 100, 3000, 4000] {
+                let mut buffer = buffer(16384, 64, 1 << 18);
+                let mut closed = Vec::new();
+                let request = [large, small, large, small, small];
+                let entries = request.map(EntryHeader::entry_bytes).iter().sum();
+                while buffer.segment_bytes_left() >= buffer.bytes_at_most(entries) {
+                    for payload_bytes in request {
+                        put(&mut buffer, &vec![7; payload_bytes], &mut closed).unwrap();
+                    }
+                }
+                let payload = vec![7; large];
+                while put(&mut buffer, &payload, &mut closed).is_ok() {}
+                assert_eq!(put(&mut buffer, &payload, &mut closed), Err(Need::Segment));
             }
-            while put(&mut buffer, &payload, &mut closed).is_ok() {}
-            assert_eq!(put(&mut buffer, &payload, &mut closed), Err(Need::Segment));
         }
     }
 

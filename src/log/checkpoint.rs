@@ -4,10 +4,10 @@
 //! generations, written in turn, each durable before any segment below it is recycled.
 //!
 //! ```text
-//!  0       4         6          8            16       20           24         32
-//!  | magic | version | reserved | generation | log id | chain      | position | body bytes (u64) |
-//!  | u32   | u16     | u16 = 0  | u64        | u32    | u32        | u64      |
-//!  40: body, then CRC-32C of all before it (u32), zeros up to a page
+//!  0       4         6          8            16       20           24         32                 40
+//!  | magic | version | reserved | generation | log id | chain      | position | body bytes (u64) | term  |
+//!  | u32   | u16     | u16 = 0  | u64        | u32    | u32        | u64      |                  | u32   |
+//!  44: body, then CRC-32C of all before it (u32), zeros up to a page
 //!
 //!  body: first chunk id (u32), chunk count (u32), chunks: { base u64, bytes u32 } ...
 //!        slot count (u32), slots: { slot u32, end offset i64, run count u32,
@@ -15,7 +15,8 @@
 //!        state bytes (u32), state: what the layer above wrote (docs/FORMATS.md)
 //! ```
 //!
-//! *chain* is the chain checksum of the block that ends at *position*. Little-endian.
+//! *chain* and *term* are those of the block that ends at *position*: what follows is tied to it.
+//! Version 1 lacks the term, its body begins at 40. Little-endian.
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,24 +28,38 @@ use crate::base::crc::crc32c;
 use crate::base::mutant::{self, Mutant};
 use crate::io::buffer::PageBuf;
 use crate::io::file::Disk;
-use crate::model::{LogId, Offset, Position, Slot};
+use crate::model::{LogId, Offset, Position, Slot, Term};
 
 use super::chunks::{ChunkId, ChunkSpan, Chunks};
 use super::consume_queue::{ConsumeQueues, Run};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RMQC");
-pub const CHECKPOINT_VERSION: u16 = 1;
-const HEADER_BYTES: usize = 40;
+pub const CHECKPOINT_VERSION: u16 = 2;
+const HEADER_BYTES: usize = 44;
+/// Counts, with nothing to be counted.
+const BODY_BYTES_MIN: usize = 16;
+const CRC_BYTES: usize = 4;
 const CHUNK_BYTES: usize = 12;
 const SLOT_BYTES: usize = 16;
 const RUN_BYTES: usize = 28;
 
-/// A checkpoint as it is read back.
-pub struct Checkpoint {
+/// Which checkpoint it is, and of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
     pub generation: u64,
     pub log: LogId,
+    /// Everything before is in the checkpoint.
     pub position: Position,
+    /// Of the block that ends at `position`.
     pub chain: u32,
+    /// Of the block that ends at `position`; 0 if the checkpoint is of version 1, which lacks it.
+    pub term: Term,
+}
+
+/// A checkpoint as it is read back.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub head: Head,
     pub first_chunk: ChunkId,
     pub spans: VecDeque<ChunkSpan>,
     pub queues: ConsumeQueues,
@@ -52,80 +67,113 @@ pub struct Checkpoint {
     pub state: Vec<u8>,
 }
 
+/// Why a checkpoint cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    #[error("it is not a whole checkpoint of this log")]
+    Broken,
+    #[error(
+        "the checkpoint has format version {0}, which is newer than this program: use the program that wrote it, or a newer one"
+    )]
+    Version(u16),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<Truncated> for CheckpointError {
+    fn from(_: Truncated) -> CheckpointError {
+        CheckpointError::Broken
+    }
+}
+
 pub fn checkpoint_path(dir: &Path, generation: u64) -> PathBuf {
     let copy = if mutant::is(Mutant::CheckpointInPlace) { 0 } else { generation % 2 };
     dir.join(format!("checkpoint-{copy}"))
 }
 
-/// The bytes of a checkpoint of what is durable now.
-pub fn encode(
-    (generation, log, position, chain): (u64, LogId, Position, u32),
-    chunks: &Chunks,
-    queues: &ConsumeQueues,
-    state: &[u8],
-) -> Vec<u8> {
-    let mut body = Vec::new();
+/// The bytes of a checkpoint of what is durable now. A turn waits for this: no byte is moved twice.
+pub fn encode(head: Head, chunks: &Chunks, queues: &ConsumeQueues, state: &[u8]) -> Vec<u8> {
     let durable = || chunks.spans().take_while(|span| span.bytes > 0);
-    body.extend_from_slice(&chunks.first().0.to_le_bytes());
-    body.extend_from_slice(&(durable().count() as u32).to_le_bytes());
-    for span in durable() {
-        body.extend_from_slice(&span.base.0.to_le_bytes());
-        body.extend_from_slice(&span.bytes.to_le_bytes());
-    }
     let used = || queues.iter().filter(|(_, queue)| queue.end_offset() > Offset::ZERO);
-    body.extend_from_slice(&(used().count() as u32).to_le_bytes());
-    for (slot, queue) in used() {
-        body.extend_from_slice(&slot.0.to_le_bytes());
-        body.extend_from_slice(&queue.end_offset().0.to_le_bytes());
-        body.extend_from_slice(&(queue.runs().len() as u32).to_le_bytes());
-        for run in queue.runs() {
-            body.extend_from_slice(&run.base_offset.0.to_le_bytes());
-            body.extend_from_slice(&run.max_timestamp.to_le_bytes());
-            body.extend_from_slice(&run.append_seconds.to_le_bytes());
-            body.extend_from_slice(&run.chunk.0.to_le_bytes());
-            body.extend_from_slice(&run.bytes.to_le_bytes());
-        }
-    }
-    body.extend_from_slice(&(state.len() as u32).to_le_bytes());
-    body.extend_from_slice(state);
+    let (span_count, slot_count) = (durable().count(), used().count());
+    let run_count: usize = used().map(|(_, queue)| queue.runs().len()).sum();
+    let lists_bytes = span_count * CHUNK_BYTES + slot_count * SLOT_BYTES + run_count * RUN_BYTES;
+    let body_bytes = BODY_BYTES_MIN + lists_bytes + state.len();
 
-    let mut out = Vec::with_capacity(HEADER_BYTES + body.len() + 4);
+    let mut out = Vec::with_capacity(HEADER_BYTES + body_bytes + CRC_BYTES);
     out.extend_from_slice(&MAGIC.to_le_bytes());
     out.extend_from_slice(&CHECKPOINT_VERSION.to_le_bytes());
     out.extend_from_slice(&[0, 0]);
-    out.extend_from_slice(&generation.to_le_bytes());
-    out.extend_from_slice(&log.0.to_le_bytes());
-    out.extend_from_slice(&chain.to_le_bytes());
-    out.extend_from_slice(&position.0.to_le_bytes());
-    out.extend_from_slice(&(body.len() as u64).to_le_bytes());
-    out.append(&mut body);
+    out.extend_from_slice(&head.generation.to_le_bytes());
+    out.extend_from_slice(&head.log.0.to_le_bytes());
+    out.extend_from_slice(&head.chain.to_le_bytes());
+    out.extend_from_slice(&head.position.0.to_le_bytes());
+    out.extend_from_slice(&(body_bytes as u64).to_le_bytes());
+    out.extend_from_slice(&head.term.0.to_le_bytes());
+
+    out.extend_from_slice(&chunks.first().0.to_le_bytes());
+    out.extend_from_slice(&(span_count as u32).to_le_bytes());
+    for span in durable() {
+        out.extend_from_slice(&span.base.0.to_le_bytes());
+        out.extend_from_slice(&span.bytes.to_le_bytes());
+    }
+    out.extend_from_slice(&(slot_count as u32).to_le_bytes());
+    for (slot, queue) in used() {
+        out.extend_from_slice(&slot.0.to_le_bytes());
+        out.extend_from_slice(&queue.end_offset().0.to_le_bytes());
+        out.extend_from_slice(&(queue.runs().len() as u32).to_le_bytes());
+        for run in queue.runs() {
+            out.extend_from_slice(&encode_run(run));
+        }
+    }
+    out.extend_from_slice(&(state.len() as u32).to_le_bytes());
+    out.extend_from_slice(state);
+    assert_eq!(out.len(), HEADER_BYTES + body_bytes);
     let crc = crc32c(&out);
     out.extend_from_slice(&crc.to_le_bytes());
     out
 }
 
-/// Read a checkpoint; what follows it in `bytes` is ignored. `Truncated` if it is none, or contradicts
-/// itself.
-pub fn decode(bytes: &[u8]) -> Result<Checkpoint, Truncated> {
+fn encode_run(run: &Run) -> [u8; RUN_BYTES] {
+    let mut out = [0; RUN_BYTES];
+    out[0..8].copy_from_slice(&run.base_offset.0.to_le_bytes());
+    out[8..16].copy_from_slice(&run.max_timestamp.to_le_bytes());
+    out[16..20].copy_from_slice(&run.append_seconds.to_le_bytes());
+    out[20..24].copy_from_slice(&run.chunk.0.to_le_bytes());
+    out[24..28].copy_from_slice(&run.bytes.to_le_bytes());
+    out
+}
+
+/// Read a checkpoint; what follows it in `bytes` is ignored.
+///
+/// # Errors
+/// It is none, or contradicts itself; a newer format, which has its checksum where this one has it.
+pub fn decode(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
     let mut fields = Fields::new(bytes);
-    if fields.u32()? != MAGIC || fields.u16()? != CHECKPOINT_VERSION {
-        return Err(Truncated);
+    if fields.u32()? != MAGIC {
+        return Err(CheckpointError::Broken);
     }
+    let version = fields.u16()?;
     fields.u16()?;
     let generation = fields.u64()?;
     let log = LogId(fields.u32()?);
     let chain = fields.u32()?;
     let position = Position(fields.u64()?);
     let body_bytes = usize::try_from(fields.u64()?).map_err(|_| Truncated)?;
+    let term = Term(if version == 1 { 0 } else { fields.u32()? });
     let body = fields.bytes(body_bytes)?;
     let covered = bytes.len() - fields.rest().len();
     if fields.u32()? != crc32c(&bytes[..covered]) {
-        return Err(Truncated);
+        return Err(CheckpointError::Broken);
+    }
+    // Only now: a version is only believed when its checksum is right.
+    if version > CHECKPOINT_VERSION {
+        return Err(CheckpointError::Version(version));
     }
     // The generation must leave room to count on.
-    let possible = position <= Position::MAX && generation <= u64::MAX / 2;
-    if !possible || !position.0.is_multiple_of(PAGE_BYTES as u64) {
-        return Err(Truncated);
+    let possible = position <= Position::MAX && generation <= u64::MAX / 2 && term <= Term::MAX;
+    if version == 0 || !possible || !position.0.is_multiple_of(PAGE_BYTES as u64) {
+        return Err(CheckpointError::Broken);
     }
     let mut fields = Fields::new(body);
     let first_chunk = ChunkId(fields.u32()?);
@@ -140,7 +188,7 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, Truncated> {
         // number than there are bytes would size a table that nobody has paid for.
         let next = queues.iter().len();
         if (slot.0 as usize) < next || slot.0 as usize >= body.len() {
-            return Err(Truncated);
+            return Err(CheckpointError::Broken);
         }
         let end_offset = Offset(fields.i64()?);
         let runs = decode_runs(&mut fields, end_offset, first_chunk, &mut room)?;
@@ -148,7 +196,8 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, Truncated> {
     }
     let state_bytes = fields.count(1)?;
     let state = fields.bytes(state_bytes)?.to_vec();
-    Ok(Checkpoint { generation, log, position, chain, first_chunk, spans, queues, state })
+    let head = Head { generation, log, position, chain, term };
+    Ok(Checkpoint { head, first_chunk, spans, queues, state })
 }
 
 /// Chunks in order of their positions, none of them empty, all before the checkpoint's.
@@ -198,14 +247,13 @@ fn decode_runs(
     if end_offset <= previous_offset { Err(Truncated) } else { Ok(runs) }
 }
 
-/// Read one of the two generations; `None` if there is no such file, `Truncated` if it is no
-/// checkpoint of this log, or not a whole one.
+/// Read one of the two generations; `None` if there is no such file.
 pub async fn read_copy<D: Disk>(
     disk: &D,
     dir: &Path,
     log: LogId,
     copy: u64,
-) -> io::Result<Option<Result<Checkpoint, Truncated>>> {
+) -> Result<Option<Checkpoint>, CheckpointError> {
     let path = checkpoint_path(dir, copy);
     if !disk.exists(&path).await? {
         return Ok(None);
@@ -213,20 +261,25 @@ pub async fn read_copy<D: Disk>(
     let file = disk.open(&path).await?;
     let mut buf = PageBuf::zeroed(disk.size(&file).await? as usize);
     let read = disk.read_at(&file, 0, &mut buf).await?;
-    let decoded = decode(&buf[..read]);
-    Ok(Some(
-        decoded.and_then(|checkpoint| if checkpoint.log == log { Ok(checkpoint) } else { Err(Truncated) }),
-    ))
+    let checkpoint = decode(&buf[..read])?;
+    if checkpoint.head.log == log { Ok(Some(checkpoint)) } else { Err(CheckpointError::Broken) }
 }
 
 /// Read the newest readable checkpoint; `None` if there is none yet, or none that can be read.
-pub async fn read<D: Disk>(disk: &D, dir: &Path, log: LogId) -> io::Result<Option<Checkpoint>> {
+///
+/// # Errors
+/// A newer format; the disk's.
+pub async fn read<D: Disk>(disk: &D, dir: &Path, log: LogId) -> Result<Option<Checkpoint>, CheckpointError> {
     let mut best: Option<Checkpoint> = None;
     for copy in 0..2 {
-        if let Some(Ok(checkpoint)) = read_copy(disk, dir, log, copy).await?
-            && best.as_ref().is_none_or(|best| best.generation < checkpoint.generation)
-        {
-            best = Some(checkpoint);
+        match read_copy(disk, dir, log, copy).await {
+            Ok(Some(checkpoint))
+                if best.as_ref().is_none_or(|best| best.head.generation < checkpoint.head.generation) =>
+            {
+                best = Some(checkpoint);
+            }
+            Ok(_) | Err(CheckpointError::Broken) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(best)
@@ -281,12 +334,10 @@ mod tests {
         };
         queues.apply(&entry, true);
 
-        let bytes = encode((5, LogId(1), Position(12288), 99), &chunks, &queues, b"state");
+        let head = Head { generation: 5, log: LogId(1), position: Position(12288), chain: 99, term: Term(7) };
+        let bytes = encode(head, &chunks, &queues, b"state");
         let read = decode(&bytes).unwrap();
-        assert_eq!(
-            (read.generation, read.log, read.position, read.chain),
-            (5, LogId(1), Position(12288), 99)
-        );
+        assert_eq!(read.head, head);
         assert_eq!(
             (read.first_chunk, read.spans.len()),
             (ChunkId(3), 1),
@@ -299,7 +350,35 @@ mod tests {
         for byte in 0..bytes.len() {
             let mut broken = bytes.clone();
             broken[byte] ^= 0x10;
-            assert!(decode(&broken).is_err(), "byte {byte}");
+            assert!(matches!(decode(&broken), Err(CheckpointError::Broken)), "byte {byte}");
+        }
+    }
+
+    /// A checkpoint of nothing, as another version.
+    fn of_version(version: u16, without_term: bool) -> Vec<u8> {
+        let head = Head { generation: 1, log: LogId(1), position: Position(0), chain: 0, term: Term(7) };
+        let chunks = Chunks::new(ChunkId(1), VecDeque::new(), 0);
+        let mut bytes = encode(head, &chunks, &ConsumeQueues::default(), &[]);
+        bytes[4..6].copy_from_slice(&version.to_le_bytes());
+        if without_term {
+            bytes.drain(40..44);
+        }
+        let covered = bytes.len() - 4;
+        let crc = crc32c(&bytes[..covered]);
+        bytes[covered..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn older_versions_are_read_and_newer_ones_named() {
+        assert_eq!(decode(&of_version(1, true)).unwrap().head.term, Term(0));
+        assert_eq!(decode(&of_version(2, false)).unwrap().head.term, Term(7));
+        for (version, without_term) in [(1, false), (2, true)] {
+            assert!(matches!(decode(&of_version(version, without_term)), Err(CheckpointError::Broken)));
+        }
+        for version in [3, u16::MAX] {
+            let decoded = decode(&of_version(version, false));
+            assert!(matches!(decoded, Err(CheckpointError::Version(found)) if found == version));
         }
     }
 }

@@ -165,6 +165,11 @@ impl Chunks {
         Some((end, chunk.slots))
     }
 
+    /// How many chunks are in memory, the open one included.
+    pub fn in_memory(&self) -> usize {
+        self.tail.len()
+    }
+
     /// The bytes of the closed in-memory chunk that holds `position`, and its base.
     pub fn in_tail(&self, position: Position) -> Option<(Position, &Bytes)> {
         let after = self.tail.partition_point(|chunk| chunk.base <= position);

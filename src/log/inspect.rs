@@ -17,10 +17,12 @@ use crate::model::{CommitMode, LogId, Offset, Position, Slot, Term};
 
 use super::LogConfig;
 use super::block::{BLOCK_HEADER_BYTES, BlockError, BlockHeader, FLAG_SEGMENT_END};
-use super::checkpoint::{self, Checkpoint, checkpoint_path};
+use super::checkpoint::{self, Checkpoint, CheckpointError, checkpoint_path};
 use super::entry::{EntryHeader, EntryKind};
 use super::manifest::{CopyError, Manifest, ManifestError, manifest_path};
-use super::recovery::{Rebuild, RecoveryError, Replay, Scan, SegmentEnd, Tail, Verdict, judge};
+use super::recovery::{
+    Rebuild, RecoveryError, Replay, Scan, SegmentEnd, Tail, Verdict, judge, read_checkpoint,
+};
 use super::segment::{Segment, segment_path};
 
 /// Told now and then how far a scan has come: position, and where it ends at the latest.
@@ -137,18 +139,22 @@ impl LogFiles {
 
     async fn open_checkpoint<D: Disk>(&mut self, disk: &D) -> io::Result<()> {
         for copy in 0..2 {
-            match checkpoint::read_copy(disk, &self.dir, self.id, copy).await? {
-                Some(Ok(checkpoint)) => {
+            let path = checkpoint_path(&self.dir, copy);
+            match checkpoint::read_copy(disk, &self.dir, self.id, copy).await {
+                Ok(Some(checkpoint)) => {
                     let best = self.checkpoint.as_ref();
-                    if best.is_none_or(|best| best.generation < checkpoint.generation) {
+                    if best.is_none_or(|best| best.head.generation < checkpoint.head.generation) {
                         self.checkpoint = Some(checkpoint);
                     }
                 }
-                Some(Err(_)) => {
-                    let path = checkpoint_path(&self.dir, copy);
-                    self.notes.push(format!("{} is not a whole checkpoint of this log", name(&path)));
+                Ok(None) => {}
+                Err(CheckpointError::Io(error)) => return Err(error),
+                Err(error @ CheckpointError::Broken) => {
+                    self.notes.push(format!("{}: {error}", name(&path)));
                 }
-                None => {}
+                Err(error @ CheckpointError::Version(_)) => {
+                    self.problems.push(Problem::new(format!("{}: {error}", name(&path))));
+                }
             }
         }
         let start = self.start();
@@ -156,14 +162,16 @@ impl LogFiles {
             None if start > Position::ZERO => self.problems.push(Problem::new(format!(
                 "no readable checkpoint, and the log no longer has its beginning (it starts at {start})"
             ))),
-            Some(checkpoint) if checkpoint.position < start => self.problems.push(Problem::new(format!(
-                "the checkpoint is of position {}, but the log starts at {start}",
-                checkpoint.position
-            ))),
-            Some(checkpoint) if checkpoint.position > self.limit() => {
+            Some(checkpoint) if checkpoint.head.position < start => {
+                self.problems.push(Problem::new(format!(
+                    "the checkpoint is of position {}, but the log starts at {start}",
+                    checkpoint.head.position
+                )))
+            }
+            Some(checkpoint) if checkpoint.head.position > self.limit() => {
                 self.problems.push(Problem::new(format!(
                     "the checkpoint is of position {}, but the log's files end at {}",
-                    checkpoint.position,
+                    checkpoint.head.position,
                     self.limit()
                 )))
             }
@@ -188,7 +196,7 @@ impl LogFiles {
     }
 
     pub fn checkpoint_position(&self) -> Position {
-        self.checkpoint.as_ref().map_or(Position::ZERO, |checkpoint| checkpoint.position)
+        self.checkpoint.as_ref().map_or(Position::ZERO, |checkpoint| checkpoint.head.position)
     }
 
     /// Blocks from the beginning of the segment that holds `from` on.
@@ -200,7 +208,9 @@ impl LogFiles {
     /// Where the log ends: the first position without a valid block, from the checkpoint on.
     pub async fn find_end<D: Disk>(&self, disk: &D) -> io::Result<Position> {
         let mut walk = match &self.checkpoint {
-            Some(checkpoint) => Walk::new(disk, self, checkpoint.position, Some(checkpoint.chain)),
+            Some(Checkpoint { head, .. }) => {
+                Walk::new(disk, self, head.position, Some((head.chain, head.term)))
+            }
             None => Walk::new(disk, self, self.start(), None),
         };
         while let Step::Block(..) = walk.next().await? {}
@@ -241,11 +251,13 @@ pub struct Walk<'a, D> {
 }
 
 impl<'a, D: Disk> Walk<'a, D> {
-    fn new(disk: &'a D, files: &'a LogFiles, at: Position, chain: Option<u32>) -> Walk<'a, D> {
+    /// `before`: chain checksum and term of the block that ends at `at`, if they are known.
+    fn new(disk: &'a D, files: &'a LogFiles, at: Position, before: Option<(u32, Term)>) -> Walk<'a, D> {
+        let (chain, term) = before.map_or((None, Term(0)), |(chain, term)| (Some(chain), term));
         // The first block of a log follows nothing, which is a chain checksum of 0.
         let chain = if at == Position::ZERO { Some(0) } else { chain };
         let (log, segments, limit) = (files.id, &files.segments[..], files.limit());
-        Walk { disk, log, segments, limit, scan: None, at, chain, term: Term(0) }
+        Walk { disk, log, segments, limit, scan: None, at, chain, term }
     }
 
     /// Read in the segment that holds `self.at`. Returns whether there is one.
@@ -430,7 +442,7 @@ impl<'a, R: Replay> Contents<'a, R> {
         Contents {
             end_offsets: FxHashMap::default(),
             checkpoint: files.checkpoint_position(),
-            checkpoint_chain: files.checkpoint.as_ref().map(|checkpoint| checkpoint.chain),
+            checkpoint_chain: files.checkpoint.as_ref().map(|checkpoint| checkpoint.head.chain),
             replay,
         }
     }
@@ -582,7 +594,7 @@ impl LogFiles {
     ) -> Result<SpaceMap, RecoveryError> {
         let (log, start) = (self.id, self.start());
         // Read once more: rebuilding takes its queues.
-        let checkpoint = checkpoint::read(disk, &self.dir, log).await?;
+        let checkpoint = read_checkpoint(disk, &self.dir, log).await?;
         let limit = self.limit();
         let mut state = Rebuild::begin(&LOOKING, log, checkpoint, (start, limit), replay)?;
         while let Some(segment) = self.segments.iter().find(|segment| segment.contains(state.end)) {

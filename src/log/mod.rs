@@ -60,6 +60,10 @@ use space::Space;
 const RESERVE_SHARE: u64 = 16;
 const RESERVE_BYTES_MAX: u64 = 1 << 20;
 
+/// Readers may hold so many chunks that left the tail before they get copies. At that moment they may hold
+/// the whole tail, too.
+const LENT_CHUNKS: usize = 8;
+
 /// What a log is told when it is opened. Sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -218,7 +222,7 @@ impl Log {
         let Opened { id, term, end, chain, .. } = opened;
         // The tail cache, what is being written, and what slow readers hold on to.
         let tail_chunks = config.tail_cache_bytes.div_ceil(config.chunk_bytes);
-        let pool = ChunkPool::new(config.chunk_bytes, tail_chunks * 2 + config.commit_depth + 8);
+        let pool = ChunkPool::new(config.chunk_bytes, tail_chunks * 2 + config.commit_depth + LENT_CHUNKS);
         let segment_end = opened.segments.active().end();
         let cache = ReadCache::new(id, config.chunk_bytes, config.read_cache_bytes, 8);
         Log {
@@ -271,6 +275,11 @@ impl Log {
         self.commit.failed()
     }
 
+    /// Memory of the tail and of what was read back, with what readers hold of both.
+    pub fn cache_bytes(&self) -> (u64, u64) {
+        ((self.append.chunks_out() * self.config.chunk_bytes) as u64, self.cache.bytes())
+    }
+
     pub fn blocks_in_flight(&self) -> usize {
         self.commit.in_flight()
     }
@@ -301,7 +310,8 @@ impl Log {
         now: Now,
         finish: impl FnOnce(&mut [u8]) -> u32,
     ) -> Result<Appended, AppendError> {
-        if !entry.kind.may_use_reserve() && !self.leaves_reserve(payload.len()) {
+        let block_bytes = BlockHeader::bytes_for(EntryHeader::entry_bytes(payload.len())) as u64;
+        if !entry.kind.may_use_reserve() && !self.leaves_reserve(block_bytes) {
             return Err(AppendError::NoSegment);
         }
         self.reserve(payload.len(), now)?;
@@ -321,35 +331,32 @@ impl Log {
         Ok(Appended { position, end })
     }
 
-    /// Is there room for `bytes` of payloads? Where the disk is full there is nothing to wait for:
-    /// the append says so.
-    pub fn room(&self, bytes: usize) -> Room {
+    /// Is there room for entries of so many bytes in sum? Where the disk is full there is nothing to wait
+    /// for: the append says so.
+    pub fn room(&self, entries_bytes: usize) -> Room {
         if self.commit.failed() || self.space_error().is_some() {
             return Room::Yes;
         }
         let undurable = self.append.end().since(self.commit.durable()) as usize;
-        // Batches up to half a block share blocks, larger ones have their own: each is padded to a page.
-        let padding = (2 * bytes / self.config.block_bytes_max + 2) * PAGE_BYTES;
-        let need = (bytes + padding) as u64;
+        let need = self.append.bytes_at_most(entries_bytes);
         let fits = self.append.segment_bytes_left() >= need || self.segments.ready_bytes() >= need;
-        let space = self.leaves_reserve(bytes) && fits;
+        let space = fits && self.leaves_reserve(need);
         // With all segments ready that ever are, more will not come of waiting: some of it is taken.
         let comes = self.segments.ready_count() < self.config.segments_ahead && self.may_get_space();
         if !space && comes || undurable > self.config.undurable_bytes_max() { Room::Wait } else { Room::Yes }
     }
 
-    /// After this entry there is still room for those that make room: a log that is full to its last page
-    /// could not even be told what to delete.
-    fn leaves_reserve(&self, payload_bytes: usize) -> bool {
+    /// After blocks of so many bytes there is still room for what makes room: a log that is full to its
+    /// last page could not even be told what to delete.
+    fn leaves_reserve(&self, block_bytes: u64) -> bool {
         if self.segments.ready_count() > 1 {
             return true;
         }
         let last = self.segments.newest();
         let reserve = (last.record.bytes / RESERVE_SHARE).min(RESERVE_BYTES_MAX);
-        let bytes = BlockHeader::bytes_for(EntryHeader::entry_bytes(payload_bytes)) as u64;
-        let end = self.append.end().max(last.base()).plus(bytes + reserve);
+        let end = self.append.end().max(last.base()).plus(block_bytes + reserve);
         // What no segment has room for is refused as such, further on.
-        end <= last.end() || bytes + reserve > last.record.bytes
+        end <= last.end() || block_bytes + reserve > last.record.bytes
     }
 
     /// End of what was handed out: everything appended lies before it.

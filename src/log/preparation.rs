@@ -25,8 +25,8 @@ pub struct Preparation {
     file: Option<FileHandle>,
     /// Really written, from the start.
     done: u64,
-    /// The background has a slice.
-    busy: bool,
+    /// Where the slice ends that the background has, if it has one.
+    busy: Option<u64>,
     from: Position,
     room: u64,
 }
@@ -35,12 +35,22 @@ impl Preparation {
     /// Of a file of `bytes`, while `room` bytes are left to append from `from` on.
     pub fn new(number: u32, bytes: u64, slice_bytes: u64, from: Position, room: u64) -> Preparation {
         assert!(bytes > 0 && slice_bytes > 0);
-        Preparation { number, bytes, slice_bytes, file: None, done: 0, busy: false, from, room }
+        Preparation { number, bytes, slice_bytes, file: None, done: 0, busy: None, from, room }
     }
 
     /// The background has a slice.
     pub fn is_busy(&self) -> bool {
-        self.busy
+        self.busy.is_some()
+    }
+
+    /// Every byte is written, and the file synced.
+    pub fn is_whole(&self) -> bool {
+        self.done == self.bytes
+    }
+
+    /// There is a next slice, and nobody has it.
+    pub fn is_waiting(&self) -> bool {
+        !self.is_busy() && !self.is_whole()
     }
 
     /// The appends have come so far that the next slice must be written.
@@ -53,9 +63,9 @@ impl Preparation {
 
     /// The next slice.
     pub fn next(&mut self, dir: &Path) -> Slice {
-        assert!(!self.busy && self.done < self.bytes);
-        self.busy = true;
+        assert!(self.is_waiting());
         let end = self.bytes.min(self.done + self.slice_bytes);
+        self.busy = Some(end);
         Slice {
             path: segment_path(dir, self.number),
             file: self.file.clone(),
@@ -64,13 +74,16 @@ impl Preparation {
         }
     }
 
-    /// The slice is written. Returns the file when that was the last.
-    pub fn on_slice(&mut self, file: FileHandle) -> Option<FileHandle> {
-        assert!(self.busy);
-        self.busy = false;
-        self.done = self.bytes.min(self.done + self.slice_bytes);
+    /// The slice is written.
+    pub fn on_slice(&mut self, file: FileHandle) {
+        self.done = self.busy.take().expect("the background had a slice");
         self.file = Some(file);
-        self.file.clone().filter(|_| self.done == self.bytes)
+    }
+
+    /// The whole file.
+    pub fn into_file(self) -> FileHandle {
+        assert!(self.is_whole());
+        self.file.expect("a slice left it here")
     }
 }
 
@@ -85,16 +98,14 @@ mod tests {
         let mut preparation = Preparation::new(1, bytes, 10, Position(500), room);
         let mut made = Vec::new();
         for tenth in 0..=10 {
-            let mut complete = preparation.done == bytes;
-            while !complete && preparation.is_due(Position(500 + room * tenth / 10)) {
+            while preparation.is_waiting() && preparation.is_due(Position(500 + room * tenth / 10)) {
                 let slice = preparation.next(Path::new("log"));
                 assert_eq!(
                     (slice.range.start, slice.file.is_some()),
                     (preparation.done, preparation.done > 0)
                 );
-                let file = preparation.on_slice(FILE);
-                complete = file.is_some();
-                assert_eq!(complete, slice.last);
+                preparation.on_slice(FILE);
+                assert_eq!(preparation.is_whole(), slice.last);
             }
             made.push(preparation.done);
         }

@@ -6,11 +6,11 @@ use bytes::{Bytes, BytesMut};
 
 use crate::model::{Offset, Position, Slot};
 
-use super::Log;
 use super::chunks::ChunkId;
 use super::consume_queue::{Found, Run};
 use super::entry::{EntryHeader, EntryKind};
 use super::reader::Lookup;
+use super::{LENT_CHUNKS, Log};
 
 /// Below this, a batch is copied beside its neighbours instead of being sent from the chunk: an
 /// entry of a vectored send costs about as much as copying 4 KiB, and each holds its chunk in memory.
@@ -29,9 +29,10 @@ impl Gather {
         self.bytes
     }
 
-    pub fn push(&mut self, piece: Bytes) {
+    /// `lent`: the piece may stay where it is for as long as its reader takes; otherwise it is copied.
+    pub fn push(&mut self, piece: Bytes, lent: bool) {
         self.bytes += piece.len();
-        if piece.len() < COPY_BELOW_BYTES {
+        if piece.len() < COPY_BELOW_BYTES || !lent {
             self.small.extend_from_slice(&piece);
         } else {
             self.flush();
@@ -74,6 +75,12 @@ impl Log {
         (at + len <= bytes.len()).then(|| bytes.slice(at..at + len))
     }
 
+    /// Chunks that left the tail while readers still hold parts of them come out of the same memory as
+    /// those to come: with many such, readers get copies, or slow ones would stop the producers.
+    fn lends_tail(&self) -> bool {
+        self.append.chunks_out().saturating_sub(self.chunks.in_memory()) < LENT_CHUNKS
+    }
+
     fn tail_payload(&self, position: Position, payload_bytes: u32) -> Bytes {
         let start = position.plus(super::entry::ENTRY_HEADER_BYTES as u64);
         self.in_memory(start, payload_bytes as usize).expect("tail entries are in memory")
@@ -95,6 +102,7 @@ impl Log {
             taken + len <= bytes_max || (at_least_one && taken == 0)
         };
         let mut from = from;
+        let lends_tail = self.lends_tail();
         loop {
             let Some(queue) = self.queues.get(slot) else { return ReadEnd::Done };
             match queue.find(from) {
@@ -104,13 +112,14 @@ impl Log {
                         if !fits(out, entry.payload_bytes as usize) {
                             break;
                         }
-                        out.push(self.tail_payload(entry.position, entry.payload_bytes));
+                        out.push(self.tail_payload(entry.position, entry.payload_bytes), lends_tail);
                     }
                     return ReadEnd::Done;
                 }
                 Some(Found::Chunk(id)) => {
                     let Some(span) = self.chunks.span(id) else { return ReadEnd::Failed };
                     self.read_ahead(slot, from, id, bytes_max);
+                    let lent = self.cache.lend(id);
                     match self.cache.get(id, span) {
                         Lookup::Loading => return ReadEnd::Missing(id),
                         Lookup::Failed => return ReadEnd::Failed,
@@ -121,7 +130,7 @@ impl Log {
                                 if !fits(out, payload.len()) {
                                     return ReadEnd::Done;
                                 }
-                                out.push(payload);
+                                out.push(payload, lent);
                                 from = header.end_offset();
                             }
                             if from == start {

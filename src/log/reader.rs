@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::base::align::PAGE_BYTES;
 use crate::io::buffer::{ChunkBuf, ChunkPool};
@@ -31,6 +32,20 @@ pub struct ColdChunk {
     bytes: Bytes,
     /// By slot, then offset.
     directory: Vec<DirectoryEntry>,
+    /// Held by every [`Loan`]: `Bytes` that have an owner do not tell whether they are shared.
+    loans: Arc<()>,
+}
+
+/// What readers hold of a chunk.
+struct Loan {
+    bytes: Bytes,
+    _held: Arc<()>,
+}
+
+impl AsRef<[u8]> for Loan {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// The chunk is not what was written there.
@@ -68,7 +83,7 @@ impl ColdChunk {
             at += header.stored_bytes();
         }
         directory.sort_unstable();
-        Ok(ColdChunk { bytes, directory })
+        Ok(ColdChunk { bytes, directory, loans: Arc::default() })
     }
 
     /// The slot's entries in here from the one that holds `offset` on, each with its checked payload.
@@ -80,16 +95,23 @@ impl ColdChunk {
             _ => after,
         };
         let of_slot = self.directory[first..].iter().take_while(move |entry| entry.slot == slot);
-        of_slot.map(|entry| self.entry(entry.at as usize))
+        // One allocation for all that a read takes from here.
+        let lent = Bytes::from_owner(Loan { bytes: self.bytes.clone(), _held: self.loans.clone() });
+        of_slot.map(move |found| entry(&lent, found.at as usize))
     }
 
-    /// `None` if its payload is rotten.
-    fn entry(&self, at: usize) -> Option<(EntryHeader, Bytes)> {
-        let header = EntryHeader::decode(&self.bytes[at..]).ok()?;
-        let payload = header.payload(&self.bytes[at..]);
-        header.check_payload(payload).ok()?;
-        Some((header, self.bytes.slice_ref(payload)))
+    /// Readers hold parts of it.
+    fn is_lent(&self) -> bool {
+        Arc::strong_count(&self.loans) > 1
     }
+}
+
+/// `None` if its payload is rotten.
+fn entry(chunk: &Bytes, at: usize) -> Option<(EntryHeader, Bytes)> {
+    let header = EntryHeader::decode(&chunk[at..]).ok()?;
+    let payload = header.payload(&chunk[at..]);
+    header.check_payload(payload).ok()?;
+    Some((header, chunk.slice_ref(payload)))
 }
 
 #[derive(Debug)]
@@ -132,6 +154,9 @@ pub struct ReadCache {
     given_up: Vec<ChunkId>,
     loading: usize,
     loading_max: usize,
+    /// Chunks that readers hold parts of, at most; counted anew when it reaches its limit.
+    lent: usize,
+    lent_max: usize,
     /// Counts look-ups: the least recently used goes first.
     clock: u64,
     /// Chunks read, for metrics.
@@ -150,6 +175,8 @@ impl ReadCache {
             given_up: Vec::new(),
             loading: 0,
             loading_max,
+            lent: 0,
+            lent_max: chunks / 2,
             clock: 0,
             loads: 0,
         }
@@ -171,6 +198,41 @@ impl ReadCache {
             Cached::Wanted | Cached::Loading => Lookup::Loading,
             Cached::Failed { .. } => Lookup::Failed,
         }
+    }
+
+    /// Whether readers may hold parts of this chunk, or get copies. Half of the memory is never lent: slow
+    /// readers would keep all others from reading.
+    pub fn lend(&mut self, id: ChunkId) -> bool {
+        match self.cached.get(&id) {
+            Some(Cached::Loaded { chunk, .. }) if chunk.is_lent() => return true,
+            Some(Cached::Loaded { .. }) => {}
+            _ => return false,
+        }
+        if self.lent >= self.lent_max {
+            self.lent = self.count_lent();
+        }
+        let lends = self.lent < self.lent_max;
+        self.lent += usize::from(lends);
+        lends
+    }
+
+    fn count_lent(&self) -> usize {
+        let loaded = self.cached.values().filter_map(|cached| match cached {
+            Cached::Loaded { chunk, .. } => Some(chunk.is_lent()),
+            _ => None,
+        });
+        let (mut here, mut lent) = (self.loading, 0);
+        for is_lent in loaded {
+            here += 1;
+            lent += usize::from(is_lent);
+        }
+        // Those that left the cache are with readers only.
+        lent + self.pool.used().saturating_sub(here)
+    }
+
+    /// Memory of the cache, and of what left it while readers hold it.
+    pub fn bytes(&self) -> u64 {
+        (self.pool.used() * self.pool.chunk_bytes()) as u64
     }
 
     /// Read ahead, if there is room for it without pushing out anything newer.
@@ -195,14 +257,15 @@ impl ReadCache {
         Some(Load { id, span, buf })
     }
 
-    /// A free chunk of memory, making one free if need be. `None` while readers hold them all.
+    /// A free chunk of memory, making one free if need be. `None` while all are being read.
     fn take_memory(&mut self) -> Option<ChunkBuf> {
         loop {
             if let Some(buf) = self.pool.take() {
                 return Some(buf);
             }
             let used = |cached: &Cached| match cached {
-                Cached::Loaded { used, .. } => Some(*used),
+                // What readers hold is not free when it leaves the cache.
+                Cached::Loaded { used, chunk } => Some(*used).filter(|_| !chunk.is_lent()),
                 _ => None,
             };
             let oldest = self.cached.iter().filter_map(|(id, cached)| Some((used(cached)?, *id))).min()?;

@@ -14,6 +14,20 @@
 //!
 //! The last step, a block that opens the next term at E, is the first that changes the log; before
 //! it is durable, recovery can be interrupted and repeated.
+//!
+//! A term must never be given twice: consumers know it as the leader epoch in which they have read,
+//! and by it blocks that were cut off are told from those written in their place. The largest term
+//! so far is the largest of
+//!
+//! - the blocks behind the checkpoint, and the checkpoint's own, which is that of the last block below;
+//! - the manifest's, which is durable before the term's first block.
+//!
+//! One of them would do, if files did not rot and logs were not repaired. The older checkpoint has an
+//! older term, but then the blocks are read from there on; the older manifest may be one of the term
+//! before, and then the checkpoint and the blocks know better. A repair cuts off blocks of terms that
+//! nobody but the manifest remembers. Checkpoints of format version 1 have no term: behind one that
+//! covers all blocks of the last term, all hangs on the manifest, in which the programs of that time
+//! wrote it only when a segment was made or freed, or the log was idle.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,7 +40,7 @@ use crate::io::file::{Disk, FileHandle};
 use crate::model::{LogId, Offset, Position, Slot, Term, WallMs};
 
 use super::block::{BLOCK_HEADER_BYTES, BlockError, BlockHeader, FLAG_SEGMENT_END, LocalPart};
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::{self, Checkpoint, CheckpointError, Head};
 use super::chunks::{ChunkId, Chunks};
 use super::consume_queue::ConsumeQueues;
 use super::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
@@ -70,6 +84,10 @@ pub enum RecoveryError {
          checkpoint, or files, are missing or damaged. Restore the folder from a backup"
     )]
     CheckpointOutside { log: LogId, position: Position, start: Position, limit: Position },
+    #[error("log {log}: {error}")]
+    Checkpoint { log: LogId, error: CheckpointError },
+    #[error("log {log} was opened as often as a log can be: term {term} is the last")]
+    LastTerm { log: LogId, term: Term },
     #[error("log {log}, position {position}: {what}")]
     Content { log: LogId, position: Position, what: String },
     #[error(transparent)]
@@ -157,9 +175,9 @@ pub async fn open<D: Disk, R: Replay>(
     let mut segments = open_segments(disk, dir, &manifest).await?;
     let start = segments[0].base();
 
-    let checkpoint = checkpoint::read(disk, dir, log).await?;
+    let checkpoint = read_checkpoint(disk, dir, log).await?;
     if let Some(checkpoint) = &checkpoint {
-        checkpoint::write_back(disk, dir, checkpoint.generation).await?;
+        checkpoint::write_back(disk, dir, checkpoint.head.generation).await?;
     }
     let limit = segments[segments.len() - 1].end();
     let mut state = Rebuild::begin(config, log, checkpoint, (start, limit), replay)?;
@@ -222,7 +240,19 @@ pub async fn open<D: Disk, R: Replay>(
 
     write_back(disk, &segments, state.durable.max(manifest.durable).max(checkpoint), state.end).await?;
     let clean = manifest.clean && manifest.durable == state.end;
-    let term = Term(state.term.0.max(manifest.term.0) + 1);
+    let last = state.term.max(manifest.term);
+    if last >= Term::MAX {
+        return Err(RecoveryError::LastTerm { log, term: last });
+    }
+    let term = Term(last.0 + 1);
+    // Durable before the term's first block. After a repair less is durable than the manifest says.
+    manifest.sequence += 1;
+    manifest.clean = false;
+    manifest.durable = state.end;
+    if !mutant::is(Mutant::ForgetManifestTerm) {
+        manifest.term = term;
+    }
+    manifest.write(disk, dir).await?;
     let segments = Segments::new(segments, state.end);
     state.open_term(disk, &segments, (log, term), now, config, replay).await?;
     let report = Report { log, checkpoint, end: state.end, torn, clean, term };
@@ -240,6 +270,18 @@ pub async fn open<D: Disk, R: Replay>(
         checkpoint_generation: state.generation,
     };
     Ok((opened, report))
+}
+
+/// The checkpoint to begin at, if there is one.
+pub(super) async fn read_checkpoint<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    log: LogId,
+) -> Result<Option<Checkpoint>, RecoveryError> {
+    checkpoint::read(disk, dir, log).await.map_err(|error| match error {
+        CheckpointError::Io(error) => RecoveryError::Io(error),
+        error => RecoveryError::Checkpoint { log, error },
+    })
 }
 
 /// Open all segments that the manifest lists, and remove files that it does not.
@@ -420,12 +462,12 @@ impl Rebuild {
         replay: &mut R,
     ) -> Result<Rebuild, RecoveryError> {
         match checkpoint {
-            Some(checkpoint) if (start..=limit).contains(&checkpoint.position) => {
+            Some(checkpoint) if (start..=limit).contains(&checkpoint.head.position) => {
                 Rebuild::from_checkpoint(config, checkpoint, start, replay)
             }
             // The newer copy is damaged, and segments have been recycled since the older one.
-            Some(Checkpoint { position, .. }) => {
-                Err(RecoveryError::CheckpointOutside { log, position, start, limit })
+            Some(Checkpoint { head, .. }) => {
+                Err(RecoveryError::CheckpointOutside { log, position: head.position, start, limit })
             }
             None if start == Position::ZERO => Ok(Rebuild::empty(config)),
             None => Err(RecoveryError::NoCheckpoint { log, start }),
@@ -438,7 +480,7 @@ impl Rebuild {
         start: Position,
         replay: &mut R,
     ) -> Result<Rebuild, RecoveryError> {
-        let Checkpoint { log, position, .. } = checkpoint;
+        let Head { generation, log, position, chain, term } = checkpoint.head;
         replay.restore(&checkpoint.state).map_err(|what| RecoveryError::Content { log, position, what })?;
         let mut chunks = Chunks::new(checkpoint.first_chunk, checkpoint.spans, config.tail_cache_bytes);
         let mut queues = checkpoint.queues;
@@ -452,11 +494,12 @@ impl Rebuild {
         }
         Ok(Rebuild {
             end: position,
-            chain: checkpoint.chain,
+            chain,
+            term: if mutant::is(Mutant::ForgetCheckpointTerm) { Term(0) } else { term },
             chunks,
             queues,
             durable: position,
-            generation: checkpoint.generation,
+            generation,
             ..Rebuild::empty(config)
         })
     }
@@ -481,7 +524,8 @@ impl Rebuild {
                 Ok(header) => header,
                 Err(problem) => return Ok(SegmentEnd::Stopped(problem)),
             };
-            let follows = header.log == log && header.position == expected && header.prev_chain == self.chain;
+            let chained = header.prev_chain == self.chain || mutant::is(Mutant::SkipChainCheck);
+            let follows = header.log == log && header.position == expected && chained;
             if !follows || header.term < self.term || header.end() > scan.end {
                 return Ok(SegmentEnd::Stopped(BlockError::NoBlock));
             }
@@ -631,7 +675,7 @@ pub(super) async fn judge<'a, D: Disk>(
     let durable = tail.durable.max(evidence.durable);
     let window_bytes = if mutant::is(Mutant::RefuseTornTail) { 0 } else { tail.window_bytes };
     let written_since = evidence.last_block.is_some_and(|last| last.since(tail.end) >= window_bytes);
-    if tail.end < durable || written_since {
+    if (tail.end < durable || written_since) && !mutant::is(Mutant::TruncateRot) {
         return Ok(Verdict::Corrupt { durable, last: evidence.last_block.unwrap_or(tail.end) });
     }
     Ok(Verdict::End { torn: evidence.last_block.is_some() || problem != BlockError::NoBlock })

@@ -19,12 +19,12 @@ use crate::io::file::FileHandle;
 use crate::model::{Nanos, Now, Position};
 
 use super::Log;
-use super::checkpoint;
+use super::checkpoint::{self, Head};
 use super::manifest::{Manifest, SegmentRecord};
 use super::preparation::Preparation;
 use super::segment::{Segment, Slice, segment_path};
 
-/// After a failed preparation (usually: the disk is full) the next attempt waits this long.
+/// After a failed preparation or checkpoint (usually: the disk is full) the next attempt waits this long.
 const RETRY: Duration = Duration::from_millis(500);
 /// A log without writes for this long records its durable position in the manifest.
 const IDLE: Duration = Duration::from_millis(10);
@@ -78,9 +78,8 @@ pub struct Space {
     /// As it is on disk.
     manifest: Manifest,
     state: State,
-    /// The file that is being made, if one is, and whole when it waits for its manifest.
+    /// The file that is being made, if one is. When it is whole it waits for its manifest.
     preparation: Option<Preparation>,
-    prepared: Option<FileHandle>,
     retry_at: Nanos,
     /// Recovery would start here.
     checkpoint: Position,
@@ -88,6 +87,8 @@ pub struct Space {
     /// The checkpoint that is being written.
     writing: Option<Position>,
     checkpoint_wanted: bool,
+    /// When the next one may be tried, if the last one failed.
+    checkpoint_retry: Option<Nanos>,
     /// The durable position when it last moved, and when that was.
     moved: (Position, Nanos),
     /// Why no segment could be made, for metrics and messages.
@@ -102,12 +103,12 @@ impl Space {
             manifest,
             state: State::Idle,
             preparation: None,
-            prepared: None,
             retry_at: Nanos(0),
             checkpoint,
             generation,
             writing: None,
             checkpoint_wanted: false,
+            checkpoint_retry: None,
             last_error: None,
         }
     }
@@ -133,7 +134,15 @@ impl Log {
 
     /// When [`Log::poll_job`] should be asked again although nothing happened, if ever.
     pub fn space_deadline(&self) -> Option<Nanos> {
-        if self.failed() || !matches!(self.space.state, State::Idle) {
+        if self.failed() {
+            return None;
+        }
+        let checkpoint = self.space.checkpoint_retry.filter(|_| self.checkpoint_is_due());
+        self.structural_deadline().into_iter().chain(checkpoint).min()
+    }
+
+    fn structural_deadline(&self) -> Option<Nanos> {
+        if !matches!(self.space.state, State::Idle) {
             return None;
         }
         let begins =
@@ -165,8 +174,8 @@ impl Log {
         if !matches!(self.space.state, State::Idle) {
             return None;
         }
-        if let Some(file) = self.space.prepared.take() {
-            return Some(self.publish(file));
+        if let Some(whole) = self.space.preparation.take_if(|preparation| preparation.is_whole()) {
+            return Some(self.publish(whole));
         }
         let short = self.segments.ready_count() < self.config.segments_ahead;
         let dead = self.oldest_is_dead();
@@ -197,8 +206,7 @@ impl Log {
     fn poll_slice(&mut self, now: Now) -> Option<Job> {
         let (appended, silent) = (self.appended(), self.is_silent(now));
         let preparation = self.space.preparation.as_mut()?;
-        if self.space.prepared.is_some() || preparation.is_busy() || !(silent || preparation.is_due(appended))
-        {
+        if !preparation.is_waiting() || !(silent || preparation.is_due(appended)) {
             return None;
         }
         // In a silent log, one slice per such time: others may share the device.
@@ -249,13 +257,12 @@ impl Log {
     }
 
     /// The file is whole: it becomes the newest segment.
-    fn publish(&mut self, file: FileHandle) -> Job {
-        let Preparation { number, bytes, .. } =
-            self.space.preparation.take().expect("the file comes from a preparation");
+    fn publish(&mut self, whole: Preparation) -> Job {
+        let Preparation { number, bytes, .. } = whole;
         let record = SegmentRecord { number, base: self.segments.next_base(), bytes, recycled: false };
         let mut records = self.segments.records();
         records.push(record);
-        let segment = Segment { record, file };
+        let segment = Segment { record, file: whole.into_file() };
         if mutant::is(Mutant::UseSegmentBeforeManifest) {
             self.segments.push_ready(segment);
             self.space.state = State::Recording;
@@ -310,12 +317,16 @@ impl Log {
                 Ok(()) => {
                     self.space.checkpoint = position;
                     self.space.checkpoint_wanted = false;
+                    self.space.checkpoint_retry = None;
                     Ok(None)
                 }
                 Err(error) => {
                     // The other generation is the one that counts: the next attempt rewrites this one.
                     self.space.generation -= 1;
-                    Err(format!("log {}: the checkpoint could not be written: {error}", self.id))
+                    let first = self.space.checkpoint_retry.is_none();
+                    self.space.checkpoint_retry = Some(now.mono.plus(RETRY));
+                    let message = format!("log {}: the checkpoint could not be written: {error}", self.id);
+                    if first { Err(message) } else { Ok(None) }
                 }
             };
         }
@@ -347,8 +358,8 @@ impl Log {
         let preparation = self.space.preparation.as_mut().expect("a slice was being written");
         match result {
             Ok(file) => {
-                self.space.prepared = preparation.on_slice(file);
-                if self.space.prepared.is_some() {
+                preparation.on_slice(file);
+                if preparation.is_whole() {
                     self.space.last_error = None;
                 }
                 Ok(None)
@@ -379,10 +390,16 @@ impl Log {
     }
 
     /// A checkpoint should be taken now.
-    pub fn wants_checkpoint(&self) -> bool {
+    pub fn wants_checkpoint(&self, now: Now) -> bool {
+        let waits = self.space.checkpoint_retry.is_some_and(|at| now.mono < at);
+        self.checkpoint_is_due() && !waits && !self.failed()
+    }
+
+    /// Much has been written since the last one, or a segment waits for one; and none is being written.
+    fn checkpoint_is_due(&self) -> bool {
         let behind = self.durable().since(self.space.checkpoint);
         let due = behind >= self.config.checkpoint_bytes || (self.space.checkpoint_wanted && behind > 0);
-        due && self.space.writing.is_none() && !self.failed()
+        due && self.space.writing.is_none()
     }
 
     /// Take a checkpoint of what is durable and applied now, with the `state` of the layer above.
@@ -392,8 +409,11 @@ impl Log {
         let position = self.durable();
         self.space.generation += 1;
         self.space.writing = Some(position);
-        let head = (self.space.generation, self.id, position, self.durable_chain);
+        let generation = self.space.generation;
+        // The block that opened the term is durable: the last block is of this term, whichever it is.
+        let (log, chain, term) = (self.id, self.durable_chain, self.term);
+        let head = Head { generation, log, position, chain, term };
         let bytes = checkpoint::encode(head, &self.chunks, &self.queues, state);
-        Job::Checkpoint { dir: self.space.dir.clone(), generation: self.space.generation, bytes }
+        Job::Checkpoint { dir: self.space.dir.clone(), generation, bytes }
     }
 }

@@ -1,10 +1,15 @@
-//! The log alone on the simulated machine: what its commits ask of the disk, and what is left when it is full.
+//! The log alone on the simulated machine: what its commits ask of the disk, what is left when that is full, and
+//! what a start makes of what lies there.
 
 use std::path::Path;
+use std::time::Duration;
 
+use super::checkpoint::checkpoint_path;
 use super::entry::EntryKind;
-use super::recovery::{Options, Replay};
+use super::manifest::{Manifest, manifest_path};
+use super::recovery::{Options, RecoveryError, Replay};
 use super::segment::segment_path;
+use super::space::{Job, JobDone};
 use super::*;
 use crate::io::file::Disk;
 use crate::io::op::{Event, Io, Wait};
@@ -30,6 +35,7 @@ impl Replay for Nobody {
 
 struct Machine {
     world: SimWorld,
+    config: LogConfig,
     io: SimIo,
     log: Log,
 }
@@ -52,22 +58,29 @@ fn machine(commit_mode: CommitMode) -> Machine {
         checkpoint_bytes: 1 << 30,
         log_bytes_max: 2 * SEGMENT_BYTES,
     };
+    let disk = SimDisk::immediate(&world);
+    let made = block_on(async {
+        disk.create_dir(Path::new("/data")).await?;
+        let sizes = [SEGMENT_BYTES; 2];
+        recovery::format(&disk, Path::new(DIR), (BROKER, LogId(1)), &sizes).await
+    });
+    made.expect("a new disk");
+    let log = open(&world, &config, false).expect("a new log");
+    Machine { io: SimIo::new(&world, ShardId(0)), world, config, log }
+}
+
+fn open(world: &SimWorld, config: &LogConfig, repair: bool) -> Result<Log, RecoveryError> {
     let options = Options {
-        config: &config,
+        config,
         broker: BROKER,
         log: LogId(1),
         now: world.now().wall,
-        repair: false,
+        repair,
         progress: &mut |_, _| {},
     };
-    let disk = SimDisk::immediate(&world);
-    let (opened, _) = block_on(async {
-        disk.create_dir(Path::new("/data")).await.expect("a new disk");
-        let sizes = [SEGMENT_BYTES; 2];
-        recovery::format(&disk, Path::new(DIR), (BROKER, LogId(1)), &sizes).await.expect("a new disk");
-        recovery::open(&disk, Path::new(DIR), options, &mut Nobody).await.expect("a new log")
-    });
-    Machine { io: SimIo::new(&world, ShardId(0)), world, log: Log::new(config, opened) }
+    let disk = SimDisk::immediate(world);
+    let (opened, _) = block_on(recovery::open(&disk, Path::new(DIR), options, &mut Nobody))?;
+    Ok(Log::new(config.clone(), opened))
 }
 
 impl Machine {
@@ -97,6 +110,46 @@ impl Machine {
         }
         while self.log.poll_durable().is_some() {}
         self.log.maintain();
+    }
+
+    fn append_and_commit(&mut self) {
+        self.append(EntryKind::GroupOffsets, &[1; 100]).expect("there is room");
+        self.commit();
+    }
+
+    /// A checkpoint of all there is, durable. The manifest is not touched. Returns its generation.
+    fn checkpoint(&mut self) -> u64 {
+        let Job::Checkpoint { dir, generation, bytes } = self.log.begin_checkpoint(&[]) else {
+            panic!("a job of another kind")
+        };
+        let written = block_on(checkpoint::write(&SimDisk::immediate(&self.world), &dir, generation, &bytes));
+        assert_eq!(self.log.on_job(JobDone::Checkpoint(written), self.world.now()).map(drop), Ok(()));
+        generation
+    }
+
+    /// The log has been silent for a while, and says in its manifest what is durable.
+    fn record_idle(&mut self) {
+        let now = self.world.now();
+        assert!(self.log.poll_job(now).is_none(), "it is silent from now on");
+        let later = Now { mono: now.mono.plus(Duration::from_secs(1)), ..now };
+        let Some(Job::Manifest { dir, manifest }) = self.log.poll_job(later) else {
+            panic!("a job of another kind")
+        };
+        let written = block_on(manifest.write(&SimDisk::immediate(&self.world), &dir));
+        assert_eq!(self.log.on_job(JobDone::Manifest(written), later).map(drop), Ok(()));
+    }
+
+    /// The process is killed, and the next one opens the log. Returns its term.
+    fn restart(&mut self, repair: bool) -> Result<Term, RecoveryError> {
+        self.world.kill();
+        self.log = open(&self.world, &self.config, repair)?;
+        self.io = SimIo::new(&self.world, ShardId(0));
+        Ok(self.log.term())
+    }
+
+    fn rot(&mut self, path: &Path, first: u64) {
+        let mut rng = self.world.fork_rng();
+        self.world.disk().rot(path, first..first + 1, &mut rng).expect("the file is there");
     }
 }
 
@@ -143,5 +196,88 @@ fn a_full_log_has_room_for_what_makes_room() {
     for _ in 0..SEGMENT_BYTES / RESERVE_SHARE / PAGE_BYTES as u64 {
         machine.append(EntryKind::TermOpen, &[0; 4]).expect("the reserve is for this");
         machine.commit();
+    }
+}
+
+/// A term is in the leader epochs that consumers read, and in the ids of members.
+#[test]
+fn no_term_is_given_twice_whichever_copy_of_it_rots() {
+    #[derive(Clone, Copy, Debug)]
+    enum Rot {
+        Nothing,
+        Manifest,
+        Checkpoint,
+    }
+    for rot in [Rot::Nothing, Rot::Manifest, Rot::Checkpoint] {
+        let mut machine = machine(CommitMode::Dsync);
+        let mut terms = vec![machine.log.term()];
+        for _ in 0..4 {
+            // The checkpoint covers all that the term wrote, and no segment was made or recycled in it.
+            machine.append_and_commit();
+            let generation = machine.checkpoint();
+            match rot {
+                Rot::Nothing => {}
+                Rot::Manifest => {
+                    let disk = SimDisk::immediate(&machine.world);
+                    let newest = block_on(Manifest::read(&disk, Path::new(DIR))).expect("readable");
+                    machine.rot(&manifest_path(Path::new(DIR), newest.sequence), 8);
+                }
+                // Without an older one beside it, the log is read from its beginning.
+                Rot::Checkpoint => machine.rot(&checkpoint_path(Path::new(DIR), generation), 8),
+            }
+            terms.push(machine.restart(false).expect("an older copy is there"));
+        }
+        assert!(terms.is_sorted_by(|a, b| a < b), "{rot:?}: {terms:?}");
+    }
+}
+
+#[test]
+fn a_log_that_was_cut_off_opens_again_in_a_term_of_its_own() {
+    let mut machine = machine(CommitMode::Dsync);
+    machine.append_and_commit();
+    let cut = machine.log.durable();
+    machine.append_and_commit();
+    machine.record_idle();
+    // The newest term is known to none but its own blocks, which lie behind the cut.
+    let newest = machine.restart(false).expect("sound");
+    machine.append_and_commit();
+
+    machine.rot(&segment_path(Path::new(DIR), 1), cut.0 + 100);
+    match machine.restart(false) {
+        Err(RecoveryError::Corrupt { start, .. }) => assert_eq!(start, cut),
+        other => panic!("not refused: {other:?}"),
+    }
+    let repaired = machine.restart(true).expect("--repair cuts it off");
+    assert!(repaired > newest, "term {repaired} after {newest}");
+    let next = machine.restart(false).expect("what was cut off is no reason to refuse again");
+    assert!(next > repaired);
+}
+
+#[test]
+fn a_checkpoint_that_fails_is_tried_again_after_a_while_and_told_once() {
+    let mut machine = machine(CommitMode::Dsync);
+    machine.log.config.checkpoint_bytes = 1;
+    let full = || JobDone::Checkpoint(Err(io::ErrorKind::StorageFull.into()));
+    let mut now = machine.world.now();
+    for _ in 0..2 {
+        machine.append_and_commit();
+        machine.record_idle();
+        assert!(machine.log.wants_checkpoint(now));
+        machine.log.begin_checkpoint(&[]);
+        assert!(!machine.log.wants_checkpoint(now), "one is being written");
+        let told = machine.log.on_job(full(), now).expect_err("the operator must know");
+        assert!(told.contains("checkpoint"), "{told}");
+        for _ in 0..3 {
+            assert!(!machine.log.wants_checkpoint(now), "tried again at once");
+            let at = machine.log.space_deadline().expect("somebody must ask again");
+            assert!(at > now.mono);
+            now.mono = at;
+            assert!(machine.log.wants_checkpoint(now));
+            machine.log.begin_checkpoint(&[]);
+            machine.log.on_job(full(), now).expect("it was told");
+        }
+        now.mono = machine.log.space_deadline().expect("somebody must ask again");
+        machine.checkpoint();
+        assert_eq!((machine.log.space_deadline(), machine.log.wants_checkpoint(now)), (None, false));
     }
 }

@@ -3,7 +3,7 @@
 //! Commands (`create_topic`, ...) judge and return a record, and change nothing; [`Catalog::apply`]
 //! changes, and only for records. A snapshot is a list of records that builds the same catalog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use super::placement::{LogLoad, place_group, place_partitions};
 use super::record::{DecodeError, MetaRecord};
-use super::topic::{NameError, Topic, names_collide, validate_name};
-use super::topic_config::{ConfigError, TopicConfig};
+use super::topic::{NameError, Topic, flat_name, validate_name};
+use super::topic_config::{ConfigChange, ConfigError, TopicConfig};
 use crate::model::{LogId, TopicId};
 
 /// Draws ids; the catalog itself has no randomness.
@@ -36,7 +36,7 @@ pub struct NewTopic<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct TopicRules {
     pub partition_count_default: u32,
-    /// Most partitions of one topic.
+    /// Most partitions of all topics together.
     pub partition_count_max: u32,
     /// No topic may allow larger batches: they must fit into a block of the log.
     pub batch_bytes_max: u32,
@@ -47,6 +47,8 @@ pub struct TopicRules {
 pub enum TopicError {
     #[error(transparent)]
     Name(#[from] NameError),
+    #[error("metrics could not tell the topic from {other:?}, which exists already")]
+    Collides { other: Rc<str> },
     #[error("the topic exists already")]
     AlreadyExists,
     #[error("there is no such topic")]
@@ -55,6 +57,8 @@ pub enum TopicError {
     PartitionCount { count: i32, count_max: u32 },
     #[error("the topic has {current} partitions already, {count} would be no more")]
     PartitionsNotAdded { current: u32, count: i32 },
+    #[error("{wanted} further partitions are too many: this broker has {current} and takes {count_max}")]
+    TooManyPartitions { wanted: u32, current: u64, count_max: u32 },
     #[error("replication factor {factor} is not possible, there is one broker")]
     ReplicationFactor { factor: i16 },
     #[error(transparent)]
@@ -107,6 +111,8 @@ pub struct Catalog {
     by_id: FxHashMap<TopicId, Rc<Topic>>,
     /// The same topics once more, for lists.
     in_order: BTreeMap<Rc<str>, Rc<Topic>>,
+    /// The names that have a '.' or a '_', by what metrics make of them.
+    by_flat_name: FxHashMap<Box<str>, BTreeSet<Rc<str>>>,
     groups: FxHashMap<Box<str>, LogId>,
     /// The data logs, with what they host.
     logs: BTreeMap<LogId, LogLoad>,
@@ -127,9 +133,10 @@ impl Catalog {
         self.in_order.values()
     }
 
-    /// A topic whose name metrics cannot tell from `name`. Looks at all; for a warning.
-    pub fn colliding_topic(&self, name: &str) -> Option<&Rc<Topic>> {
-        self.topics().find(|topic| names_collide(&topic.name, name))
+    /// A topic with another name that metrics cannot tell from `name`.
+    fn colliding_name(&self, name: &str) -> Option<&Rc<str>> {
+        let same = self.by_flat_name.get(flat_name(name)?.as_str())?;
+        same.iter().find(|other| &***other != name)
     }
 
     /// The log of a group that was assigned to one.
@@ -155,6 +162,9 @@ impl Catalog {
         if self.by_name.contains_key(new.name) {
             return Err(TopicError::AlreadyExists);
         }
+        if let Some(other) = self.colliding_name(new.name) {
+            return Err(TopicError::Collides { other: other.clone() });
+        }
         if !matches!(new.replication_factor, 1 | -1) {
             return Err(TopicError::ReplicationFactor { factor: new.replication_factor });
         }
@@ -162,7 +172,8 @@ impl Catalog {
             -1 => rules.partition_count_default,
             count => rules.check_partition_count(count)?,
         };
-        let config = rules.check_configs(new.configs)?;
+        self.check_room(count, rules)?;
+        let config = rules.check_configs(TopicConfig::new(new.configs.iter().copied())?)?;
         Ok(MetaRecord::TopicCreated {
             id: ids.next_topic_id(),
             name: new.name.to_owned(),
@@ -184,7 +195,19 @@ impl Catalog {
         rules: &TopicRules,
     ) -> Result<MetaRecord, TopicError> {
         self.known_topic(id)?;
-        let configs = rules.check_configs(configs)?.to_pairs();
+        let configs = rules.check_configs(TopicConfig::new(configs.iter().copied())?)?.to_pairs();
+        Ok(MetaRecord::TopicConfigsChanged { id, configs })
+    }
+
+    /// Changes some of a topic's configs, and leaves the others.
+    pub fn alter_configs(
+        &self,
+        id: TopicId,
+        changes: &[ConfigChange],
+        rules: &TopicRules,
+    ) -> Result<MetaRecord, TopicError> {
+        let config = self.known_topic(id)?.config.altered(changes)?;
+        let configs = rules.check_configs(config)?.to_pairs();
         Ok(MetaRecord::TopicConfigsChanged { id, configs })
     }
 
@@ -201,12 +224,18 @@ impl Catalog {
         if wanted <= current {
             return Err(TopicError::PartitionsNotAdded { current, count });
         }
+        self.check_room(wanted - current, rules)?;
         let partitions = place_partitions(&self.logs, &topic.partitions, wanted - current);
         Ok(MetaRecord::PartitionsAdded { id, first_index: current, partitions })
     }
 
-    /// The log of a group; for a new group also the record that makes it so. There must be a data log.
-    pub fn assign_group(&self, group: &str) -> Result<(LogId, Option<MetaRecord>), GroupRefused> {
+    /// The log of a group; for a new group also the record that makes it so, with the log where it is wanted
+    /// or the one that has the fewest. There must be a data log.
+    pub fn assign_group(
+        &self,
+        group: &str,
+        wanted: Option<LogId>,
+    ) -> Result<(LogId, Option<MetaRecord>), GroupRefused> {
         if let Some(log) = self.group_log(group) {
             return Ok((log, None));
         }
@@ -216,7 +245,8 @@ impl Catalog {
         if self.groups.len() >= GROUPS_MAX {
             return Err(GroupRefused::TooMany);
         }
-        let log = place_group(&self.logs);
+        let wanted = wanted.filter(|log| self.logs.contains_key(log));
+        let log = wanted.unwrap_or_else(|| place_group(&self.logs));
         Ok((log, Some(MetaRecord::GroupAssigned { group: group.to_owned(), log })))
     }
 
@@ -271,7 +301,11 @@ impl Catalog {
         }
         let config = parse_configs(id, configs)?;
         self.count_partitions(partitions)?;
-        self.insert(Topic { id, name: name.into(), config, partitions: partitions.to_vec() });
+        let name: Rc<str> = name.into();
+        if let Some(flat) = flat_name(&name) {
+            self.by_flat_name.entry(flat.into()).or_default().insert(name.clone());
+        }
+        self.insert(Topic { id, name, config, partitions: partitions.to_vec() });
         Ok(())
     }
 
@@ -280,6 +314,14 @@ impl Catalog {
         self.by_id.remove(&id);
         self.by_name.remove(&topic.name);
         self.in_order.remove(&topic.name);
+        if let Some(flat) = flat_name(&topic.name)
+            && let Some(same) = self.by_flat_name.get_mut(flat.as_str())
+        {
+            same.remove(&topic.name);
+            if same.is_empty() {
+                self.by_flat_name.remove(flat.as_str());
+            }
+        }
         for log in &topic.partitions {
             let load = self.logs.get_mut(log).expect("a topic lies in known logs");
             load.partition_count -= 1;
@@ -337,6 +379,16 @@ impl Catalog {
         self.in_order.insert(topic.name.clone(), topic);
     }
 
+    /// Whether the broker takes so many partitions more.
+    fn check_room(&self, wanted: u32, rules: &TopicRules) -> Result<(), TopicError> {
+        let current = self.logs.values().map(|load| u64::from(load.partition_count)).sum();
+        let count_max = rules.partition_count_max;
+        if current + u64::from(wanted) > u64::from(count_max) {
+            return Err(TopicError::TooManyPartitions { wanted, current, count_max });
+        }
+        Ok(())
+    }
+
     fn known_topic(&self, id: TopicId) -> Result<&Rc<Topic>, TopicError> {
         self.by_id.get(&id).ok_or(TopicError::Unknown)
     }
@@ -390,16 +442,15 @@ impl TopicRules {
         fits.ok_or(TopicError::PartitionCount { count, count_max })
     }
 
-    fn check_configs(&self, configs: &[(&str, &str)]) -> Result<TopicConfig, TopicError> {
-        let config = TopicConfig::new(configs.iter().copied())?;
-        if config.batch_bytes_max > self.batch_bytes_max {
-            return Err(TopicError::Config(ConfigError::Invalid {
+    fn check_configs(&self, config: TopicConfig) -> Result<TopicConfig, TopicError> {
+        match config.batch_bytes_max {
+            Some(bytes) if bytes > self.batch_bytes_max => Err(TopicError::Config(ConfigError::Invalid {
                 name: "max.message.bytes",
-                value: config.batch_bytes_max.to_string(),
+                value: bytes.to_string(),
                 expected: format!("this broker stores batches of up to {} bytes", self.batch_bytes_max),
-            }));
+            })),
+            _ => Ok(config),
         }
-        Ok(config)
     }
 }
 
@@ -410,6 +461,7 @@ fn parse_configs(id: TopicId, configs: &[(String, String)]) -> Result<TopicConfi
 
 #[cfg(test)]
 mod tests {
+    use super::super::topic_config::ConfigOp;
     use super::*;
     use proptest::prelude::*;
 
@@ -500,7 +552,39 @@ mod tests {
         let not_more = catalog.add_partitions(taken.id, 3, &RULES);
         assert_eq!(not_more, Err(TopicError::PartitionsNotAdded { current: 3, count: 3 }));
         assert_eq!(catalog.delete_topic(TopicId([9; 16])), Err(TopicError::Unknown));
-        assert!(catalog.colliding_topic("tak.en").is_none());
+        let too_large =
+            [ConfigChange { name: "max.message.bytes".to_owned(), op: ConfigOp::Set("2000001".to_owned()) }];
+        let error = catalog.alter_configs(taken.id, &too_large, &RULES).expect_err("too large").to_string();
+        assert!(error.contains("up to 2000000 bytes"), "{error}");
+        assert_eq!(catalog.alter_configs(TopicId([9; 16]), &[], &RULES), Err(TopicError::Unknown));
+        assert_eq!(catalog.add_partitions(TopicId([9; 16]), 4, &RULES), Err(TopicError::Unknown));
+    }
+
+    #[test]
+    fn the_broker_takes_so_many_partitions_in_all() {
+        let (mut catalog, mut ids) = (with_logs(2), Ids(0));
+        let of = |name, partition_count| NewTopic { partition_count, ..new_topic(name) };
+        let first = create(&mut catalog, &mut ids, of("first", 60));
+        let full = |wanted| TopicError::TooManyPartitions { wanted, current: 60, count_max: 100 };
+        assert_eq!(catalog.create_topic(of("second", 41), &RULES, &mut ids), Err(full(41)));
+        assert_eq!(catalog.add_partitions(first.id, 100, &RULES).map(drop), Ok(()));
+        let second = create(&mut catalog, &mut ids, of("second", 40));
+        assert!(catalog.add_partitions(first.id, 61, &RULES).is_err());
+        catalog.apply(&catalog.delete_topic(second.id).expect("allowed")).expect("fits");
+        assert_eq!(catalog.add_partitions(first.id, 61, &RULES).map(drop), Ok(()), "there is room again");
+    }
+
+    #[test]
+    fn names_that_metrics_cannot_tell_apart_are_refused() {
+        let (mut catalog, mut ids) = (with_logs(1), Ids(0));
+        let topic = create(&mut catalog, &mut ids, new_topic("a.b"));
+        let collides = Err(TopicError::Collides { other: "a.b".into() });
+        assert_eq!(catalog.create_topic(new_topic("a_b"), &RULES, &mut ids), collides);
+        assert_eq!(catalog.create_topic(new_topic("a.b"), &RULES, &mut ids), Err(TopicError::AlreadyExists));
+        create(&mut catalog, &mut ids, new_topic("a-b"));
+        assert_eq!(catalog, Catalog::restore(&catalog.snapshot()).expect("ours"));
+        catalog.apply(&catalog.delete_topic(topic.id).expect("allowed")).expect("fits");
+        create(&mut catalog, &mut ids, new_topic("a_b"));
     }
 
     #[test]
@@ -508,7 +592,7 @@ mod tests {
         let mut catalog = with_logs(2);
         let mut logs = Vec::new();
         for group in ["a", "b", "c", "a"] {
-            let (log, record) = catalog.assign_group(group).expect("few, with short names");
+            let (log, record) = catalog.assign_group(group, None).expect("few, with short names");
             if let Some(record) = record {
                 catalog.apply(&record).expect("fits");
             }
@@ -517,14 +601,15 @@ mod tests {
         assert_eq!(logs, [1, 2, 1, 1]);
         assert_eq!(catalog.group_log("b"), Some(LogId(2)));
         let long = "g".repeat(GROUP_NAME_BYTES_MAX);
-        assert!(catalog.assign_group(&long).is_ok());
+        assert!(catalog.assign_group(&long, None).is_ok());
         let bytes = GROUP_NAME_BYTES_MAX + 1;
         let refused = Err(GroupRefused::NameTooLong { bytes });
-        assert_eq!(catalog.assign_group(&format!("{long}g")), refused);
+        assert_eq!(catalog.assign_group(&format!("{long}g"), None), refused);
         let number = catalog.groups.len();
         catalog.groups.extend((number..GROUPS_MAX).map(|number| (number.to_string().into(), LogId(1))));
-        assert_eq!(catalog.assign_group("one more"), Err(GroupRefused::TooMany));
-        assert_eq!(catalog.assign_group("a"), Ok((LogId(1), None)), "known ones are served");
+        assert_eq!(catalog.assign_group("one more", None), Err(GroupRefused::TooMany));
+        assert_eq!(catalog.assign_group("a", None), Ok((LogId(1), None)), "known ones are served");
+        assert_eq!(catalog.assign_group("a", Some(LogId(2))), Ok((LogId(1), None)), "where they are");
     }
 
     #[test]
@@ -542,7 +627,7 @@ mod tests {
     fn records_that_do_not_fit_change_nothing() {
         let (mut catalog, mut ids) = (with_logs(1), Ids(0));
         let topic = create(&mut catalog, &mut ids, new_topic("t"));
-        catalog.apply(&catalog.assign_group("g").expect("the first").1.expect("new")).expect("fits");
+        catalog.apply(&catalog.assign_group("g", None).expect("the first").1.expect("new")).expect("fits");
         catalog.apply(&catalog.allocate_producer_ids(LogId(1), 10)).expect("fits");
         let created = |id, name: &str, partitions: &[u32]| MetaRecord::TopicCreated {
             id: TopicId([id; 16]),
@@ -580,7 +665,7 @@ mod tests {
 
     /// What a random day of administration does.
     fn day() -> impl Strategy<Value = Vec<(u8, u8)>> {
-        prop::collection::vec((0u8..6, 0u8..8), 0..60)
+        prop::collection::vec((0u8..7, 0u8..8), 0..60)
     }
 
     proptest! {
@@ -588,15 +673,20 @@ mod tests {
         fn a_snapshot_builds_the_same_catalog(day in day()) {
             let (mut catalog, mut ids) = (with_logs(1), Ids(0));
             for (command, number) in day {
-                let name = format!("name-{number}");
+                let name = format!("name.{number}");
                 let topic = catalog.topic(&name).map_or(TopicId([0; 16]), |topic| topic.id);
                 let retention = number.to_string();
                 let record = match command {
                     0 => catalog.create_topic(new_topic(&name), &RULES, &mut ids).ok(),
                     1 => catalog.delete_topic(topic).ok(),
                     2 => catalog.change_configs(topic, &[("retention.ms", &retention)], &RULES).ok(),
+                    6 => {
+                        let op = ConfigOp::Set(retention);
+                        let change = ConfigChange { name: "retention.bytes".to_owned(), op };
+                        catalog.alter_configs(topic, &[change], &RULES).ok()
+                    }
                     3 => catalog.add_partitions(topic, i32::from(number) + 2, &RULES).ok(),
-                    4 => catalog.assign_group(&name).expect("few, with short names").1,
+                    4 => catalog.assign_group(&name, None).expect("few, with short names").1,
                     _ if number == 0 => {
                         let log = LogId(catalog.logs().len() as u32 + 1);
                         Some(MetaRecord::LogAdded { log })

@@ -5,6 +5,9 @@
 //! log and are kept without effect, and where ignoring a value would break a promise that the user
 //! asked for, that value is refused. A config that is not in the table is an error.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 /// The type of a config's value, as Kafka reports it, with the values that make sense.
@@ -56,6 +59,26 @@ pub enum ConfigError {
     Refused { name: &'static str, value: String, reason: &'static str },
     #[error("{name} is given twice")]
     Duplicate { name: &'static str },
+    #[error("{name} is no list: nothing can be appended to it or subtracted from it")]
+    NotAList { name: &'static str },
+}
+
+/// A change of one config of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigChange {
+    pub name: String,
+    pub op: ConfigOp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigOp {
+    Set(String),
+    /// Back to the default.
+    Delete,
+    /// To a list, what it does not have yet.
+    Append(String),
+    /// From a list.
+    Subtract(String),
 }
 
 /// The configs of a topic: what was overridden, and what follows from that, ready to use.
@@ -67,8 +90,8 @@ pub struct TopicConfig {
     pub retention_ms: Option<u64>,
     /// Bytes of a partition beyond which its oldest may go; `None` for no limit.
     pub retention_bytes: Option<u64>,
-    /// Largest batch, header included.
-    pub batch_bytes_max: u32,
+    /// Largest batch, header included; `None` for the broker's limit.
+    pub batch_bytes_max: Option<u32>,
     /// The broker's time replaces the producer's.
     pub log_append_time: bool,
     pub timestamp_before_max_ms: i64,
@@ -208,12 +231,12 @@ impl Default for TopicConfig {
             overrides: Vec::new(),
             retention_ms: None,
             retention_bytes: None,
-            batch_bytes_max: 0,
+            batch_bytes_max: None,
             log_append_time: false,
             timestamp_before_max_ms: 0,
             timestamp_after_max_ms: 0,
         };
-        for def in &CONFIGS {
+        for def in CONFIGS.iter().filter(|def| def.name != "max.message.bytes") {
             config.set(def.name, def.default);
         }
         config
@@ -227,8 +250,7 @@ impl TopicConfig {
     ) -> Result<TopicConfig, ConfigError> {
         let mut config = TopicConfig::default();
         for (name, value) in overrides {
-            let unknown = || ConfigError::Unknown { name: name.to_owned(), nearest: nearest(name) };
-            let index = find_index(name).ok_or_else(unknown)?;
+            let index = known_index(name)?;
             let def = &CONFIGS[index];
             let value = value.trim();
             def.validate(value)?;
@@ -239,6 +261,40 @@ impl TopicConfig {
             config.set(def.name, value);
         }
         Ok(config)
+    }
+
+    /// These configs after some changes, one behind the other.
+    pub fn altered(&self, changes: &[ConfigChange]) -> Result<TopicConfig, ConfigError> {
+        let mut values: BTreeMap<&str, Cow<'_, str>> =
+            self.overrides().map(|(name, value)| (name, Cow::Borrowed(value))).collect();
+        for ConfigChange { name, op } in changes {
+            match op {
+                ConfigOp::Set(value) => {
+                    values.insert(name, Cow::Borrowed(value));
+                }
+                // What is not known is not set either: as in Kafka, that is no error.
+                ConfigOp::Delete => {
+                    values.remove(name.as_str());
+                }
+                ConfigOp::Append(given) => {
+                    let value = change_list(name, &values, |elements| {
+                        for element in elements_of(given) {
+                            if !elements.contains(&element) {
+                                elements.push(element);
+                            }
+                        }
+                    })?;
+                    values.insert(name, Cow::Owned(value));
+                }
+                ConfigOp::Subtract(given) => {
+                    let value = change_list(name, &values, |elements| {
+                        elements.retain(|element| elements_of(given).all(|gone| gone != *element));
+                    })?;
+                    values.insert(name, Cow::Owned(value));
+                }
+            }
+        }
+        TopicConfig::new(values.iter().map(|(name, value)| (*name, &**value)))
     }
 
     /// What was set on the topic, by name.
@@ -274,13 +330,36 @@ impl TopicConfig {
         match name {
             "retention.ms" => self.retention_ms = limit(),
             "retention.bytes" => self.retention_bytes = limit(),
-            "max.message.bytes" => self.batch_bytes_max = number() as u32,
+            "max.message.bytes" => self.batch_bytes_max = Some(number() as u32),
             "message.timestamp.type" => self.log_append_time = value == "LogAppendTime",
             "message.timestamp.before.max.ms" => self.timestamp_before_max_ms = number(),
             "message.timestamp.after.max.ms" => self.timestamp_after_max_ms = number(),
             _ => {}
         }
     }
+}
+
+fn known_index(name: &str) -> Result<usize, ConfigError> {
+    find_index(name).ok_or_else(|| ConfigError::Unknown { name: name.to_owned(), nearest: nearest(name) })
+}
+
+/// The value of a list, or else its default, with other elements.
+fn change_list<'v>(
+    name: &str,
+    values: &'v BTreeMap<&str, Cow<'_, str>>,
+    change: impl FnOnce(&mut Vec<&'v str>),
+) -> Result<String, ConfigError> {
+    let def = &CONFIGS[known_index(name)?];
+    if def.kind != ConfigKind::List {
+        return Err(ConfigError::NotAList { name: def.name });
+    }
+    let mut elements = elements_of(values.get(name).map_or(def.default, |value| &**value)).collect();
+    change(&mut elements);
+    Ok(elements.join(","))
+}
+
+fn elements_of(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|element| !element.is_empty())
 }
 
 fn find_index(name: &str) -> Option<usize> {
@@ -319,7 +398,7 @@ mod tests {
         let config = TopicConfig::default();
         assert_eq!(config.retention_ms, Some(7 * 24 * 3600 * 1000));
         assert_eq!(config.retention_bytes, None);
-        assert_eq!(config.batch_bytes_max, 1_048_588);
+        assert_eq!(config.batch_bytes_max, None);
         assert!(!config.log_append_time);
         assert_eq!(config.timestamp_before_max_ms, i64::MAX);
         assert_eq!(config.timestamp_after_max_ms, 3_600_000);
@@ -337,7 +416,7 @@ mod tests {
         ];
         let config = TopicConfig::new(given).expect("valid");
         assert_eq!((config.retention_ms, config.retention_bytes), (None, Some(77)));
-        assert_eq!(config.batch_bytes_max, 5000);
+        assert_eq!(config.batch_bytes_max, Some(5000));
         assert!(config.log_append_time);
         let names: Vec<&str> = config.overrides().map(|(name, _)| name).collect();
         assert!(names.is_sorted() && names.len() == given.len());
@@ -351,6 +430,53 @@ mod tests {
         let value = |name| described.iter().find(|value| value.def.name == name).expect("known");
         assert_eq!((value("retention.ms").value, value("retention.ms").overridden), ("-1", true));
         assert_eq!((value("flush.messages").value, value("flush.messages").overridden), ("1", false));
+    }
+
+    #[test]
+    fn alterations_come_one_behind_the_other() {
+        let set = |value: &str| ConfigOp::Set(value.to_owned());
+        let append = |value: &str| ConfigOp::Append(value.to_owned());
+        let subtract = |value: &str| ConfigOp::Subtract(value.to_owned());
+        let throttled = "leader.replication.throttled.replicas";
+        let table = [
+            (vec![], "retention.bytes=7 retention.ms=5"),
+            (vec![("retention.ms", set(" 6 "))], "retention.bytes=7 retention.ms=6"),
+            (vec![("retention.ms", ConfigOp::Delete)], "retention.bytes=7"),
+            (vec![("retention.ns", ConfigOp::Delete)], "retention.bytes=7 retention.ms=5"),
+            (vec![("retention.ms", set("1")), ("retention.ms", ConfigOp::Delete)], "retention.bytes=7"),
+            (
+                vec![
+                    (throttled, append("0:1, 0:2")),
+                    (throttled, append("0:2,0:3")),
+                    (throttled, subtract("0:1,9")),
+                ],
+                "leader.replication.throttled.replicas=0:2,0:3 retention.bytes=7 retention.ms=5",
+            ),
+            (
+                vec![("cleanup.policy", append("delete"))],
+                "cleanup.policy=delete retention.bytes=7 retention.ms=5",
+            ),
+            (vec![("retention.ms", set("-2"))], "\"-2\" is no value for retention.ms"),
+            (vec![("retention.ms", append("1"))], "retention.ms is no list"),
+            (vec![("retention.ms", subtract("1"))], "retention.ms is no list"),
+            (vec![("retention.ns", set("1"))], "unknown topic config \"retention.ns\", did you mean"),
+            (vec![("no.such", append("1"))], "unknown topic config"),
+            (vec![("cleanup.policy", append("compact"))], "cleanup.policy=delete,compact is not supported"),
+            (vec![("cleanup.policy", subtract("delete"))], "cleanup.policy= is not supported"),
+        ];
+        let before = TopicConfig::new([("retention.ms", "5"), ("retention.bytes", "7")]).expect("valid");
+        for (changes, expected) in table {
+            let changes: Vec<_> =
+                changes.into_iter().map(|(name, op)| ConfigChange { name: name.to_owned(), op }).collect();
+            match before.altered(&changes) {
+                Ok(after) => {
+                    let pairs: Vec<_> =
+                        after.overrides().map(|(name, value)| format!("{name}={value}")).collect();
+                    assert_eq!(pairs.join(" "), expected, "{changes:?}");
+                }
+                Err(error) => assert!(error.to_string().contains(expected), "{changes:?}: {error}"),
+            }
+        }
     }
 
     #[test]

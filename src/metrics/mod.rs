@@ -54,6 +54,8 @@ numbers! {
         connections_closed => "ringmq_connections_closed_total",
         /// Connections turned away because there were too many.
         connections_refused => "ringmq_connections_refused_total",
+        /// Connections closed because they held memory, did not go on, and it had run short.
+        connections_stuck => "ringmq_connections_stuck_total",
         /// Connections closed because of bytes that are not the protocol's.
         protocol_errors => "ringmq_protocol_errors_total",
         /// Requests with an API key or version that is not served.
@@ -66,6 +68,8 @@ numbers! {
         produced_bytes => "ringmq_produced_bytes_total",
         /// Bytes of record batches sent to consumers.
         fetched_bytes => "ringmq_fetched_bytes_total",
+        /// Fetch requests that got no session because its memory was used up.
+        fetch_sessions_refused => "ringmq_fetch_sessions_refused_total",
         /// Entries written to logs.
         entries_written => "ringmq_log_entries_total",
         /// Blocks written to logs: one group commit each.
@@ -102,13 +106,21 @@ numbers! {
         requests_in_flight => "ringmq_requests_in_flight",
         /// Fetch requests that wait for data.
         fetches_parked => "ringmq_fetches_parked",
-        /// Bytes of requests and responses in memory.
+        /// Fetch sessions: consumers that name their partitions once.
+        fetch_sessions => "ringmq_fetch_sessions",
+        /// Memory of fetch sessions.
+        fetch_session_bytes => "ringmq_fetch_session_bytes",
+        /// Bytes of requests and responses that connections hold.
         buffered_bytes => "ringmq_buffered_bytes",
+        /// Most bytes that they may take (kafka.shard_memory_max).
+        buffered_bytes_max => "ringmq_buffered_bytes_max",
+        /// Connections that are not read from because memory is short.
+        connections_waiting => "ringmq_connections_waiting",
         /// Partitions hosted.
         partitions => "ringmq_partitions",
-        /// Memory of recently written records.
+        /// Memory of recently written records, and of those that readers still hold.
         tail_cache_bytes => "ringmq_tail_cache_bytes",
-        /// Memory of records read back.
+        /// Memory of records read back, likewise.
         read_cache_bytes => "ringmq_read_cache_bytes",
     }
 }

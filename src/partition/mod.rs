@@ -25,7 +25,7 @@ pub mod producer_state;
 pub mod waiters;
 
 use group_offsets::{CommittedOffset, GroupOffsets, encode_commit};
-use producer_state::{Decision, ProducerStates};
+use producer_state::{ActiveProducer, Decision, ProducerStates};
 
 /// Idempotent producers that one partition remembers; beyond it the longest idle are forgotten.
 const PRODUCERS_MAX: usize = 10_000;
@@ -71,6 +71,11 @@ impl Partition {
         if self.terms.last().is_none_or(|(last, _)| *last < term) {
             self.terms.push((term, offset));
         }
+    }
+
+    /// The idempotent producers that wrote to it, as far as that is durable.
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.producers.active()
     }
 
     /// The term in which the record at `offset` was appended.
@@ -340,11 +345,14 @@ impl Partitions {
         }
     }
 
-    /// Forget idempotent producers that were silent since before `oldest`.
-    pub fn expire_producers(&mut self, oldest: WallMs) {
-        for partition in &mut self.by_slot {
+    /// Forget idempotent producers that were silent since before `oldest`, in `count` slots from `from` on.
+    /// Returns where to go on.
+    pub fn expire_producers(&mut self, from: Slot, count: u32, oldest: WallMs) -> Slot {
+        let end = from.0 + count;
+        for partition in self.by_slot.iter_mut().take(end as usize).skip(from.0 as usize) {
             partition.producers.expire(oldest);
         }
+        if end as usize >= self.by_slot.len() { Slot(0) } else { Slot(end) }
     }
 
     /// The durable level, for the checkpoint (docs/FORMATS.md).

@@ -79,6 +79,16 @@ struct Batch {
     end: Position,
 }
 
+/// A producer as a checkpoint would know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub id: ProducerId,
+    pub epoch: i16,
+    pub last_sequence: i32,
+    /// When its last batch was appended.
+    pub last_append: WallMs,
+}
+
 impl ProducerStates {
     /// Judges a batch of `record_count` records against everything appended so far.
     pub fn check(&self, stamp: ProducerStamp, record_count: u32) -> Decision {
@@ -157,6 +167,20 @@ impl ProducerStates {
         let Some(some) = &mut self.some else { return };
         some.by_id.retain(|_, producer| producer.pending_count > 0 || producer.last().append_time >= oldest);
         self.release_if_empty();
+    }
+
+    /// The producers whose batches are applied, by id.
+    pub fn active(&self) -> Vec<ActiveProducer> {
+        let producers = self.some.iter().flat_map(|some| &some.by_id);
+        let active = producers.filter_map(|(id, producer)| {
+            let applied_count = producer.batches.len() - producer.pending_count;
+            let last = producer.batches.get(applied_count.checked_sub(1)?)?;
+            let Batch { epoch, last_sequence, append_time, .. } = *last;
+            Some(ActiveProducer { id: *id, epoch, last_sequence, last_append: append_time })
+        });
+        let mut active: Vec<_> = active.collect();
+        active.sort_unstable_by_key(|producer| producer.id);
+        active
     }
 
     /// Producers remembered, with those that have pending batches only.
@@ -375,6 +399,26 @@ mod tests {
             assert_eq!(states.check(stamp, count), expected, "{name}");
         }
 
+        let last = |last_sequence, nth| ActiveProducer {
+            id: ProducerId(7),
+            epoch: 3,
+            last_sequence,
+            last_append: WallMs(nth),
+        };
+        append(&mut states, stamp(8, 0, 99), 3);
+        assert_eq!(states.active(), [last(509, 1)], "what is pending is not told");
+        states.apply_durable(Position(200), PRODUCERS_MAX);
+        assert_eq!(states.active(), [last(519, 2)]);
+        states.drop_pending();
+        assert_eq!(states.active(), [last(519, 2)]);
+    }
+
+    #[test]
+    fn a_batch_that_was_dropped_never_was() {
+        let mut states = ProducerStates::default();
+        append(&mut states, stamp(7, 3, 500), 1);
+        append(&mut states, stamp(7, 3, 510), 2);
+        states.apply_durable(Position(100), PRODUCERS_MAX);
         states.drop_pending();
         assert_eq!(states.check(stamp(7, 3, 510), 10), Decision::Append, "the second copy never was");
     }

@@ -4,24 +4,32 @@
 //! left of a frame that is cut off is copied. A connection that sends large frames receives into a
 //! buffer of its own instead, contiguously, which grows with what has been received and never with
 //! what was announced, and is given back when the connection falls silent.
+//!
+//! While it holds as much memory as it may, or as the shard can spare, it is read no further
+//! ([`crate::kafka::memory`]).
 
 use std::mem;
-
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::io::op::{ConnId, Op, RecvEnd};
 use crate::kafka;
 use crate::kafka::connection::{Close, Front, Taken, Turn};
+use crate::kafka::memory::{FREE_BYTES, Memory};
 use crate::kafka::protocol::frame::{Frame, first_request};
-use crate::model::Nanos;
+use crate::model::{LogId, Nanos};
 
 /// A frame larger than this is received into the connection's own buffer: half of a shared buffer,
 /// above which most frames would be cut off and copied once more.
 const LARGE_FRAME_BYTES: usize = 8 << 10;
 /// What that buffer has at first: several requests of a busy producer fit.
 const LARGE_BUFFER_BYTES: usize = 256 << 10;
+/// Whoever is the only one that may receive has this long, and a second more for each MiB of its frame.
+const TURN_WITHIN: Duration = Duration::from_secs(30);
+/// A send that takes longer, while the shard's memory is used up, is to a client that does not read.
+const SEND_WITHIN: Duration = Duration::from_secs(30);
 
 /// Limits of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +38,8 @@ pub struct Limits {
     pub request_bytes_max: usize,
     /// Requests that are not answered yet.
     pub in_flight_max: usize,
+    /// Memory that the connection may hold, above the largest request.
+    pub memory_max: usize,
 }
 
 /// Which receive is with the kernel.
@@ -51,11 +61,27 @@ pub struct Connection {
     receiving: Receiving,
     /// Received and not yet taken up.
     input: Vec<u8>,
+    /// Size of the buffer that is with the kernel.
+    lent_bytes: usize,
+    /// What the frame at the front takes, as far as that is known.
+    frame_bytes: usize,
     /// Large frames are on their way: receive into `input`.
     large: bool,
     /// The frame at the front found no room in its log.
     stalled: bool,
-    sending: bool,
+    /// It would go on, had the shard the memory.
+    waits_for_memory: bool,
+    /// It may finish one frame, whatever memory the shard has, until then.
+    turn_until: Option<Nanos>,
+    /// The server's queue of those that wait for memory has it.
+    queued: bool,
+    /// The same of those whose fetches wait for it.
+    starving: bool,
+    /// What the shard's sum has of it.
+    accounted_bytes: usize,
+    /// When the server looks at its fetches.
+    pub deadline: Option<Nanos>,
+    sending_since: Option<Nanos>,
     /// The peer sends no more.
     eof: bool,
     closing: bool,
@@ -65,16 +91,24 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: ConnId, address: IpAddr, limits: Limits, now: Nanos) -> Connection {
+    pub fn new(id: ConnId, address: IpAddr, at: Option<LogId>, limits: Limits, now: Nanos) -> Connection {
         Connection {
             id,
-            session: kafka::connection::Connection::new(id, address),
+            session: kafka::connection::Connection::new(id, address, at),
             limits,
             receiving: Receiving::Nothing,
             input: Vec::new(),
+            lent_bytes: 0,
+            frame_bytes: 0,
             large: false,
             stalled: false,
-            sending: false,
+            waits_for_memory: false,
+            turn_until: None,
+            queued: false,
+            starving: false,
+            accounted_bytes: 0,
+            deadline: None,
+            sending_since: None,
             eof: false,
             closing: false,
             draining: false,
@@ -89,12 +123,82 @@ impl Connection {
 
     /// Nothing of this connection is under way.
     pub fn is_idle(&self) -> bool {
-        !self.sending && self.session.in_flight() == 0 && self.input.is_empty()
+        self.sending_since.is_none() && self.session.in_flight() == 0 && self.input.is_empty()
     }
 
-    /// Memory that the connection holds for requests.
-    pub fn buffered_bytes(&self) -> usize {
-        self.input.capacity()
+    /// Memory that the connection holds, beyond constants.
+    pub fn held_bytes(&self) -> usize {
+        self.input.capacity() + self.lent_bytes + self.session.held_bytes()
+    }
+
+    /// Bring the shard's sum up to date.
+    pub fn account(&mut self, memory: &mut Memory) {
+        let held = self.held_bytes();
+        memory.change(mem::replace(&mut self.accounted_bytes, held), held);
+    }
+
+    /// It is gone, and holds nothing.
+    pub fn release(self, memory: &mut Memory) {
+        memory.change(self.accounted_bytes, 0);
+    }
+
+    /// It belongs into the queue of those that wait for memory, and is not there.
+    pub fn enters_queue(&mut self) -> bool {
+        let waits = self.waits_for_memory && !self.closing && !self.draining;
+        waits && !mem::replace(&mut self.queued, true)
+    }
+
+    pub fn leave_queue(&mut self) {
+        self.queued = false;
+    }
+
+    /// The same of those whose fetches wait for memory.
+    pub fn is_newly_starved(&mut self) -> bool {
+        self.session.is_starved() && !mem::replace(&mut self.starving, true)
+    }
+
+    pub fn end_starving(&mut self) {
+        self.starving = false;
+    }
+
+    /// It could finish a frame: nothing of its own must leave first.
+    pub fn can_use_turn(&self) -> bool {
+        self.session.held_bytes() == 0 && !self.closing && !self.eof
+    }
+
+    /// It alone may receive now, until it has a whole frame.
+    pub fn begin_turn(&mut self, now: Nanos) {
+        let frame = Duration::from_secs((self.frame_bytes >> 20) as u64);
+        self.turn_until = Some(now.plus(TURN_WITHIN + frame));
+    }
+
+    pub fn end_turn(&mut self) {
+        self.turn_until = None;
+    }
+
+    pub fn has_turn(&self) -> bool {
+        self.turn_until.is_some() && !self.eof && !self.closing
+    }
+
+    /// Its turn has been long, and the frame is not there. One that waits for its log keeps the turn: else
+    /// all who have a frame for a full log would hold it in memory.
+    pub fn is_late(&self, now: Nanos) -> bool {
+        !self.closing && !self.has_frame() && self.turn_until.is_some_and(|until| now >= until)
+    }
+
+    /// It does not read what it is sent.
+    pub fn is_unread(&self, now: Nanos) -> bool {
+        !self.closing && self.sending_since.is_some_and(|since| now >= since.plus(SEND_WITHIN))
+    }
+
+    /// What was received waits for something else than more bytes, and need wait no longer.
+    pub fn has_frames(&self, memory: &Memory) -> bool {
+        self.has_frame() && !self.stalled && !self.draining && !self.closing && self.may_take(memory)
+    }
+
+    /// A whole frame was received and is not taken up.
+    fn has_frame(&self) -> bool {
+        self.frame_bytes > 0 && self.input.len() >= self.frame_bytes
     }
 
     /// Bytes in a shared buffer.
@@ -106,7 +210,9 @@ impl Connection {
         turn.shard.stats.counters.bytes_received += data.len() as u64;
         if self.input.is_empty() && !self.stalled {
             let used = self.take_frames(data, turn)?;
-            self.input.extend_from_slice(&data[used..]);
+            if used < data.len() {
+                self.input.extend_from_slice(&data[used..]);
+            }
         } else {
             self.input.extend_from_slice(data);
             self.on_input(turn)?;
@@ -133,7 +239,7 @@ impl Connection {
         turn: &mut Turn<'_>,
     ) -> Result<(), Close> {
         let stopped = mem::replace(&mut self.receiving, Receiving::Nothing) == Receiving::Stopping;
-        self.input = buf;
+        (self.input, self.lent_bytes) = (buf, 0);
         match result {
             Ok(0) => self.eof = true,
             Ok(bytes) => {
@@ -154,9 +260,10 @@ impl Connection {
         if self.receiving == Receiving::Own || self.input.is_empty() || self.draining {
             return Ok(());
         }
-        let input = std::mem::take(&mut self.input);
+        let input = mem::take(&mut self.input);
+        self.lent_bytes = input.capacity();
         let used = self.take_frames(&input, turn);
-        self.input = input;
+        (self.input, self.lent_bytes) = (input, 0);
         self.input.drain(..used?);
         if self.input.is_empty() && !self.large {
             self.input = Vec::new();
@@ -168,19 +275,29 @@ impl Connection {
     fn take_frames(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<usize, Close> {
         let received = turn.now.mono;
         let mut at = 0;
-        self.stalled = false;
-        while self.session.in_flight() < self.limits.in_flight_max {
+        (self.stalled, self.waits_for_memory, self.frame_bytes) = (false, false, 0);
+        loop {
             let frame = first_request(&bytes[at..], self.limits.request_bytes_max);
             match frame.map_err(|error| Close(error.to_string()))? {
                 Frame::Incomplete { bytes_needed } => {
                     self.large |= bytes_needed > LARGE_FRAME_BYTES;
+                    self.frame_bytes = bytes_needed;
+                    break;
+                }
+                Frame::Complete(range) if !self.may_take(&turn.front.memory) => {
+                    self.frame_bytes = range.end;
+                    self.waits_for_memory = self.is_held_up(&turn.front.memory);
                     break;
                 }
                 Frame::Complete(range) => {
                     let end = at + range.end;
                     match self.session.on_frame(&bytes[at + range.start..end], received, turn)? {
-                        Taken::Yes => at = end,
+                        Taken::Yes => {
+                            at = end;
+                            self.turn_until = None;
+                        }
                         Taken::Later => {
+                            self.frame_bytes = range.end;
                             self.stalled = true;
                             break;
                         }
@@ -191,36 +308,89 @@ impl Connection {
         Ok(at)
     }
 
-    /// Read on, if there is room for more requests.
-    pub fn poll_recv(&mut self, ops: &mut Vec<Op>) {
+    /// Of its own limits, it may take up a further request.
+    fn has_room(&self) -> bool {
+        let session_bytes = self.session.held_bytes();
+        self.session.in_flight() < self.limits.in_flight_max
+            && (session_bytes == 0 || self.held_bytes() < self.limits.memory_max)
+    }
+
+    /// The shard cannot spare what a further request would take. The first one is always taken.
+    fn is_held_up(&self, memory: &Memory) -> bool {
+        let held = self.session.held_bytes();
+        held > 0 && self.turn_until.is_none() && !memory.admits(held, 0)
+    }
+
+    fn may_take(&self, memory: &Memory) -> bool {
+        self.has_room() && !self.is_held_up(memory)
+    }
+
+    /// Whether it goes no further because the shard has no memory for it.
+    pub fn is_refused(&self, memory: &Memory) -> bool {
+        if self.stalled || !self.has_room() {
+            return false;
+        }
+        let more = match self.receiving {
+            Receiving::Nothing if self.large && !self.eof => self.growth_bytes(memory),
+            _ => 0,
+        };
+        let grows = more > 0 && self.fits(more);
+        let no_memory = || self.turn_until.is_none() && !memory.admits(self.held_bytes(), more);
+        self.is_held_up(memory) || (grows && no_memory())
+    }
+
+    /// Its own limit leaves so much. What it holds for requests before must leave first.
+    fn fits(&self, more: usize) -> bool {
+        self.session.held_bytes() == 0 || self.held_bytes() + more <= self.limits.memory_max
+    }
+
+    /// Read on, if there is room for more requests and memory for what comes.
+    pub fn poll_recv(&mut self, memory: &Memory, ops: &mut Vec<Op>) {
         if self.closing {
             return;
         }
-        let full = self.stalled || self.session.in_flight() >= self.limits.in_flight_max;
+        self.waits_for_memory = self.is_refused(memory);
         let conn = self.id;
+        let may_read = !self.stalled && !self.waits_for_memory && self.has_room();
         match self.receiving {
-            Receiving::Nothing if self.eof || full => {}
+            Receiving::Nothing if self.eof || !may_read => {}
             Receiving::Nothing if self.large => {
-                let mut buf = std::mem::take(&mut self.input);
-                // Doubled whenever full: the sender has paid for half of it by then.
-                if buf.capacity() < LARGE_BUFFER_BYTES {
-                    buf.reserve_exact(LARGE_BUFFER_BYTES - buf.len());
-                } else if buf.len() == buf.capacity() {
-                    buf.reserve_exact(buf.len());
+                if self.input.capacity() > 4 * self.frame_bytes.max(LARGE_BUFFER_BYTES) {
+                    // It was for larger frames than this one.
+                    self.input.shrink_to(self.frame_bytes.max(LARGE_BUFFER_BYTES));
                 }
+                let more = self.growth_bytes(memory);
+                if more > 0 && !self.fits(more) {
+                    return;
+                }
+                let mut buf = mem::take(&mut self.input);
+                buf.reserve_exact(buf.capacity() + more - buf.len());
                 self.receiving = Receiving::Own;
+                self.lent_bytes = buf.capacity();
                 ops.push(Op::RecvInto { conn, buf });
             }
             Receiving::Nothing => {
                 self.receiving = Receiving::Shared;
                 ops.push(Op::RecvStart { conn });
             }
-            Receiving::Shared if full || self.large => {
+            Receiving::Shared if !may_read || self.large => {
                 self.receiving = Receiving::Stopping;
                 ops.push(Op::RecvStop { conn });
             }
             Receiving::Shared | Receiving::Stopping | Receiving::Own => {}
         }
+    }
+
+    /// By how much the own buffer grows for the next receive.
+    fn growth_bytes(&self, memory: &Memory) -> usize {
+        let (len, capacity) = (self.input.len(), self.input.capacity());
+        let least = if memory.is_short() { FREE_BYTES } else { LARGE_BUFFER_BYTES };
+        if len < capacity && capacity >= least {
+            return 0;
+        }
+        // Doubled whenever full, up to the frame's end: the sender has paid for half of it by then.
+        let wanted = (2 * len).clamp(least, self.frame_bytes.max(least)).max(len + 1);
+        wanted.saturating_sub(capacity)
     }
 
     /// Nothing has come for a while: give the own buffer back. Small requests, or the first of the
@@ -242,29 +412,31 @@ impl Connection {
     }
 
     /// Send what is complete, if no send is under way.
-    pub fn poll_send(&mut self, front: &mut Front, ops: &mut Vec<Op>) {
-        if self.sending || self.closing {
+    pub fn poll_send(&mut self, front: &mut Front, now: Nanos, ops: &mut Vec<Op>) {
+        if self.sending_since.is_some() || self.closing {
             return;
         }
         if let Some(parts) = self.session.poll_send(front) {
             let parts: Vec<Bytes> = parts;
-            self.sending = true;
+            self.sending_since = Some(now);
             ops.push(Op::Send { conn: self.id, parts });
         }
     }
 
     pub fn on_sent(&mut self, result: std::io::Result<usize>, turn: &mut Turn<'_>) -> Result<(), Close> {
-        self.sending = false;
+        self.sending_since = None;
         self.last_active = turn.now.mono;
         let bytes = result.map_err(|error| Close(format!("sending failed: {error}")))?;
         turn.shard.stats.counters.bytes_sent += bytes as u64;
         self.session.on_sent(turn.now.mono, turn.shard);
-        Ok(())
+        self.session.run_blocked(turn);
+        self.on_input(turn)
     }
 
     /// The peer has gone and everything it asked for is answered.
     pub fn is_over(&self) -> bool {
-        self.eof && !self.sending && !self.closing && self.session.in_flight() == 0
+        let under_way = self.sending_since.is_some() || self.session.in_flight() > 0 || self.has_frame();
+        self.eof && !under_way && !self.closing
     }
 
     pub fn close(&mut self, ops: &mut Vec<Op>) {

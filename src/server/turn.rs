@@ -3,8 +3,7 @@
 //! The order of a turn: what the kernel reports, the mail, deadlines, what became durable, commit,
 //! sends. Handlers never enter the kernel; the driver submits once, at the end.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +11,8 @@ use std::time::Duration;
 use crate::io::op::{ConnId, Event, Io, ListenerId, Op, Wait};
 use crate::io::socket::SocketHandle;
 use crate::kafka::connection::{Close, Front, Turn};
-use crate::model::{Nanos, Now, ShardId};
+use crate::kafka::memory::Memory;
+use crate::model::{LogId, Nanos, Now, ShardId};
 use crate::shard::{LogJob, News, Shard};
 
 use super::connection::{Connection, Limits};
@@ -39,6 +39,14 @@ struct Slot {
     connection: Option<Connection>,
 }
 
+/// A socket that connections are accepted on.
+struct Listener {
+    socket: SocketHandle,
+    /// The log whose port it is: its connections stay with this shard, which hosts the log. Those of the
+    /// node's own port are dealt out.
+    at: Option<LogId>,
+}
+
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -63,12 +71,21 @@ pub struct Server {
     slots: Vec<Slot>,
     free: Vec<u32>,
     connections: usize,
-    listeners: Vec<SocketHandle>,
+    listeners: Vec<Listener>,
     outside: OutsideQueue,
     /// Connections to be looked at again before the turn ends.
     touched: Vec<ConnId>,
     stalled: Vec<ConnId>,
-    fetch_deadlines: BinaryHeap<Reverse<(Nanos, ConnId, u64)>>,
+    /// Something of theirs has left, and what waited for that can go on.
+    unblocked: Vec<ConnId>,
+    /// Not read from until there is memory again; each once, in order.
+    waiting: VecDeque<ConnId>,
+    /// Their fetches wait for memory.
+    starved: VecDeque<ConnId>,
+    /// Of those that wait, the one that may finish a frame although memory is short.
+    turn_of: Option<ConnId>,
+    /// The earliest deadline among the fetches of each connection that has some.
+    fetch_deadlines: BTreeSet<(Nanos, ConnId)>,
     next_shard: usize,
     sweep_at: Nanos,
     phase: Phase,
@@ -90,7 +107,11 @@ impl Server {
             outside,
             touched: Vec::new(),
             stalled: Vec::new(),
-            fetch_deadlines: BinaryHeap::new(),
+            unblocked: Vec::new(),
+            waiting: VecDeque::new(),
+            starved: VecDeque::new(),
+            turn_of: None,
+            fetch_deadlines: BTreeSet::new(),
             next_shard,
             sweep_at: Nanos(0),
             phase: Phase::Running,
@@ -103,11 +124,22 @@ impl Server {
         &self.shard
     }
 
-    /// Accept connections on this socket, from the next turn on.
-    pub fn listen(&mut self, socket: SocketHandle, ops: &mut Vec<Op>) -> io::Result<()> {
+    /// What its connections hold.
+    pub fn memory(&self) -> &Memory {
+        &self.front.memory
+    }
+
+    /// Deadlines of fetches that it keeps: at most one for each connection.
+    pub fn deadlines(&self) -> usize {
+        self.fetch_deadlines.len()
+    }
+
+    /// Accept connections on this socket, from the next turn on. `at`: it is the port of this log.
+    pub fn listen(&mut self, socket: SocketHandle, at: Option<LogId>, ops: &mut Vec<Op>) -> io::Result<()> {
+        assert!(at.is_none_or(|log| self.shard.is_local(log)), "a log's port belongs to the log's shard");
         let listener = ListenerId(self.listeners.len() as u16);
         ops.push(Op::Listen { listener, socket: socket.try_clone()? });
-        self.listeners.push(socket);
+        self.listeners.push(Listener { socket, at });
         Ok(())
     }
 
@@ -143,8 +175,11 @@ impl Server {
             self.drain_fetches(now, clock, ops);
         }
         self.shard.receive(now, &mut self.news);
+        // Before deadlines: a fetch whose time is over still gets what was there before it came.
+        self.wake(now, clock, ops);
         self.expire(now, clock, ops);
         self.retry_stalled(now, clock, ops);
+        self.resume_waiting(now, clock, ops);
         // Requests of this turn and answers of other shards may have made more; each pass is bounded
         // by what the last one did.
         loop {
@@ -154,7 +189,7 @@ impl Server {
             }
         }
         self.shard.submit(now, ops, &mut self.news);
-        self.finish_connections(ops);
+        self.finish_connections(now, ops);
         self.advance_phase(now);
         self.shard.take_wakes(&mut self.wakes);
         ops.extend(self.wakes.drain(..).map(|shard| Op::Wake { shard }));
@@ -162,11 +197,11 @@ impl Server {
     }
 
     fn wait(&self, now: Now) -> Wait {
-        if self.phase == Phase::Over || !self.outside.is_empty() {
+        if self.phase == Phase::Over || !self.outside.is_empty() || !self.unblocked.is_empty() {
             return Wait::No;
         }
         let mut deadline = self.shard.deadline().min(self.sweep_at);
-        if let Some(Reverse((at, ..))) = self.fetch_deadlines.peek() {
+        if let Some((at, _)) = self.fetch_deadlines.first() {
             deadline = deadline.min(*at);
         }
         if let Phase::Draining { until, .. } = self.phase {
@@ -182,11 +217,16 @@ impl Server {
 
     fn on_event(&mut self, event: Event, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
         match event {
-            Event::Accepted { socket, peer, .. } => self.on_accepted(socket, peer, now, ops),
+            Event::Accepted { listener, socket, peer } => {
+                match self.listeners.get(usize::from(listener.0)).and_then(|listener| listener.at) {
+                    Some(log) => self.attach(socket, peer, Some(log), now, ops),
+                    None => self.deal(socket, peer, now, ops),
+                }
+            }
             Event::AcceptFailed { listener, error } => {
                 self.news.messages.push(format!("accepting a connection failed: {error}"));
                 if let Some(Ok(socket)) =
-                    self.listeners.get(usize::from(listener.0)).map(SocketHandle::try_clone)
+                    self.listeners.get(usize::from(listener.0)).map(|listener| listener.socket.try_clone())
                 {
                     ops.push(Op::Listen { listener, socket });
                 }
@@ -203,10 +243,7 @@ impl Server {
                 });
             }
             Event::Sent { conn, result } => {
-                self.with(conn, now, clock, ops, |connection, turn| {
-                    connection.on_sent(result, turn)?;
-                    connection.on_input(turn)
-                });
+                self.with(conn, now, clock, ops, |connection, turn| connection.on_sent(result, turn));
             }
             Event::Closed { conn } => self.on_closed(conn),
             Event::Woken => {}
@@ -231,15 +268,25 @@ impl Server {
         }
         let Some(connection) = &mut slot.connection else { return };
         let mut turn = Turn { shard: &mut self.shard, front: &mut self.front, now, clock };
-        let before = connection.session.next_number();
         let result = act(connection, &mut turn);
-        for number in before..connection.session.next_number() {
-            if let Some(deadline) = connection.session.fetch_deadline(number) {
-                self.fetch_deadlines.push(Reverse((deadline, conn, number)));
+        connection.account(&mut self.front.memory);
+        // An entry that is too early is looked at and moved; only one that is too late must not be.
+        if let Some(next) = connection.session.next_deadline(now.mono)
+            && connection.deadline.is_none_or(|at| next < at)
+        {
+            if let Some(at) = connection.deadline.replace(next) {
+                self.fetch_deadlines.remove(&(at, conn));
             }
+            self.fetch_deadlines.insert((next, conn));
         }
         if connection.is_stalled() {
             self.stalled.push(conn);
+        }
+        if connection.is_newly_starved() {
+            self.starved.push_back(conn);
+        }
+        if connection.enters_queue() {
+            self.waiting.push_back(conn);
         }
         if let Err(Close(why)) = result {
             self.shard.stats.counters.protocol_errors += 1;
@@ -249,19 +296,26 @@ impl Server {
         self.touched.push(conn);
     }
 
-    fn on_accepted(&mut self, socket: SocketHandle, peer: SocketAddr, now: Now, ops: &mut Vec<Op>) {
-        // Connections are dealt out in turn: hashing would leave some cores with many and some idle.
+    /// Connections are dealt out in turn: hashing would leave some cores with many and some idle.
+    fn deal(&mut self, socket: SocketHandle, peer: SocketAddr, now: Now, ops: &mut Vec<Op>) {
         let shards = self.shard.shards();
         let to = ShardId((self.next_shard % shards) as u16);
         self.next_shard += 1;
         if to == self.shard.id() {
-            self.attach(socket, peer, now, ops);
+            self.attach(socket, peer, None, now, ops);
         } else {
             self.shard.hand_over(to, socket, peer);
         }
     }
 
-    fn attach(&mut self, socket: SocketHandle, peer: SocketAddr, now: Now, ops: &mut Vec<Op>) {
+    fn attach(
+        &mut self,
+        socket: SocketHandle,
+        peer: SocketAddr,
+        at: Option<LogId>,
+        now: Now,
+        ops: &mut Vec<Op>,
+    ) {
         let counters = &mut self.shard.stats.counters;
         let refused = self.connections >= self.config.connections_max || self.phase != Phase::Running;
         if refused {
@@ -275,7 +329,7 @@ impl Server {
         });
         let slot = &mut self.slots[index as usize];
         let conn = ConnId { index, generation: slot.generation };
-        let mut connection = Connection::new(conn, peer.ip(), self.config.limits, now.mono);
+        let mut connection = Connection::new(conn, peer.ip(), at, self.config.limits, now.mono);
         ops.push(Op::Attach { conn, socket });
         if refused {
             connection.close(ops);
@@ -288,7 +342,12 @@ impl Server {
     fn on_closed(&mut self, conn: ConnId) {
         let slot = &mut self.slots[conn.index as usize];
         assert_eq!(slot.generation, conn.generation, "a connection is closed once");
-        slot.connection = None;
+        if let Some(connection) = slot.connection.take() {
+            if let Some(at) = connection.deadline {
+                self.fetch_deadlines.remove(&(at, conn));
+            }
+            connection.release(&mut self.front.memory);
+        }
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(conn.index);
         self.connections -= 1;
@@ -317,36 +376,35 @@ impl Server {
     fn snapshot(&mut self) -> crate::metrics::ShardSnapshot {
         let open = self.slots.iter().filter_map(|slot| slot.connection.as_ref());
         let partitions = self.shard.logs().iter().map(|hosted| hosted.partitions.iter().count() as u64).sum();
+        let (tail_cache_bytes, read_cache_bytes) = self.shard.cache_bytes();
         let gauges = &mut self.shard.stats.gauges;
+        (gauges.tail_cache_bytes, gauges.read_cache_bytes) = (tail_cache_bytes, read_cache_bytes);
         gauges.connections = self.connections as u64;
-        (gauges.requests_in_flight, gauges.buffered_bytes) = (0, 0);
+        (gauges.requests_in_flight, gauges.fetches_parked) = (0, 0);
         for connection in open {
             gauges.requests_in_flight += connection.session.in_flight() as u64;
-            gauges.buffered_bytes += connection.buffered_bytes() as u64;
+            gauges.fetches_parked += connection.session.fetches() as u64;
         }
-        gauges.fetches_parked = self.fetch_deadlines.len() as u64;
+        gauges.buffered_bytes = self.front.memory.used() as u64;
+        gauges.buffered_bytes_max = self.front.memory.limits().shard_max as u64;
+        gauges.connections_waiting = self.waiting.len() as u64;
+        gauges.fetch_sessions = self.front.fetch_sessions.count() as u64;
+        gauges.fetch_session_bytes = self.front.fetch_sessions.bytes() as u64;
+        self.shard.stats.counters.fetch_sessions_refused = self.front.fetch_sessions.refused;
         gauges.partitions = partitions;
         self.shard.stats.snapshot(self.shard.id(), self.shard.gauges())
     }
 
     fn expire(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
-        while let Some(Reverse((at, conn, number))) = self.fetch_deadlines.peek().copied()
+        while let Some(&(at, conn)) = self.fetch_deadlines.first()
             && at <= now.mono
         {
-            self.fetch_deadlines.pop();
+            self.fetch_deadlines.pop_first();
             self.with(conn, now, clock, ops, |connection, turn| {
-                connection.session.on_deadline(number, turn);
+                connection.deadline = None;
+                connection.session.on_deadline(turn);
                 Ok(())
             });
-            // It may have got a later one, while the device is reading.
-            let slot = self.slots.get(conn.index as usize).filter(|slot| slot.generation == conn.generation);
-            let later = slot
-                .and_then(|slot| slot.connection.as_ref())
-                .and_then(|connection| connection.session.fetch_deadline(number))
-                .filter(|later| *later > now.mono);
-            if let Some(later) = later {
-                self.fetch_deadlines.push(Reverse((later, conn, number)));
-            }
         }
         if now.mono >= self.sweep_at {
             self.sweep_at = now.mono.plus(SWEEP_EVERY);
@@ -365,6 +423,41 @@ impl Server {
                 connection.on_silence(ops);
             }
         }
+        if self.front.memory.is_used_up() || !self.waiting.is_empty() {
+            self.close_stuck(now, ops);
+        }
+    }
+
+    /// Memory is wanted: close who has had its turn for too long, and when nothing is left, of those that
+    /// do not read their responses the ones that hold most.
+    fn close_stuck(&mut self, now: Now, ops: &mut Vec<Op>) {
+        let memory = &self.front.memory;
+        let mut to_free = match memory.is_used_up() {
+            true => memory.used() - memory.limits().shard_max / 2,
+            false => 0,
+        };
+        let mut stuck: Vec<&mut Connection> = self
+            .slots
+            .iter_mut()
+            .filter_map(|slot| slot.connection.as_mut())
+            .filter(|connection| connection.is_late(now.mono) || connection.is_unread(now.mono))
+            .collect();
+        stuck.sort_by_key(|connection| std::cmp::Reverse(connection.held_bytes()));
+        let mut closed = 0;
+        for connection in stuck {
+            if to_free > 0 || connection.is_late(now.mono) {
+                to_free = to_free.saturating_sub(connection.held_bytes());
+                connection.close(ops);
+                closed += 1;
+            }
+        }
+        if closed > 0 {
+            self.shard.stats.counters.connections_stuck += closed;
+            self.news.messages.push(format!(
+                "memory for clients is short (kafka.shard_memory_max): closed {closed} connections that \
+                 neither sent nor read for 30 s what they hold it for"
+            ));
+        }
     }
 
     fn drain_fetches(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
@@ -382,6 +475,76 @@ impl Server {
         for conn in std::mem::take(&mut self.stalled) {
             self.with(conn, now, clock, ops, |connection, turn| connection.on_input(turn));
         }
+    }
+
+    /// Connections that waited for responses to leave, or for memory of the shard.
+    fn resume_waiting(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
+        for conn in std::mem::take(&mut self.unblocked) {
+            self.with(conn, now, clock, ops, |connection, turn| {
+                connection.session.run_blocked(turn);
+                connection.on_input(turn)
+            });
+        }
+        for _ in 0..self.starved.len() {
+            if self.front.memory.is_used_up() {
+                break;
+            }
+            let Some(conn) = self.starved.pop_front() else { break };
+            let Some(connection) = self.connection(conn) else { continue };
+            connection.end_starving();
+            self.with(conn, now, clock, ops, |connection, turn| {
+                connection.session.on_memory(turn);
+                Ok(())
+            });
+        }
+        self.resume_reading(now, clock, ops);
+    }
+
+    /// Connections that were not read from: those for which there is memory now, and one for which there
+    /// need not be, so that whoever holds a part of a frame comes to its end some time.
+    fn resume_reading(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
+        // Of many that still have to wait, the next turn of the loop looks at more.
+        const REFUSED_MAX: usize = 64;
+        let turn_of = self.turn_of.take().filter(|conn| {
+            let alone = self.waiting.is_empty();
+            let connection = self.connection(*conn).filter(|connection| connection.has_turn());
+            connection.is_some_and(|connection| {
+                if alone {
+                    connection.end_turn();
+                }
+                !alone
+            })
+        });
+        self.turn_of = turn_of;
+        let mut refused = 0;
+        for _ in 0..self.waiting.len() {
+            if refused == REFUSED_MAX {
+                return;
+            }
+            let Some(conn) = self.waiting.pop_front() else { return };
+            let slot = &mut self.slots[conn.index as usize];
+            let Some(connection) = slot.connection.as_mut().filter(|_| slot.generation == conn.generation)
+            else {
+                continue;
+            };
+            if connection.is_refused(&self.front.memory) {
+                if self.turn_of.is_some() || !connection.can_use_turn() {
+                    self.waiting.push_back(conn);
+                    refused += 1;
+                    continue;
+                }
+                connection.begin_turn(now.mono);
+                self.turn_of = Some(conn);
+            }
+            connection.leave_queue();
+            // It comes back into the queue if it still has to wait.
+            self.with(conn, now, clock, ops, |connection, turn| connection.on_input(turn));
+        }
+    }
+
+    fn connection(&mut self, conn: ConnId) -> Option<&mut Connection> {
+        let slot = self.slots.get_mut(conn.index as usize)?;
+        slot.connection.as_mut().filter(|_| slot.generation == conn.generation)
     }
 
     /// Hand acks, answers and wake-ups to connections. Returns whether that may have led to more.
@@ -407,21 +570,28 @@ impl Server {
                 Ok(())
             });
         }
-        for conn in std::mem::take(&mut self.news.woken) {
-            more = true;
-            self.with(conn, now, clock, ops, |connection, turn| {
-                connection.session.on_woken(turn);
-                Ok(())
-            });
-        }
+        more |= self.wake(now, clock, ops);
         for (socket, peer) in std::mem::take(&mut self.news.connections) {
-            self.attach(socket, peer, now, ops);
+            self.attach(socket, peer, None, now, ops);
         }
         more
     }
 
+    /// Let connections that waited for records look for them. Returns whether there were any.
+    fn wake(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) -> bool {
+        let woken = std::mem::take(&mut self.news.woken);
+        // Those of one connection lie together: it looks once.
+        for waiters in woken.chunk_by(|a, b| a.conn == b.conn) {
+            self.with(waiters[0].conn, now, clock, ops, |connection, turn| {
+                connection.session.on_woken(waiters, turn);
+                Ok(())
+            });
+        }
+        !woken.is_empty()
+    }
+
     /// For connections with which something happened: send, receive, close.
-    fn finish_connections(&mut self, ops: &mut Vec<Op>) {
+    fn finish_connections(&mut self, now: Now, ops: &mut Vec<Op>) {
         self.touched.sort_unstable();
         self.touched.dedup();
         let draining = self.phase != Phase::Running;
@@ -431,11 +601,18 @@ impl Server {
                 continue;
             }
             let Some(connection) = &mut slot.connection else { continue };
-            connection.poll_send(&mut self.front, ops);
+            connection.poll_send(&mut self.front, now.mono, ops);
             if connection.is_over() {
                 connection.close(ops);
             } else if !draining {
-                connection.poll_recv(ops);
+                connection.poll_recv(&self.front.memory, ops);
+            }
+            connection.account(&mut self.front.memory);
+            if connection.enters_queue() {
+                self.waiting.push_back(conn);
+            }
+            if connection.session.has_unblocked() || connection.has_frames(&self.front.memory) {
+                self.unblocked.push(conn);
             }
         }
     }

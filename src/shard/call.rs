@@ -6,8 +6,10 @@
 use bytes::Bytes;
 
 use crate::io::op::ConnId;
+use crate::log::entry::EntryHeader;
 use crate::metadata::catalog::GroupRefused;
-use crate::model::{LogId, Offset, PartitionKey, ProducerId, Term, TopicId};
+use crate::metadata::topic_config::ConfigChange;
+use crate::model::{LogId, Nanos, Offset, PartitionKey, ProducerId, Term, TopicId};
 use crate::partition::group_offsets::commit_bytes_max;
 
 /// Who waits for an answer: a part of a request of a connection.
@@ -32,6 +34,8 @@ pub enum Call {
     Read {
         partitions: Vec<ReadPart>,
         bytes_max: usize,
+        /// Of a batch that is larger than `bytes_max`, too.
+        at_least_one: bool,
         park: bool,
     },
     ListOffset {
@@ -47,6 +51,14 @@ pub enum Call {
     DeleteRecords {
         partition: PartitionKey,
         before: Option<Offset>,
+    },
+    /// How many bytes of the log partitions take; those of all its partitions if `None`.
+    PartitionSizes {
+        partitions: Option<Vec<PartitionKey>>,
+    },
+    /// The idempotent producers that a partition remembers.
+    ListProducers {
+        partition: PartitionKey,
     },
     /// What a group's coordinator does.
     Group {
@@ -69,9 +81,9 @@ impl Call {
     /// by themselves for what they store.
     pub fn appended_bytes(&self) -> Option<usize> {
         match self {
-            Call::Append { batch, .. } => Some(batch.len()),
+            Call::Append { batch, .. } => Some(EntryHeader::entry_bytes(batch.len())),
             Call::Group { group, call: GroupCall::Commit { offsets, .. } } => {
-                Some(commit_bytes_max(group, offsets))
+                Some(EntryHeader::entry_bytes(commit_bytes_max(group, offsets)))
             }
             Call::DeleteRecords { .. }
             | Call::Group { call: GroupCall::Delete | GroupCall::DeleteOffsets(_), .. } => Some(0),
@@ -79,6 +91,8 @@ impl Call {
             | Call::Read { .. }
             | Call::ListOffset { .. }
             | Call::TermEnd { .. }
+            | Call::PartitionSizes { .. }
+            | Call::ListProducers { .. }
             | Call::FetchOffsets { .. }
             | Call::ListGroups
             | Call::Admin(_) => None,
@@ -122,12 +136,33 @@ pub enum AdminCall {
     DeleteTopic {
         topic: TopicId,
     },
-    /// Give the group a log, once and for ever.
+    /// Grow the topic to `count` partitions.
+    AddPartitions {
+        topic: TopicId,
+        count: i32,
+        validate_only: bool,
+    },
+    AlterConfigs {
+        topic: TopicId,
+        changes: ConfigChanges,
+        validate_only: bool,
+    },
+    /// Give the group a log, once and for ever: `at`, if it came to the port of that one.
     AssignGroup {
         group: String,
+        at: Option<LogId>,
     },
     /// A block of producer ids for the shard that asks.
     AllocateProducerIds,
+}
+
+/// What a topic's configs shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigChanges {
+    /// These are all that are set.
+    Replace(Vec<(String, String)>),
+    /// These change, the others stay.
+    Each(Vec<ConfigChange>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +170,8 @@ pub struct ReadPart {
     pub partition: PartitionKey,
     pub offset: Offset,
     pub bytes_max: usize,
+    /// Comes back when whoever asks is woken: [`Waiter::part`](crate::partition::waiters::Waiter::part).
+    pub waiter: u32,
 }
 
 /// Which offset is asked for.
@@ -153,6 +190,7 @@ pub use crate::group::call::{
     Described, GroupError, JoinCall, Joined, Leaving, Listed, MemberRef, StateName, SyncCall, Synced,
 };
 pub use crate::partition::group_offsets::CommittedOffset;
+pub use crate::partition::producer_state::ActiveProducer;
 
 /// Why a call was not done. Each front end maps it to its own codes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -218,6 +256,10 @@ pub enum Answer {
     TermEnd(Result<Option<(Term, Offset)>, CallError>),
     /// The partition's start afterwards.
     DeleteRecords(Result<Offset, CallError>),
+    /// Of the partitions that have records here; the others take nothing.
+    PartitionSizes(Result<Vec<(PartitionKey, u64)>, CallError>),
+    /// By id.
+    Producers(Result<Vec<ActiveProducer>, CallError>),
     CommitOffsets(Result<(), CallError>),
     Joined(Box<Result<Joined, CallError>>),
     Synced(Result<Synced, CallError>),
@@ -233,6 +275,8 @@ pub enum Answer {
     FetchOffsets(Result<Vec<CommittedOffset>, CallError>),
     CreateTopic(Result<CreatedTopic, AdminError>),
     DeleteTopic(Result<(), AdminError>),
+    AddPartitions(Result<(), AdminError>),
+    AlterConfigs(Result<(), AdminError>),
     /// The group's log.
     AssignGroup(Result<LogId, AdminError>),
     /// First id and how many.
@@ -245,6 +289,18 @@ pub struct AppendedBatch {
     /// Milliseconds since 1970 on topics with log-append time, else -1.
     pub log_append_time: i64,
     pub log_start: Offset,
+    pub stamps: AppendStamps,
+}
+
+/// When a batch got on, by the clock that all shards share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppendStamps {
+    /// The log's shard appended it.
+    pub appended: Nanos,
+    /// Its block was submitted; 0 if it did not have to wait for one.
+    pub submitted: Nanos,
+    /// Its block was completed, likewise.
+    pub completed: Nanos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

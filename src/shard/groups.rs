@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::group::call::{Described, Listed, StateName};
 use crate::group::{Action, GroupError, GroupRules, Groups, StoreId, record};
+use crate::log::entry::EntryHeader;
 use crate::log::{AppendError, Log, Room};
 use crate::metadata::catalog::Catalog;
 use crate::model::{Nanos, Now, Offset, PartitionKey, Position, WallMs};
@@ -205,7 +206,7 @@ impl GroupHost {
                 }
             }
             let Some((id, record)) = self.to_store.pop_front() else { return };
-            if home.log.room(record.len()) == Room::Wait {
+            if home.log.room(EntryHeader::entry_bytes(record.len())) == Room::Wait {
                 self.to_store.push_front((id, record));
                 return;
             }

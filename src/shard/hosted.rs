@@ -8,7 +8,8 @@ use crate::codec::record_batch::RecordBatch;
 use crate::group::{GroupRules, StoreId};
 use crate::log::append_buffer::NewEntry;
 use crate::log::chunks::ChunkId;
-use crate::log::entry::EntryKind;
+use crate::log::consume_queue::{Queue, Run};
+use crate::log::entry::{EntryHeader, EntryKind};
 use crate::log::group_commit::{BlockContent, Committed};
 use crate::log::read::{Gather, ReadEnd};
 use crate::log::space::Job;
@@ -16,20 +17,25 @@ use crate::log::{AppendError, Durable, Log, Room};
 use crate::metadata::catalog::Catalog;
 use crate::metrics::{LogGauges, ShardStats};
 use crate::model::{Nanos, Now, Offset, PartitionKey, Position, ShardId, Slot, TopicId, WallMs};
-use crate::partition::waiters::{Waiter, Waiters};
-use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partitions};
+use crate::partition::waiters::{NO_PART, Waiter, Waiters};
+use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partition, Partitions};
 
 use super::Retention;
 use super::acks::Acks;
-use super::call::{Answer, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
+use super::call::{Answer, AppendStamps, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
 use super::groups::{GroupHost, Home};
+use retention::RetentionQueue;
 
 mod list_offset;
+mod retention;
 #[cfg(test)]
 mod tests;
 
 /// Partitions looked at by retention in one turn.
 const RETENTION_STEP: u32 = 512;
+/// Partitions looked at for silent producers once a second, whatever they have: some 10 µs. These have a
+/// day to be found.
+const PRODUCERS_STEP: u32 = 2048;
 
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +51,7 @@ pub enum AckWaiter {
     Batch(Ticket),
     /// This answer goes out.
     Answer(Origin, Answer),
-    /// The record of the metadata log that is being written.
+    /// The next record of the metadata log that is being written.
     Metadata,
     /// The group that has stored this goes on.
     Group(StoreId),
@@ -67,8 +73,10 @@ pub struct Outbox {
     pub acked: Vec<Acked>,
     pub answers: Vec<(Origin, Answer)>,
     pub woken: Vec<Waiter>,
-    /// The metadata record in flight is durable (true), or never will be.
-    pub metadata: Option<bool>,
+    /// How many more records of the metadata log are durable.
+    pub metadata_durable: usize,
+    /// The others never will be.
+    pub metadata_failed: bool,
 }
 
 pub struct Hosted {
@@ -77,6 +85,8 @@ pub struct Hosted {
     groups: GroupHost,
     acks: Acks<AckWaiter>,
     waiters: Waiters,
+    /// Woken by something else than records: their partition is gone, or begins elsewhere.
+    woken: Vec<Waiter>,
     chunk_waiters: FxHashMap<ChunkId, Vec<Waiter>>,
     /// Calls that need a chunk which is being read.
     chunk_calls: Vec<(ChunkId, Origin, Call)>,
@@ -84,7 +94,9 @@ pub struct Hosted {
     held: VecDeque<(Origin, Call)>,
     /// Topics that are deleted but whose slots could not all be closed yet.
     closing: Vec<TopicId>,
-    retention_at: Slot,
+    retention: RetentionQueue,
+    /// Where the search for silent producers goes on.
+    producers_at: Slot,
     /// Batches, records and bytes that other shards sent here, not counted yet.
     mailed: (u64, u64, u64),
     committed: Vec<Committed>,
@@ -92,17 +104,22 @@ pub struct Hosted {
 
 impl Hosted {
     pub fn new(log: Log, partitions: Partitions, rules: GroupRules) -> Hosted {
+        let mut retention = RetentionQueue::default();
+        let filled = log.queues().iter().filter(|(_, queue)| queue.runs().len() > 0);
+        filled.for_each(|(slot, _)| retention.on_change(slot));
         Hosted {
             log,
             partitions,
             groups: GroupHost::new(rules),
             acks: Acks::default(),
             waiters: Waiters::default(),
+            woken: Vec::new(),
             chunk_waiters: FxHashMap::default(),
             chunk_calls: Vec::new(),
             held: VecDeque::new(),
             closing: Vec::new(),
-            retention_at: Slot(0),
+            retention,
+            producers_at: Slot(0),
             mailed: (0, 0, 0),
             committed: Vec::new(),
         }
@@ -138,9 +155,10 @@ impl Hosted {
     fn perform(&mut self, origin: Origin, call: Call, catalog: &Catalog, now: Now) -> Option<Answer> {
         match call {
             Call::Append { partition, batch } => self.append_call(origin, partition, batch, catalog, now),
-            Call::Read { partitions, bytes_max, park } => {
-                let park = park.then_some(Waiter { shard: origin.shard, conn: origin.ticket.conn });
-                Some(Answer::Read(self.read_all(&partitions, bytes_max, park, catalog)))
+            Call::Read { partitions, bytes_max, at_least_one, park } => {
+                let (shard, conn) = (origin.shard, origin.ticket.conn);
+                let park = park.then_some(Waiter { shard, conn, part: NO_PART });
+                Some(Answer::Read(self.read_all(&partitions, (bytes_max, at_least_one), park, catalog)))
             }
             Call::ListOffset { partition, spec } => {
                 self.or_after_chunk(origin, call, |hosted| hosted.list_offset(partition, spec, catalog))
@@ -158,6 +176,15 @@ impl Hosted {
                     Ok((start, None)) => Some(Answer::DeleteRecords(Ok(start))),
                     Err(error) => Some(Answer::DeleteRecords(Err(error))),
                 }
+            }
+            Call::PartitionSizes { partitions } => {
+                Some(Answer::PartitionSizes(self.partition_sizes(partitions.as_deref())))
+            }
+            Call::ListProducers { partition } => {
+                Some(Answer::Producers(self.known(partition, catalog).map(|slot| {
+                    let partition = slot.and_then(|slot| self.partitions.get(slot));
+                    partition.map(Partition::active_producers).unwrap_or_default()
+                })))
             }
             Call::Group { group, call } => {
                 let (groups, mut home) = self.groups();
@@ -213,7 +240,9 @@ impl Hosted {
                 self.mailed.1 += u64::from(batch.record_count());
                 self.mailed.2 += bytes.len() as u64;
                 let Accepted { base_offset, log_append_time, log_start, durable_at } = accepted;
-                let answer = Answer::Appended(Ok(AppendedBatch { base_offset, log_append_time, log_start }));
+                let stamps = AppendStamps { appended: now.mono, ..AppendStamps::default() };
+                let batch = AppendedBatch { base_offset, log_append_time, log_start, stamps };
+                let answer = Answer::Appended(Ok(batch));
                 match durable_at {
                     Some(position) => {
                         self.acks.push(position, AckWaiter::Answer(origin, answer));
@@ -230,13 +259,13 @@ impl Hosted {
     pub fn read_all(
         &mut self,
         parts: &[ReadPart],
-        bytes_max: usize,
+        (bytes_max, at_least_one): (usize, bool),
         park: Option<Waiter>,
         catalog: &Catalog,
     ) -> Vec<ReadResult> {
         let mut left = bytes_max;
         let mut results = Vec::with_capacity(parts.len());
-        let mut any = false;
+        let mut any = !at_least_one;
         for part in parts {
             let result = self.read(part, left.min(part.bytes_max), !any, park, catalog);
             left = left.saturating_sub(result.bytes);
@@ -247,7 +276,7 @@ impl Hosted {
     }
 
     /// Read whole batches of one partition, at least one if `at_least_one`. If `park` is given and
-    /// there is nothing, that waiter is woken when there is.
+    /// there is nothing, that waiter is woken when there is, for the part that is asked for.
     pub fn read(
         &mut self,
         part: &ReadPart,
@@ -266,6 +295,7 @@ impl Hosted {
             result.error = Some(CallError::OutOfRange { start, end });
             return result;
         }
+        let park = park.map(|waiter| Waiter { part: part.waiter, ..waiter });
         let mut gather = Gather::default();
         if let Some(slot) = slot.filter(|_| part.offset < end && (bytes_max > 0 || at_least_one)) {
             match self.log.read(slot, part.offset, bytes_max, at_least_one, &mut gather) {
@@ -311,6 +341,23 @@ impl Hosted {
         }
     }
 
+    /// Bytes of the log that hold each partition's records, of those that have any.
+    fn partition_sizes(
+        &self,
+        wanted: Option<&[PartitionKey]>,
+    ) -> Result<Vec<(PartitionKey, u64)>, CallError> {
+        if self.log.failed() {
+            return Err(CallError::Storage);
+        }
+        let size = |slot| self.log.queue(slot).map_or(0, Queue::bytes);
+        Ok(match wanted {
+            Some(keys) => {
+                keys.iter().filter_map(|key| Some((*key, size(self.partitions.slot(*key)?)))).collect()
+            }
+            None => self.partitions.iter().map(|(slot, partition)| (partition.key, size(slot))).collect(),
+        })
+    }
+
     fn delete_records(
         &mut self,
         key: PartitionKey,
@@ -338,6 +385,7 @@ impl Hosted {
 
     /// A topic is deleted: its slots are closed as soon as the log has room for saying so.
     pub fn delete_topic(&mut self, topic: TopicId, now: Now) {
+        self.waiters.wake_topic(topic, &mut self.woken);
         if self.partitions.close_topic(&mut self.log, topic, now).is_err() {
             self.closing.push(topic);
         }
@@ -371,7 +419,7 @@ impl Hosted {
         Ok(log.append(entry, record, now, |stored| kind.payload_crc(stored))?.end)
     }
 
-    /// The same; [`Outbox::metadata`] says when it is durable.
+    /// The same; [`Outbox::metadata_durable`] counts it when it is durable.
     pub fn append_metadata(&mut self, record: &[u8], now: Now) -> Result<(), CallError> {
         let position = Hosted::append_record(&mut self.log, record, now).map_err(log_refused)?;
         self.acks.push(position, AckWaiter::Metadata);
@@ -403,6 +451,10 @@ impl Hosted {
         self.committed.extend(self.log.take_committed());
         while let Some(durable) = self.log.poll_durable() {
             self.partitions.on_durable(&durable);
+            let EntryHeader { kind, slot, .. } = durable.header;
+            if kind.is_data() || kind == EntryKind::LogStart {
+                self.retention.on_change(slot);
+            }
             self.wake(&durable, out);
         }
         for block in self.committed.drain(..) {
@@ -416,8 +468,13 @@ impl Hosted {
                         submitted: block.submitted,
                         completed: block.completed,
                     }),
-                    AckWaiter::Answer(origin, answer) => out.answers.push((origin, answer)),
-                    AckWaiter::Metadata => out.metadata = Some(true),
+                    AckWaiter::Answer(origin, mut answer) => {
+                        if let Answer::Appended(Ok(AppendedBatch { stamps, .. })) = &mut answer {
+                            (stamps.submitted, stamps.completed) = (block.submitted, block.completed);
+                        }
+                        out.answers.push((origin, answer));
+                    }
+                    AckWaiter::Metadata => out.metadata_durable += 1,
                     AckWaiter::Group(id) => self.groups.on_stored(id, true, now),
                 }
             }
@@ -434,12 +491,18 @@ impl Hosted {
     }
 
     fn wake(&mut self, durable: &Durable, out: &mut Outbox) {
+        let kind = durable.header.kind;
         if !self.waiters.is_empty()
-            && durable.header.kind.is_data()
+            && (kind.is_data() || kind == EntryKind::LogStart)
             && let Some(partition) = self.partitions.get(durable.header.slot)
         {
             self.waiters.wake(partition.key, &mut out.woken);
         }
+    }
+
+    /// Who is woken by something else than records, since the last call of this.
+    pub fn take_woken(&mut self, woken: &mut Vec<Waiter>) {
+        woken.append(&mut self.woken);
     }
 
     /// A write failed: everybody who waits hears that nothing is certain.
@@ -455,7 +518,7 @@ impl Hosted {
                     out.answers.push((origin, Answer::Appended(Err(CallError::Storage))));
                 }
                 AckWaiter::Answer(origin, answer) => out.answers.push((origin, failed(answer))),
-                AckWaiter::Metadata => out.metadata = Some(false),
+                AckWaiter::Metadata => out.metadata_failed = true,
                 AckWaiter::Group(id) => self.groups.on_stored(id, false, now),
             }
         }
@@ -479,43 +542,53 @@ impl Hosted {
         }
     }
 
-    /// One step of retention. Returns whether a pass over all partitions has ended.
+    /// One step of retention. Returns whether a pass over all that may be due has ended.
     pub fn retain(&mut self, catalog: &Catalog, default: Retention, now: WallMs) -> bool {
-        let mut slot = self.retention_at;
         for _ in 0..RETENTION_STEP {
-            let Some(partition) = self.partitions.get(slot) else {
-                self.retention_at = Slot(0);
-                return true;
-            };
-            if let Some(topic) = catalog.topic_by_id(partition.key.topic)
-                && let Some(queue) = self.log.queue(slot)
-            {
-                let config = &topic.config;
-                let own = |name| config.is_overridden(name);
-                let age = if own("retention.ms") { config.retention_ms } else { default.ms };
-                let bytes = if own("retention.bytes") { config.retention_bytes } else { default.bytes };
-                let start = queue.retained_from(|run, left| {
-                    let appended = i64::from(run.append_seconds) * 1000 + 999;
-                    let newest =
-                        if run.max_timestamp < 0 { appended } else { appended.min(run.max_timestamp) };
-                    age.is_some_and(|age| now.0.saturating_sub(newest) > age as i64)
-                        || bytes.is_some_and(|bytes| left >= bytes)
-                });
-                if let Some(start) = start {
-                    self.partitions.start_at(slot, start);
-                    self.log.drop_before(slot, start);
-                }
-            }
-            slot.0 += 1;
+            let Some(slot) = self.retention.next(now) else { return true };
+            self.retain_slot(slot, catalog, default, now);
         }
-        self.retention_at = slot;
         false
+    }
+
+    /// Drop what is too old, or too much, and note when the rest will be.
+    fn retain_slot(&mut self, slot: Slot, catalog: &Catalog, default: Retention, now: WallMs) {
+        let Some(partition) = self.partitions.get(slot) else { return };
+        let Some(topic) = catalog.topic_by_id(partition.key.topic) else { return };
+        let Some(queue) = self.log.queue(slot) else { return };
+        let config = &topic.config;
+        let own = |name| config.is_overridden(name);
+        let age = if own("retention.ms") { config.retention_ms } else { default.ms };
+        let bytes = if own("retention.bytes") { config.retention_bytes } else { default.bytes };
+        let age = age.map(|age| i64::try_from(age).unwrap_or(i64::MAX));
+        let start = queue.retained_from(|run, left| {
+            age.is_some_and(|age| now.0.saturating_sub(newest(run)) > age)
+                || bytes.is_some_and(|bytes| left >= bytes)
+        });
+        if let Some(start) = start {
+            self.waiters.wake(partition.key, &mut self.woken);
+            self.partitions.start_at(slot, start);
+            self.log.drop_before(slot, start);
+        }
+        let oldest = self.log.queue(slot).and_then(|queue| queue.runs().next());
+        if let (Some(oldest), Some(age)) = (oldest, age) {
+            self.retention.due_at(slot, newest(oldest).saturating_add(age).saturating_add(1));
+        }
+    }
+
+    /// The topic has other configs than before: they hold for what it has already.
+    pub fn on_configs_changed(&mut self, topic: TopicId) {
+        for (slot, partition) in self.partitions.iter() {
+            if partition.key.topic == topic {
+                self.retention.on_change(slot);
+            }
+        }
     }
 
     /// Forget what nobody uses: producers that were silent since before `producers`, and what groups
     /// committed before `offsets`.
     pub fn expire(&mut self, catalog: &Catalog, producers: WallMs, offsets: WallMs, now: Now) {
-        self.partitions.expire_producers(producers);
+        self.producers_at = self.partitions.expire_producers(self.producers_at, PRODUCERS_STEP, producers);
         let (groups, mut home) = self.groups();
         groups.expire(&mut home, catalog, offsets, now);
     }
@@ -531,8 +604,8 @@ impl Hosted {
     }
 
     /// The checkpoint that is due, if one is.
-    pub fn checkpoint(&mut self, catalog: Option<&Catalog>) -> Option<Job> {
-        if !self.log.wants_checkpoint() {
+    pub fn checkpoint(&mut self, catalog: Option<&Catalog>, now: Now) -> Option<Job> {
+        if !self.log.wants_checkpoint(now) {
             return None;
         }
         Some(self.begin_checkpoint(catalog))
@@ -570,6 +643,12 @@ impl Hosted {
             failed: self.log.failed(),
         }
     }
+}
+
+/// When the newest record of a run was made, or appended if its timestamp lies in the future.
+fn newest(run: &Run) -> i64 {
+    let appended = i64::from(run.append_seconds) * 1000 + 999;
+    if run.max_timestamp < 0 { appended } else { appended.min(run.max_timestamp) }
 }
 
 fn refused(error: BatchRefused) -> CallError {

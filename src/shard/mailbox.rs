@@ -19,9 +19,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam::queue::ArrayQueue;
 
 use super::call::{Answer, Call, Ticket};
-use crate::io::op::ConnId;
 use crate::io::socket::SocketHandle;
 use crate::model::{LogId, ShardId};
+use crate::partition::waiters::Waiter;
 
 /// Calls of one shard to another that are not answered yet.
 pub const CREDITS: usize = 1024;
@@ -40,12 +40,12 @@ pub enum Mail {
     },
     /// Connections of the receiver that waited for records: they may look again. A call.
     Ready {
-        conns: Vec<ConnId>,
+        waiters: Vec<Waiter>,
     },
-    /// A durable record of the metadata log. A call.
+    /// Records of the metadata log that have become durable together. A call.
     Apply {
         number: u64,
-        record: Arc<[u8]>,
+        records: Arc<[Box<[u8]>]>,
     },
     /// A connection that the sender accepted. A call.
     Connection {
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     fn call(number: u64) -> Mail {
-        Mail::Apply { number, record: Arc::from([]) }
+        Mail::Apply { number, records: Arc::from([]) }
     }
 
     #[test]

@@ -27,15 +27,15 @@ pub mod groups;
 pub mod hosted;
 pub mod mailbox;
 
-use admin::{AdminQueue, Change, Judged};
+use admin::{AdminQueue, Judged};
 use call::{Answer, Call, CallError, ReadPart, ReadResult, Ticket};
 use hosted::{Acked, Hosted, Origin, Outbox};
 use mailbox::{Mail, Mailbox};
 
-/// Retention looks at every partition this often.
+/// Retention looks at what may be due this often.
 const RETENTION_EVERY: Duration = Duration::from_secs(1);
 /// A producer that was silent for so long is forgotten (Kafka's `producer.id.expiration.ms`).
-const PRODUCER_EXPIRY_MS: i64 = 24 * 3600 * 1000;
+pub const PRODUCER_EXPIRY_MS: i64 = 24 * 3600 * 1000;
 
 /// What a shard is told when it starts.
 pub struct ShardConfig {
@@ -69,7 +69,7 @@ pub struct News {
     /// Batches whose position is durable; their responses are staged.
     pub acked: Vec<Acked>,
     /// Connections that waited for records, or for a chunk: there may be something now.
-    pub woken: Vec<ConnId>,
+    pub woken: Vec<Waiter>,
     /// Connections that another shard accepted for this one.
     pub connections: Vec<(SocketHandle, SocketAddr)>,
     /// Work for the background.
@@ -223,7 +223,7 @@ impl Shard {
         at_least_one: bool,
         park: Option<ConnId>,
     ) -> ReadResult {
-        let waiter = park.map(|conn| Waiter { shard: self.id, conn });
+        let waiter = park.map(|conn| Waiter { shard: self.id, conn, part: part.waiter });
         let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
         let hosted = hosted.expect("calls go to the shard that hosts the log");
         hosted.read(part, bytes_max, at_least_one, waiter, &self.catalog)
@@ -281,12 +281,12 @@ impl Shard {
                     self.do_call(log, Origin { shard: from, ticket }, call, now);
                 }
                 Mail::Answer { ticket, answer } => news.answers.push((ticket, answer)),
-                Mail::Ready { conns } => {
-                    news.woken.extend(conns);
+                Mail::Ready { waiters } => {
+                    news.woken.extend(waiters);
                     self.mailbox.answer(from, Mail::Done { number: 0 });
                 }
-                Mail::Apply { number, record } => {
-                    self.apply_record(&record, now);
+                Mail::Apply { number, records } => {
+                    self.apply_records(&records, now);
                     self.mailbox.answer(from, Mail::Done { number });
                 }
                 Mail::Connection { socket, peer } => {
@@ -318,10 +318,12 @@ impl Shard {
         for hosted in &mut self.logs {
             hosted.apply_durable(now, &self.catalog, &mut self.stats, &mut self.outbox);
         }
-        if let Some(durable) = self.outbox.metadata.take()
-            && !mutant::is(Mutant::AnswerMetadataEarly)
-        {
+        let durable = std::mem::take(&mut self.outbox.metadata_durable);
+        if durable > 0 && !mutant::is(Mutant::AnswerMetadataEarly) {
             self.on_metadata(durable, now);
+        }
+        if std::mem::take(&mut self.outbox.metadata_failed) {
+            self.outbox.answers.extend(self.admin.fail());
         }
         self.run_admin(now);
         self.deliver(news);
@@ -337,17 +339,19 @@ impl Shard {
                 self.mailbox.answer(origin.shard, Mail::Answer { ticket: origin.ticket, answer });
             }
         }
+        for hosted in &mut self.logs {
+            hosted.take_woken(&mut self.outbox.woken);
+        }
         if self.outbox.woken.is_empty() {
             return;
         }
         self.outbox.woken.sort_unstable();
         self.outbox.woken.dedup();
         for waiters in self.outbox.woken.chunk_by(|a, b| a.shard == b.shard) {
-            let conns = waiters.iter().map(|waiter| waiter.conn);
             if waiters[0].shard == self.id {
-                news.woken.extend(conns);
+                news.woken.extend(waiters);
             } else {
-                self.mailbox.call(waiters[0].shard, Mail::Ready { conns: conns.collect() });
+                self.mailbox.call(waiters[0].shard, Mail::Ready { waiters: waiters.to_vec() });
             }
         }
         self.outbox.woken.clear();
@@ -366,7 +370,7 @@ impl Shard {
                 retained &= hosted.retain(&self.catalog, self.config.retention, now.wall);
             }
             let catalog = (log == LogId::METADATA).then_some(&self.catalog);
-            if let Some(job) = hosted.checkpoint(catalog) {
+            if let Some(job) = hosted.checkpoint(catalog, now) {
                 self.give_job(log, job, news);
             }
             if let Some(job) = self.logs[index].log.poll_job(now) {
@@ -412,66 +416,69 @@ impl Shard {
 
     // --- Metadata. ---
 
-    /// Begin the next change, if none is under way and the metadata log has room for it.
+    /// Judge calls, and append what they change, as long as the metadata log has room.
     fn run_admin(&mut self, now: Now) {
-        if self.admin.is_empty() || self.room(LogId::METADATA, 0) == Room::Wait {
-            return;
-        }
-        while let Some((origin, call)) = self.admin.begin_next() {
-            match admin::judge(call, &self.catalog, &self.config.rules, &mut *self.ids) {
-                Judged::Answer(answer) => self.outbox.answers.push((origin, answer)),
-                Judged::Write { record, answer } => {
-                    let mut bytes = Vec::new();
-                    record.encode(&mut bytes);
-                    match self.hosted(LogId::METADATA).append_metadata(&bytes, now) {
-                        Ok(()) => {
-                            let record = Arc::from(bytes);
-                            self.admin.number += 1;
-                            self.admin.current = Some(Change { origin, record, answer, waiting: None });
-                            if mutant::is(Mutant::AnswerMetadataEarly) {
-                                self.on_metadata(true, now);
-                            }
-                        }
-                        Err(error) => self.outbox.answers.push((origin, admin::failed(answer, error))),
-                    }
+        while self.admin.has_calls() && self.room(LogId::METADATA, 0) == Room::Yes {
+            let Some((origin, call)) = self.admin.pop() else { return };
+            let planned = self.admin.planned(&self.catalog);
+            match admin::judge(call, planned, &self.config.rules, &mut *self.ids) {
+                Judged::Answer(answer) => {
+                    let answer = self.admin.judged(origin, answer);
+                    self.outbox.answers.extend(answer.map(|answer| (origin, answer)));
                 }
+                Judged::Write { record, answer } => self.write_change(origin, &record, answer, now),
             }
         }
     }
 
-    /// The change under way is durable, or its log has failed.
-    fn on_metadata(&mut self, durable: bool, now: Now) {
-        let change = self.admin.current.as_mut().expect("a change was being written");
-        if !durable {
-            let change = self.admin.current.take().expect("looked at above");
-            self.outbox.answers.push((change.origin, admin::failed(change.answer, CallError::Storage)));
-            return;
+    fn write_change(&mut self, origin: Origin, record: &MetaRecord, answer: Answer, now: Now) {
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        match self.hosted(LogId::METADATA).append_metadata(&bytes, now) {
+            Ok(()) => {
+                let planned = self.admin.planned(&self.catalog);
+                planned.apply(record).expect("a record that was judged by this catalog applies");
+                self.admin.written(origin, bytes.into(), answer);
+                if mutant::is(Mutant::AnswerMetadataEarly) {
+                    self.on_metadata(1, now);
+                }
+            }
+            Err(error) => {
+                let answer = self.admin.judged(origin, admin::failed(answer, error));
+                self.outbox.answers.extend(answer.map(|answer| (origin, answer)));
+            }
         }
-        let record = change.record.clone();
+    }
+
+    /// So many more changes are durable.
+    fn on_metadata(&mut self, count: usize, now: Now) {
         let told = |shard: &ShardId| *shard != self.id && !mutant::is(Mutant::ApplyOnOneShard);
         let others: Vec<ShardId> = self.mailbox.shards().filter(told).collect();
-        change.waiting = Some(others.len());
-        let number = self.admin.number;
-        self.apply_record(&record, now);
+        let (number, records) = self.admin.durable(count, others.len());
+        self.apply_records(&records, now);
         for shard in others {
-            self.mailbox.call(shard, Mail::Apply { number, record: record.clone() });
+            self.mailbox.call(shard, Mail::Apply { number, records: records.clone() });
         }
-        self.finish_change();
+        self.finish_changes();
     }
 
     fn on_done(&mut self, number: u64) {
-        if number == 0 || number != self.admin.number {
-            return;
-        }
-        if let Some(Change { waiting: Some(waiting), .. }) = &mut self.admin.current {
-            *waiting -= 1;
-            self.finish_change();
+        // Other calls than `Apply` have no number.
+        if number > 0 {
+            self.admin.applied(number);
+            self.finish_changes();
         }
     }
 
-    fn finish_change(&mut self) {
-        if let Some(change) = self.admin.current.take_if(|change| change.waiting == Some(0)) {
-            self.outbox.answers.push((change.origin, change.answer));
+    fn finish_changes(&mut self) {
+        while let Some(answers) = self.admin.pop_applied() {
+            self.outbox.answers.extend(answers);
+        }
+    }
+
+    fn apply_records(&mut self, records: &[Box<[u8]>], now: Now) {
+        for record in records {
+            self.apply_record(record, now);
         }
     }
 
@@ -479,9 +486,11 @@ impl Shard {
     fn apply_record(&mut self, record: &[u8], now: Now) {
         let record = MetaRecord::decode(record).expect("a record that this broker has written decodes");
         self.catalog.apply(&record).expect("a record that was judged by this catalog applies");
-        if let MetaRecord::TopicDeleted { id } = record {
-            for hosted in &mut self.logs {
-                hosted.delete_topic(id, now);
+        for hosted in &mut self.logs {
+            match record {
+                MetaRecord::TopicDeleted { id } => hosted.delete_topic(id, now),
+                MetaRecord::TopicConfigsChanged { id, .. } => hosted.on_configs_changed(id),
+                _ => {}
             }
         }
     }
@@ -530,6 +539,12 @@ impl Shard {
                 self.give_job(log, job, news);
             }
         }
+    }
+
+    /// Memory of the logs' tails and of what was read back.
+    pub fn cache_bytes(&self) -> (u64, u64) {
+        let each = self.logs.iter().map(|hosted| hosted.log.cache_bytes());
+        each.fold((0, 0), |sum, bytes| (sum.0 + bytes.0, sum.1 + bytes.1))
     }
 
     pub fn gauges(&self) -> Vec<LogGauges> {

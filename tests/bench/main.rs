@@ -1,6 +1,10 @@
 //! `ringmq bench` as its users run it: the built binary, against brokers that it starts itself, a
 //! server with a known truth, and addresses that nobody serves.
 
+mod failures;
+mod histograms;
+mod truth;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,10 +16,14 @@ fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("bench-test-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
 }
 
-fn bench(dir: &Path, line: &str) -> Output {
+fn command(dir: &Path, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
     command.arg("bench").args(line.split_whitespace()).arg("--out").arg(dir).current_dir(dir);
-    command.output().expect("the binary runs")
+    command
+}
+
+fn bench(dir: &Path, line: &str) -> Output {
+    command(dir, line).output().expect("the binary runs")
 }
 
 /// The one folder of results below `dir`.
@@ -86,6 +94,38 @@ fn a_broker_that_is_killed_in_the_middle_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn members_of_groups_join_commit_what_they_read_and_leave() {
+    let dir = folder();
+    let line = "--rate 2k --seconds 2 --warmup 0 --topics 2 --partitions 3 --consumers 2 --groups 2 \
+                --group-protocol classic";
+    let said = text(&bench(dir.path(), line));
+    let run = &result(dir.path())["runs"][0];
+    assert_ledger(run, &said);
+    assert_eq!(
+        run["ledger"]["read"].as_u64(),
+        run["ledger"]["acked"].as_u64().map(|acked| acked * 2),
+        "{said}"
+    );
+    let work = &run["group_work"];
+    // The last commit of each member, at least, and each partition's offset asked for after it.
+    assert_eq!((&work["members"], &work["offsets_wrong"]), (&4.into(), &0.into()), "{said}");
+    assert!(work["commits"].as_u64().is_some_and(|commits| commits >= 4), "{said}");
+    assert!(said.contains("4 members of groups"), "{said}");
+}
+
+#[test]
+fn members_of_groups_survive_the_brokers_restart() {
+    let dir = folder();
+    let line =
+        "--scenario restart-under-load --rate 1k --seconds 2 --warmup 0 --group-protocol classic --quiet";
+    let said = text(&bench(dir.path(), line));
+    let run = &result(dir.path())["runs"][0];
+    assert_ledger(run, &said);
+    assert_eq!(run["group_work"]["offsets_wrong"], 0, "{said}");
+    assert_eq!(run["ledger"]["read"], run["ledger"]["acked"], "{said}");
+}
+
+#[test]
 fn every_scenario_plays_and_names_its_runs() {
     for (line, labels) in [
         ("burst", &["run"][..]),
@@ -145,6 +185,35 @@ fn repeats_can_be_compared_and_a_regression_fails() {
     let worse = compare(&good, &bad);
     assert_eq!(worse.status.code(), Some(1), "{}", text(&worse));
     assert!(text(&worse).contains("WORSE"), "{}", text(&worse));
+}
+
+#[test]
+fn a_workload_file_says_what_to_do_and_the_command_line_counts() {
+    let (dir, files) = (folder(), folder());
+    let file = files.path().join("w.yaml");
+    let fields = "name: two topics\ntopics: 2\npartitionsPerTopic: 2\nmessageSize: 300\n\
+                  useRandomizedPayloads: true\nrandomBytesRatio: 0.5\nkeyDistributor: RANDOM_NANO\n\
+                  subscriptionsPerTopic: 2\nconsumerPerSubscription: 1\nproducersPerTopic: 1\n\
+                  producerRate: 1000\ntestDurationMinutes: 60\nwarmupDurationMinutes: 0\n\
+                  compression: zstd\nlinger-ms: 5\n";
+    fs::write(&file, fields).unwrap();
+    let said = text(&bench(dir.path(), &format!("--workload {} --seconds 1 --quiet", file.display())));
+    let run = &result(dir.path())["runs"][0];
+    assert_ledger(run, &said);
+    assert_eq!(run["ledger"]["acked"], 1000, "{said}");
+    assert_eq!(run["ledger"]["read"], 2000, "two groups: {said}");
+    assert_eq!(
+        (&run["label"], &run["topics"], &run["keys"]),
+        (&"two topics".into(), &2.into(), &10_000.into())
+    );
+    assert_eq!(run["compression"]["codec"], "zstd", "{run}");
+    let (plain, packed) = (&run["compression"]["plain_bytes"], &run["compression"]["packed_bytes"]);
+    assert!(packed.as_f64() < plain.as_f64().map(|plain| plain * 0.8), "{run}");
+
+    fs::write(&file, "messageSizes: 1\n").unwrap();
+    let output = bench(dir.path(), &format!("--workload {}", file.display()));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("did you mean messageSize?"), "{}", text(&output));
 }
 
 #[test]

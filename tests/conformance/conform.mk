@@ -8,11 +8,14 @@ BROKER ?= $(RELEASE_BIN)
 PYTHON ?= python3
 CRASH_CYCLES ?= 100
 SOAK_CYCLES ?= 3000
+GROUP_CYCLES ?= 25
+SOAK_GROUP_CYCLES ?= 500
 
-.PHONY: conform conform-short crash soak
+.PHONY: conform conform-short crash crash-groups soak
 
-conform: $(RELEASE_BIN) ## Every real client, every case, a million records
+conform: $(RELEASE_BIN) ## Every real client, every case, a million records; as one broker, and as one for each log
 	$(PYTHON) tests/conformance/run.py --full --binary $(BROKER)
+	$(PYTHON) tests/conformance/run.py --full --binary $(BROKER) --advertise log
 
 conform-short: $(RELEASE_BIN) ## The part of it that `make test` runs
 	$(PYTHON) tests/conformance/run.py --short --binary $(BROKER)
@@ -20,5 +23,9 @@ conform-short: $(RELEASE_BIN) ## The part of it that `make test` runs
 crash: $(RELEASE_BIN) ## kill -9 under load, CRASH_CYCLES (100) times
 	$(PYTHON) tests/crash/crash.py --cycles $(CRASH_CYCLES) --binary $(BROKER)
 
-soak: $(RELEASE_BIN) ## The same, SOAK_CYCLES (3000) times
+crash-groups: $(RELEASE_BIN) ## kill -9 of the broker and of members of groups, GROUP_CYCLES (25) times
+	$(PYTHON) tests/crash/groups.py --cycles $(GROUP_CYCLES) --binary $(BROKER)
+
+soak: $(RELEASE_BIN) ## Both, SOAK_CYCLES (3000) and SOAK_GROUP_CYCLES (500) times
 	$(PYTHON) tests/crash/crash.py --cycles $(SOAK_CYCLES) --verify-every 50 --binary $(BROKER)
+	$(PYTHON) tests/crash/groups.py --cycles $(SOAK_GROUP_CYCLES) --binary $(BROKER)

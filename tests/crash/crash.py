@@ -29,7 +29,8 @@ from lib.broker import Broker, BrokerError  # noqa: E402
 from watch import Watch  # noqa: E402
 
 ANSWER_S_MAX = 150
-# Small segments, so that rolls and recycling happen within a cycle.
+# Small segments and many checkpoints, so that rolls and recycling happen within a cycle, and a life leaves
+# nothing behind its last checkpoint.
 SEGMENT_BYTES = 4 * 1024 * 1024
 CHECKPOINT_BYTES = 1024 * 1024
 # How long the broker is given to touch a file that a cycle waits for.
@@ -187,6 +188,7 @@ PLACEMENTS = [
     (Loop.roll, 4),
     (Loop.recovery, 4),
     (Loop.recycle, 2),
+    (Loop.checkpoint, 3),
     (Loop.manifest, 2),
     (Loop.segment, 1),
     (Loop.shutdown, 1),
@@ -196,7 +198,7 @@ PLACEMENTS = [
 def run(args, broker, load, rng):
     """Yields the name of each cycle when it is done, then that of the last check."""
     loop = Loop(broker, load, rng)
-    kinds, weights = zip(*PLACEMENTS, *[(Loop.checkpoint, 3)] * args.checkpoints, strict=True)
+    kinds, weights = zip(*PLACEMENTS, strict=True)
     for cycle in range(1, args.cycles + 1):
         kind = rng.choices(kinds, weights)[0]
         kind(loop)
@@ -220,9 +222,6 @@ def main():
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--binary", default=toolchain.default_binary(), help="the broker to start")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for the broker")
-    parser.add_argument(
-        "--checkpoints", action="store_true", help="checkpoints every MiB, and kills while they are written"
-    )
     parser.add_argument("--lenient", action="store_true", help="DeleteRecords need not outlive kill -9")
     args = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if args.seed is None else args.seed
@@ -237,9 +236,7 @@ def main():
         return int(in_ci)
 
     folder = tempfile.mkdtemp(prefix="ringmq-crash-", dir=os.environ.get("RINGMQ_CRASH_DIR"))
-    settings = [f"log.segment_bytes={SEGMENT_BYTES}B", *args.set]
-    if args.checkpoints:
-        settings.insert(0, f"log.checkpoint_bytes={CHECKPOINT_BYTES}B")
+    settings = [f"log.checkpoint_bytes={CHECKPOINT_BYTES}B", f"log.segment_bytes={SEGMENT_BYTES}B", *args.set]
     broker = Broker(args.binary, folder, args.shards, [text for s in settings for text in ("--set", s)])
     load = None
     passed = failed = 0

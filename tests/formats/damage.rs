@@ -226,8 +226,8 @@ fn what_a_start_copes_with_is_a_note_and_no_problem() {
         ("manifest-1: missing", |v| v.remove("manifest-1")),
         ("manifest-0: its checksum", |v| v.spoil("manifest-0")),
         ("manifest-1: its checksum", |v| v.spoil("manifest-1")),
-        ("checkpoint-0 is not a whole", |v| v.spoil("checkpoint-0")),
-        ("checkpoint-1 is not a whole", |v| v.spoil("checkpoint-1")),
+        ("checkpoint-0: it is not a whole", |v| v.spoil("checkpoint-0")),
+        ("checkpoint-1: it is not a whole", |v| v.spoil("checkpoint-1")),
     ];
     for (expected, plant) in table {
         let victim = Victim::new();

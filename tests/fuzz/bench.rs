@@ -2,11 +2,11 @@
 
 use std::io::{self, Read, Write};
 
-use ringmq::bench::{Control, Driver, End, KafkaDriver, Shape};
+use ringmq::bench::{Control, Driver, End, KafkaDriver, Shape, Topics};
 use ringmq::codec::batch_builder::BatchBuilder;
 use ringmq::codec::compression::Compression;
 
-use crate::harness::{SMALL, Target, no_fix};
+use crate::harness::{Memory, SMALL, Target, no_fix};
 
 const CORRELATION: u32 = 7;
 const TOPIC: &str = "t";
@@ -29,8 +29,9 @@ pub const ANSWERS: Target = Target {
             correlation.copy_from_slice(&CORRELATION.to_be_bytes());
         }
     },
-    memory: SMALL,
-    mutants_per_second: 50_000,
+    // The unpacked records, and a decoder's tables: two of LZ4's largest blocks, 4 MiB each.
+    memory: Memory { per_byte: 64, bytes: 16 << 20 },
+    mutants_per_second: 20_000,
 };
 
 /// Before the load: a broker's answers as they come from the socket, to the requests for versions,
@@ -72,13 +73,13 @@ impl Write for Script<'_> {
 fn driver() -> KafkaDriver {
     KafkaDriver::new(Shape {
         run: 1,
-        topic: TOPIC.to_owned(),
+        topics: Topics::new(TOPIC, 1, 2),
         acks: -1,
         record_bytes: 40,
         records: 3,
-        key_bytes: 0,
         timestamp_ms: 1_700_000_000_000,
-        producer_ids: Vec::new(),
+        unpacked_bytes_max: 64 << 10,
+        ..Shape::default()
     })
 }
 
@@ -99,17 +100,19 @@ fn answers() -> Vec<Vec<u8>> {
     let ack = [head(0), bytes![0i16, 99i64, -1i64, 0i64, 0i32]].concat();
     let refused = [head(1), bytes![6i16, -1i64, -1i64, 0i64, 0i32]].concat();
 
-    let mut builder = BatchBuilder::new(Compression::None);
-    builder.push(0, None, Some(b"first"), &[]).push(0, Some(b"key"), Some(b"second"), &[]);
-    let batch = builder.finish();
-    let fetched = [
-        bytes![CORRELATION, 0i32, 1i32],
-        text(TOPIC),
-        bytes![1i32, 0i32, 0i16, 50i64, 50i64, 1i32, 7i64, 3i64, batch.len() as i32],
-        batch,
-    ]
-    .concat();
-    vec![ack, refused, fetched]
+    let fetched = Compression::ALL.map(|compression| {
+        let mut builder = BatchBuilder::new(compression);
+        builder.push(0, None, Some(b"first"), &[]).push(0, Some(b"key"), Some(b"second"), &[]);
+        let batch = builder.finish();
+        [
+            bytes![CORRELATION, 0i32, 1i32],
+            text(TOPIC),
+            bytes![1i32, 0i32, 0i16, 50i64, 50i64, 1i32, 7i64, 3i64, batch.len() as i32],
+            batch,
+        ]
+        .concat()
+    });
+    [vec![ack, refused], fetched.to_vec()].concat()
 }
 
 fn conversation() -> Vec<u8> {

@@ -78,7 +78,9 @@ fn receive_response(bytes: &[u8]) -> bool {
     let Ok((header, response)) = frame::decode_response(body, api, version) else { return false };
     header.encode(&mut Writer::new(&mut encoded), api, version);
     response.encode(&mut Writer::new(&mut encoded), version);
-    assert_eq!(frame::decode_response(&encoded, api, version), Ok((header, response)));
+    // As text: a quota that is not a number is not equal to itself.
+    let again = frame::decode_response(&encoded, api, version);
+    assert!(again.is_ok_and(|again| format!("{again:?}") == format!("{:?}", (header, response))));
     true
 }
 

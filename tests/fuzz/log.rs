@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use ringmq::base::crc::{crc32c, crc32c_append};
 use ringmq::log::block::{BLOCK_HEADER_BYTES, BlockHeader, LocalPart};
-use ringmq::log::checkpoint;
+use ringmq::log::checkpoint::{self, Head};
 use ringmq::log::chunks::{ChunkId, Chunks};
 use ringmq::log::consume_queue::{AppliedEntry, ConsumeQueues};
 use ringmq::log::entry::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
@@ -56,8 +56,8 @@ fn read_block(bytes: &[u8]) -> bool {
     if stored.len() < header.stored_bytes() || header.check_entries(&stored).is_err() {
         return false;
     }
-    let count = header.entries(&stored).map(|entry| entry.expect("checked above")).count();
-    assert_eq!(count, header.entry_count as usize);
+    let entries: Vec<_> = header.entries(&stored).collect::<Result<_, _>>().expect("checked above");
+    assert_eq!(entries.len(), header.entry_count as usize);
     assert_eq!(BlockHeader::decode(&header.encode()), Ok(header));
     true
 }
@@ -201,6 +201,8 @@ fn seal_at(bytes: &mut [u8], at: usize) {
 // --- The checkpoint. ---
 
 fn checkpoints() -> Vec<Vec<u8>> {
+    let head =
+        |generation, log, position| Head { generation, log: LogId(log), position, chain: 99, term: Term(4) };
     let nothing = (Chunks::new(ChunkId(1), VecDeque::new(), 0), ConsumeQueues::default());
     let mut chunks = Chunks::new(ChunkId(3), VecDeque::new(), 0);
     let mut queues = ConsumeQueues::default();
@@ -223,8 +225,8 @@ fn checkpoints() -> Vec<Vec<u8>> {
         }
     }
     vec![
-        checkpoint::encode((1, LogId(0), Position(0), 0), &nothing.0, &nothing.1, &[]),
-        checkpoint::encode((5, LogId(1), Position(20480), 99), &chunks, &queues, b"state"),
+        checkpoint::encode(head(1, 0, Position(0)), &nothing.0, &nothing.1, &[]),
+        checkpoint::encode(head(5, 1, Position(20480)), &chunks, &queues, b"state"),
     ]
 }
 
@@ -242,9 +244,12 @@ fn read_checkpoint(bytes: &[u8]) -> bool {
 }
 
 pub fn seal_checkpoint(bytes: &mut [u8]) {
+    const VERSION_AT: usize = 4;
     const BODY_BYTES_AT: usize = 32;
-    const HEADER_BYTES: usize = 40;
+    // Version 1 lacks the term.
+    let header_bytes =
+        if bytes.get(VERSION_AT..).is_some_and(|rest| rest.starts_with(&[1, 0])) { 40 } else { 44 };
     let Some(&body_bytes) = bytes.get(BODY_BYTES_AT..).and_then(|rest| rest.first_chunk()) else { return };
     let body_bytes = usize::try_from(u64::from_le_bytes(body_bytes)).unwrap_or(usize::MAX);
-    seal_at(bytes, body_bytes.saturating_add(HEADER_BYTES));
+    seal_at(bytes, body_bytes.saturating_add(header_bytes));
 }

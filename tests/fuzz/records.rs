@@ -22,7 +22,7 @@ const INFLATING_LZ4: Memory = Memory { per_byte: 64, bytes: 16 << 20 };
 pub const BATCHES: Target = Target {
     run: read_batches,
     seeds: batches,
-    fix: fix_first_batch,
+    fix: |bytes| fix_first_batch(bytes),
     memory: INFLATING_LZ4,
     mutants_per_second: 20_000,
 };
@@ -142,7 +142,7 @@ const ATTRIBUTES_AT: usize = 21;
 const LAST_OFFSET_DELTA_AT: usize = 23;
 const COUNT_AT: usize = 57;
 
-fn fix_first_batch(bytes: &mut Vec<u8>) {
+fn fix_first_batch(bytes: &mut [u8]) {
     if bytes.len() >= HEADER_BYTES {
         seal(bytes);
     }

@@ -113,7 +113,7 @@ pub const METADATA_RECORD: Target = Target {
         assert_eq!(again, bytes, "there is one encoding of a record");
         true
     },
-    seeds: || metadata().iter().map(|record| record_bytes(record)).collect(),
+    seeds: || metadata().iter().map(record_bytes).collect(),
     fix: no_fix,
     memory: SMALL,
     mutants_per_second: 100_000,

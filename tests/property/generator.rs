@@ -124,6 +124,15 @@ impl Generator<'_> {
                 let shown: Vec<String> = (0..count).filter_map(|_| self.put(*element, writer)).collect();
                 (!shown.is_empty()).then(|| format!("[{}]", shown.join(", ")))
             }
+            Kind::NullableStruct(_) if self.may_be_null() => {
+                writer.i8(-1);
+                Some("None".into())
+            }
+            Kind::NullableStruct(schema) => {
+                writer.i8(1);
+                self.put_struct(schema, writer);
+                None
+            }
             Kind::Struct(schema) => {
                 self.put_struct(schema, writer);
                 None

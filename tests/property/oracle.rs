@@ -4,6 +4,7 @@
 //! through `Debug`, which both sides derive.
 
 use std::fmt::Debug;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use kafka_protocol::messages as kp;
@@ -74,6 +75,23 @@ oracles! {
     DeleteGroups: DeleteGroupsRequest, DeleteGroupsResponse;
     OffsetDelete: OffsetDeleteRequest, OffsetDeleteResponse;
     DescribeCluster: DescribeClusterRequest, DescribeClusterResponse;
+    CreatePartitions: CreatePartitionsRequest, CreatePartitionsResponse;
+    AlterConfigs: AlterConfigsRequest, AlterConfigsResponse;
+    IncrementalAlterConfigs: IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+    DescribeLogDirs: DescribeLogDirsRequest, DescribeLogDirsResponse;
+    DescribeProducers: DescribeProducersRequest, DescribeProducersResponse;
+    DescribeTopicPartitions: DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+    DescribeClientQuotas: DescribeClientQuotasRequest, DescribeClientQuotasResponse;
+    ListPartitionReassignments: ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
+}
+
+/// The versions that the oracle knows: its schemas are those of Kafka 4.1.
+fn known_versions(api: ApiKey) -> RangeInclusive<i16> {
+    match api {
+        // Version 11 has the fields of version 10.
+        ApiKey::ListOffsets => *api.versions().start()..=10,
+        _ => api.versions(),
+    }
 }
 
 /// Generates messages of every version, and checks that we, and the oracle, decode them to the generated
@@ -84,7 +102,7 @@ fn agree(
     oracle: impl Fn(ApiKey, &[u8], i16) -> Opinion,
 ) {
     for &api in ApiKey::ALL {
-        for version in api.versions() {
+        for version in known_versions(api) {
             let form = api.form(version).expect("in the range");
             for seed in 0..MESSAGES_PER_VERSION {
                 let context = format!("{api:?} version {version} seed {seed}");
@@ -129,7 +147,7 @@ fn responses_agree_with_the_oracle() {
 #[test]
 fn headers_agree_with_the_oracle() {
     for &api in ApiKey::ALL {
-        for version in api.versions() {
+        for version in known_versions(api) {
             let context = format!("{api:?} version {version}");
             let form = api.form(version).expect("in the range");
             let (request, response) = schemas(api);

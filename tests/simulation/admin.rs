@@ -1,25 +1,28 @@
-//! An administrator: makes and deletes topics, deletes records, looks at offsets and metadata.
+//! An administrator: makes, grows and deletes topics, deletes records, looks at offsets and metadata.
 
 use ringmq::kafka::protocol::ErrorCode;
 use ringmq::kafka::protocol::api::Response;
+use ringmq::kafka::protocol::messages::create_partitions::CreatePartitionsTopic;
 use ringmq::kafka::protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfig};
 use ringmq::kafka::protocol::messages::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use ringmq::kafka::protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic, timestamp};
 use ringmq::kafka::protocol::messages::{
-    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest,
-    MetadataResponse,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    ListOffsetsRequest, MetadataRequest, MetadataResponse,
 };
 
 use super::coverage::Event;
-use super::ledger::{Known, Life, Place, TopicNo};
+use super::ledger::{Known, Life, Place, Topic, TopicNo};
 use super::link::{Heard, Link, decode};
 use super::stage::{Actor, Stage};
 
 const TOPICS_MAX: usize = 6;
+const PARTITIONS_MAX: usize = 4;
 
 enum Note {
-    Create(TopicNo),
+    Create(Vec<TopicNo>),
     Delete(TopicNo),
+    Grow(TopicNo, usize),
     /// The lives of all topics when the request left.
     Metadata(Vec<Life>),
     Truncate {
@@ -45,6 +48,13 @@ impl Admin {
     }
 
     fn create(&mut self, stage: &mut Stage) {
+        // One request for several: their changes of the metadata share a write.
+        let count = if self.made < 2 { 1 } else { 1 + stage.rng.below(3) };
+        let topics = (0..count).map(|_| self.invent(stage)).collect();
+        self.ask_create(topics, stage);
+    }
+
+    fn invent(&mut self, stage: &mut Stage) -> TopicNo {
         let index = self.made;
         self.made += 1;
         // The first ones stay; later ones come and go, and take old names again.
@@ -59,25 +69,17 @@ impl Admin {
         };
         let old = (2..index).map(|old| format!("passes-{old}")).find(|name| gone(name) && !used(name));
         let name = old.filter(|_| stage.rng.one_in(2)).unwrap_or(name);
-        let topic = stage.ledger.add_topic(&name, partitions, retention);
-        self.ask_create(topic, stage);
+        stage.ledger.add_topic(&name, partitions, retention)
     }
 
-    fn ask_create(&mut self, topic: TopicNo, stage: &Stage) {
-        let known = stage.ledger.topic(topic);
-        let retention = known.retention_bytes.map(|bytes| bytes.to_string());
-        let mut request = CreateTopicsRequest::default();
-        request.topics.push(CreatableTopic {
-            name: &known.name,
-            num_partitions: known.partitions.len() as i32,
-            replication_factor: 1,
-            configs: retention
-                .iter()
-                .map(|bytes| CreatableTopicConfig { name: "retention.bytes", value: Some(bytes) })
-                .collect(),
-            ..Default::default()
-        });
-        self.link.ask(7, &request, Note::Create(topic));
+    fn ask_create(&mut self, topics: Vec<TopicNo>, stage: &Stage) {
+        let known = || topics.iter().map(move |topic| stage.ledger.topic(*topic));
+        let retention: Vec<Option<String>> =
+            known().map(|known| known.retention_bytes.map(|bytes| bytes.to_string())).collect();
+        let creatable =
+            known().zip(&retention).map(|(known, retention)| creatable(known, retention)).collect();
+        let request = CreateTopicsRequest { topics: creatable, ..Default::default() };
+        self.link.ask(7, &request, Note::Create(topics));
     }
 
     fn delete(&mut self, stage: &mut Stage) -> u64 {
@@ -96,6 +98,29 @@ impl Admin {
         let mut request = DeleteTopicsRequest { timeout_ms: 1000, ..Default::default() };
         request.topic_names.push(&stage.ledger.topic(topic).name);
         self.link.ask(4, &request, Note::Delete(topic));
+        1
+    }
+
+    fn grow(&mut self, stage: &mut Stage) -> u64 {
+        let small: Vec<TopicNo> = (0..stage.ledger.topics.len())
+            .map(TopicNo)
+            .filter(|topic| {
+                let known = stage.ledger.topic(*topic);
+                let may = known.life == Life::Exists && known.growing.is_none();
+                may && known.partitions.len() < PARTITIONS_MAX
+            })
+            .collect();
+        if small.is_empty() {
+            return 0;
+        }
+        let topic = *stage.rng.pick(&small);
+        let known = stage.ledger.topic_mut(topic);
+        let count = known.partitions.len() + 1;
+        known.growing = Some(count);
+        let mut request = CreatePartitionsRequest { timeout_ms: 1000, ..Default::default() };
+        let (name, assignments) = (known.name.as_str(), None);
+        request.topics.push(CreatePartitionsTopic { name, count: count as i32, assignments });
+        self.link.ask(3, &request, Note::Grow(topic, count));
         1
     }
 
@@ -173,6 +198,17 @@ impl Admin {
         }
     }
 
+    fn on_grown(&mut self, topic: TopicNo, count: usize, error: ErrorCode, stage: &mut Stage) {
+        match error {
+            ErrorCode::NONE => {
+                stage.coverage.count(Event::TopicsGrown);
+                stage.ledger.grow(topic, count);
+            }
+            ErrorCode::KAFKA_STORAGE_ERROR => stage.storage_error("grow"),
+            error => panic!("{topic:?} did not grow to {count}: {error:?}"),
+        }
+    }
+
     fn on_metadata(&mut self, before: &[Life], response: &MetadataResponse<'_>, stage: &mut Stage) {
         for listed in &response.topics {
             assert_eq!(listed.error_code, ErrorCode::NONE);
@@ -186,6 +222,10 @@ impl Admin {
             let topic = known.unwrap_or_else(|| panic!("a topic that nobody made: {name} {id}"));
             let was = before.get(topic.0).copied().unwrap_or(Life::Maybe);
             assert_ne!(was, Life::Gone, "{name} was deleted");
+            // Nobody has heard that it has grown, but it has.
+            if stage.ledger.topic(topic).growing == Some(listed.partitions.len()) {
+                stage.ledger.grow(topic, listed.partitions.len());
+            }
             let known = stage.ledger.topic_mut(topic);
             known.id = Some(id);
             assert_eq!(known.partitions.len(), listed.partitions.len());
@@ -202,13 +242,25 @@ impl Admin {
     }
 }
 
+fn creatable<'a>(known: &'a Topic, retention: &'a Option<String>) -> CreatableTopic<'a> {
+    let configs =
+        retention.iter().map(|bytes| CreatableTopicConfig { name: "retention.bytes", value: Some(bytes) });
+    CreatableTopic {
+        name: &known.name,
+        num_partitions: known.partitions.len() as i32,
+        replication_factor: 1,
+        configs: configs.collect(),
+        ..Default::default()
+    }
+}
+
 impl Actor for Admin {
     fn socket(&self) -> Option<u64> {
         self.link.id()
     }
 
     fn act(&mut self, stage: &mut Stage) -> u64 {
-        if !self.link.ready(&stage.world) || self.link.in_flight() > 0 {
+        if !self.link.ready(stage) || self.link.in_flight() > 0 {
             return 0;
         }
         let topics = stage.ledger.topics.iter().filter(|topic| topic.life != Life::Gone).count();
@@ -217,7 +269,7 @@ impl Actor for Admin {
         if let Some(topic) = unsure
             && stage.rng.one_in(2)
         {
-            self.ask_create(TopicNo(topic), stage);
+            self.ask_create(vec![TopicNo(topic)], stage);
             return 1;
         }
         match stage.rng.below(12) {
@@ -226,6 +278,7 @@ impl Actor for Admin {
             2 if !stage.draining => return self.delete(stage),
             3 | 4 => return self.truncate(stage),
             5..=8 => return self.list(stage),
+            9 if !stage.draining => return self.grow(stage),
             _ => {
                 let lives = stage.ledger.topics.iter().map(|topic| topic.life).collect();
                 let request = MetadataRequest { topics: None, ..Default::default() };
@@ -239,12 +292,17 @@ impl Actor for Admin {
         loop {
             match self.link.hear(stage) {
                 Heard::Response { note, frame, api, version } => match (note, decode(&frame, api, version)) {
-                    (Note::Create(topic), Response::CreateTopics(response)) => {
-                        let made = &response.topics[0];
-                        self.on_created(topic, made.topic_id, made.error_code, stage);
+                    (Note::Create(topics), Response::CreateTopics(response)) => {
+                        assert_eq!(topics.len(), response.topics.len());
+                        for (topic, made) in topics.into_iter().zip(&response.topics) {
+                            self.on_created(topic, made.topic_id, made.error_code, stage);
+                        }
                     }
                     (Note::Delete(topic), Response::DeleteTopics(response)) => {
                         self.on_deleted(topic, response.responses[0].error_code, stage);
+                    }
+                    (Note::Grow(topic, count), Response::CreatePartitions(response)) => {
+                        self.on_grown(topic, count, response.results[0].error_code, stage);
                     }
                     (Note::Metadata(before), Response::Metadata(response)) => {
                         self.on_metadata(&before, &response, stage);

@@ -43,7 +43,7 @@ impl Actor for Committer {
 
     fn act(&mut self, stage: &mut Stage) -> u64 {
         let exists = stage.ledger.topics.first().is_some_and(|topic| topic.life == Life::Exists);
-        if !exists || !self.link.ready(&stage.world) || self.link.in_flight() > 0 {
+        if !exists || !self.link.ready(stage) || self.link.in_flight() > 0 {
             return 0;
         }
         if stage.rng.one_in(2) {

@@ -54,13 +54,22 @@ events! {
     /// A retry that was answered with the offset of its first copy.
     DuplicatesAnswered,
     ParkedFetchesWoken,
+    /// Fetches that went on with a session and named a part of its partitions, or none.
+    IncrementalFetches,
+    /// Answers to such fetches that were about partitions that they did not name.
+    UnnamedPartitionsAnswered,
+    /// Connections to the port of a log.
+    ConnectionsToLogs,
     ConnectionsReset,
     TopicsCreated,
     TopicsDeleted,
+    TopicsGrown,
     RecordsDeleted,
     /// The start of a partition moved although nobody asked for it.
     RetentionMoves,
     OffsetsFoundByTime,
+    /// The end of an epoch in which records had been read.
+    EpochEndsFound,
     GroupCommits,
     GroupFetches,
     /// The disk was full, and an append was refused.
@@ -75,6 +84,10 @@ events! {
     ReadErrors,
     /// Rot within what was durable, which recovery refused; nothing was cut off.
     RotRefused,
+    /// A block of another past where the log was durable, which recovery refused as well.
+    ForeignBlocksRefused,
+    /// A log that was refused, and opened again without what had rotted and what followed.
+    Repairs,
     /// Rot in bytes that were never acknowledged, which recovery cut off.
     RotCutOff,
     /// Rot below the checkpoint, which recovery does not look at.

@@ -6,11 +6,14 @@
 //!   after every crash, once, in the order in which its producer sent it, with the bytes it had;
 //! - offsets are dense: a fetch goes on where the one before ended;
 //! - a high watermark that somebody has seen, or an ack below it, never goes back;
+//! - a batch keeps its leader epoch, epochs do not fall from offset to offset, and the end of an epoch is
+//!   never before a record that was read in it: consumers would believe that records were cut off;
 //! - a partition's start moves only as far as retention or DeleteRecords allow.
 //!
 //! Responses overtake each other, so a response is measured by what was known when its request left.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use ringmq::codec::record_batch::{Batches, HEADER_BYTES, ProducerStamp, RecordBatch};
 use ringmq::codec::records::InflatedBatch;
@@ -44,6 +47,8 @@ pub struct Topic {
     pub life: Life,
     pub retention_bytes: Option<u64>,
     pub partitions: Vec<Partition>,
+    /// Partitions that it shall have, or has without anybody having said so.
+    pub growing: Option<usize>,
 }
 
 struct Record {
@@ -68,6 +73,8 @@ pub struct Batch {
 pub struct Partition {
     records: Vec<Record>,
     at: BTreeMap<i64, usize>,
+    /// Of each batch that was read, by its base offset: where it ends, and its leader epoch.
+    batches: BTreeMap<i64, (i64, i32)>,
     /// Readers may see at least so far.
     high: i64,
     /// The start that DeleteRecords has been acked for.
@@ -122,8 +129,17 @@ impl Ledger {
             life: Life::Maybe,
             retention_bytes,
             partitions: (0..partitions).map(|_| Partition::default()).collect(),
+            growing: None,
         });
         TopicNo(self.topics.len() - 1)
+    }
+
+    /// The topic has so many partitions now.
+    pub fn grow(&mut self, topic: TopicNo, count: usize) {
+        let topic = self.topic_mut(topic);
+        assert!(topic.partitions.len() < count);
+        topic.partitions.resize_with(count, Partition::default);
+        topic.growing = None;
     }
 
     /// A producer got this id.
@@ -260,6 +276,7 @@ impl Ledger {
                 Some(next) => assert_eq!(base, next, "{place:?}: a gap between batches"),
             }
             self.check_batch(place, batch);
+            self.learn_epoch(place, base..end, batch.leader_epoch());
             records += u64::from(batch.record_count());
             next = Some(end);
         }
@@ -268,6 +285,31 @@ impl Ledger {
         let partition = self.partition_mut(place);
         partition.high = partition.high.max(next);
         (next, records)
+    }
+
+    fn learn_epoch(&mut self, place: Place, offsets: Range<i64>, epoch: i32) {
+        let batches = &mut self.partition_mut(place).batches;
+        let Range { start: base, end } = offsets;
+        let before = batches.range(..base).next_back().map_or(epoch, |(_, &(_, before))| before);
+        assert!(before <= epoch, "{place:?}: epoch {epoch} at {base}, after {before}");
+        let after = batches.range(end..).next().map_or(epoch, |(_, &(_, after))| after);
+        assert!(epoch <= after, "{place:?}: epoch {epoch} at {base}, before {after}");
+        let there = *batches.entry(base).or_insert((end, epoch));
+        assert_eq!(there, (end, epoch), "{place:?}: the batch at {base} is another one now");
+    }
+
+    /// The last batch before `offset` that anybody has read: its end, and its leader epoch.
+    pub fn epoch_before(&self, place: Place, offset: i64) -> Option<(i64, i32)> {
+        self.partition(place).batches.range(..offset).next_back().map(|(_, &batch)| batch)
+    }
+
+    /// The end of an `epoch` in which records up to `read` were read, as a response tells it.
+    pub fn epoch_end(&self, place: Place, (read, epoch): (i64, i32), found: i32, end: i64) {
+        assert_eq!(found, epoch, "{place:?}: epoch {epoch} is forgotten");
+        assert!(end >= read, "{place:?}: epoch {epoch} ends at {end}, but was read up to {read}");
+        let later = self.partition(place).batches.range(read..).find(|(_, (_, other))| *other > epoch);
+        let limit = later.map_or(end, |(&base, _)| base);
+        assert!(end <= limit, "{place:?}: epoch {epoch} ends at {end}, but a later one begins at {limit}");
     }
 
     fn check_batch(&mut self, place: Place, batch: RecordBatch<'_>) {

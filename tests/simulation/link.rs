@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ringmq::io::sim::{ClientSocket, SimWorld, StreamState};
+use ringmq::io::sim::{ClientSocket, StreamState};
 use ringmq::kafka::protocol::api::{ApiKey, Message, Response};
 use ringmq::kafka::protocol::frame::{Frame, decode_response, first_response, put_request};
 use ringmq::model::Nanos;
 
+use super::coverage::Event;
 use super::machine::address;
 use super::stage::Stage;
 
@@ -58,10 +59,17 @@ impl<N> Link<N> {
         }
     }
 
-    /// Connected, or connecting; false if it is too early or nobody listens.
-    pub fn ready(&mut self, world: &SimWorld) -> bool {
-        if self.socket.is_none() && world.now().mono >= self.connect_at {
-            self.socket = world.connect(address()).ok();
+    /// Connected, or connecting; false if it is too early or nobody listens. A client goes anywhere: what it
+    /// asks is done wherever it asks.
+    pub fn ready(&mut self, stage: &mut Stage) -> bool {
+        if self.socket.is_none() && stage.world.now().mono >= self.connect_at {
+            let to = match stage.log_addresses.len() as u64 {
+                0 => 0,
+                count => stage.rng.below(count + 1) as usize,
+            };
+            let address = to.checked_sub(1).map_or_else(address, |log| stage.log_addresses[log]);
+            self.socket = stage.world.connect(address).ok();
+            stage.coverage.add(Event::ConnectionsToLogs, u64::from(to > 0));
         }
         self.socket.is_some()
     }

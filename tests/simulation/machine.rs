@@ -15,7 +15,9 @@ use ringmq::io::file::Disk;
 use ringmq::io::op::{Event, Io, Op, Wait};
 use ringmq::io::sim::{Rng, SimDisk, SimExecutor, SimIo, SimWorld, block_on};
 use ringmq::kafka::connection::Front;
-use ringmq::kafka::context::{BrokerIdentity, KafkaSettings};
+use ringmq::kafka::context::KafkaSettings;
+use ringmq::kafka::identity::{BrokerIdentity, LogNodes};
+use ringmq::kafka::memory::MemoryLimits;
 use ringmq::log::recovery::{self, Options, RecoveryError, Replay, Report};
 use ringmq::log::space::Job;
 use ringmq::log::{Log, LogConfig};
@@ -35,6 +37,7 @@ const KIB: u64 = 1024;
 const DATA_LOGS: u32 = 2;
 const FIRST_SEGMENTS: usize = 3;
 const BROKER: [u8; 16] = *b"simulated broker";
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Kafka's default.
 const BATCH_BYTES_MAX: u32 = 1_048_588;
 const GROUP_RULES: GroupRules = GroupRules {
@@ -45,9 +48,17 @@ const GROUP_RULES: GroupRules = GroupRules {
     bytes_max: 16 << 10,
 };
 
+/// Where the node listens.
 pub fn address() -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 1], 9092))
+    SocketAddr::from(([10, 0, 0, 1], PORT))
 }
+
+/// Where a data log does, if each is advertised as a broker of its own.
+pub fn log_address(log: LogId) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], PORT + log.0 as u16))
+}
+
+const PORT: u16 = 9092;
 
 /// The broker's configuration, as drawn from a seed.
 #[derive(Clone, Debug)]
@@ -65,6 +76,10 @@ pub struct Setup {
     pub log_bytes_max: u64,
     /// Calls of one shard to another that may be under way.
     credits: usize,
+    /// What clients may hold: little, so that stories meet its end.
+    pub memory: MemoryLimits,
+    /// Each data log listens for itself.
+    advertise_logs: bool,
 }
 
 impl Setup {
@@ -83,7 +98,37 @@ impl Setup {
             slice_bytes: rng.between(2, 20) * 4 * KIB,
             log_bytes_max: *rng.pick(&[0, 0, 640 * KIB]),
             credits: *rng.pick(&[1, 2, 4, 1024]),
+            memory: MemoryLimits {
+                connection_max: REQUEST_BYTES_MAX + 64 * KIB as usize,
+                shard_max: REQUEST_BYTES_MAX + 64 * KIB as usize,
+            },
+            advertise_logs: rng.one_in(3),
         }
+    }
+
+    /// With room for large batches, and so much memory for clients.
+    pub fn for_large(memory: MemoryLimits) -> Setup {
+        Setup {
+            mode: CommitMode::Dsync,
+            depth: 2,
+            chunk_bytes: 64 << 10,
+            block_bytes_max: 64 << 10,
+            first_segment_bytes: 4096 * KIB,
+            segment_bytes: 4096 * KIB,
+            checkpoint_bytes: 4096 * KIB,
+            tail_cache_bytes: 256 << 10,
+            segments_ahead: 2,
+            slice_bytes: 256 * KIB,
+            log_bytes_max: 0,
+            credits: 1024,
+            memory,
+            advertise_logs: false,
+        }
+    }
+
+    /// Where each data log listens, if they are brokers of their own.
+    pub fn log_addresses(&self) -> Vec<SocketAddr> {
+        data_logs().filter(|_| self.advertise_logs).map(log_address).collect()
     }
 
     pub fn log(&self, log: LogId) -> LogConfig {
@@ -108,6 +153,10 @@ impl Setup {
 
 pub fn log_ids() -> impl Iterator<Item = LogId> {
     (0..=DATA_LOGS).map(LogId)
+}
+
+pub fn data_logs() -> impl Iterator<Item = LogId> {
+    log_ids().skip(1)
 }
 
 pub fn log_dir(log: LogId) -> PathBuf {
@@ -197,9 +246,10 @@ impl Broker {
         setup: &Setup,
         shards: u16,
         ids: &mut Rng,
+        repair: bool,
     ) -> Result<Broker, RecoveryError> {
         let mut reports = Vec::new();
-        let Opened { logs, catalog } = open(world, disk, setup, &mut reports)?;
+        let Opened { logs, catalog } = open(world, disk, setup, repair, &mut reports)?;
         let terms: Vec<Term> = logs.iter().map(|(log, _)| log.term()).collect();
         let host_of = |log: LogId| match log {
             LogId::METADATA => ShardId(0),
@@ -231,24 +281,40 @@ impl Broker {
                 host: address().ip().to_string(),
                 port: address().port(),
                 cluster_id: "simulation".to_owned(),
+                logs: setup.advertise_logs.then(|| LogNodes {
+                    id_base: 100,
+                    ports: setup.log_addresses().iter().map(SocketAddr::port).collect(),
+                }),
             };
             let settings = KafkaSettings {
                 auto_create_topics: false,
                 num_partitions: 2,
                 message_bytes_max: BATCH_BYTES_MAX,
                 fetch_bytes_max: 1 << 20,
+                fetch_session_bytes_max: 64 << 10,
+                ..KafkaSettings::default()
             };
             let config = ServerConfig {
-                limits: Limits { request_bytes_max: 1 << 20, in_flight_max: 16 },
+                limits: Limits {
+                    request_bytes_max: REQUEST_BYTES_MAX,
+                    in_flight_max: 16,
+                    memory_max: setup.memory.connection_max,
+                },
                 connections_max: 100,
                 idle: None,
             };
             let outside: OutsideQueue = Arc::new(SegQueue::new());
-            let front = Front::new(identity, settings, terms.clone());
+            let front = Front::new(identity, settings, setup.memory, terms.clone());
             let mut server = Server::new(shard, front, config, outside.clone());
             let mut ops = Vec::new();
             if id == ShardId(0) {
-                server.listen(world.listener(address()), &mut ops).expect("no descriptors in a simulation");
+                server
+                    .listen(world.listener(address()), None, &mut ops)
+                    .expect("no descriptors in a simulation");
+            }
+            for log in data_logs().filter(|log| setup.advertise_logs && host_of(*log) == id) {
+                let listener = world.listener(log_address(log));
+                server.listen(listener, Some(log), &mut ops).expect("no descriptors in a simulation");
             }
             server.start(world.now());
             let io = SimIo::new(world, id);
@@ -334,6 +400,21 @@ impl Broker {
         self.jobs[kind as usize].get()
     }
 
+    /// What the clients of each shard hold.
+    pub fn client_bytes(&self) -> impl Iterator<Item = usize> {
+        self.cores.iter().map(|core| core.server.memory().used())
+    }
+
+    /// Deadlines of fetches that are kept.
+    pub fn deadlines(&self) -> usize {
+        self.cores.iter().map(|core| core.server.deadlines()).sum()
+    }
+
+    /// Connections that were closed because they held on to memory.
+    pub fn stuck(&self) -> u64 {
+        self.cores.iter().map(|core| core.server.shard().stats.counters.connections_stuck).sum()
+    }
+
     pub fn cold_reads(&self) -> u64 {
         self.cores.iter().map(|core| core.server.shard().stats.counters.cold_reads).sum()
     }
@@ -344,12 +425,13 @@ fn open(
     world: &SimWorld,
     disk: &SimDisk,
     setup: &Setup,
+    repair: bool,
     reports: &mut Vec<Report>,
 ) -> Result<Opened, RecoveryError> {
     let mut replay = MetadataReplay::default();
-    let mut metadata = open_log(world, disk, setup, LogId::METADATA, &mut replay, reports)?;
+    let mut metadata = open_log(world, disk, setup, LogId::METADATA, repair, &mut replay, reports)?;
     let mut catalog = replay.catalog;
-    for log in log_ids().skip(1) {
+    for log in data_logs() {
         if !catalog.logs().contains_key(&log) {
             let record = MetaRecord::LogAdded { log };
             let mut bytes = Vec::new();
@@ -359,9 +441,9 @@ fn open(
         }
     }
     let mut logs = vec![(metadata, Partitions::default())];
-    for log in log_ids().skip(1) {
+    for log in data_logs() {
         let mut partitions = Partitions::default();
-        let opened = open_log(world, disk, setup, log, &mut partitions, reports)?;
+        let opened = open_log(world, disk, setup, log, repair, &mut partitions, reports)?;
         partitions.finish_recovery(&opened).expect("index and partitions agree");
         logs.push((opened, partitions));
     }
@@ -373,6 +455,7 @@ fn open_log<R: Replay>(
     disk: &SimDisk,
     setup: &Setup,
     log: LogId,
+    repair: bool,
     replay: &mut R,
     reports: &mut Vec<Report>,
 ) -> Result<Log, RecoveryError> {
@@ -382,7 +465,7 @@ fn open_log<R: Replay>(
         broker: BROKER,
         log,
         now: world.now().wall,
-        repair: false,
+        repair,
         progress: &mut |_, _| {},
     };
     let (opened, report) = block_on(recovery::open(disk, &log_dir(log), options, replay))?;

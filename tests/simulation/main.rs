@@ -6,6 +6,7 @@ mod admin;
 mod committer;
 mod consumer;
 mod coverage;
+mod greedy;
 mod ledger;
 mod link;
 mod machine;

@@ -78,9 +78,13 @@ fn hunt_all(mutants: &[Mutant]) -> Vec<(Mutant, Option<Caught>)> {
 #[test]
 fn mutants_are_caught() {
     let only = std::env::var("RINGMQ_SIM_MUTANT").unwrap_or_default();
-    let wanted = |mutant: &Mutant| only.is_empty() || format!("{mutant:?}") == only;
+    let of_broker = |mutant: &Mutant| !Mutant::OF_GROUPS.contains(mutant);
+    let wanted = |mutant: &Mutant| of_broker(mutant) && (only.is_empty() || format!("{mutant:?}") == only);
     let mutants: Vec<Mutant> = Mutant::ALL.iter().copied().filter(wanted).collect();
-    assert!(!mutants.is_empty(), "no mutant is called {only}");
+    if mutants.is_empty() {
+        // Whether there is such a one, the stories of groups say.
+        return;
+    }
     remember_failures();
 
     let hunted = hunt_all(&mutants);

@@ -262,7 +262,7 @@ impl Actor for Producer {
     }
 
     fn act(&mut self, stage: &mut Stage) -> u64 {
-        if !self.link.ready(&stage.world) || self.link.in_flight() >= IN_FLIGHT_MAX {
+        if !self.link.ready(stage) || self.link.in_flight() >= IN_FLIGHT_MAX {
             return 0;
         }
         if self.idempotent && self.id.is_none() {

@@ -7,6 +7,8 @@
 //!
 //! - *cold*: recovery does not look there; whoever reads it is told.
 //! - *old*: recovery must refuse, and leave every byte as it is.
+//! - *foreign*, also in the old part: a block that is whole, of this place and this term, but followed
+//!   another past when it was written, as in a folder that was put together from two copies. Refuse, too.
 //! - *tail*, blocks and the unused space behind them: nobody was told that they are safe; recovery must
 //!   cut them off.
 //! - the newer copies of *checkpoint* and *manifest*: recovery goes back to the older ones, or refuses.
@@ -31,7 +33,7 @@ use super::machine::log_dir;
 /// Bytes of a block's header that are checked; zeros follow.
 const BLOCK_CHECKED_BYTES: u64 = 76;
 /// Bytes at the front of each file that its checksum covers, however short it is.
-const CHECKPOINT_HEADER_BYTES: u64 = 40;
+const CHECKPOINT_HEADER_BYTES: u64 = 44;
 const MANIFEST_HEADER_BYTES: u64 = 60;
 /// So many bytes of entries hold more than padding, wherever they begin.
 const ENTRY_ROT_BYTES: u64 = 16;
@@ -40,6 +42,7 @@ const ENTRY_ROT_BYTES: u64 = 16;
 pub enum Kind {
     Cold,
     Old,
+    Foreign,
     /// A block that was not acknowledged.
     Tail,
     /// Behind the log's end.
@@ -70,7 +73,8 @@ pub struct Rot {
     block: Position,
     path: PathBuf,
     range: Range<u64>,
-    flips: Rng,
+    /// The bits of `range` that are not what was written.
+    mask: Vec<u8>,
     /// The bytes of `range` as they are now.
     rotten: Vec<u8>,
     /// The segments' durable bytes before they rotted.
@@ -91,21 +95,31 @@ impl Rot {
         let manifest = block_on(Manifest::read(&disk, &dir)).expect("a manifest is there");
         let checkpoint = block_on(checkpoint::read(&disk, &dir, end.log)).expect("no fault is set");
         let (scanned, generation) = match checkpoint {
-            Some(checkpoint) => (checkpoint.position, Some(checkpoint.generation)),
+            Some(checkpoint) => (checkpoint.head.position, Some(checkpoint.head.generation)),
             None => (Position::ZERO, None),
         };
         let blocks = |from, to| blocks(world, &manifest, from, to);
+        let old = |rng: &mut Rng| {
+            let blocks = blocks(scanned, end.durable);
+            let last = blocks.last()?.position;
+            let is_old = |block: &&BlockHeader| block.position.plus(end.window_bytes) <= last;
+            let count = blocks.iter().take_while(is_old).count();
+            one_of(&blocks[..count], rng).copied()
+        };
+        let mut foreign = None;
         let (block, path, range) = match kind {
             Kind::Cold => {
                 let blocks = blocks(manifest.segments[0].base, scanned);
                 in_block(&manifest, one_of(&blocks, rng)?, rng)
             }
-            Kind::Old => {
-                let blocks = blocks(scanned, end.durable);
-                let last = blocks.last()?.position;
-                let is_old = |block: &&BlockHeader| block.position.plus(end.window_bytes) <= last;
-                let count = blocks.iter().take_while(is_old).count();
-                in_block(&manifest, one_of(&blocks[..count], rng)?, rng)
+            Kind::Old => in_block(&manifest, &old(rng)?, rng),
+            Kind::Foreign => {
+                let block = old(rng)?;
+                let other = BlockHeader { prev_chain: !block.prev_chain, ..block };
+                let mask = std::iter::zip(block.encode(), other.encode()).map(|(is, will)| is ^ will);
+                foreign = Some(mask.collect());
+                let (path, at) = place(&manifest, block.position);
+                (block.position, path, at..at + BLOCK_HEADER_BYTES as u64)
             }
             Kind::Tail => {
                 let blocks = blocks(end.durable, Position(u64::MAX));
@@ -140,8 +154,8 @@ impl Rot {
             block,
             durable: durable.collect(),
             path,
+            mask: foreign.unwrap_or_else(|| range.clone().map(|_| rng.between(1, 255) as u8).collect()),
             range,
-            flips: rng.fork(),
             rotten: Vec::new(),
         };
         rot.flip(world);
@@ -152,7 +166,7 @@ impl Rot {
     /// May recovery refuse because of this, with this error?
     pub fn explains(&self, error: &RecoveryError) -> bool {
         match (self.kind, error) {
-            (Kind::Old, RecoveryError::Corrupt { log, start, .. }) => {
+            (Kind::Old | Kind::Foreign, RecoveryError::Corrupt { log, start, .. }) => {
                 (*log, *start) == (self.log, self.block)
             }
             (
@@ -189,7 +203,7 @@ impl Rot {
 
     /// Changes each byte; done twice, it changes nothing.
     fn flip(&self, world: &SimWorld) {
-        let flipped = world.disk().rot(&self.path, self.range.clone(), &mut self.flips.clone());
+        let flipped = world.disk().flip(&self.path, self.range.start, &self.mask);
         flipped.expect("the segment was there a moment ago");
     }
 
@@ -244,8 +258,13 @@ fn in_block(manifest: &Manifest, block: &BlockHeader, rng: &mut Rng) -> (Positio
     } else {
         (rng.below(BLOCK_CHECKED_BYTES), 1)
     };
-    let segment = manifest.segments.iter().find(|segment| contains(segment, block.position));
+    let (path, start) = place(manifest, block.position);
+    (block.position, path, start + at..start + at + bytes)
+}
+
+/// Where a block lies that was read: file and offset.
+fn place(manifest: &Manifest, position: Position) -> (PathBuf, u64) {
+    let segment = manifest.segments.iter().find(|segment| contains(segment, position));
     let segment = segment.expect("the block was read from it");
-    let at = block.position.since(segment.base) + at;
-    (block.position, segment_path(&log_dir(manifest.log), segment.number), at..at + bytes)
+    (segment_path(&log_dir(manifest.log), segment.number), position.since(segment.base))
 }

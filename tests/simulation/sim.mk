@@ -7,3 +7,4 @@ sim: ## Play the whole broker on a simulated machine: SEEDS=10000 stories, or SE
 MUTANT ?=
 sim-mutants: ## Break rules one by one (or MUTANT=name): the stories of `make sim` must notice each
 	RINGMQ_SIM_MUTANT=$(MUTANT) $(CARGO) test --features mutants --test simulation mutants -- --nocapture
+	RINGMQ_SIM_MUTANT=$(MUTANT) $(CARGO) test --features mutants --lib group::tests::mutants -- --nocapture

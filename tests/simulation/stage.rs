@@ -1,5 +1,7 @@
 //! What all clients share: the machine around them, the ledger, and who they are.
 
+use std::net::SocketAddr;
+
 use ringmq::io::sim::{Rng, SimWorld};
 
 use super::coverage::Coverage;
@@ -24,6 +26,8 @@ pub struct Stage {
     pub rotten: bool,
     /// Producers make large batches.
     pub heavy: bool,
+    /// Where each data log listens, if they are brokers of their own.
+    pub log_addresses: Vec<SocketAddr>,
     /// Say what happens: a single seed is replayed.
     pub loud: bool,
 }

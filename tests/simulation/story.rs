@@ -6,12 +6,13 @@
 //!             clients act, weather strikes          rot is planted before, refused or cut off
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ringmq::io::sim::{Rng, SimDisk, SimWorld, Step};
 use ringmq::log::Log;
-use ringmq::log::recovery::RecoveryError;
-use ringmq::model::{CommitMode, Nanos};
+use ringmq::log::recovery::{RecoveryError, Report};
+use ringmq::model::{CommitMode, LogId, Nanos, Term};
 
 use super::admin::Admin;
 use super::committer::Committer;
@@ -59,6 +60,8 @@ struct Story {
     shards: [u16; 2],
     /// The logs as the last broker left them.
     ends: Vec<LogEnd>,
+    /// The term in which each log was last opened.
+    terms: BTreeMap<LogId, Term>,
     rot: Option<Rot>,
 }
 
@@ -82,16 +85,18 @@ pub fn play(seed: u64, loud: bool) -> Coverage {
             reads_fail: false,
             rotten: false,
             heavy: false,
+            log_addresses: setup.log_addresses(),
             loud,
         },
         setup,
         producers: (0..PRODUCERS).map(|number| Producer::new(number, number != 0)).collect(),
-        consumers: (0..3).map(|_| Consumer::new()).collect(),
+        consumers: (0..3).map(|number| Consumer::new(number > 0)).collect(),
         committers: (0..2).map(Committer::new).collect(),
         admin: Admin::new(),
         requests: 0,
         shards: [2, 2],
         ends: Vec::new(),
+        terms: BTreeMap::new(),
         rot: None,
     };
     story.run();
@@ -242,24 +247,28 @@ impl Story {
     }
 
     fn run_until(&mut self, broker: &mut Broker, until: Nanos) {
-        while self.stage.world.now().mono < until {
-            match self.stage.world.next_step(&broker.executor, until) {
-                Step::Shard(shard) => broker.turn(shard),
-                Step::Job(job) => {
-                    broker.executor.run(job);
-                    broker.deliver();
-                }
-                Step::Client(id) => {
-                    for index in 0..self.actors() {
-                        let (actor, stage) = self.actor(index);
-                        if actor.socket() == Some(id) {
-                            actor.hear(stage);
-                        }
+        while self.stage.world.now().mono < until && self.step(broker, until) {}
+    }
+
+    /// The next thing that happens before `until`. Returns whether there was one.
+    fn step(&mut self, broker: &mut Broker, until: Nanos) -> bool {
+        match self.stage.world.next_step(&broker.executor, until) {
+            Step::Shard(shard) => broker.turn(shard),
+            Step::Job(job) => {
+                broker.executor.run(job);
+                broker.deliver();
+            }
+            Step::Client(id) => {
+                for index in 0..self.actors() {
+                    let (actor, stage) = self.actor(index);
+                    if actor.socket() == Some(id) {
+                        actor.hear(stage);
                     }
                 }
-                Step::Idle => return,
             }
+            Step::Idle => return false,
         }
+        true
     }
 
     fn actors(&self) -> usize {
@@ -312,9 +321,17 @@ impl Story {
         self.heal();
         if self.stage.rng.one_in(3) {
             let Stage { world, rng, .. } = &mut self.stage;
-            let kinds = [Kind::Old, Kind::Tail, Kind::Unused, Kind::Checkpoint, Kind::Manifest, Kind::Cold];
+            let kinds = [
+                Kind::Old,
+                Kind::Foreign,
+                Kind::Tail,
+                Kind::Unused,
+                Kind::Checkpoint,
+                Kind::Manifest,
+                Kind::Cold,
+            ];
             // At last everything must be readable.
-            let kind = *rng.pick(&kinds[..if last { 5 } else { 6 }]);
+            let kind = *rng.pick(&kinds[..kinds.len() - usize::from(last)]);
             self.rot = Rot::plant(world, &self.ends, kind, rng);
         }
         self.start()
@@ -384,7 +401,7 @@ impl Story {
             if self.stage.rng.one_in(3) {
                 disk.fail_after(self.stage.rng.below(60));
             }
-            match Broker::start(&self.stage.world, &disk, &self.setup, shards, &mut self.ids) {
+            match Broker::start(&self.stage.world, &disk, &self.setup, shards, &mut self.ids, false) {
                 Ok(broker) => break broker,
                 Err(_) if disk.has_failed() => {
                     self.stage.tell(|| format!("power loss in recovery, after {} calls", disk.calls()));
@@ -396,6 +413,7 @@ impl Story {
         };
         self.look_at_rot();
         self.stage.tell(|| format!("{shards} shards; {:?}", broker.reports));
+        self.note_terms(&broker.reports);
         for report in &broker.reports {
             let coverage = &mut self.stage.coverage;
             coverage.add(Event::TornTails, u64::from(report.torn));
@@ -408,6 +426,15 @@ impl Story {
         broker
     }
 
+    /// A log is never in the same term twice.
+    fn note_terms(&mut self, reports: &[Report]) {
+        for report in reports {
+            if let Some(before) = self.terms.insert(report.log, report.term) {
+                assert!(report.term > before, "{report:?}, but it was in term {before} already");
+            }
+        }
+    }
+
     /// Recovery has refused the data directory: because of what rotted, and without cutting off a byte.
     fn refused(&mut self, error: &RecoveryError) {
         let rot = self.rot.take().filter(|rot| rot.explains(error));
@@ -418,6 +445,7 @@ impl Story {
         rot.heal(&self.stage.world);
         self.stage.coverage.count(match rot.kind {
             Kind::Old => Event::RotRefused,
+            Kind::Foreign => Event::ForeignBlocksRefused,
             _ => Event::RottenCopiesRefused,
         });
     }
@@ -426,7 +454,7 @@ impl Story {
     fn look_at_rot(&mut self) {
         let Some(rot) = &self.rot else { return };
         match rot.kind {
-            Kind::Old => panic!("recovery took no notice of this: {rot}"),
+            Kind::Old | Kind::Foreign => panic!("recovery took no notice of this: {rot}"),
             Kind::Cold => {
                 self.stage.coverage.count(Event::RotTolerated);
                 self.stage.rotten = true;
@@ -452,17 +480,67 @@ impl Story {
             assert!(self.stage.world.now().mono < until, "a batch is never acknowledged");
             self.anybody_acts(&mut broker);
         }
+        let until = self.stage.world.now().mono.plus(PATIENCE);
+        while !self.consumers.iter().all(|consumer| consumer.is_up_to_date(&self.stage.ledger)) {
+            assert!(self.stage.world.now().mono < until, "a consumer does not hear of what is there");
+            self.anybody_acts(&mut broker);
+        }
         self.read_all(&mut broker);
         self.end_as(&mut broker, End::Crash);
         let mut broker = self.start();
         self.read_all(&mut broker);
+        self.end_as(&mut broker, End::Kill);
+        self.give_up();
+        self.lose_a_manifest();
+        self.start();
+    }
+
+    /// A life leaves nothing behind its checkpoints, and the manifest that has heard of its term rots: the next
+    /// one must not take that term again.
+    fn lose_a_manifest(&mut self) {
+        let mut broker = self.start();
+        broker.begin_stop();
+        let until = self.stage.world.now().mono.plus(PATIENCE);
+        let mut begun = false;
+        while !broker.is_over() && (!begun || broker.jobs(JobKind::Checkpoint) > 0) {
+            begun |= broker.jobs(JobKind::Checkpoint) > 0;
+            assert!(self.step(&mut broker, until), "an orderly stop does not come to its end");
+        }
+        self.end_as(&mut broker, End::Kill);
+        let Stage { world, rng, .. } = &mut self.stage;
+        self.rot = Rot::plant(world, &self.ends, Kind::Manifest, rng);
+    }
+
+    /// What was acknowledged has rotted, and the operator has no copy of it: the log is cut off there, goes
+    /// on in a term that nothing of what was cut off was written in, and opens again.
+    fn give_up(&mut self) {
+        // Of this life nothing is left but the blocks that opened its terms.
+        let mut broker = self.start();
+        self.end_as(&mut broker, End::Kill);
+        let Stage { world, rng, .. } = &mut self.stage;
+        let Some(rot) = Rot::plant(world, &self.ends, Kind::Old, rng) else { return };
+        let world = self.stage.world.clone();
+        let start = |ids: &mut Rng, repair| {
+            Broker::start(&world, &SimDisk::immediate(&world), &self.setup, 1, ids, repair)
+        };
+        match start(&mut self.ids, false) {
+            Err(error) => assert!(rot.explains(&error), "{error}, because of this: {rot}"),
+            Ok(_) => panic!("recovery took no notice of this: {rot}"),
+        }
+        world.kill();
+        let repaired = start(&mut self.ids, true);
+        let mut broker = repaired.unwrap_or_else(|error| panic!("{error}, although the rest may go: {rot}"));
+        self.stage.tell(|| format!("repaired: {:?}", broker.reports));
+        self.stage.coverage.count(Event::Repairs);
+        self.note_terms(&broker.reports);
+        self.end_as(&mut broker, End::Crash);
     }
 
     fn read_all(&mut self, broker: &mut Broker) {
         let topics: Vec<TopicNo> = self.stage.ledger.living().collect();
         for topic in topics {
             let partitions = self.stage.ledger.topic(topic).partitions.len();
-            self.consumers = vec![Consumer::thorough(topic, partitions)];
+            self.consumers = vec![Consumer::thorough(topic, partitions, self.stage.rng.one_in(2))];
             let until = self.stage.world.now().mono.plus(PATIENCE);
             while !self.consumers[0].has_all() {
                 let waits = self.stage.world.now().mono < until;

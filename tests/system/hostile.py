@@ -11,7 +11,7 @@ import socket
 import struct
 
 import wire
-from rig import CaseSkipped, Neighbour, admin, check, equal, resident_bytes, until
+from rig import CaseSkipped, Neighbour, admin, check, equal, metric, resident_bytes, until
 
 CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fuzz", "corpus", "kafka_request")
 SEED = 20_240_601
@@ -315,6 +315,93 @@ def responses_never_read(rig):
     attack.goes_on()
 
 
+def memory_runs_short(rig):
+    """More is begun, and more is asked for, than a small budget holds."""
+    budget, request_max = 24 << 20, 8 << 20
+    settings = [
+        f"kafka.request_bytes_max={request_max >> 20}MiB",
+        f"kafka.connection_memory_max={(request_max >> 20) + 2}MiB",
+        f"kafka.shard_memory_max={budget >> 20}MiB",
+        "kafka.fetch_bytes_max=4MiB",
+        "log.tail_cache_bytes=16MiB",
+        "log.read_cache_bytes=16MiB",
+    ]
+    attack = Attack(rig, settings, shards=1)
+    equal(metric(attack.broker, "ringmq_buffered_bytes_max"), budget, "the budget")
+    batch = wire.batch([bytes(900_000)])
+    with wire.Client(attack.broker.kafka) as client:
+        client.create_topic("large")
+        offsets = [client.produce("large", 0, batch) for _ in range(40)]
+
+    def bounded():
+        held = metric(attack.broker, "ringmq_buffered_bytes")
+        check(held <= budget + request_max + (4 << 20), f"clients hold {held / (1 << 20):.0f} MiB")
+        # Besides, both caches and what readers may hold of them: some 80 MiB.
+        attack.memory(growth_bytes_max=budget + request_max + (80 << 20) + GROWTH_BYTES_MAX)
+
+    # Frames that end a byte later than what is sent: as much as the broker takes.
+    cut_off = wire.frame(bytes(request_max - 100))[:-1]
+    greedy = [(attack.connect(), memoryview(cut_off)) for _ in range(40)]
+    for connection, _ in greedy:
+        # So that what was sent has left for the broker.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 << 10)
+        connection.setblocking(False)
+    for _ in range(20):
+        for index, (connection, rest) in enumerate(greedy):
+            try:
+                greedy[index] = (connection, rest[connection.send(rest) :])
+            except BlockingIOError:
+                pass  # Not read from.
+        attack.neighbour.goes_on(rounds=2)
+        bounded()
+    unread = sum(len(rest) for _, rest in greedy)
+    check(unread > 40 * request_max // 2, "the broker has read more than it may hold")
+    for connection, _ in greedy:
+        connection.close()
+    until(lambda: metric(attack.broker, "ringmq_buffered_bytes") < budget / 4, "the memory does not come back")
+
+    # The same, whole: every one is taken, however many there are at a time.
+    request = wire.request(wire.PRODUCE, wire.produce_body("large", 0, batch))
+    producers = [(attack.connect(), memoryview(request)) for _ in range(60)]
+    answered = set()
+    for connection, _ in producers:
+        connection.setblocking(False)
+
+    def all_answered():
+        for index, (connection, rest) in enumerate(producers):
+            try:
+                producers[index] = (connection, rest[connection.send(rest) :] if rest else rest)
+                if index not in answered and not rest and connection.recv(65536):
+                    answered.add(index)
+            except BlockingIOError:
+                pass  # Later.
+        return len(answered) == len(producers)
+
+    until(all_answered, "large requests are not answered")
+    bounded()
+    for connection, _ in producers:
+        connection.close()
+
+    # Responses that nobody reads, from the tail and from behind it.
+    hung = []
+    for index in range(40):
+        connection = attack.connect()
+        for round_ in range(8):
+            offset = offsets[(index + round_ * 5) % len(offsets)]
+            connection.sendall(wire.request(wire.FETCH, wire.fetch_body("large", 0, offset, max_bytes=4 << 20)))
+        hung.append(connection)
+    for _ in range(10):
+        attack.goes_on()
+        bounded()
+    with wire.Client(attack.broker.kafka) as client:
+        for _ in range(20):
+            client.produce("large", 0, batch)
+    for connection in hung:
+        connection.close()
+    attack.goes_on()
+    until(lambda: metric(attack.broker, "ringmq_buffered_bytes") < budget / 4, "the memory does not come back")
+
+
 CASES = {
     "hostile/broken frames": broken_frames,
     "hostile/wrong batches": wrong_batches,
@@ -324,4 +411,5 @@ CASES = {
     "hostile/more connections than allowed": more_connections_than_allowed,
     "hostile/more in flight than allowed": more_in_flight_than_allowed,
     "hostile/responses never read": responses_never_read,
+    "hostile/memory runs short": memory_runs_short,
 }

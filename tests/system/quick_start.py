@@ -3,10 +3,12 @@
 It runs where the default ports are nobody's: see `run.py`, which gives the suite a network of its own.
 """
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import urllib.error
@@ -130,6 +132,40 @@ def clients(rig):
     broker.stop()
 
 
+def kill_a_worker(rig):
+    """The demonstration, typed: a worker of three is killed, and no line is lost."""
+    _ports_are_free()
+    if shutil.which("kcat") is None:
+        raise CaseSkipped("kcat is not installed (Debian package: kcat)")
+    try:
+        python = toolchain.librdkafka_command()[0]
+    except toolchain.BuildError as error:
+        raise CaseSkipped(f"confluent-kafka cannot be installed here: {error}") from None
+    broker = QuickStart(rig, [])
+    broker.start()
+    folders = [os.path.dirname(python), os.path.dirname(os.path.abspath(rig.binary)), os.environ["PATH"]]
+    shell = subprocess.Popen(
+        ["sh", "-c", _fenced(_readme("Kill a worker", "Configure it"), "sh")],
+        cwd=toolchain.ROOT,
+        env={**os.environ, "PATH": os.pathsep.join(folders)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        # A rebalance, a session that ends, and another rebalance, in Python.
+        printed, _ = shell.communicate(timeout=3 * COMMAND_S_MAX)
+    finally:
+        # The workers, wherever the script ended.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+    check(re.search(r"^100000 lines, \d+ of them counted twice$", printed, re.MULTILINE), f"lines are lost: {printed}")
+    check("\n200000 the\n100000 " in printed, f"other words: {printed}")
+    broker.stop()
+
+
 def flags_and_files(rig):
     """The second `make run`, the file, the environment, and the commands about the configuration."""
     _ports_are_free()
@@ -193,6 +229,7 @@ def endpoints_and_targets(rig):
 CASES = {
     "quick start/ready in a second": ready_in_a_second,
     "quick start/clients": clients,
+    "quick start/kill a worker": kill_a_worker,
     "quick start/flags and files": flags_and_files,
     "quick start/endpoints and targets": endpoints_and_targets,
 }

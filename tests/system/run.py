@@ -3,7 +3,8 @@
 
     python3 tests/system/run.py [--case TEXT] [--binary PATH] [--keep]
 
-Flushes counted at the device, full disks, hostile clients, refused data directories, the README typed.
+Flushes counted at the device, full disks, hostile clients, refused data directories, the README and the commands
+typed.
 Each case has brokers of its own. Where the kernel allows it, the suite runs in a mount and a network
 namespace of its own (`unshare`): its mounts vanish with it, and the default ports are free. What a machine
 lacks is named in a SKIP line.
@@ -25,9 +26,11 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "conformance")]
-import flush  # noqa: E402  (the path is set above)
+import commands  # noqa: E402  (the path is set above)
+import flush  # noqa: E402
 import full_disk  # noqa: E402
 import hostile  # noqa: E402
+import identity  # noqa: E402
 import quick_start  # noqa: E402
 import refusals  # noqa: E402
 import restarts  # noqa: E402
@@ -40,7 +43,7 @@ from wire import KafkaError  # noqa: E402
 
 CASES = {
     name: case
-    for module in (quick_start, refusals, restarts, told, flush, hostile, full_disk)
+    for module in (quick_start, commands, refusals, restarts, identity, told, flush, hostile, full_disk)
     for name, case in module.CASES.items()
 }
 NAMESPACES = ["unshare", "--mount", "--net"]

@@ -4,7 +4,7 @@ import re
 import time
 
 import wire
-from rig import admin, admin_json, check, equal
+from rig import admin, admin_json, check, equal, metric, until
 
 REQUESTS = 3000
 DEPTH = 16
@@ -35,9 +35,11 @@ def stages_sum_to_the_whole(rig, shards):
         mean_us = sum(bucket["stage_sum_us"].values()) / bucket["count"]
         most_us = bucket["to_us"] or float("inf")
         check(bucket["from_us"] * 0.95 <= mean_us <= most_us * 1.05, f"stages of {mean_us} µs in the bucket {bucket}")
-    # The stage that no request can do without.
+    # The stage that no request can do without, whichever shard its log is on.
     device_us = samples["ringmq_log_write_seconds_sum"] * 1e6
     check(sums_us["device_write"] > 0 and device_us > 0, "the device took no time")
+    without = samples['ringmq_produce_stage_seconds_bucket{stage="device_write",le="0.000001"}']
+    equal(without, 0, "requests that the device took no time for")
 
 
 def _near(got, expected, what, whole):
@@ -82,6 +84,49 @@ def metrics_are_prometheus_text(rig):
     check(total("ringmq_disk_free_bytes") > 0, "the free space is not known")
     for path in ("/", "/livez", "/readyz", "/info"):
         check(admin(broker, path), f"{path} is empty")
+
+
+def plain_commits_are_warned_of(rig):
+    broker = rig.running(settings=["log.commit_mode=plain"])
+    info = admin_json(broker, "/info")
+    risk = not info["device_class"].startswith("A ")
+    equal(info["durability_at_risk"], risk, f"the risk on a device of class {info['device_class']}")
+    equal(metric(broker, "ringmq_durability_at_risk"), float(risk), "the metric")
+
+    def told(text):
+        with open(broker.log_path, errors="replace") as log:
+            return text in log.read()
+
+    # The last line of the banner.
+    until(lambda: told("Kafka clients:"), "the banner does not come")
+    equal(told("commits are plain"), risk, "the warning")
+    sound = rig.running(settings=["log.commit_mode=dsync"])
+    equal(metric(sound, "ringmq_durability_at_risk"), 0.0, "the metric with dsync commits")
+
+
+def blocks_and_cold_reads_are_counted(rig):
+    caches = ["log.tail_cache_bytes=8MiB", "log.read_cache_bytes=8MiB"]
+    broker = rig.running(settings=caches)
+    batch = wire.batch([bytes(900_000)])
+    count = 40
+    with wire.Client(broker.kafka) as client:
+        client.create_topic("t")
+        for _ in range(count):
+            client.produce("t", 0, batch)
+        samples, _ = parse(admin(broker, "/metrics"))
+        equal(samples["ringmq_cold_read_seconds_count"], 0, "cold reads of a log in memory")
+        data, _ = client.fetch("t", 0, 0)
+    check(len(data) > 0, "nothing comes back")
+    after, _ = parse(admin(broker, "/metrics"))
+    check(after["ringmq_cold_read_seconds_count"] > 0, "the cold read is not counted")
+    check(after["ringmq_cold_read_seconds_sum"] > 0, "the cold read took no time")
+    equal(after["ringmq_cold_read_seconds_count"], metric(broker, "ringmq_cold_reads_total"), "cold reads")
+    # All of it is the batches, the padding, and headers; segments' unused ends are not written.
+    written = metric(broker, "ringmq_log_block_bytes_total")
+    padding = metric(broker, "ringmq_log_block_padding_bytes_total")
+    check(0 < padding < count * 8192, f"{padding} bytes of padding in {count} large blocks")
+    check(count * len(batch) < written < count * (len(batch) + 16384), f"{written} bytes of blocks")
+    check(metric(broker, "ringmq_tail_cache_bytes") > 0 and metric(broker, "ringmq_read_cache_bytes") > 0, "no caches")
 
 
 def parse(text):
@@ -129,4 +174,6 @@ CASES = {
     "told/stages, one shard": lambda rig: stages_sum_to_the_whole(rig, 1),
     "told/stages, two shards": lambda rig: stages_sum_to_the_whole(rig, 2),
     "told/prometheus text": metrics_are_prometheus_text,
+    "told/plain commits": plain_commits_are_warned_of,
+    "told/blocks and cold reads": blocks_and_cold_reads_are_counted,
 }

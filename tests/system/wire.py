@@ -10,11 +10,12 @@ import time
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
+JOIN_GROUP, LEAVE_GROUP, SYNC_GROUP = 11, 13, 14
 API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, DELETE_RECORDS = 18, 19, 20, 21
 # The version of each API that is spoken here.
 VERSIONS = {
     PRODUCE: 3, FETCH: 4, LIST_OFFSETS: 1, METADATA: 4, OFFSET_COMMIT: 2, OFFSET_FETCH: 1, FIND_COORDINATOR: 0,
-    API_VERSIONS: 0, CREATE_TOPICS: 2, DELETE_TOPICS: 1, DELETE_RECORDS: 0,
+    JOIN_GROUP: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, API_VERSIONS: 0, CREATE_TOPICS: 2, DELETE_TOPICS: 1, DELETE_RECORDS: 0,
 }  # fmt: skip
 
 # Error codes that tests name.
@@ -53,6 +54,10 @@ def string(text):
 
 def array(items):
     return struct.pack(">i", len(items)) + b"".join(items)
+
+
+def raw_bytes(data):
+    return struct.pack(">i", len(data)) + data
 
 
 def nested(topic, fields):
@@ -227,9 +232,9 @@ class Client:
     def close(self):
         self.socket.close()
 
-    def send(self, api, body):
+    def send(self, api, body, version=None):
         self._correlation_id += 1
-        self.socket.sendall(request(api, body, self._correlation_id))
+        self.socket.sendall(request(api, body, self._correlation_id, version))
         return self._correlation_id
 
     def receive(self):
@@ -339,6 +344,27 @@ class Client:
         reader.string()
         _check(reader.number("h"))
         return offset
+
+    def join_group(self, group, protocol="range", metadata=b"", session_ms=30_000):
+        """Returns when the rebalance ends: the generation, and this member's id."""
+        said = array([string(protocol) + raw_bytes(metadata)])
+        body = string(group) + struct.pack(">i", session_ms) + string("") + string("consumer") + said
+        reader = self.ask(JOIN_GROUP, body)
+        code, generation = reader.take("hi")
+        _check(code)
+        reader.string()
+        reader.string()
+        return generation, reader.string()
+
+    def sync_group(self, group, generation, member, assignments):
+        """What this member is assigned. `assignments`: bytes by member, of the leader."""
+        given = array([string(to) + raw_bytes(assigned) for to, assigned in assignments.items()])
+        reader = self.ask(SYNC_GROUP, string(group) + struct.pack(">i", generation) + string(member) + given)
+        _check(reader.number("h"))
+        return bytes(reader.raw(reader.number("i")))
+
+    def leave_group(self, group, member):
+        _check(self.ask(LEAVE_GROUP, string(group) + string(member)).number("h"))
 
     def api_versions(self):
         reader = self.ask(API_VERSIONS, b"")

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::ProducerId;
+use super::codes::Code;
+use super::topics::Topics;
 use super::wire::{Api, Reader, Writer, request};
 use crate::bench::driver::Malformed;
 use crate::bench::error::BenchError;
@@ -21,6 +23,8 @@ const LIST_PARTITIONS: usize = 10_000;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const LEADER_NOT_AVAILABLE: i16 = 5;
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 
 /// Which end of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub enum End {
 pub struct Control<S = TcpStream> {
     stream: S,
     correlation: u32,
+    /// Key and versions of each API that the broker speaks.
+    offered: Vec<(i16, i16, i16)>,
 }
 
 /// The first address that a bootstrap of `host:port` names.
@@ -48,43 +54,72 @@ impl Control {
         let connect = || {
             let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
             stream.set_nodelay(true)?;
-            // Creating many partitions is the slowest of the requests.
-            stream.set_read_timeout(Some(TOPIC_TIMEOUT))?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
             stream.set_write_timeout(Some(TIMEOUT))?;
             Ok(stream)
         };
         let stream = connect().map_err(|reason| BenchError::Connect { address, reason })?;
-        Control::over(stream)
+        let control = Control::over(stream).map_err(|error| match error {
+            // The first answer tells a broker from other servers.
+            BenchError::Connection { .. } | BenchError::Malformed(_) => {
+                BenchError::NotKafka { address, reason: error.to_string() }
+            }
+            error => error,
+        })?;
+        // Creating many partitions is the slowest of the requests.
+        let patient = control.stream.set_read_timeout(Some(TOPIC_TIMEOUT));
+        patient.map_err(|reason| BenchError::Connect { address, reason })?;
+        Ok(control)
     }
 }
 
 impl<S: Read + Write> Control<S> {
     /// Compare versions with a broker that is connected.
     pub fn over(stream: S) -> Result<Control<S>, BenchError> {
-        let mut control = Control { stream, correlation: 0 };
-        control.check_versions()?;
+        let mut control = Control { stream, correlation: 0, offered: Vec::new() };
+        control.ask_versions()?;
+        control.require(&Api::ALL)?;
         Ok(control)
     }
 
-    fn check_versions(&mut self) -> Result<(), BenchError> {
+    fn ask_versions(&mut self) -> Result<(), BenchError> {
         let answer = self.call(Api::API_VERSIONS, |_| ())?;
         let mut reader = Reader(&answer);
         let code = reader.i16()?;
         if code != 0 {
-            return Err(BenchError::Refused { api: Api::API_VERSIONS.name, code });
+            return Err(BenchError::Refused { api: Api::API_VERSIONS.name, code: Code(code) });
         }
-        let mut offered = Vec::new();
         for _ in 0..reader.count()? {
-            offered.push((reader.i16()?, reader.i16()?, reader.i16()?));
+            self.offered.push((reader.i16()?, reader.i16()?, reader.i16()?));
         }
-        for api in Api::ALL {
+        Ok(())
+    }
+
+    /// # Errors
+    /// The broker does not speak one of them in our version.
+    pub fn require(&self, apis: &[Api]) -> Result<(), BenchError> {
+        for api in apis {
             let fits =
                 |&(key, min, max): &(i16, i16, i16)| key == api.key && (min..=max).contains(&api.version);
-            if !offered.iter().any(fits) {
+            if !self.offered.iter().any(fits) {
                 return Err(BenchError::Version { api: api.name, version: api.version });
             }
         }
         Ok(())
+    }
+
+    /// [`prepare_topic`](Self::prepare_topic) for each.
+    pub fn prepare(&mut self, topics: &Topics, configs: &[(String, String)]) -> Result<(), BenchError> {
+        topics.names().iter().try_for_each(|name| self.prepare_topic(name, topics.partitions(), configs))
+    }
+
+    /// The offset at one end of each partition of all topics, as they are counted.
+    pub fn ends(&mut self, topics: &Topics, end: End) -> Result<Vec<i64>, BenchError> {
+        let mut ends = Vec::new();
+        for name in topics.names() {
+            ends.extend(self.offsets(name, topics.partitions(), end)?);
+        }
+        Ok(ends)
     }
 
     /// Create the topic unless it exists, and wait until every partition has its leader.
@@ -120,7 +155,7 @@ impl<S: Read + Write> Control<S> {
             let code = reader.i16()?;
             let message = String::from_utf8_lossy(reader.string()?).into_owned();
             if code != 0 && code != TOPIC_ALREADY_EXISTS {
-                return Err(BenchError::Topic { topic: topic.to_owned(), code, message });
+                return Err(BenchError::Topic { topic: topic.to_owned(), code: Code(code), message });
             }
         }
         self.wait_for_leaders(topic, partitions)
@@ -147,7 +182,11 @@ impl<S: Read + Write> Control<S> {
                 }
                 Ok(_) => return Err(BenchError::NoLeader { topic: topic.to_owned() }),
                 Err(code) => {
-                    return Err(BenchError::Topic { topic: topic.to_owned(), code, message: String::new() });
+                    return Err(BenchError::Topic {
+                        topic: topic.to_owned(),
+                        code: Code(code),
+                        message: String::new(),
+                    });
                 }
             }
         }
@@ -190,7 +229,35 @@ impl<S: Read + Write> Control<S> {
     }
 
     /// The offset at one end of each partition of `0..partitions`.
+    ///
+    /// Kafka announces the leaders of a new topic before they know that they lead: until then they refuse.
     pub fn offsets(&mut self, topic: &str, partitions: u32, end: End) -> Result<Vec<i64>, BenchError> {
+        self.until_ready(
+            &[UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER],
+            |control| control.offsets_now(topic, partitions, end),
+        )
+    }
+
+    /// Ask again while the answer is one of `codes`: a broker that has not finished what it began.
+    fn until_ready<T>(
+        &mut self,
+        codes: &[i16],
+        mut ask: impl FnMut(&mut Control<S>) -> Result<T, BenchError>,
+    ) -> Result<T, BenchError> {
+        let deadline = Instant::now() + TOPIC_TIMEOUT;
+        loop {
+            match ask(self) {
+                Err(BenchError::Refused { code: Code(code), .. })
+                    if codes.contains(&code) && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(TOPIC_POLL);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn offsets_now(&mut self, topic: &str, partitions: u32, end: End) -> Result<Vec<i64>, BenchError> {
         let mut offsets = vec![None; partitions as usize];
         for from in (0..partitions as usize).step_by(LIST_PARTITIONS) {
             let indices = from..offsets.len().min(from + LIST_PARTITIONS);
@@ -214,7 +281,7 @@ impl<S: Read + Write> Control<S> {
                     // -1 stands for "none".
                     let offset = reader.i64()?.max(0);
                     if code != 0 {
-                        return Err(BenchError::Refused { api: Api::LIST_OFFSETS.name, code });
+                        return Err(BenchError::Refused { api: Api::LIST_OFFSETS.name, code: Code(code) });
                     }
                     let known = usize::try_from(index).ok().and_then(|index| offsets.get_mut(index));
                     *known.ok_or(Malformed("offsets of a partition that was not asked for"))? = Some(offset);
@@ -226,7 +293,13 @@ impl<S: Read + Write> Control<S> {
     }
 
     /// The id and epoch of a new idempotent producer.
+    ///
+    /// Kafka has none to give before it has fetched its first block of them.
     pub fn producer_id(&mut self) -> Result<ProducerId, BenchError> {
+        self.until_ready(&[COORDINATOR_LOAD_IN_PROGRESS], Control::producer_id_now)
+    }
+
+    fn producer_id_now(&mut self) -> Result<ProducerId, BenchError> {
         let answer = self.call(Api::INIT_PRODUCER_ID, |out| {
             out.null_string();
             out.i32(CREATE_TIMEOUT_MS);
@@ -235,13 +308,13 @@ impl<S: Read + Write> Control<S> {
         let _throttle_ms = reader.i32()?;
         let code = reader.i16()?;
         if code != 0 {
-            return Err(BenchError::Refused { api: Api::INIT_PRODUCER_ID.name, code });
+            return Err(BenchError::Refused { api: Api::INIT_PRODUCER_ID.name, code: Code(code) });
         }
         Ok(ProducerId { id: reader.i64()?, epoch: reader.i16()? })
     }
 
     /// One request and its answer, without header.
-    fn call(&mut self, api: Api, body: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u8>, BenchError> {
+    pub(super) fn call(&mut self, api: Api, body: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u8>, BenchError> {
         self.correlation += 1;
         let mut frame = Vec::new();
         request(&mut frame, api, self.correlation, body);

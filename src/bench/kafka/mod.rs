@@ -1,22 +1,39 @@
 //! The Kafka driver: [`control`] prepares a topic over a blocking connection, [`KafkaDriver`] makes
 //! the requests of the load and reads its answers.
 
+pub mod codes;
 pub mod control;
+pub mod group;
+pub mod keys;
+pub mod packing;
+pub mod topics;
 pub mod wire;
 
-use super::driver::{Ack, Driver, FetchFrom, Malformed, Stamp};
-use super::payload::{self, Random};
-use crate::base::crc::crc32c;
+use std::collections::BTreeMap;
+
+use super::driver::{Ack, Driver, FetchFrom, Malformed, Packer, Stamp};
+use super::payload::{self, Body, Random};
+use keys::Keys;
+use packing::{BatchPacker, Compression, seal};
+use topics::Topics;
 use wire::{Api, Reader, Writer, request};
 
 /// Bytes of a record batch before its first record.
 pub const BATCH_HEADER_BYTES: usize = 61;
+/// Where the length of what follows it lies.
+const BATCH_LENGTH_AT: usize = 8;
 /// Where a batch's CRC-32C lies, and where the bytes begin that it covers.
 const BATCH_CRC_AT: usize = 17;
 const BATCH_CRC_FROM: usize = 21;
+const BATCH_ATTRIBUTES_AT: usize = 21;
+/// Where the difference between the last record's offset and the first's lies.
+const BATCH_LAST_DELTA_AT: usize = 23;
 /// Where its producer id lies, followed by the epoch, and its first record's sequence.
 const BATCH_PRODUCER_AT: usize = 43;
 const BATCH_SEQUENCE_AT: usize = 53;
+const BATCH_COUNT_AT: usize = 57;
+/// Attributes of a batch that is not the data of a producer.
+const CONTROL: i16 = 0b10_0000;
 /// Sequences count up to here and begin again at 0.
 const SEQUENCE_MASK: u64 = i32::MAX as u64;
 /// How long the broker may hold a produce request back, and a fetch that finds nothing.
@@ -29,15 +46,18 @@ const FETCH_BYTES: i32 = 1 << 20;
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
     pub run: u64,
-    pub topic: String,
+    pub topics: Topics,
     /// 1 or -1 (all).
     pub acks: i16,
     /// Of a record's value, at least [`payload::HEADER_BYTES`].
     pub record_bytes: usize,
-    /// Records of a batch; a request carries one batch.
+    pub body: Body,
+    /// The most records of a batch; a request carries one batch.
     pub records: u32,
-    /// Of a record's key; 0 for none.
-    pub key_bytes: usize,
+    pub keys: Keys,
+    pub compression: Compression,
+    /// The most that the records of a batch may be once they are unpacked.
+    pub unpacked_bytes_max: usize,
     /// Of the records, since 1970.
     pub timestamp_ms: i64,
     /// By the producer's number; empty when producers are not idempotent.
@@ -54,7 +74,7 @@ pub struct ProducerId {
 impl Shape {
     /// Bytes of a record after its own length: attributes, time, offset, key, value, no headers.
     fn record_body_len(&self, index: u32) -> usize {
-        let key = match self.key_bytes {
+        let key = match self.keys.bytes {
             0 => 1,
             bytes => varint_len(bytes as i64) + bytes,
         };
@@ -77,10 +97,13 @@ pub struct KafkaDriver {
 /// Offsets of the patched fields inside a request's frame.
 #[derive(Clone, Debug, Default)]
 struct Layout {
+    topic_at: usize,
     partition_at: usize,
     batch_at: usize,
     keys_at: Vec<usize>,
     values_at: Vec<usize>,
+    /// Where each record ends.
+    ends_at: Vec<usize>,
 }
 
 /// Where the correlation id lies in a frame, the length included.
@@ -96,7 +119,8 @@ impl KafkaDriver {
 
     /// The most records of `record_bytes` whose batch has at most `batch_bytes`; at least one.
     pub fn records_in(batch_bytes: usize, record_bytes: usize, key_bytes: usize) -> u32 {
-        let shape = Shape { record_bytes, key_bytes, ..Shape::default() };
+        let keys = Keys { bytes: key_bytes, ..Keys::default() };
+        let shape = Shape { record_bytes, keys, ..Shape::default() };
         let mut total = BATCH_HEADER_BYTES;
         let mut count = 0;
         loop {
@@ -108,7 +132,7 @@ impl KafkaDriver {
         }
     }
 
-    /// Bytes of a request's batch.
+    /// Bytes of a request's batch with all its records, before it is compressed.
     pub fn batch_bytes(&self) -> usize {
         BATCH_HEADER_BYTES + (0..self.shape.records).map(|index| self.shape.record_len(index)).sum::<usize>()
     }
@@ -122,7 +146,8 @@ impl KafkaDriver {
             out.i16(self.shape.acks);
             out.i32(PRODUCE_TIMEOUT_MS);
             out.count(1);
-            out.string(&self.shape.topic);
+            layout.topic_at = out.len() - start + 2;
+            out.string(&self.shape.topics.names()[0]);
             out.count(1);
             layout.partition_at = out.len() - start;
             out.i32(0);
@@ -135,7 +160,8 @@ impl KafkaDriver {
 
     /// Append the batch; the offsets of `layout` count from `start`.
     fn encode_batch(&self, out: &mut Vec<u8>, start: usize, layout: &mut Layout) {
-        let Shape { records, record_bytes, key_bytes, timestamp_ms, .. } = self.shape;
+        let Shape { records, record_bytes, keys, timestamp_ms, .. } = self.shape;
+        let key_bytes = keys.bytes;
         out.i64(0);
         out.count(self.batch_bytes() - 12);
         out.i32(-1);
@@ -162,6 +188,7 @@ impl KafkaDriver {
             layout.values_at.push(out.len() - start);
             out.resize(out.len() + record_bytes, 0);
             out.varint(0);
+            layout.ends_at.push(out.len() - start);
         }
     }
 }
@@ -181,6 +208,11 @@ impl Driver for KafkaDriver {
         self.shape.records
     }
 
+    fn packer(&self) -> Option<Box<dyn Packer>> {
+        let packer = BatchPacker::new(self.shape.compression, self.layout.batch_at)?;
+        Some(Box::new(packer))
+    }
+
     fn encode_request(
         &self,
         producer: u32,
@@ -196,30 +228,47 @@ impl Driver for KafkaDriver {
             fields[8..10].copy_from_slice(&epoch.to_be_bytes());
         }
         for &at in &self.layout.keys_at {
-            random.fill(&mut out[start + at..][..self.shape.key_bytes]);
+            random.fill(&mut out[start + at..][..self.shape.keys.bytes]);
         }
         for &at in &self.layout.values_at {
             let value = &mut out[start + at..][..self.shape.record_bytes];
-            body_crcs.push(payload::prepare(value, self.shape.run, producer, random));
+            body_crcs.push(payload::prepare(value, self.shape.run, producer, &self.shape.body, random));
         }
     }
 
     #[inline]
-    fn stamp_request(&self, request: &mut [u8], body_crcs: &[u32], stamp: &Stamp) {
+    fn stamp_request(&self, request: &mut [u8], body_crcs: &[u32], stamp: &Stamp<'_>) -> usize {
+        let Layout { topic_at, partition_at, batch_at, keys_at, values_at, ends_at } = &self.layout;
+        let Shape { topics, keys, record_bytes, .. } = &self.shape;
         request[CORRELATION_AT..][..4].copy_from_slice(&stamp.correlation.to_be_bytes());
-        request[self.layout.partition_at..][..4].copy_from_slice(&stamp.partition.to_be_bytes());
-        let sequences = stamp.sequence..;
-        for ((&at, &body_crc), sequence) in self.layout.values_at.iter().zip(body_crcs).zip(sequences) {
-            let value = &mut request[at..][..self.shape.record_bytes];
-            payload::stamp(value, body_crc, sequence, stamp.intended_ns);
+        let (topic, partition) = topics.place(stamp.partition);
+        if topics.names().len() > 1 {
+            let name = topics.names()[topic].as_bytes();
+            request[*topic_at..][..name.len()].copy_from_slice(name);
         }
-        let batch = &mut request[self.layout.batch_at..];
+        request[*partition_at..][..4].copy_from_slice(&partition.to_be_bytes());
+        let count = stamp.records as usize;
+        let places = values_at[..count].iter().zip(body_crcs);
+        for (index, ((&at, &body_crc), sequence)) in places.zip(stamp.sequence..).enumerate() {
+            let value = &mut request[at..][..*record_bytes];
+            payload::stamp(value, body_crc, sequence, stamp.intended_of(index));
+        }
+        if keys.are_stamped() {
+            for (&at, sequence) in keys_at[..count].iter().zip(stamp.sequence..) {
+                let key = &mut request[at..][..keys.bytes];
+                keys.stamp(key, stamp.partition, topics.total(), self.shape.run, sequence);
+            }
+        }
+        let request = &mut request[..ends_at[count - 1]];
+        let batch = &mut request[*batch_at..];
+        batch[BATCH_LAST_DELTA_AT..][..4].copy_from_slice(&(stamp.records - 1).to_be_bytes());
+        batch[BATCH_COUNT_AT..][..4].copy_from_slice(&stamp.records.to_be_bytes());
         if !self.shape.producer_ids.is_empty() {
             let sequence = (stamp.sequence & SEQUENCE_MASK) as i32;
             batch[BATCH_SEQUENCE_AT..][..4].copy_from_slice(&sequence.to_be_bytes());
         }
-        let crc = crc32c(&batch[BATCH_CRC_FROM..]);
-        batch[BATCH_CRC_AT..][..4].copy_from_slice(&crc.to_be_bytes());
+        seal(request, *batch_at);
+        request.len()
     }
 
     #[inline]
@@ -229,11 +278,11 @@ impl Driver for KafkaDriver {
         if reader.count()? != 1 {
             return Err(Malformed("a produce answer of another number of topics"));
         }
-        reader.string()?;
+        let topic = reader.string()?;
         if reader.count()? != 1 {
             return Err(Malformed("a produce answer of another number of partitions"));
         }
-        let partition = reader.i32()?;
+        let partition = self.shape.topics.count(topic, reader.i32()?)?;
         let error = reader.i16()?;
         let base = reader.i64()?;
         match error {
@@ -250,13 +299,21 @@ impl Driver for KafkaDriver {
             out.i32(1);
             out.i32(FETCH_BYTES);
             out.i8(0);
-            out.count(1);
-            out.string(&self.shape.topic);
-            out.count(from.len());
-            for partition in from {
-                out.i32(partition.partition);
-                out.i64(partition.offset);
-                out.i32(FETCH_BYTES);
+            let topics = &self.shape.topics;
+            let mut by_topic: BTreeMap<usize, Vec<(i32, i64)>> = BTreeMap::new();
+            for &FetchFrom { partition, offset } in from {
+                let (topic, partition) = topics.place(partition);
+                by_topic.entry(topic).or_default().push((partition, offset));
+            }
+            out.count(by_topic.len());
+            for (topic, from) in by_topic {
+                out.string(&topics.names()[topic]);
+                out.count(from.len());
+                for (partition, offset) in from {
+                    out.i32(partition);
+                    out.i64(offset);
+                    out.i32(FETCH_BYTES);
+                }
             }
         });
     }
@@ -274,9 +331,9 @@ impl Driver for KafkaDriver {
         }
         let _throttle_ms = reader.i32()?;
         for _ in 0..reader.count()? {
-            reader.string()?;
+            let topic = reader.string()?;
             for _ in 0..reader.count()? {
-                let partition = reader.i32()?;
+                let partition = self.shape.topics.count(topic, reader.i32()?)?;
                 let code = reader.i16()?;
                 let _high_watermark = reader.i64()?;
                 let _last_stable_offset = reader.i64()?;
@@ -287,7 +344,8 @@ impl Driver for KafkaDriver {
                 if code != 0 {
                     error(partition, code);
                 }
-                parse_batches(batches, &mut |offset, value| record(partition, offset, value))?;
+                let bytes_max = self.shape.unpacked_bytes_max;
+                parse_batches(batches, bytes_max, &mut |offset, value| record(partition, offset, value))?;
             }
         }
         Ok(())
@@ -296,7 +354,11 @@ impl Driver for KafkaDriver {
 
 /// Give every record of whole batches to `record`; a batch that is cut off at the end is legal and
 /// ignored.
-fn parse_batches(mut bytes: &[u8], record: &mut dyn FnMut(i64, &[u8])) -> Result<(), Malformed> {
+fn parse_batches(
+    mut bytes: &[u8],
+    unpacked_bytes_max: usize,
+    record: &mut dyn FnMut(i64, &[u8]),
+) -> Result<(), Malformed> {
     loop {
         let mut header = Reader(bytes);
         let (Ok(base), Ok(length)) = (header.i64(), header.i32()) else { return Ok(()) };
@@ -307,11 +369,21 @@ fn parse_batches(mut bytes: &[u8], record: &mut dyn FnMut(i64, &[u8])) -> Result
             return Err(Malformed("a batch that is not of magic 2"));
         }
         let _crc = batch.i32()?;
-        if batch.i16()? & 0b10_0111 != 0 {
-            return Err(Malformed("a compressed or a control batch, which this run did not write"));
+        let attributes = batch.i16()?;
+        if attributes & CONTROL != 0 {
+            return Err(Malformed("a control batch, which this run did not write"));
         }
         let _last_delta_times_and_producer = batch.take(4 + 8 + 8 + 8 + 2 + 4)?;
-        for _ in 0..batch.count()? {
+        let count = batch.count()?;
+        let unpacked;
+        match Compression::of(attributes)? {
+            Compression::None => {}
+            compression => {
+                unpacked = compression.unpack(batch.0, unpacked_bytes_max)?;
+                batch = Reader(&unpacked);
+            }
+        }
+        for _ in 0..count {
             let length = batch.varint()?;
             let length = usize::try_from(length).map_err(|_| Malformed("a record of negative length"))?;
             let mut fields = Reader(batch.take(length)?);
@@ -335,7 +407,7 @@ mod tests {
     fn driver(record_bytes: usize, records: u32) -> KafkaDriver {
         KafkaDriver::new(Shape {
             run: 1,
-            topic: "t".into(),
+            topics: Topics::new("t", 1, 8),
             acks: -1,
             record_bytes,
             records,
@@ -350,12 +422,33 @@ mod tests {
         use kafka_protocol::protocol::Decodable;
         use kafka_protocol::records::RecordBatchDecoder;
 
-        for (record_bytes, records) in [(32, 1), (100, 143), (1024, 63), (9000, 3)] {
-            let driver = driver(record_bytes, records);
-            let (mut frame, mut crcs) = (Vec::new(), Vec::new());
-            driver.encode_request(3, &mut Random(1), &mut frame, &mut crcs);
-            let stamp = Stamp { correlation: 77, partition: 5, sequence: 1000, intended_ns: 8 };
-            driver.stamp_request(&mut frame, &crcs, &stamp);
+        let none = Compression::None;
+        for (record_bytes, room, records, compression) in [
+            (32, 1, 1, none),
+            (100, 143, 143, none),
+            (1024, 63, 63, none),
+            (9000, 3, 3, none),
+            (100, 143, 1, none),
+            (100, 143, 77, none),
+            (100, 143, 77, Compression::Gzip),
+            (100, 143, 143, Compression::Snappy),
+            (1024, 63, 63, Compression::Lz4),
+            (9000, 3, 2, Compression::Zstd),
+        ] {
+            let body = Body::Random { share: 0.5 };
+            let driver = KafkaDriver::new(Shape { compression, body, ..driver(record_bytes, room).shape });
+            let (mut whole, mut crcs) = (Vec::new(), Vec::new());
+            driver.encode_request(3, &mut Random(1), &mut whole, &mut crcs);
+            let stamp =
+                Stamp { correlation: 77, partition: 5, sequence: 1000, records, intended_ns: &[8, 9] };
+            let length = driver.stamp_request(&mut whole, &crcs, &stamp);
+            assert_eq!(length == whole.len(), records == room);
+            let mut frame = whole[..length].to_vec();
+            if let Some(mut packer) = driver.packer() {
+                let plain = std::mem::take(&mut frame);
+                packer.pack(&plain, &mut frame);
+                assert!(frame.len() < plain.len() * 3 / 4, "{compression:?}: {}", frame.len());
+            }
 
             let length = u32::from_be_bytes(frame[..4].try_into().unwrap()) as usize;
             assert_eq!(length, frame.len() - 4);
@@ -367,7 +460,10 @@ mod tests {
             let partition = &request.topic_data[0].partition_data[0];
             assert_eq!(partition.index, 5);
             let mut batch = partition.records.clone().unwrap();
-            assert_eq!(batch.len(), driver.batch_bytes());
+            let (mut read, ours) = (Vec::new(), batch.to_vec());
+            parse_batches(&ours, 1 << 20, &mut |offset, value| read.push((offset, value.len()))).unwrap();
+            let expected: Vec<(i64, usize)> = (0..i64::from(records)).map(|at| (at, record_bytes)).collect();
+            assert_eq!(read, expected, "{compression:?}");
             // Decoding checks the batch's CRC.
             let decoded = RecordBatchDecoder::decode(&mut batch).unwrap();
             assert_eq!(decoded.records.len(), records as usize);
@@ -376,6 +472,7 @@ mod tests {
                 assert_eq!(value.len(), record_bytes);
                 let payload = payload::check(value).expect("the payload's own checksum");
                 assert_eq!((payload.producer, payload.sequence), (3, 1000 + index as u64));
+                assert_eq!(payload.intended_ns, 8 + u64::from(index > 0));
             }
         }
     }
@@ -385,14 +482,15 @@ mod tests {
         use kafka_protocol::records::RecordBatchDecoder;
 
         let driver = KafkaDriver::new(Shape {
-            key_bytes: 16,
+            keys: Keys { bytes: 16, ..Keys::default() },
             producer_ids: vec![ProducerId { id: 5, epoch: 0 }, ProducerId { id: 6, epoch: 2 }],
             ..driver(100, 3).shape
         });
         let (mut frame, mut crcs) = (Vec::new(), Vec::new());
         driver.encode_request(1, &mut Random(1), &mut frame, &mut crcs);
         // The first number after the largest is 0.
-        let stamp = Stamp { correlation: 1, partition: 0, sequence: (1 << 31) + 9, intended_ns: 8 };
+        let stamp =
+            Stamp { correlation: 1, partition: 0, sequence: (1 << 31) + 9, records: 3, intended_ns: &[8] };
         driver.stamp_request(&mut frame, &crcs, &stamp);
         let mut batch = bytes::Bytes::from(frame).slice(driver.layout.batch_at..);
         let decoded = RecordBatchDecoder::decode(&mut batch).unwrap();
@@ -400,6 +498,42 @@ mod tests {
             assert_eq!((record.producer_id, record.producer_epoch, record.sequence), (6, 2, sequence));
             assert_eq!(record.key.as_ref().map(|key| key.len()), Some(16));
             assert!(payload::check(record.value.as_ref().unwrap()).is_some());
+        }
+    }
+
+    #[test]
+    fn a_request_is_patched_for_any_topic_and_keys_stay_in_their_partition() {
+        use kafka_protocol::messages::{ProduceRequest, RequestHeader};
+        use kafka_protocol::protocol::Decodable;
+        use kafka_protocol::records::RecordBatchDecoder;
+
+        let driver = KafkaDriver::new(Shape {
+            topics: Topics::new("t", 3, 2),
+            keys: Keys { bytes: 4, count: 60, ..Keys::default() },
+            ..driver(100, 15).shape
+        });
+        let (mut frame, mut crcs) = (Vec::new(), Vec::new());
+        driver.encode_request(0, &mut Random(1), &mut frame, &mut crcs);
+        for counted in 0..6 {
+            let stamp =
+                Stamp { correlation: 1, partition: counted, sequence: 0, records: 15, intended_ns: &[8] };
+            driver.stamp_request(&mut frame, &crcs, &stamp);
+            let mut bytes = bytes::Bytes::from(frame.clone()).slice(4..);
+            RequestHeader::decode(&mut bytes, 1).unwrap();
+            let request = ProduceRequest::decode(&mut bytes, 7).unwrap();
+            let topic = &request.topic_data[0];
+            let partition = &topic.partition_data[0];
+            assert_eq!(topic.name.as_str(), format!("t-{}", counted / 2));
+            assert_eq!(partition.index, counted % 2);
+            let decoded = RecordBatchDecoder::decode(&mut partition.records.clone().unwrap()).unwrap();
+            let keys: Vec<u32> = decoded
+                .records
+                .iter()
+                .map(|record| u32::from_be_bytes(record.key.as_ref().unwrap()[..].try_into().unwrap()))
+                .collect();
+            // Ten keys each, one after the other, and begun again.
+            let expected: Vec<u32> = (0..15).map(|index| index % 10 * 6 + counted as u32).collect();
+            assert_eq!(keys, expected);
         }
     }
 
@@ -422,13 +556,14 @@ mod tests {
         let two = [&batch[..], &batch].concat();
         for end in 0..=two.len() {
             let mut offsets = Vec::new();
-            parse_batches(&two[..end], &mut |offset, _| offsets.push(offset)).unwrap();
+            parse_batches(&two[..end], 0, &mut |offset, _| offsets.push(offset)).unwrap();
             assert_eq!(offsets.len(), end / batch.len() * 3);
         }
-        for (at, value) in [(16, 1u8), (22, 1), (61, 0xff)] {
+        // Another magic, a compression that is none, an unknown one, a control batch, a record's length.
+        for (at, value) in [(16, 1u8), (22, 1), (22, 7), (22, 0x20), (61, 0xff)] {
             let mut damaged = batch.clone();
             damaged[at] = value;
-            assert!(parse_batches(&damaged, &mut |_, _| ()).is_err(), "byte {at}");
+            assert!(parse_batches(&damaged, 1 << 20, &mut |_, _| ()).is_err(), "byte {at}");
         }
     }
 }

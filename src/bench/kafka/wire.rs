@@ -141,6 +141,23 @@ impl Api {
     pub const API_VERSIONS: Api = Api { key: 18, version: 0, name: "ApiVersions" };
     pub const CREATE_TOPICS: Api = Api { key: 19, version: 2, name: "CreateTopics" };
     pub const INIT_PRODUCER_ID: Api = Api { key: 22, version: 0, name: "InitProducerId" };
+    pub const OFFSET_COMMIT: Api = Api { key: 8, version: 2, name: "OffsetCommit" };
+    pub const OFFSET_FETCH: Api = Api { key: 9, version: 1, name: "OffsetFetch" };
+    pub const FIND_COORDINATOR: Api = Api { key: 10, version: 0, name: "FindCoordinator" };
+    pub const JOIN_GROUP: Api = Api { key: 11, version: 2, name: "JoinGroup" };
+    pub const HEARTBEAT: Api = Api { key: 12, version: 1, name: "Heartbeat" };
+    pub const LEAVE_GROUP: Api = Api { key: 13, version: 1, name: "LeaveGroup" };
+    pub const SYNC_GROUP: Api = Api { key: 14, version: 1, name: "SyncGroup" };
+    /// What it must offer for groups that are joined.
+    pub const GROUPS: [Api; 7] = [
+        Api::OFFSET_COMMIT,
+        Api::OFFSET_FETCH,
+        Api::FIND_COORDINATOR,
+        Api::JOIN_GROUP,
+        Api::HEARTBEAT,
+        Api::LEAVE_GROUP,
+        Api::SYNC_GROUP,
+    ];
     /// What a server must offer.
     pub const ALL: [Api; 7] = [
         Api::PRODUCE,

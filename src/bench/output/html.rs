@@ -6,13 +6,17 @@ use std::fmt::Write;
 
 use super::BenchResult;
 use super::plot::{Axis, Chart, Line, Scale, bars};
+use crate::base::calendar;
 use crate::bench::report::Report;
 use crate::bench::stats::{Percentiles, SAMPLES_BEYOND_MIN};
-use crate::bench::text::{duration, is_sound};
+use crate::bench::text::{duration, is_sound, plural};
 
 const STYLE: &str = include_str!("report.css");
 /// Runs whose charts are all drawn; of more, only the comparison and the table.
 const DETAILED_RUNS: usize = 12;
+/// Widths of charts, in the page's own pixels: their text is as large as the page's in both.
+const WIDE: f64 = 1048.0;
+const NARROW: f64 = 500.0;
 const STAGE_QUANTILES: [(f64, &str); 4] =
     [(0.0, "all requests"), (0.9, "above p90"), (0.99, "above p99"), (0.999, "above p99.9")];
 
@@ -47,13 +51,13 @@ fn title(result: &BenchResult) -> String {
 
 fn head(out: &mut String, result: &BenchResult) {
     let badge = badge(result.passed);
-    put(out, format_args!("<header><h1>{}</h1>", escape(&title(result))));
+    put(out, format_args!("<header><h1>{} {badge}</h1>", escape(&title(result))));
     let generator = &result.generator;
     let revision = generator.revision.as_ref().map(|revision| format!(" ({revision})")).unwrap_or_default();
     put(
         out,
         format_args!(
-            "<p class=\"dim\">{} · {} {}{} · {}</p>{badge}",
+            "<p class=\"dim\">{} · {} {}{} · {}</p>",
             utc(result.began_unix_ms),
             escape(&generator.name),
             escape(&generator.version),
@@ -82,20 +86,17 @@ fn comparison(out: &mut String, result: &BenchResult) {
         name: report.label.clone(),
         points: curve(report.ack_curve()),
         dashed: report.target_records_per_s.is_none(),
+        pale_from: pale_from(report.ack()),
     });
-    figure(
-        out,
-        "Ack latency by percentile",
-        &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect(), pale_from: None },
-    );
+    figure(out, "Ack latency by percentile", &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect() });
     let of = |name: &str, value: fn(&Percentiles) -> u64| {
         let mut points: Vec<(f64, f64)> =
             result.runs.iter().map(|report| (report.records_per_s, value(report.ack()) as f64)).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Line { name: name.to_owned(), points, dashed: false }
+        Line { name: name.to_owned(), points, dashed: false, pale_from: None }
     };
     let lines = vec![of("p50", |p| p.p50_ns), of("p99", |p| p.p99_ns), of("p99.9", |p| p.p99_9_ns)];
-    figure(out, "Latency by achieved rate", &Chart { x: RATE, y: LATENCY, lines, pale_from: None });
+    figure(out, "Latency by achieved rate", &Chart { x: RATE, y: LATENCY, lines });
     out.push_str("</div><div class=\"scroll\"><table><tr><th>run</th><th class=\"n\">records/s</th><th class=\"n\">MB/s</th>");
     for name in ["p50", "p99", "p99.9", "max"] {
         put(out, format_args!("<th class=\"n\">{name}</th>"));
@@ -162,17 +163,19 @@ fn load(report: &Report) -> String {
         None if report.connections == 0 => "reading only".to_owned(),
         None => "closed loop: its tail is not comparable with an open loop's".to_owned(),
     };
+    let extras = [report.keys_text(), report.linger_text(), report.packing_text(), report.groups_text()];
+    let extras: String = extras.iter().flatten().map(|text| format!(" · {text}")).collect();
     format!(
-        "{pace} · acks={}{} · {} B × {} a request · {} partitions · {} connections × {} in flight · {} consumers{} · {} s",
+        "{pace} · acks={}{} · {} B × {}{} a request · {} · {} × {} in flight · {}{extras} · {} s",
         if report.acks == -1 { "all" } else { "1" },
         if report.idempotent { ", idempotent" } else { "" },
         report.record_bytes,
+        if report.linger_ns.is_some() { "up to " } else { "" },
         report.records_per_batch,
-        report.partitions,
-        report.connections,
+        report.places(),
+        plural(report.connections as u64, "connection"),
         report.in_flight,
-        report.consumers * report.groups,
-        if report.groups > 1 { format!(" in {} groups", report.groups) } else { String::new() },
+        report.readers(),
         report.seconds,
     )
 }
@@ -187,7 +190,7 @@ fn numbers(out: &mut String, report: &Report) {
             format_args!("<div class=\"number{class}\"><b>{}</b><span>{name}</span></div>", escape(&value)),
         );
     };
-    number(count(report.records_per_s), "records/s acknowledged", true);
+    number(count(report.records_per_s), "records/s", true);
     number(format!("{:.1}", report.bytes_per_s / 1e6), "MB/s", true);
     number(duration(ack.p50_ns), "p50", is_sound(ack.samples, 0.5));
     number(duration(ack.p99_ns), "p99", is_sound(ack.samples, 0.99));
@@ -201,19 +204,21 @@ fn numbers(out: &mut String, report: &Report) {
 
 fn percentiles(out: &mut String, report: &Report) {
     let kinds = [
-        ("response: ack − intended", &report.curves.response, false),
-        ("service: ack − sent", &report.curves.service, true),
-        ("end to end: received − intended", &report.curves.end_to_end, false),
+        ("response: ack − intended", &report.curves.response, &report.response, false),
+        ("service: ack − sent", &report.curves.service, &report.service, true),
+        ("end to end: received − intended", &report.curves.end_to_end, &report.end_to_end, false),
     ];
-    let lines = kinds.iter().filter(|(_, points, _)| !points.is_empty());
-    let lines =
-        lines.map(|&(name, points, dashed)| Line { name: name.to_owned(), points: curve(points), dashed });
-    // From here on fewer samples lie beyond than are needed.
-    let pale = 1.0 - SAMPLES_BEYOND_MIN as f64 / report.ack().samples.max(1) as f64;
+    let lines = kinds.iter().filter(|(_, points, ..)| !points.is_empty());
+    let lines = lines.map(|&(name, points, of, dashed)| Line {
+        name: name.to_owned(),
+        points: curve(points),
+        dashed,
+        pale_from: pale_from(of),
+    });
     figure(
         out,
         "Latency by percentile; pale where too few samples lie beyond",
-        &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect(), pale_from: Some(pale) },
+        &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect() },
     );
 }
 
@@ -222,6 +227,7 @@ fn over_time(out: &mut String, report: &Report) {
         name: name.to_owned(),
         points: report.timeline.iter().map(|second| (second.second as f64, value(second))).collect(),
         dashed,
+        pale_from: None,
     };
     let latency = vec![
         line("p50", &|second| second.p50_ns as f64, false),
@@ -229,11 +235,7 @@ fn over_time(out: &mut String, report: &Report) {
         line("p99.9", &|second| second.p99_9_ns as f64, false),
         line("max", &|second| second.max_ns as f64, true),
     ];
-    figure(
-        out,
-        "Latency, second by second",
-        &Chart { x: SECONDS, y: LATENCY, lines: latency, pale_from: None },
-    );
+    figure(out, "Latency, second by second", &Chart { x: SECONDS, y: LATENCY, lines: latency });
     let mut rates = vec![line("acknowledged", &|second| second.records as f64, false)];
     if report.ledger.read > 0 {
         rates.push(line("read", &|second| second.read_records as f64, false));
@@ -241,11 +243,7 @@ fn over_time(out: &mut String, report: &Report) {
     if let Some(target) = report.target_records_per_s {
         rates.push(line("target", &|_| target, true));
     }
-    figure(
-        out,
-        "Throughput, second by second",
-        &Chart { x: SECONDS, y: RATE, lines: rates, pale_from: None },
-    );
+    figure(out, "Throughput, second by second", &Chart { x: SECONDS, y: RATE, lines: rates });
 }
 
 fn stages(out: &mut String, report: &Report) {
@@ -257,7 +255,7 @@ fn stages(out: &mut String, report: &Report) {
     let rows: Vec<(String, Vec<f64>)> = rows.collect();
     let names: Vec<String> = stages.names.iter().map(|name| name.replace('_', " ")).collect();
     out.push_str("<figure class=\"wide\"><h3>Where the broker's own time went: mean of the requests above a percentile</h3>");
-    out.push_str(&bars(&names, &rows, |ns| duration(ns as u64)));
+    out.push_str(&bars(WIDE, &names, &rows, |ns| duration(ns as u64)));
     out.push_str("</figure>");
 }
 
@@ -275,7 +273,7 @@ fn latencies(out: &mut String, report: &Report) {
         ("end to end: received − intended", &report.end_to_end),
     ];
     for (name, of) in rows.into_iter().filter(|(_, of)| of.samples > 0) {
-        put(out, format_args!("<tr><td>{name}</td><td class=\"n\">{}</td>", of.samples));
+        put(out, format_args!("<tr><td>{name}</td><td class=\"n\">{}</td>", grouped(of.samples)));
         let values = [
             (0.5, of.p50_ns),
             (0.9, of.p90_ns),
@@ -292,8 +290,8 @@ fn latencies(out: &mut String, report: &Report) {
         format_args!(
             "</table></div><p class=\"dim\">Ledger: {} acknowledged, {} read, {} · longest stall of the \
              generator {}, {:.2} % of the time in stalls above 1 ms</p>",
-            report.ledger.acked,
-            report.ledger.read,
+            grouped(report.ledger.acked),
+            grouped(report.ledger.read),
             escape(&if report.ledger.passed() { "complete".to_owned() } else { report.ledger.faults() }),
             duration(report.stall_ns_max),
             report.stalled_share * 100.0,
@@ -342,8 +340,13 @@ fn environment(out: &mut String, result: &BenchResult) {
 
 fn figure(out: &mut String, title: &str, chart: &Chart) {
     // What is looked at first gets the whole width.
-    let class = if chart.x.scale == Scale::Nines { " class=\"wide\"" } else { "" };
-    put(out, format_args!("<figure{class}><h3>{title}</h3>{}</figure>\n", chart.svg()));
+    let (class, width) = if chart.x.scale == Scale::Nines { (" class=\"wide\"", WIDE) } else { ("", NARROW) };
+    put(out, format_args!("<figure{class}><h3>{title}</h3>{}</figure>\n", chart.svg(width)));
+}
+
+/// The quantile from which on fewer samples lie beyond than are needed.
+fn pale_from(of: &Percentiles) -> Option<f64> {
+    Some(1.0 - SAMPLES_BEYOND_MIN as f64 / of.samples.max(1) as f64)
 }
 
 fn verdict(report: &Report) -> String {
@@ -375,19 +378,20 @@ fn count(value: f64) -> String {
     }
 }
 
-/// `2026-11-21 12:00:00 UTC`, by the calendar's arithmetic (days since 1970 to civil date).
+/// `1,234,567`.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let first = digits.len() % 3;
+    let groups = digits.as_bytes()[first..].chunks(3).map(String::from_utf8_lossy);
+    let head = (first > 0).then(|| digits[..first].into());
+    head.into_iter().chain(groups).collect::<Vec<_>>().join(",")
+}
+
+/// `2026-11-21 12:00:00 UTC`.
 pub fn utc(unix_ms: u64) -> String {
     let seconds = unix_ms / 1000;
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Eras of 400 years begin on a first of March, so that leap days come last.
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (year, month, day) = calendar::date_of_day((seconds / 86_400) as i64);
+    let rest = seconds % 86_400;
     format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
@@ -440,6 +444,13 @@ mod tests {
             [(0.0, "p0"), (0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"), (0.999_99, "p99.999")]
         {
             assert_eq!(percentile(quantile), text);
+        }
+    }
+
+    #[test]
+    fn counts_have_commas() {
+        for (value, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(value), text);
         }
     }
 

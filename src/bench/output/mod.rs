@@ -153,10 +153,10 @@ pub(super) mod tests {
         }
         measured.records = 1000;
         measured.requests = 1000;
-        recording.push(0, &measured);
+        recording.push(0, false, &measured);
         let line = Second::of(0, &measured);
         let ledger = Verdict { acked: 1000, ..Verdict::default() };
-        let counts = Counts { ledger, due: 1000, ..Counts::default() };
+        let counts = Counts { ledger, due: 1000, due_records: 1000, ..Counts::default() };
         let mut report = Report::new(&options, measured, line, vec![line], recording, counts);
         report.judge(&options, Vec::new());
         report

@@ -6,7 +6,6 @@ use std::fmt::Write;
 
 use super::html::escape;
 
-const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 300.0;
 /// Room for labels.
 const LEFT: f64 = 64.0;
@@ -45,14 +44,14 @@ pub struct Line {
     pub name: String,
     pub points: Vec<Point>,
     pub dashed: bool,
+    /// Points from this x on rest on too few samples: they are drawn pale.
+    pub pale_from: Option<f64>,
 }
 
 pub struct Chart {
     pub x: Axis,
     pub y: Axis,
     pub lines: Vec<Line>,
-    /// Points from this x on rest on too few samples: they are drawn pale.
-    pub pale_from: Option<f64>,
 }
 
 /// A position between 0 and 1 along an axis.
@@ -126,21 +125,21 @@ fn round_step(step: f64) -> f64 {
 }
 
 impl Chart {
-    /// The chart with its legend.
-    pub fn svg(&self) -> String {
+    /// The chart with its legend, so many units wide.
+    pub fn svg(&self, width: f64) -> String {
         let all = || self.lines.iter().flat_map(|line| line.points.iter());
         let x = Map::new(self.x.scale, all().map(|point| point.0));
         let y = Map::new(self.y.scale, all().map(|point| point.1 * headroom(self.y.scale)));
-        let place_x = |value: f64| LEFT + x.at(value) * (WIDTH - LEFT - RIGHT);
+        let place_x = |value: f64| LEFT + x.at(value) * (width - LEFT - RIGHT);
         let place_y = |value: f64| HEIGHT - BOTTOM - y.at(value) * (HEIGHT - TOP - BOTTOM);
-        let mut out = format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">"#);
+        let mut out = format!(r#"<svg viewBox="0 0 {width} {HEIGHT}" role="img">"#);
         for tick in y.ticks() {
             let at = place_y(tick);
             put(
                 &mut out,
                 format_args!(
                     r#"<line class="grid" x1="{LEFT}" x2="{}" y1="{at:.1}" y2="{at:.1}"/>"#,
-                    WIDTH - RIGHT
+                    width - RIGHT
                 ),
             );
             put(
@@ -175,7 +174,7 @@ impl Chart {
             &mut out,
             format_args!(
                 r#"<text class="tx title" x="{}" y="{}">{}</text>"#,
-                (LEFT + WIDTH - RIGHT) / 2.0,
+                (LEFT + width - RIGHT) / 2.0,
                 HEIGHT - 6.0,
                 escape(self.x.title)
             ),
@@ -186,7 +185,7 @@ impl Chart {
                 .points
                 .iter()
                 .copied()
-                .partition(|point| self.pale_from.is_none_or(|from| point.0 < from));
+                .partition(|point| line.pale_from.is_none_or(|from| point.0 < from));
             // The pale part begins where the other ends.
             let pale: Vec<Point> = sound.last().into_iter().chain(&pale).copied().collect();
             for (points, pale) in [(sound, ""), (pale, " pale")] {
@@ -221,13 +220,18 @@ impl Chart {
 }
 
 /// Horizontal bars of stacked parts, each as long as its share of the longest.
-pub fn bars(names: &[String], rows: &[(String, Vec<f64>)], text: fn(f64) -> String) -> String {
+pub fn bars(
+    width_all: f64,
+    names: &[String],
+    rows: &[(String, Vec<f64>)],
+    text: fn(f64) -> String,
+) -> String {
     const ROW: f64 = 34.0;
     const LABEL: f64 = 120.0;
     const SUM: f64 = 80.0;
     let longest = rows.iter().map(|(_, parts)| parts.iter().sum::<f64>()).fold(f64::MIN_POSITIVE, f64::max);
     let height = ROW * rows.len() as f64;
-    let mut out = format!(r#"<svg viewBox="0 0 {WIDTH} {height}" role="img">"#);
+    let mut out = format!(r#"<svg viewBox="0 0 {width_all} {height}" role="img">"#);
     for (index, (label, parts)) in rows.iter().enumerate() {
         let top = ROW * index as f64 + 5.0;
         let middle = top + 16.0;
@@ -238,7 +242,7 @@ pub fn bars(names: &[String], rows: &[(String, Vec<f64>)], text: fn(f64) -> Stri
         let sum: f64 = parts.iter().sum();
         let mut x = LABEL;
         for (part, (value, name)) in parts.iter().zip(names).enumerate() {
-            let width = value / longest * (WIDTH - LABEL - SUM);
+            let width = value / longest * (width_all - LABEL - SUM);
             let share = value / sum.max(f64::MIN_POSITIVE) * 100.0;
             let tip = format!("{name}: {} ({share:.0} %)", text(*value));
             put(
@@ -308,9 +312,13 @@ mod tests {
     #[test]
     fn a_chart_has_a_line_and_a_tip_for_every_point_and_pale_ends() {
         let axis = Axis { title: "t", scale: Scale::Linear, text: |value| format!("{value}") };
-        let line =
-            Line { name: "a<b".to_owned(), points: vec![(0.0, 1.0), (1.0, 2.0), (2.0, 9.0)], dashed: false };
-        let svg = Chart { x: axis, y: axis, lines: vec![line], pale_from: Some(1.5) }.svg();
+        let line = Line {
+            name: "a<b".to_owned(),
+            points: vec![(0.0, 1.0), (1.0, 2.0), (2.0, 9.0)],
+            dashed: false,
+            pale_from: Some(1.5),
+        };
+        let svg = Chart { x: axis, y: axis, lines: vec![line] }.svg(500.0);
         assert_eq!(svg.matches("<polyline").count(), 2);
         assert_eq!(svg.matches("<circle").count(), 3);
         assert!(svg.contains("pale") && svg.contains("a&lt;b: 9 at 2") && !svg.contains("NaN"), "{svg}");

@@ -1,21 +1,34 @@
 //! `ringmq bench` itself: which broker, which load, which scenario; then the results on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, CommandFactory, Parser, ValueEnum};
 
+use super::workload;
 use super::{parse_bytes, parse_count, parse_pair, write_json};
 use crate::bench::scenario::{Scenario, Sweep};
 use crate::bench::session::{self, Endpoint, Session, result_dir};
-use crate::bench::{Arrivals, KafkaDriver, Launch, Load, Options, ReadBack, Slo, output};
+use crate::bench::{
+    Arrivals, Body, Compression, KafkaDriver, KeyDistribution, Keys, Launch, Load, Options, ReadBack, Slo,
+    output,
+};
 
 /// Of a broker that is started here, when no rate is given: a small part of what any device takes.
 const RATE: f64 = 50_000.0;
+/// Of the payloads' bytes, when they are compressed and nothing else is said.
+const COMPRESSED_RANDOM_SHARE: f64 = 0.5;
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
+    /// Options from a YAML file, `record-bytes: 1KiB` for --record-bytes 1KiB; workload files of the
+    /// OpenMessaging Benchmark, too. What stands on the command line counts.
+    #[arg(long, value_name = "FILE")]
+    workload: Option<PathBuf>,
+    /// Different payloads that the workload file wants.
+    #[arg(skip)]
+    payloads_min: Option<u64>,
     /// Names the runs in reports; `compare` matches runs by it.
     #[arg(long, default_value = "run", value_name = "NAME")]
     label: String,
@@ -46,7 +59,7 @@ pub struct RunArgs {
     /// Run everything so often, for `ringmq bench compare`.
     #[arg(long, default_value_t = 1, value_name = "N")]
     repeat: usize,
-    /// Created when it does not exist.
+    /// Created when it does not exist. Several (--topics) are called TOPIC-0, TOPIC-1, ...
     #[arg(long, default_value = "bench")]
     topic: String,
     /// A configuration of the topic, when it is created; may be repeated.
@@ -63,6 +76,10 @@ pub struct RunArgs {
     /// Groups of so many consumers, each of which reads everything.
     #[arg(long, default_value_t = 1, value_name = "N")]
     groups: usize,
+    /// What a consumer is: a reader of assigned partitions, or a member of its group, which joins,
+    /// heartbeats and commits what it has read once a second.
+    #[arg(long, default_value = "assigned", value_name = "HOW")]
+    group_protocol: GroupProtocol,
     /// The most that a consumer reads while the load runs.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     consumer_bytes_per_s: Option<u64>,
@@ -114,8 +131,19 @@ enum ScenarioName {
     RestartUnderLoad,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum GroupProtocol {
+    /// No group is joined, no offset committed
+    Assigned,
+    /// JoinGroup, SyncGroup, Heartbeat, OffsetCommit, LeaveGroup
+    Classic,
+}
+
 #[derive(Args, Debug)]
 pub struct LoadArgs {
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    topics: u32,
+    /// Of each topic. A batch goes to one of them, all in turns.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub partitions: u32,
     /// 1 or all: when the broker answers.
@@ -127,18 +155,34 @@ pub struct LoadArgs {
     /// Of a record's key; 0 for none.
     #[arg(long, default_value = "0", value_name = "BYTES", value_parser = parse_bytes)]
     key_bytes: u64,
+    /// Different keys, each of which belongs to one partition. Without it keys are random bytes.
+    #[arg(long, default_value = "0", value_name = "N", value_parser = parse_key_count)]
+    keys: u64,
+    /// How often each of --keys comes.
+    #[arg(long, default_value = "round-robin", value_name = "HOW")]
+    key_distribution: KeyDistribution,
     /// Of a record's value, at least 32.
     #[arg(long, default_value = "1024", value_name = "BYTES", value_parser = parse_bytes)]
     record_bytes: u64,
+    /// Of payloads the part that is random, from 0 to 1; the rest is zeros [default: 1, 0.5 with
+    /// --compression].
+    #[arg(long, value_name = "SHARE", conflicts_with = "payload_file")]
+    random_bytes_ratio: Option<f64>,
+    /// The payload of every record, of --record-bytes bytes; the ledger needs the first 32.
+    #[arg(long, value_name = "FILE")]
+    payload_file: Option<PathBuf>,
+    /// Batches are compressed as they are sent, on the load's core.
+    #[arg(long, default_value = "none", value_name = "CODEC")]
+    compression: Compression,
     /// As many records a batch as fit; a request carries one batch.
     #[arg(long, default_value = "16KiB", value_name = "BYTES", value_parser = parse_bytes)]
     batch_bytes: u64,
     /// So many records a batch, whatever their size.
     #[arg(long, value_name = "N", conflicts_with = "batch_bytes")]
     batch_records: Option<u32>,
-    /// A batch holds what is due on its connection in this time, up to --batch-bytes; latency counts
-    /// from the moment the batch is due, when its last record is there.
-    #[arg(long, value_name = "MS", conflicts_with_all = ["batch_records", "closed"])]
+    /// It is records that are due: a batch is sent when it is full, or so long after its first record,
+    /// and latency counts from each record's own moment.
+    #[arg(long, value_name = "MS", conflicts_with = "closed")]
     linger_ms: Option<f64>,
     #[arg(long, default_value_t = 1, value_name = "N")]
     connections: usize,
@@ -172,7 +216,42 @@ enum Acks {
     All,
 }
 
+/// The arguments of a workload file and those that were typed.
+#[derive(Parser, Debug)]
+#[command(name = "ringmq bench", disable_version_flag = true)]
+struct Merged {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
 impl RunArgs {
+    /// With the options of the workload file, if there is one.
+    ///
+    /// # Errors
+    /// The file says something that cannot be done.
+    pub fn with_workload(self) -> anyhow::Result<RunArgs> {
+        let Some(path) = &self.workload else { return Ok(self) };
+        let typed: Vec<String> =
+            std::env::args().skip_while(|argument| argument != "bench").skip(1).collect();
+        RunArgs::merge(path, &typed)
+    }
+
+    fn merge(path: &Path, typed: &[String]) -> anyhow::Result<RunArgs> {
+        let command = Merged::command();
+        let options: Vec<&str> = command.get_arguments().filter_map(|option| option.get_long()).collect();
+        let name = |argument: &String| Some(argument.strip_prefix("--")?.split('=').next()?.to_owned());
+        let given: Vec<String> = typed.iter().filter_map(name).collect();
+        let workload = workload::read(path, &options, &given)?;
+        let program = "ringmq bench".to_owned();
+        let line = [program].into_iter().chain(workload.arguments.clone()).chain(typed.to_vec());
+        let merged = Merged::try_parse_from(line).map_err(|error| {
+            let from_file = workload.arguments.join(" ");
+            anyhow::anyhow!("{}the file says: {from_file}", error.render())
+        })?;
+        workload.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        Ok(RunArgs { payloads_min: workload.payloads_min, ..merged.run })
+    }
+
     /// # Errors
     /// The run could not be made, or its numbers must not be used: the report, which is printed and
     /// written first, says why.
@@ -207,7 +286,6 @@ impl RunArgs {
             command: std::env::args().collect(),
         };
         let result = session::run(&session, |report| println!("{}: {report}", report.label))?;
-        write_json(&result, self.load.json.clone())?;
         if let Some(finding) = &result.finding {
             println!("{finding}");
         }
@@ -215,6 +293,7 @@ impl RunArgs {
             let report = output::write(&out, &result)?;
             println!("report: {}", report.display());
         }
+        write_json(&result, self.load.json.clone())?;
         if !result.passed {
             bail!("the run failed or must not be used: see above");
         }
@@ -271,20 +350,30 @@ impl RunArgs {
             (None, true) => Load::None,
             (None, false) => Load::Open { records_per_s: RATE },
         };
-        Ok(Options {
+        let options = Options {
             label: self.label.clone(),
             topic: self.topic.clone(),
             topic_configs: self.topic_configs.clone(),
             cpus: self.cpus.clone(),
             consumers,
             groups: self.groups,
+            group_protocol: self.group_protocol == GroupProtocol::Classic,
             consumer_bytes_per_s: self.consumer_bytes_per_s.map(|bytes| bytes as f64),
             reconnect: self.reconnect,
             read_back,
             broker_pid: self.broker_pid,
             progress: !self.quiet,
             ..self.load.options(load)?
-        })
+        };
+        let payloads =
+            options.connections as u64 * options.in_flight as u64 * u64::from(options.records_per_batch);
+        if let Some(wanted) = self.payloads_min.filter(|&wanted| wanted > payloads) {
+            bail!(
+                "randomizedPayloadPoolSize {wanted}: there are {payloads} different payloads, connections x \
+                 in flight x records of a batch; raise --connections or --in-flight"
+            );
+        }
+        Ok(options)
     }
 }
 
@@ -302,25 +391,38 @@ impl LoadArgs {
         let (record_bytes, batch_bytes) = (self.record_bytes as usize, self.batch_bytes as usize);
         let key_bytes = self.key_bytes as usize;
         let fitting = KafkaDriver::records_in(batch_bytes, record_bytes, key_bytes);
-        let records_per_batch = match (self.batch_records, self.linger_ms, load) {
-            (Some(records), _, _) => records,
-            (None, Some(linger_ms), Load::Open { records_per_s }) => {
-                let due = records_per_s / self.connections.max(1) as f64 * linger_ms / 1e3;
-                fitting.min(due.ceil().max(1.0) as u32)
+        let linger_ns = match self.linger_ms {
+            Some(ms) if !(ms.is_finite() && ms >= 0.0) => bail!("--linger-ms is a number of at least 0"),
+            linger_ms => linger_ms.map(|ms| (ms * 1e6) as u64),
+        };
+        let body = match &self.payload_file {
+            Some(path) => {
+                let named = || format!("payload file {}", path.display());
+                let bytes = std::fs::read(path).with_context(named)?;
+                if bytes.len() != record_bytes {
+                    bail!("{} has {} bytes, --record-bytes says {record_bytes}", named(), bytes.len());
+                }
+                Body::File(bytes.into())
             }
-            (None, Some(_), _) => bail!("--linger-ms needs --rate: it is the rate that fills a batch"),
-            (None, None, _) => fitting,
+            None => {
+                let usual = if self.compression == Compression::None { 1.0 } else { COMPRESSED_RANDOM_SHARE };
+                Body::Random { share: self.random_bytes_ratio.unwrap_or(usual) }
+            }
         };
         Ok(Options {
+            topics: self.topics,
             partitions: self.partitions,
             acks: match self.acks {
                 Acks::Leader => 1,
                 Acks::All => -1,
             },
             idempotent: self.idempotent,
-            key_bytes,
+            keys: Keys { bytes: key_bytes, count: self.keys, distribution: self.key_distribution },
             record_bytes,
-            records_per_batch,
+            body,
+            compression: self.compression,
+            records_per_batch: self.batch_records.unwrap_or(fitting),
+            linger_ns,
             connections: self.connections,
             in_flight: self.in_flight,
             load,
@@ -330,6 +432,11 @@ impl LoadArgs {
             ..Options::default()
         })
     }
+}
+
+/// A number of keys; 0 for none in particular.
+fn parse_key_count(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { parse_count(text).map(|count| count as u64) }
 }
 
 /// `rate=10k,20k`, `record-bytes=100,1KiB`, `partitions=1,100`, `connections=1,10`.
@@ -392,11 +499,54 @@ mod tests {
     }
 
     #[test]
-    fn a_linger_fills_batches_with_what_is_due() {
-        let records = |line| options(line).unwrap().records_per_batch;
-        assert_eq!(records("--rate 10k --connections 2 --linger-ms 1"), 5);
-        assert_eq!(records("--rate 10 --linger-ms 1"), 1);
-        assert_eq!(records("--rate 10M --linger-ms 10 --record-bytes 1000"), 16);
+    fn a_linger_bounds_how_long_a_batch_waits_and_the_bytes_how_large_it_gets() {
+        let lingering = options("--rate 10M --linger-ms 0.5 --record-bytes 1000").unwrap();
+        assert_eq!((lingering.linger_ns, lingering.records_per_batch), (Some(500_000), 16));
+        let few = options("--rate 1k --linger-ms 5 --batch-records 3").unwrap();
+        assert_eq!((few.linger_ns, few.records_per_batch), (Some(5_000_000), 3));
+        for wrong in ["--closed --linger-ms 1", "--rate 1 --linger-ms=-1", "--rate 1 --linger-ms nan"] {
+            assert!(options(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn payloads_and_keys_are_what_the_flags_say() {
+        let line = "--topics 3 --keys 1k --key-bytes 8 --key-distribution zipf --compression zstd";
+        let options_of = options(line).unwrap();
+        let keys = Keys { bytes: 8, count: 1000, distribution: KeyDistribution::Zipf };
+        assert_eq!((options_of.topics, options_of.keys), (3, keys));
+        assert_eq!(options_of.compression, Compression::Zstd);
+        assert_eq!(options_of.body, Body::Random { share: 0.5 });
+        assert_eq!(options("").unwrap().body, Body::Random { share: 1.0 });
+        let all = options("--compression lz4 --random-bytes-ratio 1").unwrap();
+        assert_eq!(all.body, Body::Random { share: 1.0 });
+        assert!(options("--payload-file Cargo.toml").unwrap_err().contains("--record-bytes says"));
+    }
+
+    #[test]
+    fn the_workload_files_of_this_project_can_be_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/workloads");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let merged = RunArgs::merge(&path, &["--seconds".to_owned(), "7".to_owned()]);
+            let options = merged.and_then(|merged| merged.options());
+            let options = options.unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+            assert_eq!(options.seconds, 7, "{}: the command line counts", path.display());
+            options.check().unwrap();
+            names.push(path);
+        }
+        assert!(names.len() >= 2, "{names:?}");
+    }
+
+    #[test]
+    fn a_workload_that_wants_more_payloads_than_there_are_says_how_many_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.yaml");
+        std::fs::write(&path, "useRandomizedPayloads: true\nrandomizedPayloadPoolSize: 76\n").unwrap();
+        let merged = RunArgs::merge(&path, &[]).unwrap();
+        let error = merged.options().unwrap_err().to_string();
+        assert!(error.contains("there are 75 different payloads"), "{error}");
     }
 
     #[test]

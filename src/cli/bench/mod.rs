@@ -2,6 +2,7 @@
 
 mod compare;
 mod load;
+mod workload;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,9 +15,9 @@ use self::compare::CompareArgs;
 use self::load::{LoadArgs, RunArgs};
 use crate::bench::sink::{Null, Sink};
 use crate::bench::table::{self, RowName};
-use crate::bench::{self, Options, Report, raw};
+use crate::bench::{self, Load, Options, Report, raw};
 
-/// Load a Kafka endpoint, check every record, and report percentiles that mean something.
+/// Load a Kafka endpoint, check every record, and report percentiles that mean something
 ///
 /// Open loop (latency counts from the moment a request was due), or closed loop with `--closed` (for
 /// the maximum; its tail latencies are flattering). Without `--bootstrap` it starts a broker of its
@@ -109,7 +110,7 @@ impl BenchCommand {
     /// first, says why.
     pub fn run(self) -> anyhow::Result<()> {
         match self.mode {
-            None => self.run.run(),
+            None => self.run.with_workload()?.run(),
             Some(Mode::Ceiling(args)) => run_ceiling(args),
             Some(Mode::Raw(args)) => run_raw(args),
             Some(Mode::Compare(args)) => args.run(),
@@ -118,19 +119,32 @@ impl BenchCommand {
     }
 }
 
+/// Without a rate: the maximum, and then what the schedule is like at half of it.
 fn run_ceiling(args: CeilingArgs) -> anyhow::Result<()> {
-    let Some(load) = args.load.load() else {
-        bail!("give --rate RECORDS for an open loop, or --closed for the maximum");
-    };
     let sink = Sink::start(Null::default(), args.load.partitions, Some(args.sink_cpu))?;
-    let options = Options {
-        bootstrap: sink.address().to_string(),
-        cpus: vec![args.load_cpu],
-        progress: true,
-        ..args.load.options(load)?
+    let run = |load| {
+        bench::run(&Options {
+            bootstrap: sink.address().to_string(),
+            cpus: vec![args.load_cpu],
+            progress: true,
+            ..args.load.options(load)?
+        })
+        .map_err(anyhow::Error::from)
     };
     println!("null sink on core {}: nothing is stored", args.sink_cpu);
-    conclude(&bench::run(&options)?, args.load.json)
+    if let Some(load) = args.load.load() {
+        return conclude(&run(load)?, args.load.json.clone());
+    }
+    let closed = run(Load::Closed)?;
+    print!("{closed}");
+    let half = closed.records_per_s / 2.0;
+    let open = run(Load::Open { records_per_s: half })?;
+    let ceiling = closed.records_per_s;
+    println!(
+        "ceiling: {ceiling:.0} records/s; at half of it requests are sent {:.1} µs late at p99 (50 are allowed)",
+        open.own_delay.p99_ns as f64 / 1e3
+    );
+    conclude(&open, args.load.json.clone())
 }
 
 fn run_raw(args: RawArgs) -> anyhow::Result<()> {

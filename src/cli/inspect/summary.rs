@@ -85,8 +85,8 @@ fn facts(files: &LogFiles) -> Facts {
         bytes: manifest.segments.iter().map(|segment| segment.bytes).sum(),
         manifest_sequence: manifest.sequence,
         checkpoint: files.checkpoint.as_ref().map(|checkpoint| CheckpointLine {
-            generation: checkpoint.generation,
-            position: checkpoint.position.0,
+            generation: checkpoint.head.generation,
+            position: checkpoint.head.position.0,
             slots: checkpoint.queues.iter().filter(|(_, queue)| queue.end_offset().0 > 0).count(),
             state_bytes: checkpoint.state.len(),
         }),

@@ -4,6 +4,8 @@
 //! group's log was given to store is durable at once, unless `the disk waits`.
 
 mod crowd;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod stories;
 mod weeks;
 

@@ -1,8 +1,10 @@
 //! Weeks of virtual time: members that come, go, crash and pause, and a broker that restarts, with a
 //! disk that is slow or fails. Each client plays its part as real ones do, with an assignor of its own.
 //!
-//! What must hold: in a generation a partition has one owner; assigned generations never go back;
-//! and when the faults end, everybody who is there owns a share of everything.
+//! What must hold: in a generation a partition has one owner; assigned generations never go back, and none that
+//! is over may commit; who has left is no member, and who was replaced is none any more, while nobody else is ever
+//! fenced; and when the faults end, everybody who is there owns a share of everything, and the others take over when
+//! one dies, even with the broker.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -88,6 +90,9 @@ struct World {
     /// Who owned a partition in a generation: the instance, or the member.
     owners: BTreeMap<(i32, u8), String>,
     last_assigned: i32,
+    /// Of each instance, the newest id that was told to a process and must outlive a restart: that of an assigned
+    /// generation. Ids are numbers in rising order.
+    durable_ids: BTreeMap<String, u64>,
     faults: bool,
     rebalances: u64,
 }
@@ -121,6 +126,7 @@ impl World {
             writes: Vec::new(),
             owners: BTreeMap::new(),
             last_assigned: 0,
+            durable_ids: BTreeMap::new(),
             faults: true,
             rebalances: 0,
         }
@@ -221,13 +227,27 @@ impl World {
             }
             Doing::Joining { .. } | Doing::Syncing { .. } => {}
             Doing::Joined { members } => self.sync(index, &members),
-            Doing::Member => {
-                let who = self.who(index);
-                let now = self.time();
-                let result = self.groups.handle_heartbeat(now, GROUP, &who);
-                self.on_result(index, result);
-            }
+            Doing::Member => self.stay(index),
         }
+    }
+
+    /// A heartbeat, or a commit, which counts as one.
+    fn stay(&mut self, index: usize) {
+        let who = self.who(index);
+        let now = self.time();
+        let commits = self.chance.one_in(4);
+        let result = if commits {
+            self.groups.handle_commit(now, GROUP, &who)
+        } else {
+            self.groups.handle_heartbeat(now, GROUP, &who)
+        };
+        if result.is_ok() {
+            let (generation, newest) = (who.generation, self.last_assigned);
+            assert!(!commits || generation >= newest, "a commit of generation {generation} after {newest}");
+            let durable = who.instance.as_ref().and_then(|instance| self.durable_ids.get(instance));
+            assert!(durable <= Some(&number(&who.member)), "{} was replaced by {durable:?}", who.member);
+        }
+        self.on_result(index, result);
     }
 
     fn misbehave(&mut self, index: usize) {
@@ -235,8 +255,14 @@ impl World {
             0 => {
                 let who = self.who(index);
                 let now = self.time();
-                let leaving = Leaving { member: who.member, instance: who.instance };
-                let _ = self.groups.handle_leave(now, GROUP, &[leaving]);
+                let leaving = Leaving { member: who.member.clone(), instance: who.instance };
+                if let Ok(results) = self.groups.handle_leave(now, GROUP, &[leaving])
+                    && results.iter().all(Result::is_ok)
+                {
+                    let left = self.groups.describe(GROUP);
+                    let mut members = left.iter().flat_map(|group| &group.members);
+                    assert!(members.all(|member| member.member != who.member), "{} has left", who.member);
+                }
                 self.go_down(index);
             }
             1 | 2 => self.go_down(index),
@@ -269,8 +295,9 @@ impl World {
             instance: client.instance.clone(),
             client_id: String::new(),
             client_host: String::new(),
-            session_timeout: Duration::from_secs(10),
-            rebalance_timeout: Duration::from_secs(60),
+            // A static member may sleep through a rebalance, and wake up in a generation that is over.
+            session_timeout: Duration::from_secs(if client.instance.is_some() { 60 } else { 10 }),
+            rebalance_timeout: Duration::from_secs(20),
             protocol_type: "consumer".into(),
             protocols: vec![("range".into(), Bytes::new())],
             needs_id: true,
@@ -294,9 +321,19 @@ impl World {
                 client.id = joined.member;
                 let members = joined.members.into_iter().map(|member| member.member);
                 client.doing = Doing::Joined { members: members.filter(|_| leads).collect() };
+                // The generation was assigned before: the id is stored, too.
+                if joined.generation == self.last_assigned {
+                    self.note_durable(index);
+                }
             }
             Err(error) => self.on_result(index, Err(error)),
         }
+    }
+
+    fn note_durable(&mut self, index: usize) {
+        let Client { instance: Some(instance), id, .. } = &self.clients[index] else { return };
+        let durable = self.durable_ids.entry(instance.clone()).or_default();
+        *durable = (*durable).max(number(id));
     }
 
     fn sync(&mut self, index: usize, members: &[String]) {
@@ -338,7 +375,8 @@ impl World {
         assert!(generation >= self.last_assigned, "{generation} after {}", self.last_assigned);
         self.last_assigned = generation;
         let me = client.instance.clone().unwrap_or_else(|| client.id.clone());
-        for partition in &client.owned {
+        self.note_durable(index);
+        for partition in &self.clients[index].owned {
             let owner = self.owners.entry((generation, *partition)).or_insert_with(|| me.clone());
             assert_eq!(*owner, me, "partition {partition} in generation {generation}");
         }
@@ -351,7 +389,12 @@ impl World {
             Err(GroupError::MemberIdRequired { member }) => client.id = member,
             Err(GroupError::RebalanceInProgress | GroupError::NotStored) => {}
             Err(GroupError::UnknownMember | GroupError::IllegalGeneration) => client.id.clear(),
-            Err(GroupError::FencedInstance) => return self.go_down(index),
+            Err(GroupError::FencedInstance) => {
+                let durable = client.instance.as_ref().and_then(|instance| self.durable_ids.get(instance));
+                let own = durable == Some(&number(&client.id)) && client.instance.as_deref() != Some("twin");
+                assert!(!own, "{} is fenced, and nobody else has its instance", client.id);
+                return self.go_down(index);
+            }
             Err(error) => panic!("{error:?} has no reason here"),
         }
         client.doing = Doing::Out;
@@ -368,29 +411,55 @@ impl World {
             self.clients.pop();
         }
         self.run(self.now + CALM);
-        let generation = self.clients[0].generation;
+        self.check_shares(None);
+        // One of them dies, and perhaps the broker in the same moment.
+        let dead = self.chance.below(self.clients.len() as u64) as usize;
+        self.go_down(dead);
+        self.clients[dead].acts_at = u64::MAX;
+        if self.chance.one_in(2) {
+            self.restart_broker();
+        }
+        self.run(self.now + CALM);
+        self.check_shares(Some(dead));
+        self.clients[dead].acts_at = self.now;
+        assert!(self.rebalances > 0);
+    }
+
+    /// Everything has one owner, and all who live are in the same generation.
+    fn check_shares(&self, dead: Option<usize>) {
+        let living = || self.clients.iter().enumerate().filter(move |(index, _)| Some(*index) != dead);
+        let newest = living().map(|(_, client)| client.generation).max();
         let mut owned: Vec<u8> = Vec::new();
-        for client in &self.clients {
-            assert_eq!((&client.doing, client.generation), (&Doing::Member, generation), "{client:?}");
+        for (_, client) in living() {
+            assert_eq!((&client.doing, Some(client.generation)), (&Doing::Member, newest), "{client:?}");
             owned.extend(&client.owned);
         }
         owned.sort_unstable();
         assert_eq!(owned, (0..PARTITIONS).collect::<Vec<_>>());
-        assert!(self.rebalances > 0);
+    }
+}
+
+/// `m7` is 7; no id is 0.
+fn number(id: &str) -> u64 {
+    id.trim_start_matches('m').parse().unwrap_or(0)
+}
+
+/// Days of one seed.
+pub(super) fn play(seed: u64) {
+    let mut world = World::new(seed);
+    for _ in 0..3 {
+        world.faults = true;
+        world.run(world.now + 2 * 3600 * SECOND);
+        let mut twin = (world.clients.len() > 4).then(|| world.clients[world.clients.len() - 1].clone());
+        world.converge();
+        world.clients.extend(twin.take());
     }
 }
 
 #[test]
 fn many_days_end_with_everything_assigned_once() {
     for seed in 0..40 {
-        let mut world = World::new(seed);
-        for _ in 0..3 {
-            world.faults = true;
-            world.run(world.now + 2 * 3600 * SECOND);
-            let mut twin = (world.clients.len() > 4).then(|| world.clients[world.clients.len() - 1].clone());
-            world.converge();
-            world.clients.extend(twin.take());
-        }
+        play(seed);
     }
 }
 

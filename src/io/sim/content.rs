@@ -279,11 +279,11 @@ impl Content {
         self.durable_bytes = self.durable_bytes.max((index + 1) * PAGE_BYTES as u64);
     }
 
-    /// Change every byte of `range` (cut at the end of the file), on the medium and in the cache.
-    pub fn rot(&mut self, range: Range<u64>, rng: &mut Rng) {
-        for byte in range.start..range.end.min(self.size_bytes) {
+    /// Flip the bits of `mask` in the bytes from `offset` on (up to the end of the file), on the medium and
+    /// in the cache.
+    pub fn flip(&mut self, offset: u64, mask: &[u8]) {
+        for (byte, flip) in (offset..self.size_bytes).zip(mask) {
             let (index, at) = (byte / PAGE_BYTES as u64, (byte % PAGE_BYTES as u64) as usize);
-            let flip = rng.between(1, 255) as u8;
             if let Some(page) = self.durable.get_mut(&index) {
                 Rc::make_mut(page.get_or_insert_with(|| Rc::new([0; PAGE_BYTES])))[at] ^= flip;
             }
@@ -379,7 +379,7 @@ mod tests {
     fn rot_changes_exactly_its_range() {
         let mut content = Content::default();
         content.write_durable(0, vec![page(b'a'), page(0)]);
-        content.rot(4095..4098, &mut Rng::new(3));
+        content.flip(4095, &[1, 2, 3]);
         let mut bytes = vec![0; 2 * PAGE_BYTES];
         content.read(0, &mut bytes);
         let changed: Vec<usize> =

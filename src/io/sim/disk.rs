@@ -271,8 +271,15 @@ impl SimStorage {
 
     /// Change every byte of `range`, also where it is durable.
     pub fn rot(&mut self, path: &Path, range: Range<u64>, rng: &mut Rng) -> io::Result<()> {
+        let mask: Vec<u8> = range.clone().map(|_| rng.between(1, 255) as u8).collect();
+        self.flip(path, range.start, &mask)
+    }
+
+    /// Flip the bits of `mask` in the bytes from `offset` on, also where they are durable. Done twice, it
+    /// changes nothing.
+    pub fn flip(&mut self, path: &Path, offset: u64, mask: &[u8]) -> io::Result<()> {
         let file = self.names.file(path)?;
-        self.file_mut(file).content.rot(range, rng);
+        self.file_mut(file).content.flip(offset, mask);
         self.coverage.rotten_ranges += 1;
         Ok(())
     }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::replies::Refusal;
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
-use crate::kafka::handlers::describe_configs::{is_read_only, source_of};
+use crate::kafka::handlers::describe_configs::{effective, is_read_only};
+use crate::kafka::identity::BrokerIdentity;
 use crate::kafka::protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs,
     CreatableTopicResult,
@@ -57,12 +59,6 @@ pub fn handle(
     wait(ctx, calls, pending, out)
 }
 
-/// Why a topic is not made.
-struct Refusal {
-    code: ErrorCode,
-    text: String,
-}
-
 /// A topic as far as it can be judged here; the metadata log judges the rest.
 struct New {
     partitions: i32,
@@ -93,7 +89,7 @@ fn check(ctx: &Context<'_>, topic: &CreatableTopic<'_>) -> Result<New, Refusal> 
         let text = "with assignments, the numbers of partitions and replicas must be -1".into();
         return Err(Refusal { code: ErrorCode::INVALID_REQUEST, text });
     }
-    check_assignments(ctx.broker.node_id, &topic.assignments)?;
+    check_assignments(ctx.broker, &topic.assignments)?;
     let partitions = i32::try_from(topic.assignments.len()).expect("a frame is below 2 GiB");
     Ok(New { partitions, replication: 1, config })
 }
@@ -109,8 +105,15 @@ fn check_configs(configs: &[CreatableTopicConfig<'_>]) -> Result<TopicConfig, Re
 }
 
 /// Assignments are legal where they say what happens anyway: each partition on this broker.
-fn check_assignments(node_id: i32, assignments: &[CreatableReplicaAssignment]) -> Result<(), Refusal> {
+fn check_assignments(
+    broker: &BrokerIdentity,
+    assignments: &[CreatableReplicaAssignment],
+) -> Result<(), Refusal> {
     let refusal = |text: String| Err(Refusal { code: ErrorCode::INVALID_REPLICA_ASSIGNMENT, text });
+    if broker.logs.is_some() {
+        return refusal("the broker spreads partitions over its logs: leave the assignments out".into());
+    }
+    let node_id = broker.node_id;
     let mut indexes: Vec<i32> = assignments.iter().map(|assignment| assignment.partition_index).collect();
     indexes.sort_unstable();
     if !(0..).zip(&indexes).all(|(expected, index)| expected == *index) {
@@ -153,7 +156,7 @@ impl Pending for CreateTopics {
         Vec::new()
     }
 
-    fn encode(&mut self, _: &Context<'_>, out: &mut Writer<'_>) {
+    fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>) {
         let topics = self.topics.iter().map(|(name, progress)| match progress {
             Progress::Refused(refusal) => CreatableTopicResult {
                 name,
@@ -167,7 +170,7 @@ impl Pending for CreateTopics {
                 topic_id: Uuid::from_bytes(topic.id.0),
                 num_partitions: topic.partitions,
                 replication_factor: 1,
-                configs: Some(describe(config)),
+                configs: Some(describe(ctx, config)),
                 ..Default::default()
             },
             Progress::Asked { .. } => unreachable!("all calls are answered"),
@@ -177,13 +180,16 @@ impl Pending for CreateTopics {
     }
 }
 
-fn describe(config: &TopicConfig) -> Array<CreatableTopicConfigs<'_>> {
-    let configs = config.describe().map(|config| CreatableTopicConfigs {
-        name: config.def.name,
-        value: Some(config.value),
-        read_only: is_read_only(&config),
-        config_source: source_of(&config),
-        is_sensitive: false,
+fn describe<'a>(ctx: &Context<'a>, config: &'a TopicConfig) -> Array<CreatableTopicConfigs<'a>> {
+    let configs = config.describe().map(|config| {
+        let (value, config_source) = effective(ctx, &config);
+        CreatableTopicConfigs {
+            name: config.def.name,
+            value: Some(value),
+            read_only: is_read_only(&config),
+            config_source,
+            is_sensitive: false,
+        }
     });
     configs.collect()
 }
@@ -291,6 +297,17 @@ mod tests {
             assert!(result.error_message.is_some_and(|text| text.len() <= 1024));
             assert_eq!((result.num_partitions, result.replication_factor), (-1, -1));
         }
+    }
+
+    #[test]
+    fn where_each_log_is_a_broker_partitions_are_not_placed_by_hand() {
+        let world = World::default().advertise_logs();
+        let body = world.reply(7, &request([assigned("a", &[(0, &[101])])]));
+        let response: CreateTopicsResponse<'_> = decode(&body, 7);
+        assert_eq!(response.topics[0].error_code, ErrorCode::INVALID_REPLICA_ASSIGNMENT);
+        assert!(
+            response.topics[0].error_message.is_some_and(|text| text.contains("leave the assignments out"))
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! DeleteTopics: by name, since version 6 also by id. Every topic succeeds or fails on its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -24,19 +24,32 @@ pub fn handle(
     // A version has the one array or the other.
     let by_name = request.topic_names.iter();
     let by_name = by_name.map(|name| DeleteTopicState { name: Some(name), ..Default::default() });
-    let count = request.topic_names.len() + request.topics.len();
+    let states: Vec<_> = by_name.chain(request.topics.iter().cloned()).collect();
+    let mut times_named: BTreeMap<(Option<&str>, Uuid), u32> = BTreeMap::new();
+    for state in &states {
+        *times_named.entry((state.name, state.topic_id)).or_default() += 1;
+    }
 
     let mut calls = Vec::new();
-    let mut pending = DeleteTopics { version, topics: Vec::with_capacity(count), asked: Vec::new() };
+    let mut pending = DeleteTopics { version, topics: Vec::with_capacity(states.len()), asked: Vec::new() };
     let mut seen = BTreeSet::new();
-    for state in by_name.chain(request.topics.iter().cloned()) {
-        let (topic, failure) = match find(ctx, &state) {
+    for state in states {
+        let found = match times_named.get_mut(&(state.name, state.topic_id)) {
+            Some(1) => find(ctx, &state),
+            // Perhaps one of them was meant to be another: none goes, and the topic is answered once.
+            Some(times @ 2..) => {
+                *times = 0;
+                Err((ErrorCode::INVALID_REQUEST, "the topic is named twice"))
+            }
+            Some(0) | None => continue,
+        };
+        let (topic, failure) = match found {
             Ok(topic) if seen.insert(topic.id) => {
                 calls.push((LogId::METADATA, Call::Admin(AdminCall::DeleteTopic { topic: topic.id })));
                 pending.asked.push(pending.topics.len());
                 (Some(topic), None)
             }
-            Ok(topic) => (Some(topic), Some((ErrorCode::INVALID_REQUEST, "named twice".to_owned()))),
+            Ok(topic) => (Some(topic), Some((ErrorCode::INVALID_REQUEST, "named by its id, too".to_owned()))),
             Err((code, text)) => (None, Some((code, text.to_owned()))),
         };
         pending.topics.push(Doomed {
@@ -106,11 +119,11 @@ mod tests {
 
     #[test]
     fn by_name() {
-        let names = ["a", "z", "", "b", "a"];
+        let names = ["a", "z", "", "b", "c", "c", "c"];
         let request = DeleteTopicsRequest { topic_names: names.into_iter().collect(), ..Default::default() };
         for version in 1..=5 {
             let mut deleted = Vec::new();
-            let body = World::with_topics(&["a", "b"]).ask(version, &request, |log, call| {
+            let body = World::with_topics(&["a", "b", "c"]).ask(version, &request, |log, call| {
                 assert_eq!(log, LogId::METADATA);
                 let Call::Admin(AdminCall::DeleteTopic { topic }) = call else { panic!("{call:?}") };
                 deleted.push(topic);
@@ -127,9 +140,27 @@ mod tests {
                 response.responses.iter().map(|topic| (topic.name, topic.error_code)).collect();
             let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
             let codes = [ErrorCode::NONE, unknown, unknown, unknown, ErrorCode::INVALID_REQUEST];
-            assert_eq!(results, names.map(Some).into_iter().zip(codes).collect::<Vec<_>>());
+            let once = names[..5].iter().copied().map(Some);
+            assert_eq!(results, once.zip(codes).collect::<Vec<_>>());
             assert!(response.responses[0].error_message.is_none());
         }
+    }
+
+    #[test]
+    fn one_topic_by_name_and_by_id() {
+        let id = Uuid::from_bytes(topic_id("a").0);
+        let by_id = DeleteTopicState { name: None, topic_id: id };
+        let by_name = DeleteTopicState { name: Some("a"), ..Default::default() };
+        let request =
+            DeleteTopicsRequest { topics: [by_id, by_name].into_iter().collect(), ..Default::default() };
+        let mut deleted = 0;
+        let body = World::with_topics(&["a"]).ask(6, &request, |_, _| {
+            deleted += 1;
+            Answer::DeleteTopic(Ok(()))
+        });
+        let response: DeleteTopicsResponse<'_> = decode(&body, 6);
+        let codes: Vec<_> = response.responses.iter().map(|topic| topic.error_code).collect();
+        assert_eq!((deleted, codes), (1, vec![ErrorCode::NONE, ErrorCode::INVALID_REQUEST]));
     }
 
     #[test]

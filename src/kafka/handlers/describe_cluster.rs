@@ -5,7 +5,7 @@ use crate::kafka::context::Context;
 use crate::kafka::protocol::messages::describe_cluster::{DescribeClusterBroker, endpoint_type};
 use crate::kafka::protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 use crate::kafka::protocol::wire::Writer;
-use crate::kafka::protocol::{Array, ErrorCode, Message};
+use crate::kafka::protocol::{ErrorCode, Message};
 
 pub fn handle(
     ctx: &Context<'_>,
@@ -21,16 +21,14 @@ pub fn handle(
     };
     match request.endpoint_type {
         endpoint_type::BROKERS => {
-            response.controller_id = broker.node_id;
-            response.brokers = Array::from_elem(
-                DescribeClusterBroker {
-                    broker_id: broker.node_id,
-                    host: &broker.host,
-                    port: broker.port.into(),
-                    ..Default::default()
-                },
-                1,
-            );
+            response.controller_id = broker.controller().id;
+            let nodes = broker.advertised().map(|node| DescribeClusterBroker {
+                broker_id: node.id,
+                host: node.host,
+                port: node.port.into(),
+                ..Default::default()
+            });
+            response.brokers = nodes.collect();
         }
         endpoint_type::CONTROLLERS => {
             response.error_code = ErrorCode::MISMATCHED_ENDPOINT_TYPE;
@@ -49,6 +47,15 @@ pub fn handle(
 mod tests {
     use super::*;
     use crate::kafka::handlers::testing::{World, decode};
+
+    #[test]
+    fn each_log_may_be_a_broker() {
+        let request = DescribeClusterRequest { endpoint_type: endpoint_type::BROKERS, ..Default::default() };
+        let body = World::default().advertise_logs().reply(2, &request);
+        let response: DescribeClusterResponse<'_> = decode(&body, 2);
+        let brokers: Vec<_> = response.brokers.iter().map(|broker| (broker.broker_id, broker.port)).collect();
+        assert_eq!((response.controller_id, brokers), (101, vec![(101, 9201), (102, 9202)]));
+    }
 
     #[test]
     fn there_is_one_broker_and_it_controls() {

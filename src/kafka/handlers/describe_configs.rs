@@ -2,9 +2,11 @@
 //!
 //! Tools copy what they read here into what they write, so that everything is listed, defaults included.
 
+use std::collections::BTreeMap;
+
 use super::Outcome;
 use crate::kafka::context::Context;
-use crate::kafka::handlers::offset_commit::METADATA_BYTES_MAX;
+use crate::kafka::identity::Node;
 use crate::kafka::protocol::messages::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
     config_source, config_type, resource_type,
@@ -12,8 +14,16 @@ use crate::kafka::protocol::messages::describe_configs::{
 use crate::kafka::protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Array, ErrorCode, Message};
+use crate::kafka::settings::BrokerConfig;
 use crate::metadata::topic::{Topic, validate_name};
 use crate::metadata::topic_config::{ConfigKind, ConfigValue, Effect};
+
+/// A topic's configs that fall back to a setting of the broker.
+const FALLBACKS: [(&str, &str); 3] = [
+    ("max.message.bytes", "message.max.bytes"),
+    ("retention.bytes", "log.retention.bytes"),
+    ("retention.ms", "log.retention.ms"),
+];
 
 pub fn handle(
     ctx: &Context<'_>,
@@ -21,9 +31,17 @@ pub fn handle(
     request: DescribeConfigsRequest<'_>,
     out: &mut Writer<'_>,
 ) -> Outcome {
-    let broker_settings = broker_settings(ctx);
+    let identities: BTreeMap<i32, [BrokerConfig; 3]> = request
+        .resources
+        .iter()
+        .filter_map(|resource| match find(ctx, resource) {
+            Ok(Found::Broker(node)) => Some((node.id, identity(node))),
+            _ => None,
+        })
+        .collect();
     let results = request.resources.iter().map(|resource| {
         let view = View {
+            ctx,
             keys: resource.configuration_keys.as_deref().unwrap_or_default(),
             synonyms: request.include_synonyms,
             documentation: request.include_documentation,
@@ -35,7 +53,9 @@ pub fn handle(
         };
         match find(ctx, resource) {
             Ok(Found::Topic(topic)) => DescribeConfigsResult { configs: view.topic(topic), ..result },
-            Ok(Found::Broker) => DescribeConfigsResult { configs: view.broker(&broker_settings), ..result },
+            Ok(Found::Broker(node)) => {
+                DescribeConfigsResult { configs: view.broker(&identities[&node.id]), ..result }
+            }
             Ok(Found::AllBrokers) => result,
             Err((error_code, message)) => {
                 DescribeConfigsResult { error_code, error_message: Some(message), ..result }
@@ -49,8 +69,8 @@ pub fn handle(
 
 enum Found<'a> {
     Topic(&'a Topic),
-    /// This one.
-    Broker,
+    /// This one, as it is known by this identity.
+    Broker(Node<'a>),
     /// What was set for all brokers at run time: nothing can be.
     AllBrokers,
 }
@@ -69,46 +89,61 @@ fn find<'a>(
             None => Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "no such topic")),
         },
         resource_type::BROKER if name.is_empty() => Ok(Found::AllBrokers),
-        resource_type::BROKER if name.parse() == Ok(ctx.broker.node_id) => Ok(Found::Broker),
-        resource_type::BROKER => Err((ErrorCode::INVALID_REQUEST, "another broker than this is not known")),
+        resource_type::BROKER => match broker_named(ctx, name) {
+            Some(node) => Ok(Found::Broker(node)),
+            None => Err((ErrorCode::INVALID_REQUEST, "another broker than this is not known")),
+        },
         _ => Err((ErrorCode::INVALID_REQUEST, "only topics and brokers have settings here")),
     }
 }
 
+/// This broker, if the name of a resource is one of its numbers.
+pub(super) fn broker_named<'a>(ctx: &Context<'a>, name: &str) -> Option<Node<'a>> {
+    name.parse().ok().and_then(|id| ctx.broker.find(id))
+}
+
 /// What of each setting the client wants to see.
 #[derive(Clone, Copy)]
-struct View<'k> {
+struct View<'c, 'k> {
+    ctx: &'k Context<'c>,
     /// Empty for all.
     keys: &'k [&'k str],
     synonyms: bool,
     documentation: bool,
 }
 
-impl View<'_> {
+impl<'c> View<'c, '_> {
     fn wants(&self, name: &str) -> bool {
         self.keys.is_empty() || self.keys.contains(&name)
     }
 
-    fn topic<'a>(&self, topic: &'a Topic) -> Array<DescribeConfigsResourceResult<'a>> {
+    fn topic(&self, topic: &'c Topic) -> Array<DescribeConfigsResourceResult<'c>> {
         let wanted = topic.config.describe().filter(|config| self.wants(config.def.name));
         wanted.map(|config| self.topic_config(&config)).collect()
     }
 
-    fn topic_config<'a>(&self, config: &ConfigValue<'a>) -> DescribeConfigsResourceResult<'a> {
+    fn topic_config(&self, config: &ConfigValue<'c>) -> DescribeConfigsResourceResult<'c> {
         let def = config.def;
-        let synonym = |value, source| DescribeConfigsSynonym { name: def.name, value: Some(value), source };
+        let (value, config_source) = effective(self.ctx, config);
         let mut synonyms = Array::new();
-        if self.synonyms && config.overridden {
-            synonyms.push(synonym(config.value, config_source::DYNAMIC_TOPIC));
-        }
         if self.synonyms {
-            synonyms.push(synonym(def.default, config_source::DEFAULT));
+            if config.overridden {
+                let (value, source) = (Some(config.value), config_source::DYNAMIC_TOPIC);
+                synonyms.push(DescribeConfigsSynonym { name: def.name, value, source });
+            }
+            match fallback(self.ctx, def.name) {
+                Some(broker) => synonyms.extend(broker_synonyms(broker)),
+                None => {
+                    let (value, source) = (Some(def.default), config_source::DEFAULT);
+                    synonyms.push(DescribeConfigsSynonym { name: def.name, value, source });
+                }
+            }
         }
         DescribeConfigsResourceResult {
             name: def.name,
-            value: Some(config.value),
+            value: Some(value),
             read_only: is_read_only(config),
-            config_source: source_of(config),
+            config_source,
             is_sensitive: false,
             synonyms,
             config_type: type_of(def.kind),
@@ -116,34 +151,56 @@ impl View<'_> {
         }
     }
 
-    fn broker<'a>(&self, settings: &'a [BrokerSetting]) -> Array<DescribeConfigsResourceResult<'a>> {
-        let wanted = settings.iter().filter(|setting| self.wants(setting.name));
-        wanted.map(|setting| self.broker_setting(setting)).collect()
+    fn broker<'a>(&self, identity: &'a [BrokerConfig]) -> Array<DescribeConfigsResourceResult<'a>>
+    where
+        'c: 'a,
+    {
+        let settings: &'c [BrokerConfig] = &self.ctx.settings.described;
+        let mut wanted: Vec<&'a BrokerConfig> =
+            identity.iter().chain(settings).filter(|config| self.wants(config.name)).collect();
+        wanted.sort_unstable_by_key(|config| config.name);
+        wanted.into_iter().map(|config| self.broker_config(config)).collect()
     }
 
-    fn broker_setting<'a>(&self, setting: &'a BrokerSetting) -> DescribeConfigsResourceResult<'a> {
-        let value = Some(setting.value.as_str());
-        let source = config_source::STATIC_BROKER;
-        let mut synonyms = Array::new();
-        if self.synonyms {
-            synonyms.push(DescribeConfigsSynonym { name: setting.name, value, source });
-        }
+    fn broker_config<'a>(&self, config: &'a BrokerConfig) -> DescribeConfigsResourceResult<'a> {
         DescribeConfigsResourceResult {
-            name: setting.name,
-            value,
+            name: config.name,
+            value: Some(&config.value),
             read_only: true,
-            config_source: source,
+            config_source: broker_source(config),
             is_sensitive: false,
-            synonyms,
-            config_type: setting.kind,
-            documentation: self.documentation.then_some(setting.doc),
+            synonyms: if self.synonyms { broker_synonyms(config).collect() } else { Array::new() },
+            config_type: config.kind,
+            documentation: self.documentation.then_some(config.doc),
         }
     }
 }
 
-/// The source of a topic's config, as the protocol numbers it.
-pub(super) fn source_of(config: &ConfigValue<'_>) -> i8 {
-    if config.overridden { config_source::DYNAMIC_TOPIC } else { config_source::DEFAULT }
+/// The broker's setting that holds for topics which say nothing.
+fn fallback<'c>(ctx: &Context<'c>, name: &str) -> Option<&'c BrokerConfig> {
+    let (_, broker) = FALLBACKS.iter().find(|(topic, _)| *topic == name)?;
+    ctx.settings.described.iter().find(|config| config.name == *broker)
+}
+
+/// The value of a topic's config that holds, and its source, as the protocol numbers it.
+pub(super) fn effective<'c>(ctx: &Context<'c>, config: &ConfigValue<'c>) -> (&'c str, i8) {
+    if config.overridden {
+        return (config.value, config_source::DYNAMIC_TOPIC);
+    }
+    match fallback(ctx, config.def.name) {
+        Some(broker) => (&broker.value, broker_source(broker)),
+        None => (config.value, config_source::DEFAULT),
+    }
+}
+
+fn broker_source(config: &BrokerConfig) -> i8 {
+    if config.is_set { config_source::STATIC_BROKER } else { config_source::DEFAULT }
+}
+
+fn broker_synonyms(config: &BrokerConfig) -> impl Iterator<Item = DescribeConfigsSynonym<'_>> {
+    let synonym = |value, source| DescribeConfigsSynonym { name: config.name, value: Some(value), source };
+    let set = config.is_set.then(|| synonym(config.value.as_str(), config_source::STATIC_BROKER));
+    set.into_iter().chain([synonym(config.default.as_str(), config_source::DEFAULT)])
 }
 
 /// Whether only the default is accepted.
@@ -162,53 +219,21 @@ fn type_of(kind: ConfigKind) -> i8 {
     }
 }
 
-/// A setting of the broker under the name that Kafka's tools know.
-struct BrokerSetting {
-    name: &'static str,
-    value: String,
-    /// One of [`config_type`].
-    kind: i8,
-    doc: &'static str,
-}
-
-/// What of Kafka's broker settings has a meaning here, by name. They come from the configuration file.
-fn broker_settings(ctx: &Context<'_>) -> Vec<BrokerSetting> {
-    use config_type::{BOOLEAN, INT, LONG, STRING};
-    let set = |name, kind, value: String, doc| BrokerSetting { name, value, kind, doc };
-    let (broker, settings) = (ctx.broker, ctx.settings);
-    let listener = format!("PLAINTEXT://{}:{}", broker.host, broker.port);
-    vec![
-        set("advertised.listeners", STRING, listener, "Where clients reach this broker."),
-        set(
-            "auto.create.topics.enable",
-            BOOLEAN,
-            settings.auto_create_topics.to_string(),
-            "Whether a topic that a client asks for comes into being.",
-        ),
-        set("broker.id", INT, broker.node_id.to_string(), "The same as node.id."),
-        set("default.replication.factor", INT, "1".into(), "There is one broker."),
-        set("delete.topic.enable", BOOLEAN, "true".into(), "Topics can be deleted."),
-        set("log.flush.interval.messages", LONG, "1".into(), "An acknowledged record is on stable storage."),
-        set(
-            "message.max.bytes",
-            INT,
-            settings.message_bytes_max.to_string(),
-            "Largest record batch that a topic may allow.",
-        ),
-        set("min.insync.replicas", INT, "1".into(), "There is one replica of each partition."),
-        set("node.id", INT, broker.node_id.to_string(), "The number of this broker."),
-        set(
-            "num.partitions",
-            INT,
-            settings.num_partitions.to_string(),
-            "Partitions of a topic whose creator does not say.",
-        ),
-        set(
-            "offset.metadata.max.bytes",
-            INT,
-            METADATA_BYTES_MAX.to_string(),
-            "Longest text that a client can leave with a committed offset.",
-        ),
+/// The settings that say which broker this is.
+fn identity(node: Node<'_>) -> [BrokerConfig; 3] {
+    let set = |name, kind, value: String, default: &str, doc| BrokerConfig {
+        name,
+        kind,
+        value,
+        default: default.to_owned(),
+        is_set: true,
+        doc,
+    };
+    let listener = format!("PLAINTEXT://{}:{}", node.host, node.port);
+    [
+        set("advertised.listeners", config_type::STRING, listener, "", "Where clients reach this broker."),
+        set("broker.id", config_type::INT, node.id.to_string(), "1", "The same as node.id."),
+        set("node.id", config_type::INT, node.id.to_string(), "1", "The number of this broker."),
     ]
 }
 
@@ -248,7 +273,9 @@ mod tests {
             let response: DescribeConfigsResponse<'_> = decode(&body, 4);
             let configs = &response.results[0].configs;
             assert_eq!(configs.len(), CONFIGS.len());
+            assert!(configs.is_sorted_by_key(|config| config.name));
             assert!(configs.iter().all(|config| config.value.is_some()
+                && !config.synonyms.is_empty()
                 && config.config_type != config_type::UNKNOWN
                 && config.documentation.is_some()));
             let find = |name| configs.iter().find(|config| config.name == name).expect("listed");
@@ -280,16 +307,77 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_that_says_nothing_has_what_the_broker_says() {
+        let world = World::default();
+        world.create("a", &[("max.message.bytes", "5000")]);
+        world.create("b", &[]);
+        let keys = ["max.message.bytes", "retention.ms"];
+        let resources = ["a", "b"].map(|name| resource(resource_type::TOPIC, name, Some(&keys)));
+        let request = DescribeConfigsRequest { include_synonyms: true, ..request(&resources) };
+        let body = world.reply(4, &request);
+        let response: DescribeConfigsResponse<'_> = decode(&body, 4);
+        let found: Vec<_> = response
+            .results
+            .iter()
+            .flat_map(|result| &result.configs)
+            .map(|config| {
+                let synonyms: Vec<_> = config
+                    .synonyms
+                    .iter()
+                    .map(|one| (one.name, one.value.expect("a value"), one.source))
+                    .collect();
+                (config.value.expect("a value"), config.config_source, synonyms)
+            })
+            .collect();
+        let (topic, broker, default) =
+            (config_source::DYNAMIC_TOPIC, config_source::STATIC_BROKER, config_source::DEFAULT);
+        let max_bytes = ("message.max.bytes", "2000000", broker);
+        let max_bytes_default = ("message.max.bytes", "1048588", default);
+        let retention = ("604800000", default, vec![("log.retention.ms", "604800000", default)]);
+        let expected = [
+            ("5000", topic, vec![("max.message.bytes", "5000", topic), max_bytes, max_bytes_default]),
+            retention.clone(),
+            ("2000000", broker, vec![max_bytes, max_bytes_default]),
+            retention,
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
     fn the_broker() {
-        let body = World::default().reply(4, &request(&[resource(resource_type::BROKER, "7", None)]));
+        let request = DescribeConfigsRequest {
+            include_synonyms: true,
+            include_documentation: true,
+            ..request(&[resource(resource_type::BROKER, "7", None)])
+        };
+        let body = World::default().reply(4, &request);
         let response: DescribeConfigsResponse<'_> = decode(&body, 4);
         let configs = &response.results[0].configs;
         assert!(configs.is_sorted_by_key(|config| config.name));
-        assert!(configs.iter().all(|config| config.read_only));
+        assert!(configs.iter().all(|config| config.read_only
+            && config.config_type != config_type::UNKNOWN
+            && !config.synonyms.is_empty()
+            && config.documentation.is_some()));
         let value = |name| configs.iter().find(|config| config.name == name).and_then(|config| config.value);
         assert_eq!(value("num.partitions"), Some("4"));
         assert_eq!(value("node.id"), Some("7"));
         assert_eq!(value("auto.create.topics.enable"), Some("true"));
+    }
+
+    #[test]
+    fn each_identity_says_who_it_is() {
+        let resources = ["101", "102", "7"].map(|id| resource(resource_type::BROKER, id, None));
+        let body = World::default().advertise_logs().reply(4, &request(&resources));
+        let response: DescribeConfigsResponse<'_> = decode(&body, 4);
+        let listeners =
+            ["PLAINTEXT://broker.test:9201", "PLAINTEXT://broker.test:9202", "PLAINTEXT://broker.test:9092"];
+        for ((id, listener), result) in ["101", "102", "7"].iter().zip(listeners).zip(&response.results) {
+            let value = |name| {
+                result.configs.iter().find(|config| config.name == name).and_then(|config| config.value)
+            };
+            assert_eq!(value("node.id"), Some(*id));
+            assert_eq!(value("advertised.listeners"), Some(listener));
+        }
     }
 
     #[test]

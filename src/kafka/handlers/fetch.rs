@@ -1,8 +1,9 @@
 //! Fetch: whole batches from an offset on, with a long poll.
 //!
 //! A fetch looks at all its partitions; if that is not enough it is parked and looks again when one of
-//! them has more, when a chunk it needs has been read, or when its time is over. There are no fetch
-//! sessions: every response carries session id 0, which tells the client to send full requests.
+//! them has more, when a chunk it needs has been read, or when its time is over. A fetch that goes on with a
+//! session ([`fetch_session`](crate::kafka::fetch_session)) looks only at the partitions that are ready, and
+//! answers only with those that it has something to say about.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,46 +14,61 @@ use uuid::Uuid;
 use crate::kafka::connection::{Close, Turn};
 use crate::kafka::context::epoch_of;
 use crate::kafka::errors;
-use crate::kafka::protocol::ErrorCode;
+use crate::kafka::fetch_session::{Bounds, FetchSession, FetchedTopic, Held, Look, Wanted};
 use crate::kafka::protocol::header::RequestHeader;
 use crate::kafka::protocol::messages::fetch::{FetchableTopicResponse, PartitionData};
+use crate::kafka::protocol::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
 use crate::kafka::protocol::messages::{FetchRequest, FetchResponse};
 use crate::kafka::protocol::records::Records;
 use crate::kafka::protocol::wire::Reader;
-use crate::kafka::protocol::{Message, frame};
+use crate::kafka::protocol::{ApiKey, Array, ErrorCode, Message, frame};
 use crate::metadata::topic::Topic;
-use crate::model::{LogId, Nanos, Offset, PartitionKey, Term, TopicId};
-use crate::shard::call::{Answer, Call, ReadPart, ReadResult, Ticket};
+use crate::model::{LogId, Nanos, Offset, PartitionKey, TopicId};
+use crate::partition::waiters::{NO_PART, Waiter};
+use crate::shard::call::{Answer, Call, CallError, ReadPart, ReadResult, Ticket};
 
 /// A client that does not want to wait still waits this long for the device.
 const COLD_WAIT: Duration = Duration::from_secs(5);
 /// No client needs a longer poll.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// First version in which topics are named by their ids.
+const BY_ID_SINCE: i16 = 13;
+/// First version whose clients take a hint where the leader is (KIP-951).
+const HINTS_SINCE: i16 = 16;
 
 /// What one log of another shard is asked for.
 struct RemoteRead {
     log: LogId,
     parts: Vec<ReadPart>,
-    /// Where each belongs: topic and partition in the request's order.
-    places: Vec<(usize, usize)>,
+    /// Where each belongs, in the order of [`FetchRequestState::parts`].
+    places: Vec<usize>,
 }
 
+/// A partition that is looked at.
 struct Part {
+    /// Its slot in the session; [`NO_PART`] without one.
+    slot: u32,
+    /// Number of its topic, in the request or in the session.
+    topic: u32,
+    index: i32,
     /// Where to read, or why not.
     target: Result<(LogId, ReadPart), ErrorCode>,
-    index: i32,
     result: ReadResult,
-}
-
-struct TopicParts {
-    name: Rc<str>,
-    id: Uuid,
-    parts: Vec<Part>,
 }
 
 /// A fetch that is under way.
 pub struct FetchRequestState {
-    topics: Vec<TopicParts>,
+    by_id: bool,
+    /// Why the whole request is refused.
+    refused: Option<ErrorCode>,
+    /// Lent by the connection until the answer leaves.
+    session: Option<Box<FetchSession>>,
+    /// Of a request without session.
+    topics: Vec<FetchedTopic>,
+    /// All partitions of the request; with a session, those of the last look.
+    parts: Vec<Part>,
+    /// The session does not know yet what the last look has found.
+    looked: bool,
     read_committed: bool,
     min_bytes: usize,
     max_bytes: usize,
@@ -60,15 +76,20 @@ pub struct FetchRequestState {
     /// Reading from the device may last until here.
     cold_deadline: Nanos,
     /// Calls to other shards that are not answered, and which parts each asked for.
-    calls: Vec<Option<Vec<(usize, usize)>>>,
+    calls: Vec<Option<Vec<usize>>>,
     outstanding: usize,
     /// Something happened since the last look.
     again: bool,
+    /// At the last look the shard had memory for small batches only, if for any.
+    limited: bool,
+    /// Just received. Its deadline is looked at later in the turn, even if that has come.
+    new: bool,
 }
 
-/// Read the request; the caller lets it run.
+/// Read the request; the caller lets it run. `held` is the session of its connection.
 pub fn begin(
     turn: &mut Turn<'_>,
+    held: &mut Held,
     header: &RequestHeader<'_>,
     body: &[u8],
 ) -> Result<Box<FetchRequestState>, Close> {
@@ -76,44 +97,18 @@ pub fn begin(
         .map_err(|error| Close(format!("Fetch request: {error}")))?;
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX);
     let max_bytes = (request.max_bytes.max(0) as usize).min(turn.front.settings.fetch_bytes_max);
-    let mut topics = Vec::with_capacity(request.topics.len());
-    for wanted in &request.topics {
-        let catalog = turn.shard.catalog();
-        let by_id = !wanted.topic_id.is_nil();
-        let known = if by_id {
-            catalog.topic_by_id(TopicId(wanted.topic_id.into_bytes()))
-        } else {
-            catalog.topic(wanted.topic)
-        };
-        let name = known.map_or_else(|| Rc::from(wanted.topic), |topic| topic.name.clone());
-        let parts = wanted
-            .partitions
-            .iter()
-            .map(|partition| {
-                let unknown =
-                    if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
-                let target = known
-                    .ok_or(unknown)
-                    .and_then(|topic| {
-                        find(
-                            topic,
-                            partition.partition,
-                            &turn.front.log_terms,
-                            partition.current_leader_epoch,
-                        )
-                    })
-                    .map(|(log, key)| {
-                        let bytes_max = partition.partition_max_bytes.max(0) as usize;
-                        let offset = Offset(partition.fetch_offset);
-                        (log, ReadPart { partition: key, offset, bytes_max })
-                    });
-                Part { target, index: partition.partition, result: ReadResult::default() }
-            })
-            .collect();
-        topics.push(TopicParts { name, id: wanted.topic_id, parts });
-    }
-    Ok(Box::new(FetchRequestState {
-        topics,
+    let by_id = header.version >= BY_ID_SINCE;
+    let (session, refused) = match held.begin(&request, by_id, &mut turn.front.fetch_sessions) {
+        Ok(session) => (session, None),
+        Err(code) => (None, Some(code)),
+    };
+    let mut state = FetchRequestState {
+        by_id,
+        refused,
+        session,
+        topics: Vec::new(),
+        parts: Vec::new(),
+        looked: false,
         read_committed: request.isolation_level == 1,
         min_bytes: (request.min_bytes.max(0) as usize).min(max_bytes),
         max_bytes,
@@ -122,22 +117,87 @@ pub fn begin(
         calls: Vec::new(),
         outstanding: 0,
         again: true,
-    }))
+        limited: false,
+        new: true,
+    };
+    if state.session.is_none() && state.refused.is_none() {
+        state.name_all(turn, &request);
+    }
+    Ok(Box::new(state))
 }
 
-fn find(topic: &Topic, index: i32, terms: &[Term], epoch: i32) -> Result<(LogId, PartitionKey), ErrorCode> {
-    let log = topic.log_of(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let current = terms.get(log.0 as usize).map_or(-1, |term| epoch_of(*term));
-    match epoch {
-        epoch if epoch < 0 || epoch == current => Ok((log, PartitionKey { topic: topic.id, index })),
+fn find_topic<'t>(turn: &'t Turn<'_>, name: &str, id: Uuid, by_id: bool) -> Option<&'t Rc<Topic>> {
+    let catalog = turn.shard.catalog();
+    if by_id { catalog.topic_by_id(TopicId(id.into_bytes())) } else { catalog.topic(name) }
+}
+
+/// Where to read a partition, or why not.
+fn find(
+    turn: &Turn<'_>,
+    topic: Option<&Rc<Topic>>,
+    by_id: bool,
+    (slot, index, wanted): (u32, i32, Wanted),
+) -> Result<(LogId, ReadPart), ErrorCode> {
+    let unknown = if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
+    let known = topic.ok_or(unknown)?;
+    let log = known.log_of(index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let current = turn.front.log_terms.get(log.0 as usize).map_or(-1, |term| epoch_of(*term));
+    let partition = PartitionKey { topic: known.id, index };
+    let bytes_max = wanted.bytes_max.max(0) as usize;
+    match wanted.leader_epoch {
+        epoch if epoch < 0 || epoch == current => {
+            Ok((log, ReadPart { partition, offset: Offset(wanted.offset), bytes_max, waiter: slot }))
+        }
         epoch if epoch < current => Err(ErrorCode::FENCED_LEADER_EPOCH),
         _ => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
     }
 }
 
 impl FetchRequestState {
+    /// Without a session the request says it all.
+    fn name_all(&mut self, turn: &Turn<'_>, request: &FetchRequest<'_>) {
+        self.parts.reserve(request.topics.iter().map(|topic| topic.partitions.len()).sum());
+        self.topics.reserve(request.topics.len());
+        for wanted in &request.topics {
+            let number = self.topics.len() as u32;
+            let known = find_topic(turn, wanted.topic, wanted.topic_id, self.by_id);
+            let name = known.map_or_else(|| Rc::from(wanted.topic), |topic| topic.name.clone());
+            for partition in &wanted.partitions {
+                let index = partition.partition;
+                let target = find(turn, known, self.by_id, (NO_PART, index, Wanted::of(partition)));
+                let result = ReadResult::default();
+                self.parts.push(Part { slot: NO_PART, topic: number, index, target, result });
+            }
+            self.topics.push(FetchedTopic { name, id: wanted.topic_id });
+        }
+    }
+
     pub fn deadline(&self) -> Nanos {
         if self.is_loading() && self.bytes() == 0 { self.cold_deadline } else { self.deadline }
+    }
+
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// There is something to look at, and nothing of it has been gathered.
+    pub fn is_unread(&self) -> bool {
+        self.again && self.outstanding == 0
+    }
+
+    /// It has looked at everything, and only time can answer it, even if that has come: see `new`.
+    pub fn may_be_late(&self) -> bool {
+        self.outstanding == 0 && !self.again
+    }
+
+    /// It waits for memory of the shard.
+    pub fn is_starved(&self) -> bool {
+        self.limited && self.outstanding == 0 && self.bytes() == 0
+    }
+
+    /// Memory that the request holds: its partitions, and the records gathered so far.
+    pub fn held_bytes(&self) -> usize {
+        self.parts.len() * size_of::<Part>() + self.bytes()
     }
 
     /// Wait no longer: the broker is stopping.
@@ -145,7 +205,20 @@ impl FetchRequestState {
         (self.deadline, self.cold_deadline) = (now, now);
     }
 
-    pub fn on_woken(&mut self) {
+    /// There is news for the connection, perhaps for this fetch.
+    pub fn on_woken(&mut self, waiters: &[Waiter]) {
+        match &mut self.session {
+            None => self.again = true,
+            Some(session) => {
+                for waiter in waiters {
+                    self.again |= session.wake(waiter.part);
+                }
+            }
+        }
+    }
+
+    /// There may be memory for it now.
+    pub fn retry(&mut self) {
         self.again = true;
     }
 
@@ -155,74 +228,103 @@ impl FetchRequestState {
         let places = self.calls.get_mut(part as usize).and_then(Option::take);
         let places = places.expect("a call is answered once");
         self.outstanding -= 1;
-        for ((topic, part), result) in places.into_iter().zip(results) {
-            self.topics[topic].parts[part].result = result;
+        for (place, result) in places.into_iter().zip(results) {
+            self.parts[place].result = result;
         }
     }
 
-    fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.topics.iter().flat_map(|topic| &topic.parts)
-    }
-
     fn bytes(&self) -> usize {
-        self.parts().map(|part| part.result.bytes).sum()
+        self.parts.iter().map(|part| part.result.bytes).sum()
     }
 
     fn is_loading(&self) -> bool {
-        self.parts().any(|part| part.result.loading)
+        self.parts.iter().any(|part| part.result.loading)
     }
 
-    /// Look, if there is a reason to. Returns whether the response should leave now.
-    pub fn run(&mut self, turn: &mut Turn<'_>, ticket: Ticket) -> bool {
-        if self.outstanding == 0 && self.again {
-            self.again = false;
-            self.look(turn, ticket);
+    /// Look, if there is a reason to; `held_bytes`: what the connection holds besides. Returns whether the
+    /// response should leave now.
+    pub fn run(&mut self, turn: &mut Turn<'_>, ticket: Ticket, held_bytes: usize) -> bool {
+        if self.refused.is_some() {
+            return true;
+        }
+        // A session looks at nothing that was quiet before this turn's mail was read: that comes first.
+        let too_early = std::mem::take(&mut self.new) && self.session.is_some();
+        if self.outstanding == 0 {
+            self.finish_look();
+            if self.again {
+                self.again = false;
+                self.look(turn, ticket, held_bytes);
+            }
         }
         if self.outstanding > 0 {
             return false;
         }
+        self.finish_look();
         let bytes = self.bytes();
-        let failed = self.parts().any(|part| part.target.is_err() || part.result.error.is_some());
-        let nothing_asked = self.parts().next().is_none();
+        let failed = self.parts.iter().any(|part| part.target.is_err() || part.result.error.is_some());
+        let nothing_asked = self.session.is_none() && self.parts.is_empty();
         let enough = bytes >= self.min_bytes && !(bytes == 0 && self.is_loading());
-        enough || failed || nothing_asked || turn.now.mono >= self.deadline()
+        enough || failed || nothing_asked || (turn.now.mono >= self.deadline() && !too_early)
     }
 
-    /// Read all partitions: those of this shard at once, those of others by call.
-    fn look(&mut self, turn: &mut Turn<'_>, ticket: Ticket) {
-        let mut left = self.max_bytes;
-        let mut any = false;
+    /// Read the partitions: those of this shard at once, those of others by call.
+    fn look(&mut self, turn: &mut Turn<'_>, ticket: Ticket, held_bytes: usize) {
+        if let Some(session) = &mut self.session {
+            let ready: Vec<_> = session.take_ready().collect();
+            self.parts.clear();
+            self.parts.extend(ready.into_iter().map(|(slot, topic, index, wanted)| {
+                let FetchedTopic { name, id } = session.topic(topic);
+                let known = find_topic(turn, name, *id, self.by_id);
+                let target = find(turn, known, self.by_id, (slot, index, wanted));
+                Part { slot, topic, index, target, result: ReadResult::default() }
+            }));
+            self.looked = true;
+        }
+        let mut left = turn.front.memory.response_bytes(held_bytes, self.max_bytes);
+        self.limited = turn.front.memory.is_used_up();
+        if left < self.max_bytes {
+            // More than fits cannot be waited for.
+            self.min_bytes = self.min_bytes.min(1);
+        }
+        // One batch is given whatever its size, so that readers get on, but not of memory that is not there.
+        let mut any = self.limited;
         let mut remote: Vec<RemoteRead> = Vec::new();
-        for (topic_index, topic) in self.topics.iter_mut().enumerate() {
-            for (part_index, part) in topic.parts.iter_mut().enumerate() {
-                part.result = ReadResult::default();
-                let Ok((log, read)) = part.target else { continue };
-                if turn.shard.is_local(log) {
-                    let bytes_max = left.min(read.bytes_max);
-                    part.result = turn.shard.read(log, &read, bytes_max, !any, Some(ticket.conn));
-                    left = left.saturating_sub(part.result.bytes);
-                    any |= part.result.bytes > 0;
-                    continue;
+        for (place, part) in self.parts.iter_mut().enumerate() {
+            part.result = ReadResult::default();
+            let Ok((log, read)) = part.target else { continue };
+            if turn.shard.is_local(log) {
+                let bytes_max = left.min(read.bytes_max);
+                part.result = turn.shard.read(log, &read, bytes_max, !any, Some(ticket.conn));
+                left = left.saturating_sub(part.result.bytes);
+                any |= part.result.bytes > 0;
+                continue;
+            }
+            match remote.iter_mut().find(|other| other.log == log) {
+                Some(other) => {
+                    other.parts.push(read);
+                    other.places.push(place);
                 }
-                let place = (topic_index, part_index);
-                match remote.iter_mut().find(|other| other.log == log) {
-                    Some(other) => {
-                        other.parts.push(read);
-                        other.places.push(place);
-                    }
-                    None => remote.push(RemoteRead { log, parts: vec![read], places: vec![place] }),
-                }
+                None => remote.push(RemoteRead { log, parts: vec![read], places: vec![place] }),
             }
         }
         self.calls.clear();
         let share = left / remote.len().max(1);
+        let at_least_one = !any;
         for RemoteRead { log, parts: partitions, places } in remote {
             let part = self.calls.len() as u32;
             self.calls.push(Some(places));
             self.outstanding += 1;
-            let call = Call::Read { partitions, bytes_max: share, park: true };
+            let call = Call::Read { partitions, bytes_max: share, at_least_one, park: true };
             turn.shard.call(log, Ticket { part, ..ticket }, call, turn.now);
         }
+    }
+
+    /// Tell the session what was found: what waits for its log from now on, and what does not.
+    fn finish_look(&mut self) {
+        let Some(session) = self.session.as_mut().filter(|_| std::mem::take(&mut self.looked)) else {
+            return;
+        };
+        session.on_looked(self.parts.iter().map(|part| (part.slot, part.look())));
     }
 
     /// Write the response. Returns its bytes.
@@ -233,50 +335,152 @@ impl FetchRequestState {
         correlation_id: i32,
         pieces: &mut Vec<Bytes>,
     ) -> usize {
+        let by_id = self.by_id;
         turn.shard.stats.counters.fetched_bytes += self.bytes() as u64;
-        for part in self.parts() {
-            let error = part.error();
-            if error != ErrorCode::NONE {
-                turn.shard.stats.record_error(crate::kafka::protocol::ApiKey::Fetch.key(), error.0);
+        let errors = self.parts.iter().map(|part| part.error(by_id)).chain(self.refused);
+        for error in errors.filter(|error| *error != ErrorCode::NONE) {
+            turn.shard.stats.record_error(ApiKey::Fetch.key(), error.0);
+        }
+        let found = |part: &&Part| part.look().found;
+        let changed = self
+            .session
+            .as_mut()
+            .map(|session| session.take_changed(self.parts.iter().filter(found).map(|part| part.slot)));
+        let mut response = FetchResponse {
+            error_code: self.refused.unwrap_or(ErrorCode::NONE),
+            session_id: self.session.as_ref().map_or(0, |session| session.id()),
+            ..FetchResponse::default()
+        };
+        let mut rows = Rows { last: None, responses: &mut response.responses };
+        match &self.session {
+            None => {
+                for part in &self.parts {
+                    rows.push(part.topic, &self.topics[part.topic as usize], self.data(part));
+                }
+            }
+            Some(session) => {
+                let found = self.parts.iter().filter(found).map(|part| (part.topic, Row::Found(part)));
+                let changed = changed.into_iter().flatten().map(|(slot, topic)| (topic, Row::Changed(slot)));
+                let mut all: Vec<_> = found.chain(changed).collect();
+                // Each topic once.
+                all.sort_by_key(|(topic, _)| *topic);
+                for (topic, row) in all {
+                    let data = match row {
+                        Row::Found(part) => self.data(part),
+                        Row::Changed(slot) => {
+                            let (index, bounds) = session.partition(slot);
+                            self.bounds_only(index, bounds)
+                        }
+                    };
+                    rows.push(topic, session.topic(topic), data);
+                }
             }
         }
-        let responses = self
-            .topics
-            .iter()
-            .map(|topic| FetchableTopicResponse {
-                topic: &topic.name,
-                topic_id: topic.id,
-                partitions: topic.parts.iter().map(|part| part.response(self.read_committed)).collect(),
-            })
-            .collect();
-        let response = FetchResponse { responses, ..FetchResponse::default() };
+        if version >= HINTS_SINCE {
+            put_hints(turn, &mut response);
+        }
         frame::put_response_pieces(pieces, version, correlation_id, &response)
+    }
+
+    /// The session, for the next fetch of the connection.
+    pub fn take_session(&mut self) -> Option<Box<FetchSession>> {
+        self.session.take()
+    }
+
+    fn data<'a>(&self, part: &'a Part) -> PartitionData<'a> {
+        let records = Records::Shared(&part.result.records);
+        let error_code = part.error(self.by_id);
+        PartitionData { error_code, records, ..self.bounds_only(part.index, part.bounds()) }
+    }
+
+    fn bounds_only<'a>(&self, partition_index: i32, bounds: Bounds) -> PartitionData<'a> {
+        PartitionData {
+            partition_index,
+            high_watermark: bounds.high_watermark,
+            last_stable_offset: bounds.high_watermark,
+            log_start_offset: bounds.start,
+            // No transactions: nothing is ever aborted. Null where the reader did not ask.
+            aborted_transactions: self.read_committed.then(Default::default),
+            records: Records::Shared(&[]),
+            ..PartitionData::default()
+        }
+    }
+}
+
+/// Who leads the partitions that the client knows in an older epoch. It would ask for that next.
+fn put_hints<'a>(turn: &'a Turn<'_>, response: &mut FetchResponse<'a>) {
+    let catalog = turn.shard.catalog();
+    for topic in &mut response.responses {
+        let Some(known) = catalog.topic_by_id(TopicId(topic.topic_id.into_bytes())) else { continue };
+        let stale = |data: &&mut PartitionData<'_>| data.error_code == ErrorCode::FENCED_LEADER_EPOCH;
+        for data in topic.partitions.iter_mut().filter(stale) {
+            let Some(log) = known.log_of(data.partition_index) else { continue };
+            let node = turn.front.broker.of_log(log);
+            let term = turn.front.log_terms.get(log.0 as usize);
+            data.current_leader = LeaderIdAndEpoch {
+                leader_id: node.id,
+                leader_epoch: term.map_or(-1, |term| epoch_of(*term)),
+            };
+            if response.node_endpoints.iter().all(|other| other.node_id != node.id) {
+                let (node_id, host, port) = (node.id, node.host, node.port.into());
+                response.node_endpoints.push(NodeEndpoint { node_id, host, port, rack: None });
+            }
+        }
+    }
+}
+
+/// What a response says of a partition.
+enum Row<'a> {
+    /// Records, or an error.
+    Found(&'a Part),
+    /// Only where it begins and ends; the partition of the session in this slot.
+    Changed(u32),
+}
+
+/// Partitions gathered by topic.
+struct Rows<'r, 'a> {
+    /// The topic of the last one.
+    last: Option<u32>,
+    responses: &'r mut Array<FetchableTopicResponse<'a>>,
+}
+
+impl<'a> Rows<'_, 'a> {
+    fn push(&mut self, number: u32, topic: &'a FetchedTopic, data: PartitionData<'a>) {
+        if self.last.replace(number) != Some(number) {
+            let (topic, topic_id) = (&*topic.name, topic.id);
+            self.responses.push(FetchableTopicResponse { topic, topic_id, partitions: Array::new() });
+        }
+        let topic = self.responses.last_mut().expect("pushed above");
+        topic.partitions.push(data);
     }
 }
 
 impl Part {
-    fn error(&self) -> ErrorCode {
+    fn error(&self, by_id: bool) -> ErrorCode {
         match (&self.target, &self.result.error) {
             (Err(error), _) => *error,
+            (_, Some(CallError::UnknownPartition)) if by_id => ErrorCode::UNKNOWN_TOPIC_ID,
             (_, Some(error)) => errors::of_call(error),
             (Ok(_), None) => ErrorCode::NONE,
         }
     }
 
-    fn response(&self, read_committed: bool) -> PartitionData<'_> {
-        let error_code = self.error();
-        let ReadResult { high_watermark, log_start, records, .. } = &self.result;
-        let known = self.target.is_ok();
-        PartitionData {
-            partition_index: self.index,
-            error_code,
-            high_watermark: if known { high_watermark.0 } else { -1 },
-            last_stable_offset: if known { high_watermark.0 } else { -1 },
-            log_start_offset: if known { log_start.0 } else { -1 },
-            // No transactions: nothing is ever aborted. Null where the reader did not ask.
-            aborted_transactions: read_committed.then(Default::default),
-            records: Records::Shared(records),
-            ..PartitionData::default()
+    fn bounds(&self) -> Bounds {
+        let ReadResult { high_watermark, log_start, .. } = &self.result;
+        match self.target {
+            Ok(_) => Bounds { start: log_start.0, high_watermark: high_watermark.0 },
+            Err(_) => Bounds::UNKNOWN,
+        }
+    }
+
+    fn look(&self) -> Look {
+        let failed = self.target.is_err() || self.result.error.is_some();
+        let at_end = matches!(self.target, Ok((_, read)) if read.offset == self.result.high_watermark);
+        Look {
+            // After an error the partition is told of again, as in Kafka, whatever its bounds are.
+            bounds: if failed { Bounds::UNKNOWN } else { self.bounds() },
+            found: failed || self.result.bytes > 0,
+            waits: !failed && at_end && !self.result.loading,
         }
     }
 }

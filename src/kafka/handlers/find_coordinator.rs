@@ -1,5 +1,6 @@
-//! FindCoordinator: which broker a group belongs to. It is always this one, known or not: nothing is
-//! stored for a name that somebody asks about. A group gets its *log* when it first has something to keep.
+//! FindCoordinator: which broker a group belongs to. Nothing is stored for a name that somebody asks about:
+//! a group gets its *log* when it first has something to keep, and then the one at whose port it does so.
+//! Where each log is a broker of its own, that is the one that everybody who asked was sent to.
 
 use super::Outcome;
 use crate::kafka::context::Context;
@@ -25,15 +26,23 @@ pub fn handle(
         _ => Some("unknown key type"),
     };
     let error_code = if refused.is_some() { ErrorCode::INVALID_REQUEST } else { ErrorCode::NONE };
-    let (node_id, host, port) = match refused {
-        None => (ctx.broker.node_id, &*ctx.broker.host, ctx.broker.port.into()),
-        Some(_) => (-1, "", -1),
-    };
     let error_message = refused;
+    let place = |group: &str| {
+        if refused.is_some() {
+            return (-1, "", -1);
+        }
+        let log = ctx.catalog.group_log(group).unwrap_or_else(|| ctx.broker.log_for_new_group(group));
+        let node = ctx.broker.of_log(log);
+        (node.id, node.host, node.port.into())
+    };
     let response = if version < MANY_SINCE {
+        let (node_id, host, port) = place(request.key);
         FindCoordinatorResponse { error_code, error_message, node_id, host, port, ..Default::default() }
     } else {
-        let coordinator = |key| Coordinator { key, node_id, host, port, error_code, error_message };
+        let coordinator = |key| {
+            let (node_id, host, port) = place(key);
+            Coordinator { key, node_id, host, port, error_code, error_message }
+        };
         let coordinators = request.coordinator_keys.iter().copied().map(coordinator).collect();
         FindCoordinatorResponse { coordinators, ..Default::default() }
     };
@@ -45,6 +54,8 @@ pub fn handle(
 mod tests {
     use super::*;
     use crate::kafka::handlers::testing::{World, decode};
+    use crate::metadata::record::MetaRecord;
+    use crate::model::LogId;
 
     #[test]
     fn every_group_is_here_and_nothing_is_stored() {
@@ -62,6 +73,25 @@ mod tests {
             let expected = keys.map(|key| (key, ErrorCode::NONE, 7, "broker.test", 9092));
             assert_eq!(found.collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn a_group_is_at_its_log_and_a_new_one_where_everybody_is_sent() {
+        let world = World::default().advertise_logs();
+        let log = |log| LogId(log);
+        world.apply(MetaRecord::GroupAssigned { group: "one".into(), log: log(2) });
+        world.apply(MetaRecord::GroupAssigned { group: "two".into(), log: log(1) });
+        let keys = ["one", "two", "new", "new"];
+        let request =
+            FindCoordinatorRequest { coordinator_keys: keys.into_iter().collect(), ..Default::default() };
+        let body = world.reply(6, &request);
+        let response: FindCoordinatorResponse<'_> = decode(&body, 6);
+        let found = response.coordinators.iter().map(|found| (found.node_id, found.port));
+        let new = world.with_context(|ctx| {
+            let node = ctx.broker.of_log(ctx.broker.log_for_new_group("new"));
+            (node.id, i32::from(node.port))
+        });
+        assert_eq!(found.collect::<Vec<_>>(), [(102, 9202), (101, 9201), new, new]);
     }
 
     #[test]

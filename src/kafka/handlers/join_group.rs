@@ -39,7 +39,7 @@ pub fn handle(
             calls.push((log, Call::Group { group, call }));
         }
         None if request.member_id.is_empty() => {
-            let assign = AdminCall::AssignGroup { group: group.clone() };
+            let assign = AdminCall::AssignGroup { group: group.clone(), at: ctx.client.at };
             calls.push((LogId::METADATA, Call::Admin(assign)));
             pending.assigning = Some((group, join_call(ctx, version, &request)));
         }

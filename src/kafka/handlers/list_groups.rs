@@ -1,4 +1,5 @@
-//! ListGroups: the groups of all logs.
+//! ListGroups: the groups of all logs; at the port of a log, those of that one. Clients ask every broker that
+//! they know of, and some put the answers together without a second look.
 
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
@@ -26,7 +27,8 @@ pub fn handle(
     let pending = ListGroups { version, states: states.collect(), groups: Vec::new() };
     let mut calls = Vec::new();
     if wanted(&request.types_filter, CLASSIC) {
-        calls.extend(ctx.catalog.logs().keys().map(|log| (*log, Call::ListGroups)));
+        let here = |log: &LogId| ctx.client.at.is_none_or(|at| at == *log);
+        calls.extend(ctx.catalog.logs().keys().copied().filter(here).map(|log| (log, Call::ListGroups)));
     }
     wait(ctx, calls, pending, out)
 }
@@ -63,5 +65,26 @@ impl Pending for ListGroups {
             group_type: CLASSIC,
         });
         ListGroupsResponse { groups: groups.collect(), ..Default::default() }.encode(out, self.version);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::World;
+
+    #[test]
+    fn the_logs_that_are_asked() {
+        for (at, expected) in [(None, vec![1, 2]), (Some(LogId(2)), vec![2])] {
+            let mut world = World::default().advertise_logs();
+            world.at = at;
+            let mut asked = Vec::new();
+            world.ask(5, &ListGroupsRequest::default(), |log, call| {
+                assert!(matches!(call, Call::ListGroups));
+                asked.push(log.0);
+                Answer::ListGroups(Vec::new())
+            });
+            assert_eq!(asked, expected);
+        }
     }
 }

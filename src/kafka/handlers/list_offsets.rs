@@ -2,12 +2,14 @@
 //!
 //! There are no transactions, so that readers of committed and of uncommitted records see the same.
 
+use std::collections::BTreeSet;
+
 use super::replies::Replies;
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::{Context, epoch_of};
 use crate::kafka::errors;
 use crate::kafka::protocol::messages::list_offsets::{
-    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse, timestamp,
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopic, ListOffsetsTopicResponse, timestamp,
 };
 use crate::kafka::protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::kafka::protocol::wire::Writer;
@@ -28,9 +30,26 @@ pub fn handle(
         ..Default::default()
     };
     let isolation_level = request.isolation_level;
-    let find = |topic: &str, asked: &_| find(ctx, version, isolation_level, topic, asked);
+    let twice = named_twice(&request);
+    let find = |topic: &str, asked: &ListOffsetsPartition| {
+        if twice.iter().any(|(name, index)| *name == topic && *index == asked.partition_index) {
+            return Err(ErrorCode::INVALID_REQUEST);
+        }
+        find(ctx, version, isolation_level, topic, asked)
+    };
     let (calls, replies) = Replies::ask(topics, find, reply);
     wait(ctx, calls, ListOffsets { version, replies }, out)
+}
+
+/// The partitions that the request names more than once: a response says too little to tell their
+/// offsets apart.
+fn named_twice<'a>(request: &ListOffsetsRequest<'a>) -> BTreeSet<(&'a str, i32)> {
+    let mut seen = BTreeSet::new();
+    let of_topic = |topic: &ListOffsetsTopic<'a>| {
+        let name = topic.name;
+        topic.partitions.iter().map(move |asked| (name, asked.partition_index)).collect::<Vec<_>>()
+    };
+    request.topics.iter().flat_map(of_topic).filter(|partition| !seen.insert(*partition)).collect()
 }
 
 /// Which offset of which partition is meant; `None` for a place that no partition has.
@@ -53,6 +72,7 @@ fn find(
         // All storage is local, none is tiered.
         timestamp::EARLIEST_LOCAL if version >= 8 => OffsetSpec::Earliest,
         timestamp::LATEST_TIERED if version >= 9 => return Ok(None),
+        timestamp::EARLIEST_PENDING_UPLOAD if version >= 11 => return Ok(None),
         time if time >= 0 => OffsetSpec::AtOrAfter(time),
         // As Kafka says of places that a later version may have.
         _ => return Err(ErrorCode::UNSUPPORTED_VERSION),
@@ -99,8 +119,7 @@ mod tests {
 
     fn one(topic: &str, asked: ListOffsetsPartition) -> ListOffsetsRequest<'_> {
         let partitions = [asked].into_iter().collect();
-        let topics =
-            [crate::kafka::protocol::messages::list_offsets::ListOffsetsTopic { name: topic, partitions }];
+        let topics = [ListOffsetsTopic { name: topic, partitions }];
         ListOffsetsRequest { topics: topics.into_iter().collect(), ..Default::default() }
     }
 
@@ -160,7 +179,9 @@ mod tests {
             ("a", 7, at(timestamp::EARLIEST_LOCAL), ErrorCode::UNSUPPORTED_VERSION),
             ("a", 8, at(timestamp::LATEST_TIERED), ErrorCode::UNSUPPORTED_VERSION),
             ("a", 9, at(timestamp::LATEST_TIERED), ErrorCode::NONE),
-            ("a", 10, at(-6), ErrorCode::UNSUPPORTED_VERSION),
+            ("a", 10, at(timestamp::EARLIEST_PENDING_UPLOAD), ErrorCode::UNSUPPORTED_VERSION),
+            ("a", 11, at(timestamp::EARLIEST_PENDING_UPLOAD), ErrorCode::NONE),
+            ("a", 11, at(-7), ErrorCode::UNSUPPORTED_VERSION),
             ("a", 10, at(i64::MIN), ErrorCode::UNSUPPORTED_VERSION),
         ];
         for (topic, version, asked, error_code) in table {
@@ -172,6 +193,22 @@ mod tests {
         let request = ListOffsetsRequest { isolation_level: 2, ..one("a", asked) };
         let body = World::with_topics(&["a"]).reply(10, &request);
         assert_eq!(only(&body, 10).error_code, ErrorCode::INVALID_REQUEST);
+    }
+
+    #[test]
+    fn a_partition_that_is_named_twice_is_refused_each_time() {
+        let asked = |partition_index| ListOffsetsPartition { partition_index, ..Default::default() };
+        let topic = |name, indexes: &[i32]| ListOffsetsTopic {
+            name,
+            partitions: indexes.iter().map(|index| asked(*index)).collect(),
+        };
+        let topics = [topic("a", &[0, 1]), topic("b", &[0]), topic("a", &[0, 2])];
+        let request = ListOffsetsRequest { topics: topics.into_iter().collect(), ..Default::default() };
+        let body = World::with_topics(&["a", "b"]).ask(10, &request, |_, _| Answer::ListOffset(Ok(None)));
+        let response: ListOffsetsResponse<'_> = decode(&body, 10);
+        let codes = response.topics.iter().flat_map(|topic| &topic.partitions).map(|reply| reply.error_code);
+        let (twice, none) = (ErrorCode::INVALID_REQUEST, ErrorCode::NONE);
+        assert_eq!(codes.collect::<Vec<_>>(), [twice, none, none, twice, none]);
     }
 
     #[test]

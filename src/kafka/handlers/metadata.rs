@@ -1,7 +1,7 @@
-//! Metadata: the broker, the topics, and who leads which partition.
+//! Metadata: the brokers, the topics, and who leads which partition.
 //!
 //! A topic that is asked for by name and does not exist is made, if broker and client allow that, and is
-//! in the response, ready for use. Each costs a write to the metadata log, so a request makes a limited
+//! in the response, ready for use. Each costs a record of the metadata log, so a request makes a limited
 //! number of them; the others are not there yet, and their clients ask again.
 
 use std::collections::BTreeSet;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
+use crate::kafka::identity::Node;
 use crate::kafka::protocol::messages::metadata::{
     MetadataRequestTopic, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -25,8 +26,7 @@ use crate::shard::call::{AdminCall, AdminError, Answer, Call};
 /// fields already.)
 const BY_ID_SINCE: i16 = 12;
 
-/// Topics that one request may make. The metadata log makes them one by one, each with a durable write:
-/// 100 take some 0.1 s, the time after which clients ask again.
+/// Topics that one request may make. They share a few writes, but each is a record that every shard applies.
 const CREATED_MAX: usize = 100;
 
 pub fn handle(
@@ -165,16 +165,16 @@ fn respond<'a>(
     topics: Array<MetadataResponseTopic<'a>>,
     out: &mut Writer<'_>,
 ) {
-    let broker = MetadataResponseBroker {
-        node_id: ctx.broker.node_id,
-        host: &ctx.broker.host,
-        port: ctx.broker.port.into(),
+    let broker = |node: Node<'a>| MetadataResponseBroker {
+        node_id: node.id,
+        host: node.host,
+        port: node.port.into(),
         rack: None,
     };
     let response = MetadataResponse {
-        brokers: Array::from_elem(broker, 1),
+        brokers: ctx.broker.advertised().map(broker).collect(),
         cluster_id: Some(&ctx.broker.cluster_id),
-        controller_id: ctx.broker.node_id,
+        controller_id: ctx.broker.controller().id,
         topics,
         ..Default::default()
     };
@@ -182,14 +182,16 @@ fn respond<'a>(
 }
 
 fn describe<'a>(ctx: &Context<'_>, topic: &'a Topic) -> MetadataResponseTopic<'a> {
-    let node = || Array::from_elem(ctx.broker.node_id, 1);
-    let partitions = topic.partitions().map(|(partition, log)| MetadataResponsePartition {
-        partition_index: partition.index,
-        leader_id: ctx.broker.node_id,
-        leader_epoch: ctx.log_term(log),
-        replica_nodes: node(),
-        isr_nodes: node(),
-        ..Default::default()
+    let partitions = topic.partitions().map(|(partition, log)| {
+        let leader_id = ctx.broker.of_log(log).id;
+        MetadataResponsePartition {
+            partition_index: partition.index,
+            leader_id,
+            leader_epoch: ctx.log_term(log),
+            replica_nodes: Array::from_elem(leader_id, 1),
+            isr_nodes: Array::from_elem(leader_id, 1),
+            ..Default::default()
+        }
     });
     MetadataResponseTopic {
         name: Some(&topic.name),
@@ -260,6 +262,23 @@ mod tests {
                 (partition.replica_nodes.as_slice(), partition.isr_nodes.as_slice()),
                 (&[7][..], &[7][..])
             );
+        }
+    }
+
+    #[test]
+    fn each_log_is_a_broker_that_leads_its_partitions() {
+        let body = World::with_topics(&["a"]).advertise_logs().reply(13, &ask_for(&["a"]));
+        let response: MetadataResponse<'_> = decode(&body, 13);
+        let brokers = response.brokers.iter().map(|broker| (broker.node_id, broker.host, broker.port));
+        let brokers: Vec<_> = brokers.collect();
+        assert_eq!(brokers, [(101, "broker.test", 9201), (102, "broker.test", 9202)]);
+        assert_eq!(response.controller_id, 101);
+        for (partition, (leader, epoch)) in
+            response.topics[0].partitions.iter().zip([(101, 5), (102, 6), (101, 5)])
+        {
+            assert_eq!((partition.leader_id, partition.leader_epoch), (leader, epoch));
+            assert_eq!(partition.replica_nodes.as_slice(), [leader]);
+            assert_eq!(partition.isr_nodes.as_slice(), [leader]);
         }
     }
 

@@ -65,7 +65,7 @@ pub fn handle(
                 pending.fail(pending.code_of(&GroupError::UnknownGroup.into()));
             }
             None => {
-                let assign = AdminCall::AssignGroup { group: group.clone() };
+                let assign = AdminCall::AssignGroup { group: group.clone(), at: ctx.client.at };
                 calls.push((LogId::METADATA, Call::Admin(assign)));
                 pending.state = State::Assigning { group, who, offsets };
             }
@@ -87,13 +87,11 @@ fn check(
     if asked.committed_metadata.is_some_and(|metadata| metadata.len() > METADATA_BYTES_MAX) {
         return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
     }
-    // -1 would read as "nothing committed".
-    if asked.committed_offset < 0 {
-        return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
-    }
     Ok(CommittedOffset {
         partition,
-        offset: Offset(asked.committed_offset),
+        // Kafka takes what is no offset, too. kafkajs resets a group by committing -2 or -1, "earliest" and
+        // "latest", and on reading starts where its settings say. To us that is a commit taken back.
+        offset: Offset(asked.committed_offset.max(-1)),
         leader_epoch: asked.committed_leader_epoch,
         metadata: asked.committed_metadata.map(str::to_owned),
         commit_time: ctx.now.wall.0,
@@ -211,7 +209,7 @@ mod tests {
         let too_long = "x".repeat(METADATA_BYTES_MAX + 1);
         let noted = |text| OffsetCommitRequestPartition { committed_metadata: text, ..offset(2, 1) };
         let request = request(&[
-            ("a", &[offset(0, 10), offset(3, 1), offset(-1, 1), offset(1, -1), noted(Some(&longest))]),
+            ("a", &[offset(0, 10), offset(3, 1), offset(-1, 1), offset(1, -2), noted(Some(&longest))]),
             ("z", &[offset(0, 1)]),
             ("", &[offset(0, 1)]),
             ("b", &[noted(Some(&too_long)), noted(None)]),
@@ -236,13 +234,14 @@ mod tests {
             };
             assert_eq!(stored[0], first);
             let partitions: Vec<_> = stored.iter().map(|offset| offset.partition).collect();
-            assert_eq!(partitions, [partition("a", 0), partition("a", 2), partition("b", 2)]);
-            assert_eq!((stored[1].metadata.as_deref(), &stored[2].metadata), (Some(longest.as_str()), &None));
+            assert_eq!(partitions, [("a", 0), ("a", 1), ("a", 2), ("b", 2)].map(|(t, p)| partition(t, p)));
+            assert_eq!(stored[1].offset, Offset(-1), "which takes back");
+            assert_eq!((stored[2].metadata.as_deref(), &stored[3].metadata), (Some(longest.as_str()), &None));
             let expected = [
                 ("a", 0, 0),
                 ("a", 3, 3),
                 ("a", -1, 3),
-                ("a", 1, ErrorCode::OFFSET_OUT_OF_RANGE.0),
+                ("a", 1, 0),
                 ("a", 2, 0),
                 ("z", 0, 3),
                 ("", 0, 3),
@@ -261,7 +260,7 @@ mod tests {
         let body = world().ask(8, &request, |log, call| {
             logs.push(log);
             match call {
-                Call::Admin(AdminCall::AssignGroup { group }) if group == "new" => {
+                Call::Admin(AdminCall::AssignGroup { group, .. }) if group == "new" => {
                     Answer::AssignGroup(Ok(LogId(1)))
                 }
                 Call::Group { group, call: GroupCall::Commit { offsets, .. } } if group == "new" => {
@@ -273,6 +272,25 @@ mod tests {
         });
         assert_eq!(logs, [LogId::METADATA, LogId(1)]);
         assert_eq!(codes(&body, 8), [("a".to_owned(), 0, 0)]);
+    }
+
+    #[test]
+    fn a_new_group_gets_the_log_at_whose_port_it_comes_in() {
+        for at in [None, Some(LogId(2))] {
+            let mut world = world().advertise_logs();
+            world.at = at;
+            let mut wanted = None;
+            let request = OffsetCommitRequest { group_id: "new", ..request(&[("a", &[offset(0, 1)])]) };
+            world.ask(8, &request, |_, call| match call {
+                Call::Admin(AdminCall::AssignGroup { at, .. }) => {
+                    wanted = Some(at);
+                    Answer::AssignGroup(Ok(LogId(2)))
+                }
+                Call::Group { .. } => Answer::CommitOffsets(Ok(())),
+                call => panic!("{call:?}"),
+            });
+            assert_eq!(wanted, Some(at));
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::kafka::protocol::messages::produce::{PartitionProduceData, TopicProdu
 use crate::kafka::protocol::produce_reply::{ProduceOutcome, ProduceReply, StagedPartition};
 use crate::kafka::protocol::wire::Reader;
 use crate::log::Room;
+use crate::log::entry::EntryHeader;
 use crate::metadata::topic::Topic;
 use crate::metrics::latency::ProduceStamps;
 use crate::model::{LogId, PartitionKey, TopicId};
@@ -41,9 +42,17 @@ pub struct ProduceState {
     /// By part: where its outcome is in the frame.
     staged: SmallVec<[StagedPartition; 1]>,
     waiting: u32,
+    /// Of batches that were copied for other shards.
+    mailed_bytes: usize,
 }
 
 impl ProduceState {
+    /// Memory that the request holds.
+    pub fn bytes(&self) -> usize {
+        let staged = self.staged.len() * size_of::<StagedPartition>();
+        self.frame.as_ref().map_or(0, Vec::len) + staged + self.mailed_bytes
+    }
+
     /// One batch is durable. Returns the response when it was the last.
     pub fn on_acked(&mut self) -> Option<Option<Vec<u8>>> {
         self.waiting -= 1;
@@ -51,15 +60,28 @@ impl ProduceState {
     }
 
     /// An outcome that was not known when the response was staged.
-    pub fn on_answer(&mut self, part: u32, answer: Answer, turn: &mut Turn<'_>) -> Option<Option<Vec<u8>>> {
+    pub fn on_answer(
+        &mut self,
+        part: u32,
+        answer: Answer,
+        stamps: &mut ProduceStamps,
+        turn: &mut Turn<'_>,
+    ) -> Option<Option<Vec<u8>>> {
         let Answer::Appended(result) = answer else { unreachable!("an append is answered as one") };
         let outcome = match result {
-            Ok(AppendedBatch { base_offset, log_append_time, log_start }) => ProduceOutcome {
-                error_code: ErrorCode::NONE,
-                base_offset: base_offset.0,
-                log_append_time_ms: log_append_time,
-                log_start_offset: log_start.0,
-            },
+            Ok(AppendedBatch { base_offset, log_append_time, log_start, stamps: there }) => {
+                // Its shard reads its clock once a turn: what it did before and with the batch is one stamp.
+                stamps.routed = stamps.routed.max(there.appended);
+                stamps.appended = stamps.appended.max(there.appended);
+                stamps.submitted = stamps.submitted.max(there.submitted);
+                stamps.written = stamps.written.max(there.completed);
+                ProduceOutcome {
+                    error_code: ErrorCode::NONE,
+                    base_offset: base_offset.0,
+                    log_append_time_ms: log_append_time,
+                    log_start_offset: log_start.0,
+                }
+            }
             Err(error) => refuse(turn, errors::of_call(&error)),
         };
         if let (Some(frame), Some(staged)) = (&mut self.frame, self.staged.get(part as usize)) {
@@ -112,7 +134,7 @@ pub fn handle(
     let mut reply = ProduceReply::begin(&mut frame, version, header.correlation_id, request.topic_data.len());
     let mut staged: SmallVec<[StagedPartition; 1]> = SmallVec::new();
     let mut known: SmallVec<[(u32, ProduceOutcome); 1]> = SmallVec::new();
-    let mut waiting = 0;
+    let (mut waiting, mut mailed_bytes) = (0, 0);
     let mut failed = false;
     for topic in &request.topic_data {
         reply.topic(topic.name, topic.topic_id, topic.partition_data.len());
@@ -126,6 +148,9 @@ pub fn handle(
             match result {
                 Ok((outcome, waits)) => {
                     waiting += u32::from(waits);
+                    if outcome.is_none() {
+                        mailed_bytes += partition.records.map_or(0, <[u8]>::len);
+                    }
                     known.extend(outcome.map(|outcome| (part, outcome)));
                 }
                 Err(error) => {
@@ -146,7 +171,7 @@ pub fn handle(
     }
     let frame = (!silent).then_some(frame);
     if waiting > 0 {
-        Ok(Produced::Waits(ProduceState { frame, staged, waiting }))
+        Ok(Produced::Waits(ProduceState { frame, staged, waiting, mailed_bytes }))
     } else {
         let at = stamps.appended;
         (stamps.submitted, stamps.written, stamps.acked) = (at, at, at);
@@ -167,9 +192,10 @@ fn has_room(turn: &mut Turn<'_>, request: &ProduceRequest<'_>) -> bool {
             let (Some(log), Some(records)) = (known.log_of(partition.index), partition.records) else {
                 continue;
             };
+            let entry_bytes = EntryHeader::entry_bytes(records.len());
             match needs.iter_mut().find(|(other, _)| *other == log) {
-                Some((_, bytes)) => *bytes += records.len(),
-                None => needs.push((log, records.len())),
+                Some((_, bytes)) => *bytes += entry_bytes,
+                None => needs.push((log, entry_bytes)),
             }
         }
     }
@@ -204,7 +230,7 @@ fn target(
         log,
         key: PartitionKey { topic: known.id, index: partition.index },
         rules: ProduceRules {
-            batch_bytes_max: config.batch_bytes_max as usize,
+            batch_bytes_max: config.batch_bytes_max.unwrap_or(turn.front.settings.message_bytes_max) as usize,
             log_append_time: config.log_append_time,
             timestamp_before_max_ms: config.timestamp_before_max_ms,
             timestamp_after_max_ms: config.timestamp_after_max_ms,

@@ -1,11 +1,31 @@
-//! The shape that most requests about partitions share: topics by name, partitions in each, and for every
-//! partition either an answer at once or a call.
+//! Shapes that requests share. Most of those about partitions have topics by name, partitions in each, and
+//! for every partition either an answer at once or a call.
 
 use std::mem;
 
 use crate::kafka::protocol::{Array, ErrorCode};
 use crate::model::LogId;
 use crate::shard::call::Call;
+
+/// Why something is not done.
+pub(super) struct Refusal {
+    pub code: ErrorCode,
+    pub text: String,
+}
+
+impl Refusal {
+    pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+
+    /// Code and message of a response; without a refusal, that all is well.
+    pub fn parts(refusal: &Option<Self>) -> (ErrorCode, Option<&str>) {
+        match refusal {
+            Some(refusal) => (refusal.code, Some(&refusal.text)),
+            None => (ErrorCode::NONE, None),
+        }
+    }
+}
 
 /// The replies to the partitions of a request, in its order, while calls for some are under way.
 pub(super) struct Replies<T> {

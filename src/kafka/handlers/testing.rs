@@ -1,13 +1,17 @@
 //! A broker for tests: the handlers with a catalog, and answers that the test makes up.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::kafka::context::{BrokerIdentity, Client, Context, KafkaSettings};
+use crate::kafka::context::{Client, Context, KafkaSettings};
 use crate::kafka::dispatch::dispatch;
 use crate::kafka::handlers::Outcome;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
+use crate::kafka::identity::{BrokerIdentity, LogNodes};
+use crate::kafka::protocol::messages::describe_configs::config_type;
 use crate::kafka::protocol::wire::{Reader, Writer};
 use crate::kafka::protocol::{ApiKey, Message};
+use crate::kafka::settings::{BrokerConfig, LogDir};
 use crate::metadata::catalog::Catalog;
 use crate::metadata::record::MetaRecord;
 use crate::model::{LogId, Nanos, Now, PartitionKey, Term, TopicId, WallMs};
@@ -18,6 +22,8 @@ pub struct World {
     pub catalog: std::cell::RefCell<Catalog>,
     pub settings: KafkaSettings,
     broker: BrokerIdentity,
+    /// The log at whose port requests come in.
+    pub at: Option<LogId>,
     producer_ids: ProducerIds,
 }
 
@@ -34,16 +40,41 @@ impl Default for World {
                 num_partitions: 4,
                 message_bytes_max: 2_000_000,
                 fetch_bytes_max: 1 << 20,
+                fetch_session_bytes_max: 1 << 20,
+                described: described(),
+                log_dir: LogDir::new("/data".into()).into(),
             },
             broker: BrokerIdentity {
                 node_id: 7,
                 host: "broker.test".into(),
                 port: 9092,
                 cluster_id: "cluster".into(),
+                logs: None,
             },
+            at: None,
             producer_ids: ProducerIds::default(),
         }
     }
+}
+
+/// Some of the broker's settings.
+fn described() -> Arc<[BrokerConfig]> {
+    let config = |name, kind, value: &str, default: &str| BrokerConfig {
+        name,
+        kind,
+        value: value.to_owned(),
+        default: default.to_owned(),
+        is_set: value != default,
+        doc: "It is for tests.",
+    };
+    [
+        config("num.partitions", config_type::INT, "4", "1"),
+        config("auto.create.topics.enable", config_type::BOOLEAN, "true", "true"),
+        config("message.max.bytes", config_type::INT, "2000000", "1048588"),
+        config("log.retention.bytes", config_type::LONG, "-1", "-1"),
+        config("log.retention.ms", config_type::LONG, "604800000", "604800000"),
+    ]
+    .into()
 }
 
 /// The id of the topic that a name's first letter says.
@@ -63,6 +94,12 @@ impl World {
             world.create(name, &[]);
         }
         world
+    }
+
+    /// Each log is a broker of its own: 101 and 102, at ports 9201 and 9202.
+    pub fn advertise_logs(mut self) -> Self {
+        self.broker.logs = Some(LogNodes { id_base: 100, ports: vec![9201, 9202] });
+        self
     }
 
     pub fn create(&self, name: &str, configs: &[(&str, &str)]) {
@@ -117,7 +154,8 @@ impl World {
                 let mut part = 0;
                 while part < calls.len() {
                     // A read stands in for the call that is moved out.
-                    let nothing = Call::Read { partitions: Vec::new(), bytes_max: 0, park: false };
+                    let nothing =
+                        Call::Read { partitions: Vec::new(), bytes_max: 0, at_least_one: false, park: false };
                     let (log, call) = std::mem::replace(&mut calls[part], (LogId::METADATA, nothing));
                     calls.extend(pending.on_answer(part as u32, answer(log, call)));
                     part += 1;
@@ -136,7 +174,7 @@ impl World {
             settings: &self.settings,
             log_terms: &[Term(4), Term(5), Term(6)],
             producer_ids: &self.producer_ids,
-            client: Client { id: "client", address: IpAddr::from([10, 0, 0, 7]) },
+            client: Client { id: "client", address: IpAddr::from([10, 0, 0, 7]), at: self.at },
         })
     }
 }

@@ -152,7 +152,7 @@ apis! {
     Produce = 0, versions 3..=13, advertised 0..=13, flexible 9+,
         ProduceRequest<'a> => ProduceResponse<'a>;
     Fetch = 1, versions 4..=17, flexible 12+, FetchRequest<'a> => FetchResponse<'a>;
-    ListOffsets = 2, versions 1..=10, flexible 6+, ListOffsetsRequest<'a> => ListOffsetsResponse<'a>;
+    ListOffsets = 2, versions 1..=11, flexible 6+, ListOffsetsRequest<'a> => ListOffsetsResponse<'a>;
     Metadata = 3, versions 0..=13, flexible 9+, MetadataRequest<'a> => MetadataResponse<'a>;
     OffsetCommit = 8, versions 2..=9, flexible 8+, OffsetCommitRequest<'a> => OffsetCommitResponse<'a>;
     OffsetFetch = 9, versions 1..=9, flexible 6+, OffsetFetchRequest<'a> => OffsetFetchResponse<'a>;
@@ -174,9 +174,24 @@ apis! {
         OffsetForLeaderEpochRequest<'a> => OffsetForLeaderEpochResponse<'a>;
     DescribeConfigs = 32, versions 1..=4, flexible 4+,
         DescribeConfigsRequest<'a> => DescribeConfigsResponse<'a>;
+    AlterConfigs = 33, versions 0..=2, flexible 2+, AlterConfigsRequest<'a> => AlterConfigsResponse<'a>;
+    DescribeLogDirs = 35, versions 1..=4, flexible 2+,
+        DescribeLogDirsRequest<'a> => DescribeLogDirsResponse<'a>;
+    CreatePartitions = 37, versions 0..=3, flexible 2+,
+        CreatePartitionsRequest<'a> => CreatePartitionsResponse<'a>;
     DeleteGroups = 42, versions 0..=2, flexible 2+, DeleteGroupsRequest<'a> => DeleteGroupsResponse<'a>;
+    IncrementalAlterConfigs = 44, versions 0..=1, flexible 1+,
+        IncrementalAlterConfigsRequest<'a> => IncrementalAlterConfigsResponse<'a>;
+    ListPartitionReassignments = 46, versions 0..=0, flexible 0+,
+        ListPartitionReassignmentsRequest<'a> => ListPartitionReassignmentsResponse<'a>;
     OffsetDelete = 47, versions 0..=0, flexible 1+, OffsetDeleteRequest<'a> => OffsetDeleteResponse<'a>;
+    DescribeClientQuotas = 48, versions 0..=1, flexible 1+,
+        DescribeClientQuotasRequest<'a> => DescribeClientQuotasResponse<'a>;
     DescribeCluster = 60, versions 0..=2, flexible 0+, DescribeClusterRequest => DescribeClusterResponse<'a>;
+    DescribeProducers = 61, versions 0..=0, flexible 0+,
+        DescribeProducersRequest<'a> => DescribeProducersResponse<'a>;
+    DescribeTopicPartitions = 75, versions 0..=0, flexible 0+,
+        DescribeTopicPartitionsRequest<'a> => DescribeTopicPartitionsResponse<'a>;
 }
 
 impl ApiKey {

@@ -67,6 +67,7 @@ pub enum Kind {
     Array(&'static Kind),
     NullableArray(&'static Kind),
     Struct(&'static [FieldSchema]),
+    NullableStruct(&'static [FieldSchema]),
 }
 
 /// A field of a struct, in the order of the wire.
@@ -220,6 +221,40 @@ impl<'a, T: Field<'a>> Field<'a> for Option<Array<T>> {
     }
 }
 
+/// A struct that `message!` has declared.
+pub trait Struct<'a>: Field<'a> {
+    const FIELDS: &'static [FieldSchema];
+}
+
+/// A signed byte in front says whether the struct is there: less than 0 means null.
+impl<'a, T: Struct<'a>> Field<'a> for Option<T> {
+    const KIND: Kind = Kind::NullableStruct(T::FIELDS);
+
+    #[inline]
+    fn bytes_min(_: Form) -> usize {
+        1
+    }
+
+    #[inline]
+    fn read(reader: &mut Reader<'a>, form: Form) -> Result<Self, DecodeError> {
+        if reader.i8()? < 0 {
+            return Ok(None);
+        }
+        T::read(reader, form).map(Some)
+    }
+
+    #[inline]
+    fn write(&self, writer: &mut Writer<'_>, form: Form) {
+        match self {
+            Some(value) => {
+                writer.i8(1);
+                value.write(writer, form);
+            }
+            None => writer.i8(-1),
+        }
+    }
+}
+
 /// Declares structs of the protocol; see the top of this file.
 macro_rules! message {
     ($(
@@ -253,9 +288,8 @@ macro_rules! message {
             }
         }
 
-        impl<'a> $crate::kafka::protocol::schema::Field<'a> for $name $(<$life>)? {
-            const KIND: $crate::kafka::protocol::schema::Kind =
-                $crate::kafka::protocol::schema::Kind::Struct(&[
+        impl<'a> $crate::kafka::protocol::schema::Struct<'a> for $name $(<$life>)? {
+            const FIELDS: &'static [$crate::kafka::protocol::schema::FieldSchema] = &[
                     $($crate::kafka::protocol::schema::FieldSchema {
                         name: stringify!($field),
                         kind: <$ty as $crate::kafka::protocol::schema::Field<'a>>::KIND,
@@ -268,7 +302,13 @@ macro_rules! message {
                         versions: message!(@versions $tagged_min $($tagged_max)?),
                         tag: Some($tag),
                     },)*)?
-                ]);
+                ];
+        }
+
+        impl<'a> $crate::kafka::protocol::schema::Field<'a> for $name $(<$life>)? {
+            const KIND: $crate::kafka::protocol::schema::Kind = $crate::kafka::protocol::schema::Kind::Struct(
+                <Self as $crate::kafka::protocol::schema::Struct<'a>>::FIELDS,
+            );
 
             #[inline]
             fn bytes_min(form: $crate::kafka::protocol::schema::Form) -> usize {

@@ -247,6 +247,26 @@ fn retention_comes_to_the_same_end_before_anybody_looks() {
     assert_eq!(partitions.get(slot).unwrap().log_start(), Offset(2));
 }
 
+#[test]
+fn a_partition_takes_what_its_live_records_take() {
+    let mut rig = Rig::new(&[("retention.bytes", "1")]);
+    let sizes = |rig: &mut Rig, partitions| match rig.ask(Call::PartitionSizes { partitions }) {
+        Answer::PartitionSizes(Ok(sizes)) => sizes,
+        other => panic!("{other:?}"),
+    };
+    assert!(sizes(&mut rig, None).is_empty());
+    for timestamp in 0..3 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    let of_three = sizes(&mut rig, None);
+    let [(KEY, bytes)] = of_three[..] else { panic!("{of_three:?}") };
+    assert!((3 * WHOLE_CHUNK as u64..4 * WHOLE_CHUNK as u64).contains(&bytes), "{bytes}");
+    let other = PartitionKey { index: 1, ..KEY };
+    assert_eq!(sizes(&mut rig, Some(vec![other, KEY])), of_three, "the other has none");
+    rig.retain();
+    assert_eq!(sizes(&mut rig, Some(vec![KEY])), [(KEY, bytes / 3)]);
+}
+
 struct NoIds;
 
 impl IdSource for NoIds {
@@ -280,7 +300,7 @@ fn the_newest_record_is_one_that_readers_can_have() {
 }
 
 fn waiter() -> Waiter {
-    Waiter { shard: ShardId(1), conn: ConnId { index: 3, generation: 0 } }
+    Waiter { shard: ShardId(1), conn: ConnId { index: 3, generation: 0 }, part: 7 }
 }
 
 #[test]
@@ -290,7 +310,7 @@ fn who_is_told_by_mail_still_learns_that_a_read_failed() {
         rig.append(&[timestamp], WHOLE_CHUNK);
     }
     rig.broken = true;
-    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 };
+    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1, waiter: 7 };
     let read = |rig: &mut Rig| rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog);
     let result = read(&mut rig);
     assert!(result.loading && result.error.is_none(), "{result:?}");
@@ -308,6 +328,35 @@ fn who_is_told_by_mail_still_learns_that_a_read_failed() {
 }
 
 #[test]
+fn who_waits_at_the_end_hears_of_a_new_start_and_that_the_topic_is_gone() {
+    let mut rig = Rig::new(&[("retention.bytes", "1")]);
+    for timestamp in 0..3 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    let end = ReadPart { partition: KEY, offset: Offset(3), bytes_max: 1, waiter: 7 };
+    let wait = |rig: &mut Rig| {
+        let result = rig.hosted.read(&end, 1, true, Some(waiter()), &rig.catalog);
+        assert!(result.error.is_none() && result.bytes == 0, "{result:?}");
+    };
+    let woken = |rig: &mut Rig| {
+        let mut woken = rig.run().woken;
+        rig.hosted.take_woken(&mut woken);
+        woken
+    };
+    wait(&mut rig);
+    let origin = Origin { shard: ShardId(1), ticket: Ticket { conn: waiter().conn, request: 0, part: 0 } };
+    let call = Call::DeleteRecords { partition: KEY, before: Some(Offset(1)) };
+    assert!(rig.hosted.call(origin, call, &rig.catalog, NOW).is_none(), "it must be durable first");
+    assert_eq!(woken(&mut rig), [waiter()]);
+    wait(&mut rig);
+    rig.retain();
+    assert_eq!(woken(&mut rig), [waiter()]);
+    wait(&mut rig);
+    rig.hosted.delete_topic(TOPIC, NOW);
+    assert_eq!(woken(&mut rig), [waiter()]);
+}
+
+#[test]
 fn who_waits_for_a_chunk_that_goes_is_answered() {
     let mut rig = Rig::new(&[("retention.bytes", "1")]);
     for timestamp in 0..4 {
@@ -316,7 +365,7 @@ fn who_waits_for_a_chunk_that_goes_is_answered() {
     let origin = Origin { shard: ShardId(1), ticket: Ticket { conn: waiter().conn, request: 0, part: 0 } };
     let call = Call::ListOffset { partition: KEY, spec: OffsetSpec::AtOrAfter(0) };
     assert!(rig.hosted.call(origin, call, &rig.catalog, NOW).is_none(), "the chunk must be read");
-    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 };
+    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1, waiter: 7 };
     assert!(rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog).loading);
 
     // Before it is, its segment dies and is taken.
@@ -365,4 +414,88 @@ fn offsets_of_a_failed_log_are_not_told() {
     let commit = Call::Group { group: "g".into(), call };
     assert!(matches!(rig.ask(commit), Answer::CommitOffsets(Err(CallError::Storage))));
     assert!(matches!(rig.ask(fetch()), Answer::FetchOffsets(Err(CallError::Storage))));
+}
+
+/// What a reader gets at `offset` once it is in memory.
+fn read_at(rig: &mut Rig, offset: i64) -> ReadResult {
+    let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
+    for _ in 0..2 {
+        let result = rig.hosted.read(&part, 1, true, None, &rig.catalog);
+        if result.bytes > 0 {
+            assert!(result.error.is_none() && result.bytes > WHOLE_CHUNK, "{result:?}");
+            return result;
+        }
+        rig.run();
+    }
+    panic!("offset {offset} is never read");
+}
+
+/// More than the tail and the cold cache have room for.
+const SLOW_READERS: i64 = 13;
+
+#[test]
+fn readers_that_hold_on_to_the_tail_do_not_stop_the_producers() {
+    let mut rig = Rig::new(&[]);
+    let mut held = Vec::new();
+    for offset in 0..SLOW_READERS {
+        rig.append(&[offset], WHOLE_CHUNK);
+        let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
+        held.push(rig.hosted.read(&part, 1, true, None, &rig.catalog));
+        assert!(!held.last().unwrap().loading, "it is in the tail");
+    }
+    let values = held.iter().map(|result| result.records.concat().len());
+    assert!(values.eq(std::iter::repeat_n(held[0].bytes, held.len())), "copies are whole");
+}
+
+#[test]
+fn readers_that_hold_on_to_what_was_read_back_do_not_stop_other_readers() {
+    let mut rig = Rig::new(&[]);
+    for offset in 0..SLOW_READERS {
+        rig.append(&[offset], WHOLE_CHUNK);
+    }
+    let mut held: Vec<ReadResult> = (0..SLOW_READERS).map(|offset| read_at(&mut rig, offset)).collect();
+    assert!(rig.hosted.log.cache_bytes().1 <= 9 * (32 << 10));
+    // When they let go, records are lent again: nothing is counted twice.
+    for _ in 0..3 {
+        held.clear();
+        held.extend((0..SLOW_READERS).map(|offset| read_at(&mut rig, offset)));
+    }
+}
+
+#[test]
+fn retention_finds_what_is_due_without_looking_at_the_rest() {
+    let mut rig = Rig::new(&[("retention.ms", "1000")]);
+    for age in [100, 50, 0] {
+        rig.append(&[NOW.wall.0 - age], WHOLE_CHUNK);
+    }
+    let retain = |rig: &mut Rig, after: i64| {
+        let now = WallMs(NOW.wall.0 + after);
+        while !rig.hosted.retain(&rig.catalog, Retention::default(), now) {}
+        rig.start()
+    };
+    // The second it was appended in counts in full, but these are older by their timestamps.
+    assert_eq!(retain(&mut rig, 900), 0);
+    assert_eq!(rig.hosted.retention.next(WallMs(NOW.wall.0 + 900)), None, "nothing has changed");
+    assert_eq!((retain(&mut rig, 901), retain(&mut rig, 950), retain(&mut rig, 951)), (1, 1, 2));
+    // What is configured anew is looked at without a record.
+    rig.catalog = catalog(&[("retention.ms", "10")]);
+    assert_eq!(retain(&mut rig, 951), 2, "nobody has said so");
+    rig.hosted.on_configs_changed(TOPIC);
+    assert_eq!(retain(&mut rig, 951), 3);
+    // A clock that goes back keeps what comes.
+    rig.append(&[NOW.wall.0 - 5], 100);
+    assert_eq!((retain(&mut rig, 0), retain(&mut rig, 5), retain(&mut rig, 6)), (3, 3, 4));
+}
+
+#[test]
+fn an_answer_by_mail_says_when_its_block_was_written() {
+    let mut rig = Rig::new(&[]);
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(0, None, Some(b"value"), &[]);
+    let batch = Bytes::from(builder.finish());
+    let Answer::Appended(Ok(appended)) = rig.ask(Call::Append { partition: KEY, batch }) else {
+        panic!("it is appended")
+    };
+    let at = NOW.mono;
+    assert_eq!(appended.stamps, AppendStamps { appended: at, submitted: at, completed: at });
 }

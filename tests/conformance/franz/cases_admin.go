@@ -159,6 +159,40 @@ func (t *T) configs() map[string]string {
 	return values
 }
 
+func createPartitions(t *T) {
+	t.create(2, nil)
+	update := func(count int) error {
+		answers, err := t.admin().UpdatePartitions(t.ctx, count, t.topic)
+		t.must(err, "create partitions")
+		return answers[t.topic].Err
+	}
+	t.must(update(5), "grow to 5")
+	equal(t, len(t.describe().Partitions), 5, "partitions")
+	t.isError(update(3), kerr.InvalidPartitions, "fewer partitions")
+	t.isError(update(5), kerr.InvalidPartitions, "as many partitions as there are")
+	sent := t.sampleRecords(50, 5)
+	t.send(t.client(), sent)
+	t.expect(sent, 5)
+}
+
+func alterConfigs(t *T) {
+	t.create(1, map[string]*string{"max.message.bytes": kadm.StringPtr("500000")})
+	alter := func(op kadm.IncrementalOp, name, value string) error {
+		config := kadm.AlterConfig{Op: op, Name: name, Value: &value}
+		answers, err := t.admin().AlterTopicConfigs(t.ctx, []kadm.AlterConfig{config}, t.topic)
+		t.must(err, "alter configs")
+		return answers[0].Err
+	}
+	before := t.configs()["retention.ms"]
+	t.must(alter(kadm.SetConfig, "retention.ms", "3600000"), "set")
+	equal(t, t.configs()["retention.ms"], "3600000", "retention.ms")
+	t.must(alter(kadm.DeleteConfig, "retention.ms", ""), "take back")
+	t.check(t.configs()["retention.ms"] != "3600000" && before == "-1", "a config that was taken back")
+	equal(t, t.configs()["max.message.bytes"], "500000", "the config that was left alone")
+	t.isError(alter(kadm.SetConfig, "no.such.config", "1"), kerr.InvalidConfig, "an unknown config")
+	t.isError(alter(kadm.SetConfig, "retention.ms", "soon"), kerr.InvalidConfig, "a config without a number")
+}
+
 func describeCluster(t *T) {
 	found, err := t.admin().BrokerMetadata(t.ctx)
 	t.must(err, "metadata of the brokers")
@@ -166,7 +200,8 @@ func describeCluster(t *T) {
 	for _, node := range found.Brokers {
 		addresses = append(addresses, net.JoinHostPort(node.Host, strconv.Itoa(int(node.Port))))
 	}
-	t.check(strings.Contains(strings.Join(addresses, " "), t.bootstrap), "own address is not in %v", addresses)
+	listed := strings.Contains(strings.Join(addresses, " "), t.bootstrap)
+	equal(t, listed, t.args["own_address"] == "listed", fmt.Sprintf("whether the own address is in %v", addresses))
 	equal(t, len(found.Topics), 0, "topics that nobody asked for")
 	described := t.clusterID()
 	equal(t, described, found.Cluster, "cluster id")

@@ -20,6 +20,8 @@ const (
 
 var balancers = map[string]kgo.GroupBalancer{
 	"range":              kgo.RangeBalancer(),
+	"roundrobin":         kgo.RoundRobinBalancer(),
+	"sticky":             kgo.StickyBalancer(),
 	"cooperative-sticky": kgo.CooperativeStickyBalancer(),
 }
 
@@ -125,6 +127,51 @@ func groupMembers(t *T) {
 		_, err := t.admin().DeleteGroup(t.ctx, group)
 		return err
 	})
+}
+
+// groupCommits reads on where the group committed, and from the start when it was reset.
+func groupCommits(t *T) {
+	t.create(partitions, nil)
+	t.send(t.client(), t.sampleRecords(90, partitions))
+	group := t.topic + "-commits"
+	commit := func(offsets ...int64) error {
+		asked := kadm.Offsets{}
+		for p, offset := range offsets {
+			asked.AddOffset(t.topic, int32(p), offset, -1)
+		}
+		return t.admin().CommitAllOffsets(t.ctx, group, asked)
+	}
+	// A new, only member gets so many records, the first of each partition at these offsets.
+	expect := func(count int, firsts [partitions]int64, what string, beforeLeaving func(*member)) {
+		m := t.member(group, kgo.Balancers(kgo.RangeBalancer()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		got, records := [partitions]int64{-1, -1, -1}, 0
+		for records < count {
+			t.poll(m.client, func(r *kgo.Record) {
+				if got[r.Partition] < 0 {
+					got[r.Partition] = r.Offset
+				}
+				records++
+			})
+		}
+		equal(t, got, firsts, what)
+		equal(t, records, count, what+": records")
+		if beforeLeaving != nil {
+			beforeLeaving(m)
+		}
+		m.client.Close()
+	}
+	expect(90, [partitions]int64{0, 0, 0}, "a new group", func(m *member) {
+		offsets := map[int32]kgo.EpochOffset{}
+		for p, offset := range []int64{5, 10, 29} {
+			offsets[int32(p)] = kgo.EpochOffset{Epoch: -1, Offset: offset}
+		}
+		m.client.CommitOffsetsSync(t.ctx, map[string]map[int32]kgo.EpochOffset{t.topic: offsets}, nil)
+	})
+	expect(46, [partitions]int64{5, 10, 29}, "after the commit", func(*member) {
+		t.isError(commit(0, 0, 0), kerr.UnknownMemberID, "a commit into a group that has members")
+	})
+	t.must(commit(0, 0, 0), "reset")
+	expect(90, [partitions]int64{0, 0, 0}, "after the reset", nil)
 }
 
 // groupStatic restarts a static member, and the broker: no reason for anybody to be rebalanced.

@@ -5,15 +5,18 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.stream.Collectors;
+import org.apache.kafka.clients.admin.AlterConfigOp;
 import org.apache.kafka.clients.admin.Config;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.CreateTopicsOptions;
 import org.apache.kafka.clients.admin.DescribeClusterResult;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
@@ -34,6 +37,8 @@ final class AdminCases {
         cases.put("many_topics", AdminCases::manyTopics);
         cases.put("metadata", AdminCases::metadata);
         cases.put("describe_configs", AdminCases::describeConfigs);
+        cases.put("create_partitions", AdminCases::createPartitions);
+        cases.put("alter_configs", AdminCases::alterConfigs);
         cases.put("describe_cluster", AdminCases::describeCluster);
         cases.put("restart_keeps", AdminCases::restartKeeps);
     }
@@ -154,13 +159,48 @@ final class AdminCases {
         return Case.get(c.admin().describeConfigs(List.of(topic)).all()).get(topic);
     }
 
+    private static void createPartitions(Case c) throws Exception {
+        c.create(2, Map.of());
+        Case.get(c.admin().createPartitions(Map.of(c.topic, NewPartitions.increaseTo(5))).all());
+        TopicDescription described = Case.get(c.admin().describeTopics(List.of(c.topic)).allTopicNames()).get(c.topic);
+        Case.equal(described.partitions().size(), 5, "partitions");
+        for (int count : new int[] {3, 5}) {
+            Case.fails(
+                    c.admin().createPartitions(Map.of(c.topic, NewPartitions.increaseTo(count))).all(),
+                    InvalidPartitionsException.class,
+                    count + " partitions where there are 5");
+        }
+        List<ProducerRecord<byte[], byte[]>> sent = c.sampleRecords(50, 5);
+        c.send(c.producer(Map.of()), sent);
+        c.expect(sent, 5, Map.of());
+    }
+
+    private static void alterConfigs(Case c) throws Exception {
+        c.create(1, Map.of("max.message.bytes", "500000"));
+        Case.get(alter(c, "retention.ms", "3600000", AlterConfigOp.OpType.SET));
+        Case.equal(configs(c).get("retention.ms").value(), "3600000", "retention.ms");
+        Case.get(alter(c, "retention.ms", "", AlterConfigOp.OpType.DELETE));
+        Case.check(configs(c).get("retention.ms").isDefault(), "a config that was taken back");
+        Case.equal(configs(c).get("max.message.bytes").value(), "500000", "the config that was left alone");
+        Case.fails(alter(c, "no.such.config", "1", AlterConfigOp.OpType.SET), InvalidConfigurationException.class,
+                "an unknown config");
+        Case.fails(alter(c, "retention.ms", "soon", AlterConfigOp.OpType.SET), InvalidConfigurationException.class,
+                "a config without a number");
+    }
+
+    private static KafkaFuture<Void> alter(Case c, String name, String value, AlterConfigOp.OpType op) {
+        ConfigResource topic = new ConfigResource(ConfigResource.Type.TOPIC, c.topic);
+        AlterConfigOp change = new AlterConfigOp(new ConfigEntry(name, value), op);
+        return c.admin().incrementalAlterConfigs(Map.of(topic, List.of(change))).all();
+    }
+
     private static void describeCluster(Case c) throws Exception {
         DescribeClusterResult found = c.admin().describeCluster();
         Case.check(!Case.get(found.clusterId()).isEmpty(), "no cluster id");
         Collection<Node> nodes = Case.get(found.nodes());
         Case.check(nodes.contains(Case.get(found.controller())), "the controller is not a node");
         boolean listed = nodes.stream().anyMatch(node -> c.bootstrap.equals(node.host() + ":" + node.port()));
-        Case.check(listed, "own address is not in " + nodes);
+        Case.equal(listed, c.args.get("own_address").equals("listed"), "whether the own address is listed");
     }
 
     /** What a topic is outlives both kinds of restart. */

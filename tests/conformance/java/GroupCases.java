@@ -5,15 +5,21 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.function.Consumer;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.consumer.RangeAssignor;
+import org.apache.kafka.clients.consumer.RoundRobinAssignor;
+import org.apache.kafka.clients.consumer.StickyAssignor;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
+import org.apache.kafka.common.errors.UnknownMemberIdException;
 
 /** Groups, as the members of the Java client see them. All members are polled by one thread, in turn. */
 final class GroupCases {
@@ -22,8 +28,15 @@ final class GroupCases {
 
     static void register(Map<String, Client.Body> cases) {
         cases.put("group_members", GroupCases::groupMembers);
+        cases.put("group_commits", GroupCases::groupCommits);
         cases.put("group_static", GroupCases::groupStatic);
     }
+
+    private static final Map<String, Class<?>> STRATEGIES = Map.of(
+            "range", RangeAssignor.class,
+            "roundrobin", RoundRobinAssignor.class,
+            "sticky", StickyAssignor.class,
+            "cooperative-sticky", CooperativeStickyAssignor.class);
 
     /** A consumer that counts how often it is told what it owns. */
     private static final class Member implements ConsumerRebalanceListener {
@@ -77,9 +90,7 @@ final class GroupCases {
     private static void groupMembers(Case c) throws Exception {
         c.create(PARTITIONS, Map.of());
         String group = c.topic + "-members";
-        String strategy = c.args.get("strategy").equals("range")
-                ? RangeAssignor.class.getName()
-                : CooperativeStickyAssignor.class.getName();
+        String strategy = STRATEGIES.get(c.args.get("strategy")).getName();
         Member first = new Member(c, group, strategy, null);
         Member second = new Member(c, group, strategy, null);
         awaitShares("two members", first, second);
@@ -98,6 +109,48 @@ final class GroupCases {
                 c.admin().deleteConsumerGroups(Set.of(group)).all(),
                 GroupIdNotFoundException.class,
                 "a group that is gone");
+    }
+
+    /** A group reads on where it committed, from the start when it was reset, and only its members commit. */
+    private static void groupCommits(Case c) throws Exception {
+        c.create(Case.PARTITIONS, Map.of());
+        c.send(c.producer(Map.of()), c.sampleRecords(90, Case.PARTITIONS));
+        String group = c.topic + "-commits";
+        firstOffsets(c, group, List.of(0L, 0L, 0L), member -> member.commitSync(offsets(c, 5, 10, 29)));
+        firstOffsets(c, group, List.of(5L, 10L, 29L), member -> Case.fails(
+                c.admin().alterConsumerGroupOffsets(group, offsets(c, 0, 0, 0)).all(),
+                UnknownMemberIdException.class,
+                "a commit into a group that has members"));
+        Case.get(c.admin().alterConsumerGroupOffsets(group, offsets(c, 0, 0, 0)).all());
+        firstOffsets(c, group, List.of(0L, 0L, 0L), member -> {});
+    }
+
+    private static Map<TopicPartition, OffsetAndMetadata> offsets(Case c, long... at) {
+        Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
+        for (int p = 0; p < at.length; p++) {
+            offsets.put(new TopicPartition(c.topic, p), new OffsetAndMetadata(at[p]));
+        }
+        return offsets;
+    }
+
+    /** A new, only member gets the records of each partition (30) from these offsets on. */
+    private static void firstOffsets(
+            Case c, String group, List<Long> expected, Consumer<KafkaConsumer<byte[], byte[]>> beforeLeaving) {
+        Member member = new Member(c, group, RangeAssignor.class.getName(), null);
+        Map<Integer, Long> firsts = new TreeMap<>();
+        long count = 30L * expected.size() - expected.stream().mapToLong(Long::longValue).sum();
+        long deadline = System.nanoTime() + Case.WAIT.toNanos();
+        while (count > 0) {
+            Case.check(System.nanoTime() < deadline, count + " records missing");
+            for (ConsumerRecord<byte[], byte[]> got : member.consumer.poll(Duration.ofMillis(50))) {
+                firsts.putIfAbsent(got.partition(), got.offset());
+                count--;
+            }
+        }
+        Case.equal(List.copyOf(firsts.values()), expected, "first offsets");
+        Case.equal(count, 0L, "records too many");
+        beforeLeaving.accept(member.consumer);
+        member.consumer.close();
     }
 
     /** A static member restarts, and the broker does: no reason for anybody to be rebalanced. */

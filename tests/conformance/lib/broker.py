@@ -1,9 +1,11 @@
 """One broker process under test: started, awaited, stopped, killed, and never left behind.
 
-The broker runs in a process group of its own, so that whatever it starts dies with it. Its data
-directory and ports stay the same across restarts: that is what the clients are meant to survive.
+`Server` is any broker as a process, `Broker` is ours; benches/peers has others. It runs in a process group
+of its own, so that whatever it starts dies with it. Its data directory and ports stay the same across
+restarts: that is what the clients are meant to survive.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -30,38 +32,36 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class Broker:
-    """`ringmq server` on a data directory. Not started until `start`."""
+def free_base_port(count):
+    """A port after which so many in a row are free."""
+    while True:
+        base = free_port()
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError, OverflowError):
+            for port in range(base + 1, base + 1 + count):
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return base
 
-    def __init__(self, binary, directory, shards=2, extra_args=(), data_dir=None):
+
+def by_log(base_port):
+    """Settings with which each log is a broker of its own, at this port plus its number."""
+    return ["kafka.advertise=log", f"kafka.log_base_port={base_port}"]
+
+
+class Server:
+    """A process on a data directory. Its kind has `command` and `is_ready`. Not started until `start`."""
+
+    ready_s_max = READY_S_MAX
+
+    def __init__(self, directory, data_dir=None):
         self.directory = directory
         self.data_dir = data_dir or os.path.join(directory, "data")
         self.log_path = os.path.join(directory, "broker.log")
         self.kafka = f"127.0.0.1:{free_port()}"
-        self.admin = f"127.0.0.1:{free_port()}"
-        self.shards = shards
-        self._binary = binary
-        self._extra_args = list(extra_args)
         self._process = None
 
     @property
     def bootstrap(self):
         return self.kafka
-
-    def log_folders(self):
-        """One per log of the data directory."""
-        return sorted(entry.path for entry in os.scandir(self.data_dir) if entry.name.startswith("log-"))
-
-    def command(self):
-        return [
-            self._binary,
-            "server",
-            "--data-dir", self.data_dir,
-            "--kafka-listen", self.kafka,
-            "--admin-listen", self.admin,
-            "--shards", str(self.shards),
-            *self._extra_args,
-        ]  # fmt: skip
 
     def spawn(self):
         """Starts the process and returns at once: it is probably not ready yet."""
@@ -77,8 +77,8 @@ class Broker:
             )
 
     def await_ready(self):
-        """Returns when /readyz answers 200; fails when the process ends or the time is up."""
-        deadline = time.monotonic() + READY_S_MAX
+        """Returns when it is ready; fails when the process ends or the time is up."""
+        deadline = time.monotonic() + self.ready_s_max
         while time.monotonic() < deadline:
             code = self._process.poll()
             if code is not None:
@@ -86,18 +86,11 @@ class Broker:
             if self.is_ready():
                 return
             time.sleep(POLL_S)
-        raise BrokerError(f"/readyz did not answer within {READY_S_MAX} s")
+        raise BrokerError(f"the broker was not ready within {self.ready_s_max} s")
 
     def start(self):
         self.spawn()
         self.await_ready()
-
-    def is_ready(self):
-        try:
-            with urllib.request.urlopen(f"http://{self.admin}/readyz", timeout=1) as reply:
-                return reply.status == 200
-        except (urllib.error.URLError, OSError):
-            return False
 
     @property
     def pid(self):
@@ -155,6 +148,39 @@ class Broker:
                 return "".join(log.readlines()[-LOG_TAIL_LINES:])
         except FileNotFoundError:
             return ""
+
+
+class Broker(Server):
+    """`ringmq server`; it is ready when /readyz answers 200."""
+
+    def __init__(self, binary, directory, shards=2, extra_args=(), data_dir=None):
+        super().__init__(directory, data_dir)
+        self.admin = f"127.0.0.1:{free_port()}"
+        self.shards = shards
+        self._binary = binary
+        self._extra_args = list(extra_args)
+
+    def log_folders(self):
+        """One per log of the data directory."""
+        return sorted(entry.path for entry in os.scandir(self.data_dir) if entry.name.startswith("log-"))
+
+    def command(self):
+        return [
+            self._binary,
+            "server",
+            "--data-dir", self.data_dir,
+            "--kafka-listen", self.kafka,
+            "--admin-listen", self.admin,
+            "--shards", str(self.shards),
+            *self._extra_args,
+        ]  # fmt: skip
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(f"http://{self.admin}/readyz", timeout=1) as reply:
+                return reply.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
 
 
 def _kill_group(process):

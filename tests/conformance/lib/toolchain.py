@@ -10,9 +10,12 @@ import shutil
 import subprocess
 import sys
 
-BUILD_S_MAX = 600
+BUILD_S_MAX = 900
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 CONFORMANCE = os.path.join(ROOT, "tests", "conformance")
+
+# A small heap and the first compiler only: these programs are short, and the machine is shared.
+JAVA = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
 
 class Missing(Exception):
@@ -32,17 +35,26 @@ def default_binary():
 
 
 def librdkafka_command():
-    """confluent-kafka, the Python binding whose wheel carries librdkafka, in a venv."""
-    source = os.path.join(CONFORMANCE, "librdkafka")
-    requirements = os.path.join(source, "requirements.txt")
+    """confluent-kafka, the Python binding whose wheel carries librdkafka."""
+    folder = os.path.join(CONFORMANCE, "librdkafka")
+    return _python_command("librdkafka", os.path.join(folder, "requirements.txt"), os.path.join(folder, "client.py"))
 
+
+def python_command(name):
+    """A client that is written in Python: its program is an adapter in `python/`."""
+    folder = os.path.join(CONFORMANCE, "python")
+    program = os.path.join(folder, f"{name.replace('-', '_')}_client.py")
+    return _python_command(name, os.path.join(folder, f"requirements-{name}.txt"), program)
+
+
+def _python_command(name, requirements, program):
     def build(folder):
         run([sys.executable, "-m", "venv", folder])
         pip = os.path.join(folder, "bin", "pip")
         run([pip, "install", "--quiet", "--only-binary=:all:", "--requirement", requirements])
 
-    folder = _cached("librdkafka", [requirements], build, salt=sys.version)
-    return [os.path.join(folder, "bin", "python"), os.path.join(source, "client.py")]
+    folder = cached(name, [requirements], build, salt=sys.version)
+    return [os.path.join(folder, "bin", "python"), program]
 
 
 def kcat_command():
@@ -62,32 +74,85 @@ def go_command(name, source):
         binary = os.path.join(folder, name)
         run(["go", "build", "-mod=readonly", "-trimpath", "-o", binary, "."], cwd=source)
 
-    folder = _cached(name, _files(source), build)
+    folder = cached(name, _files(source), build)
     return [os.path.join(folder, name)]
+
+
+def node_command(name):
+    """A client for Node.js; package-lock.json pins it. The program runs beside its packages."""
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            raise Missing(f"{tool} is not installed")
+    source = os.path.join(CONFORMANCE, name)
+
+    def build(folder):
+        for path in _files(source):
+            shutil.copy(path, folder)
+        # No scripts: a package that builds or fetches something of its own has no place here.
+        run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=folder)
+
+    folder = cached(name, _files(source), build)
+    return ["node", os.path.join(folder, "client.js")]
+
+
+def rust_command(name, source):
+    """A Rust program from the package in `source`, pinned by its own Cargo.lock."""
+    for tool in ("cargo", "cc", "make"):
+        if shutil.which(tool) is None:
+            raise Missing(f"{tool} is not installed")
+
+    def build(folder):
+        # What is compiled is kept, so that a change of the program alone is a build of seconds.
+        target = os.path.join(cache_folder(), f"{name}-target")
+        manifest = os.path.join(source, "Cargo.toml")
+        run(["cargo", "build", "--release", "--locked", "--quiet", "--manifest-path", manifest, "--target-dir", target])
+        shutil.copy(os.path.join(target, "release", f"conformance-{name}"), folder)
+
+    folder = cached(name, _files(source), build)
+    return [os.path.join(folder, f"conformance-{name}")]
 
 
 def java_command(kafka_version):
     """The Java program, compiled against and run with one version of kafka-clients."""
-    for tool in ("java", "javac", "mvn"):
-        if shutil.which(tool) is None:
-            raise Missing(f"{tool} is not installed")
+    require("java", "javac", "mvn")
     source = os.path.join(CONFORMANCE, "java")
 
     def build(folder):
         libs = os.path.join(folder, "libs")
-        run([
-            "mvn", "--quiet", "--batch-mode", "--file", os.path.join(source, "pom.xml"),
-            f"-Dkafka.version={kafka_version}", f"-DoutputDirectory={libs}",
-            "dependency:copy-dependencies",
-        ])  # fmt: skip
+        copy_packages(os.path.join(source, "pom.xml"), libs, f"-Dkafka.version={kafka_version}")
         sources = [path for path in _files(source) if path.endswith(".java")]
         classes = os.path.join(folder, "classes")
         run(["javac", "--release", "17", "-Xlint:all", "-d", classes, "-cp", f"{libs}/*", *sources])
 
-    folder = _cached(f"java-{kafka_version}", _files(source), build)
-    # A small heap and the first compiler only: these programs are short, and the machine is shared.
-    flags = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-    return ["java", *flags, "-cp", f"{folder}/classes:{folder}/libs/*", "Client"]
+    folder = cached(f"java-{kafka_version}", _files(source), build)
+    return [*JAVA, "-cp", f"{folder}/classes:{folder}/libs/*", "Client"]
+
+
+def kafka_tools_command(kafka_version):
+    """Kafka's own command line tools, to be followed by a main class: there is nothing to compile."""
+    require("java", "mvn")
+    pom = os.path.join(CONFORMANCE, "kafka-tools", "pom.xml")
+
+    def build(folder):
+        copy_packages(pom, folder, f"-Dkafka.version={kafka_version}")
+
+    folder = cached("kafka-tools", [pom], build, salt=kafka_version)
+    return [*JAVA, "-cp", f"{folder}/*"]
+
+
+def require(*tools):
+    for tool in tools:
+        if shutil.which(tool) is None:
+            raise Missing(f"{tool} is not installed")
+
+
+def copy_packages(pom, folder, *properties):
+    """Copies the Maven packages that a program of `pom` runs with, which Maven has checked, into `folder`."""
+    run([
+        "mvn", "--quiet", "--batch-mode", "--file", pom,
+        *properties, f"-DoutputDirectory={folder}", "-DincludeScope=runtime",
+        "dependency:copy-dependencies",
+    ])  # fmt: skip
 
 
 def run(command, cwd=None):
@@ -106,13 +171,16 @@ def run(command, cwd=None):
         raise BuildError(f"{' '.join(command[:4])} ... failed:\n{done.stdout[-4000:]}")
 
 
-def _cached(name, inputs, build, salt=""):
-    """The folder of `name` built from `inputs`. A half-built one is never used: the key is written last."""
+def cached(name, inputs, build, salt="", parent=None):
+    """The folder of `name` built from `inputs`, below `parent` or the tests' cache.
+
+    A half-built one is never used: the key is written last.
+    """
     key = hashlib.sha256(salt.encode())
     for path in inputs:
         with open(path, "rb") as file:
             key.update(path.encode() + b"\0" + file.read())
-    folder = os.path.join(cache_folder(), name)
+    folder = os.path.join(parent or cache_folder(), name)
     key_path = os.path.join(folder, "built-from")
     if os.path.exists(key_path):
         with open(key_path, encoding="ascii") as file:
@@ -131,5 +199,5 @@ def _files(folder):
         os.path.join(parent, name)
         for parent, _, names in os.walk(folder)
         for name in names
-        if name.endswith((".go", ".mod", ".sum", ".java", ".xml"))
+        if name.endswith((".go", ".mod", ".sum", ".java", ".xml", ".js", ".json", ".rs", ".toml", ".lock"))
     )

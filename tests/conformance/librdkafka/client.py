@@ -9,7 +9,6 @@ import os
 import random
 import sys
 import time
-import traceback
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -23,30 +22,34 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
 
-import groups
-from digest import Digest
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "dataset"))
-from access_log import AccessLog  # noqa: E402  (the path is set above)
-
-PARTITIONS = 3
-WAIT_S = 60
-# 2023-11-14: any fixed past time will do; it must only not be "now".
-T0_MS = 1_700_000_000_000
-
+for folder in ("python", "dataset"):
+    sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", folder))
+import groups  # noqa: E402  (the path is set above)
+from access_log import AccessLog  # noqa: E402
+from digest import Digest  # noqa: E402
+from harness import (  # noqa: E402
+    PARTITIONS,
+    T0_MS,
+    WAIT_S,
+    check,
+    equal,
+    matrix_records,
+    restart,
+    sample_records,
+    serve,
+)
 
 # --- the pieces ---------------------------------------------------------------------------------
-
-
-def check(condition, message):
-    if not condition:
-        raise AssertionError(message)
-
-
-def equal(got, expected, what):
-    check(got == expected, f"{what}: got {got!r}, expected {expected!r}")
 
 
 @functools.cache
@@ -180,29 +183,6 @@ def read_all(bootstrap, topic, partitions=PARTITIONS, **settings):
     return records
 
 
-def sample_records(count, partitions=PARTITIONS, seed=1):
-    """Keys, values and headers of every kind: null, empty, binary, text, small, and compressible."""
-    rng = random.Random(seed)
-    records = []
-    for i in range(count):
-        key = [None, b"", f"key-{i}".encode(), rng.randbytes(rng.randrange(40))][i % 4]
-        value = [
-            None,
-            b"",
-            rng.randbytes(rng.randrange(2000)),
-            f"value {i} ".encode() * rng.randrange(500),
-            f"value {i}".encode(),
-        ][i % 5]
-        headers = [
-            [],
-            [("trace", f"t-{i}".encode())],
-            [("null", None), ("empty", b""), ("binary", rng.randbytes(16))],
-            [("twice", b"1"), ("twice", b"2"), ("größe", "ünï".encode())],
-        ][i % 4]
-        records.append((i % partitions, key, value, headers, T0_MS + i * 10))
-    return records
-
-
 def expect_records(bootstrap, topic, sent, partitions=PARTITIONS, **settings):
     got = read_all(bootstrap, topic, partitions, **settings)
     for p in range(partitions):
@@ -210,11 +190,6 @@ def expect_records(bootstrap, topic, sent, partitions=PARTITIONS, **settings):
         equal(len(got[p]), len(expected), f"records in partition {p}")
         for offset, (a, b) in enumerate(zip(got[p], expected)):
             equal(a, b, f"record {p}/{offset}")
-
-
-def restart(how):
-    print(f"restart\t{how}", flush=True)
-    equal(sys.stdin.readline(), "done\n", "the runner's answer")
 
 
 # --- the cases ----------------------------------------------------------------------------------
@@ -458,12 +433,53 @@ def describe_configs(bootstrap, topic):
     check(admin.describe_configs([broker])[broker].result(WAIT_S), "a broker without configs")
 
 
-def describe_cluster(bootstrap, topic):
+def create_partitions(bootstrap, topic):
+    create(bootstrap, topic, partitions=2)
+
+    def grow(count):
+        admin_of(bootstrap).create_partitions([NewPartitions(topic, count)])[topic].result(WAIT_S)
+
+    grow(5)
+    consumer = new_consumer(bootstrap)
+    equal(partition_count(consumer, topic), 5, "partitions")
+    for count in (3, 5):
+        equal(error_of(lambda: grow(count)), "INVALID_PARTITIONS", f"{count} partitions where there are 5")
+    send(new_producer(bootstrap), topic, sample_records(50, partitions=5))
+    equal(ends(consumer, topic, 5), [(0, 10)] * 5, "starts and ends")
+    consumer.close()
+
+
+def alter_configs(bootstrap, topic):
+    create(bootstrap, topic, max_message_bytes="500000")
+    admin = admin_of(bootstrap)
+
+    def alter(name, value, operation):
+        entry = ConfigEntry(name, value, incremental_operation=operation)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        admin.incremental_alter_configs([resource])[resource].result(WAIT_S)
+
+    def described(name):
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        found = admin.describe_configs([resource])[resource].result(WAIT_S)[name]
+        return found.value, found.is_default
+
+    alter("retention.ms", "3600000", AlterConfigOpType.SET)
+    equal(described("retention.ms"), ("3600000", False), "retention.ms, and whether it is a default")
+    alter("retention.ms", None, AlterConfigOpType.DELETE)
+    check(described("retention.ms")[1], "a config that was taken back")
+    equal(described("max.message.bytes"), ("500000", False), "the config that was left alone")
+    for name, value in (("no.such.config", "1"), ("retention.ms", "soon")):
+        failure = error_of(lambda: alter(name, value, AlterConfigOpType.SET))
+        equal(failure, "INVALID_CONFIG", f"{name}={value}")
+
+
+def describe_cluster(bootstrap, topic, own_address):
     admin = admin_of(bootstrap)
     found = admin.describe_cluster().result(WAIT_S)
     equal(found.cluster_id, admin.list_topics(timeout=WAIT_S).cluster_id, "cluster id")
     host, port = bootstrap.rsplit(":", 1)
-    check((host, int(port)) in [(node.host, node.port) for node in found.nodes], "own address not listed")
+    listed = (host, int(port)) in [(node.host, node.port) for node in found.nodes]
+    equal(listed, own_address == "listed", "whether the own address is listed")
     check(found.controller.id in [node.id for node in found.nodes], "the controller is not a node")
 
 
@@ -529,6 +545,33 @@ def group_members(bootstrap, topic, strategy):
     admin.delete_consumer_groups([group])[group].result(WAIT_S)
     failure = error_of(lambda: admin.delete_consumer_groups([group])[group].result(WAIT_S))
     equal(failure, "GROUP_ID_NOT_FOUND", "a group that is gone")
+
+
+def group_commits(bootstrap, topic):
+    """A group reads on where it committed, from the start when it was reset, and only its members commit."""
+    create(bootstrap, topic)
+    send(new_producer(bootstrap), topic, sample_records(90))
+    group = topic + "-commits"
+
+    def commit(offsets):
+        consumer = new_consumer(bootstrap, group_id=group)
+        asked = [TopicPartition(topic, p, offset) for p, offset in enumerate(offsets)]
+        try:
+            consumer.commit(offsets=asked, asynchronous=False)
+        finally:
+            consumer.close()
+
+    def intrude(_):
+        equal(error_of(lambda: commit([0, 0, 0])), "UNKNOWN_MEMBER_ID", "a commit into a group that has members")
+
+    def first_commit(member):
+        asked = [TopicPartition(topic, p, offset) for p, offset in enumerate((5, 10, 29))]
+        groups.commit(member, asked)
+
+    equal(groups.first_offsets(bootstrap, group, topic, 90, first_commit), [0, 0, 0], "a new group")
+    equal(groups.first_offsets(bootstrap, group, topic, 46, intrude), [5, 10, 29], "after the commit")
+    commit([0, 0, 0])
+    equal(groups.first_offsets(bootstrap, group, topic, 90), [0, 0, 0], "after the reset")
 
 
 def group_static(bootstrap, topic):
@@ -682,14 +725,9 @@ def write(bootstrap, topic, codec):
     """One side of the cross matrix: records that every client can print, and their digests."""
     create(bootstrap, topic)
     digests = [Digest() for _ in range(PARTITIONS)]
-    records = []
-    for i in range(300):
-        key = [None, b"", b"key-%d" % i][i % 3]
-        value = [None, b"", b"librdkafka %d " % i * (i % 50), bytes(range(256))][i % 4]
-        headers = [[], [("a", b"%d" % i), ("b", b"")], [("a", b"x"), ("a", b"y")]][i % 3]
-        partition = i // 7 % PARTITIONS
-        digests[partition].add(key, value, headers, T0_MS + i)
-        records.append((partition, key, value, headers, T0_MS + i))
+    records = matrix_records("librdkafka")
+    for partition, key, value, headers, timestamp in records:
+        digests[partition].add(key, value, headers, timestamp)
     send(new_producer(bootstrap, compression_type=codec, linger_ms=20), topic, records)
     return {f"p{p}": digest.text() for p, digest in enumerate(digests)}
 
@@ -737,31 +775,13 @@ CASES = {
     case.__name__: case
     for case in (
         roundtrip, timestamps, topics, invalid_creations, many_topics, list_offsets, metadata, idempotent,
-        delete_records, describe_configs, describe_cluster, group_offsets, group_members, group_static, restart_keeps, unknown_topic,
+        delete_records, describe_configs, describe_cluster, create_partitions, alter_configs, group_offsets,
+        group_members, group_commits, group_static, restart_keeps, unknown_topic,
         auto_create, too_large, invalid_topic, unknown_partition, long_poll, log_append_time, out_of_range,
         write, read_digests, write_dataset,
     )
 }  # fmt: skip
 
 
-def main():
-    for line in sys.stdin:
-        _, name, bootstrap, topic, *pairs = line.rstrip("\n").split("\t")
-        case = CASES.get(name)
-        if case is None:
-            print("skip\tnot a case of this client", flush=True)
-            continue
-        try:
-            values = case(bootstrap, topic, **dict(pair.split("=", 1) for pair in pairs))
-        except Exception as failure:  # Whatever a client library raises is a failure of the case.
-            traceback.print_exc()
-            text = " ".join(f"{type(failure).__name__}: {failure}".split())
-            print(f"fail\t{text[:600]}", flush=True)
-            continue
-        for key, value in (values or {}).items():
-            print(f"value\t{key}\t{value}")
-        print("ok", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(CASES)

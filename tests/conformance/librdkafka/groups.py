@@ -7,6 +7,7 @@ Run as a program this is a member in a process of its own, made to be killed:
 
 import subprocess
 import sys
+import threading
 import time
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
@@ -96,19 +97,35 @@ def members_come_and_go(bootstrap, topic, strategy, partitions=6):
     third = subprocess.Popen(
         [sys.executable, __file__, bootstrap, group, topic, strategy], stdout=subprocess.PIPE, text=True
     )
+    told = []
+    reader = threading.Thread(target=lambda: told.extend(iter(third.stdout.readline, "")))
+    reader.start()
     try:
-        # It tells how many partitions it has, each time that this changes.
-        until([first, second], lambda: len(first.assigned | second.assigned) == 4, "a third member")
-        check(third.stdout.readline().strip() == "2", "the third member has a third")
+        # It tells how many partitions it has, each time that this changes. The others are polled until it has
+        # told: a cooperative rebalance has more than one step.
+        thirds = lambda: told[-1:] == ["2\n"] and len(first.assigned | second.assigned) == 4  # noqa: E731
+        until([first, second], thirds, "a third member")
     finally:
         third.kill()
         third.wait()
+        reader.join()
         third.stdout.close()
     until([first, second], lambda: share([first, second], partitions), "the third was killed")
     second.close()
     until([first], lambda: share([first], partitions), "the second has left")
     first.close()
     return group
+
+
+def first_offsets(bootstrap, group, topic, count, before_leaving=lambda member: None):
+    """The first offset of each partition that a new, only member gets, and no more than `count` records."""
+    member = Member(bootstrap, group, topic, "range")
+    until([member], lambda: len(member.records) >= count, f"{count} records")
+    poll_for([member], 0.1)
+    check(len(member.records) == count, f"{len(member.records)} records, expected {count}")
+    before_leaving(member)
+    member.close()
+    return [min(offset for q, offset in member.records if q == p) for p in sorted({p for p, _ in member.records})]
 
 
 def static_members(bootstrap, topic, restart, admin, partitions=6):

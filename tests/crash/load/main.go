@@ -9,6 +9,8 @@
 //	<- verify                ->  verified <records checked> | failed <why>
 //	<- finish                ->  finished <records> | failed <why>
 //	                         ->  failed <why>              at any time; the program then ends
+//
+// As `groups` it is the load of ../groups.py instead (groups.go), and as `member` one of the processes of that.
 package main
 
 import (
@@ -22,6 +24,16 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "groups":
+			groupsMain(os.Args[2:])
+			return
+		case "member":
+			memberMain(os.Args[2:])
+			return
+		}
+	}
 	bootstrap := flag.String("bootstrap", "", "address of the broker")
 	partitions := flag.Int("partitions", 8, "partitions to write to")
 	rate := flag.Int("rate", 20_000, "records per second at most")

@@ -15,6 +15,8 @@ pub mod timestamp {
     pub const EARLIEST_LOCAL: i64 = -4;
     /// The end of what is in tiered storage. Since version 9.
     pub const LATEST_TIERED: i64 = -5;
+    /// The first offset that is not in tiered storage yet. Since version 11.
+    pub const EARLIEST_PENDING_UPLOAD: i64 = -6;
 }
 
 message! {

@@ -1,0 +1,242 @@
+// Measures what groups and idle connections cost a broker, one part at a time: the first argument names it. It
+// prints one line of JSON. run.py starts a broker for each part and says what is wanted.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+type settings struct {
+	bootstrap string
+	pid       int
+	count     int
+	seconds   time.Duration
+}
+
+func main() {
+	if len(os.Args) < 2 {
+		fail("which part? rebalance, commits, members or connections")
+	}
+	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
+	var s settings
+	flags.StringVar(&s.bootstrap, "bootstrap", "", "address of the broker")
+	flags.IntVar(&s.pid, "pid", 0, "the broker's process")
+	flags.IntVar(&s.count, "count", 0, "members, or connections")
+	flags.DurationVar(&s.seconds, "for", 10*time.Second, "how long")
+	_ = flags.Parse(os.Args[2:])
+	parts := map[string]func(settings) map[string]float64{
+		"rebalance": rebalance, "commits": commits, "members": idleMembers, "connections": idleConnections,
+	}
+	part, known := parts[os.Args[1]]
+	if !known {
+		fail("there is no part %q", os.Args[1])
+	}
+	line, err := json.Marshal(part(s))
+	check(err, "encode")
+	fmt.Println(string(line))
+}
+
+// rebalance: `count` members over 1,000 partitions come together, then one more joins. The broker's initial delay and
+// the members' heartbeats are configured delays: they are in the times, and run.py takes them off.
+func rebalance(s settings) map[string]float64 {
+	const topic, partitions, heartbeat = "rebalance", 1000, 50 * time.Millisecond
+	createTopic(dial(s.bootstrap), topic, partitions)
+	var members []*member
+	for range s.count {
+		members = append(members, newMember(s.bootstrap, "rebalance", topic))
+	}
+	first := together(members, topic, partitions)
+
+	// The members hear of the newcomer with their next heartbeats.
+	newcomer := newMember(s.bootstrap, "rebalance", topic)
+	begin := time.Now()
+	everybody := append(members, newcomer)
+	each(everybody, func(m *member) {
+		if m == newcomer {
+			m.takePart(topic, partitions)
+			return
+		}
+		for m.heartbeat() {
+			time.Sleep(heartbeat)
+		}
+		m.takePart(topic, partitions)
+	})
+	return map[string]float64{
+		"first_s":     first.Seconds(),
+		"next_s":      time.Since(begin).Seconds(),
+		"heartbeat_s": heartbeat.Seconds(),
+	}
+}
+
+// commits: `count` members, each alone in its group, commit as fast as they are answered, beside 16 KiB batches.
+func commits(s settings) map[string]float64 {
+	const topic = "commits"
+	createTopic(dial(s.bootstrap), topic, 4)
+	var members []*member
+	for n := range s.count {
+		members = append(members, newMember(s.bootstrap, groupName(n), topic))
+	}
+	each(members, func(m *member) { m.takePart(topic, 4) })
+
+	var stop atomic.Bool
+	var produced atomic.Int64
+	producers := []int32{0, 1, 2, 3}
+	batch := makeBatch(16 << 10)
+	var running sync.WaitGroup
+	for _, partition := range producers {
+		running.Go(func() {
+			c, request := dial(s.bootstrap), produceRequest(topic, partition, batch)
+			for !stop.Load() {
+				produce(c, request)
+				produced.Add(int64(len(batch)))
+				// Traffic, not a flood: some 250 batches a second each.
+				time.Sleep(4 * time.Millisecond)
+			}
+		})
+	}
+	before, begin := cpuTime(s.pid), time.Now()
+	latencies := make([][]time.Duration, len(members))
+	for n, m := range members {
+		running.Go(func() {
+			for offset := int64(1); !stop.Load(); offset++ {
+				sent := time.Now()
+				m.commit(topic, int32(n%4), offset)
+				latencies[n] = append(latencies[n], time.Since(sent))
+			}
+		})
+	}
+	time.Sleep(s.seconds)
+	stop.Store(true)
+	running.Wait()
+	took := time.Since(begin).Seconds()
+	all := slices.Concat(latencies...)
+	return map[string]float64{
+		"commits_per_s": float64(len(all)) / took,
+		"p50_ms":        quantile(all, 0.5),
+		"p99_ms":        quantile(all, 0.99),
+		"data_mb_per_s": float64(produced.Load()) / took / 1e6,
+		"cores":         (cpuTime(s.pid) - before).Seconds() / took,
+	}
+}
+
+// idleMembers: `count` members of one group do nothing but say every three seconds that they are there.
+func idleMembers(s settings) map[string]float64 {
+	const topic, interval = "members", 3 * time.Second
+	createTopic(dial(s.bootstrap), topic, 10)
+	var members []*member
+	for range s.count {
+		members = append(members, newMember(s.bootstrap, "members", topic))
+	}
+	together(members, topic, 10)
+	quiet := cores(s, func() { time.Sleep(s.seconds) })
+	busy := cores(s, func() {
+		until := time.Now().Add(s.seconds)
+		spread := make([]int, len(members))
+		for n := range spread {
+			spread[n] = n
+		}
+		each(spread, func(n int) {
+			// Spread over the interval, as members are that did not start together.
+			time.Sleep(interval * time.Duration(n) / time.Duration(len(members)))
+			for time.Now().Before(until) {
+				if !members[n].heartbeat() {
+					fail("an idle group is rebalanced")
+				}
+				time.Sleep(interval)
+			}
+		})
+	})
+	return map[string]float64{"cores": busy, "cores_without_heartbeats": quiet}
+}
+
+// idleConnections: `count` connections that have asked for the broker's versions, and a producer beside them.
+func idleConnections(s settings) map[string]float64 {
+	const topic = "connections"
+	c := dial(s.bootstrap)
+	createTopic(c, topic, 1)
+	request := produceRequest(topic, 0, makeBatch(1<<10))
+	load := func() []time.Duration {
+		var latencies []time.Duration
+		for begin := time.Now(); time.Since(begin) < s.seconds; time.Sleep(time.Millisecond) {
+			sent := time.Now()
+			produce(c, request)
+			latencies = append(latencies, time.Since(sent))
+		}
+		return latencies
+	}
+	load()
+	alone := load()
+	before := residentBytes(s.pid)
+	// Kept: the collector closes what nobody knows any more.
+	idle := make([]*conn, s.count)
+	for n := range idle {
+		versions := kmsg.NewPtrApiVersionsRequest()
+		versions.SetVersion(3)
+		versions.ClientSoftwareName, versions.ClientSoftwareVersion = "bench-groups", "1"
+		idle[n] = dial(s.bootstrap)
+		idle[n].ask(versions)
+	}
+	after := residentBytes(s.pid)
+	beside := load()
+	// They are still there, all of them.
+	for _, one := range idle {
+		one.ask(kmsg.NewPtrApiVersionsRequest())
+	}
+	return map[string]float64{
+		"bytes_per_connection": float64(after-before) / float64(s.count),
+		"p99_alone_ms":         quantile(alone, 0.99),
+		"p99_beside_ms":        quantile(beside, 0.99),
+	}
+}
+
+func quantile(latencies []time.Duration, q float64) float64 {
+	slices.Sort(latencies)
+	return latencies[int(q*float64(len(latencies)-1))].Seconds() * 1e3
+}
+
+// cores is what share of a core the broker takes meanwhile.
+func cores(s settings, meanwhile func()) float64 {
+	before, begin := cpuTime(s.pid), time.Now()
+	meanwhile()
+	return (cpuTime(s.pid) - before).Seconds() / time.Since(begin).Seconds()
+}
+
+// cpuTime is that of all threads of a process, in user and kernel mode.
+func cpuTime(pid int) time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	check(err, "the broker's times")
+	// Behind the name, which may hold anything.
+	fields := strings.Fields(string(stat)[strings.LastIndexByte(string(stat), ')')+1:])
+	var ticks int
+	for _, field := range fields[11:13] {
+		n, err := strconv.Atoi(field)
+		check(err, "the broker's times")
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+func residentBytes(pid int) int {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	check(err, "the broker's memory")
+	for line := range strings.Lines(string(status)) {
+		if rest, found := strings.CutPrefix(line, "VmRSS:"); found {
+			kib, err := strconv.Atoi(strings.Fields(rest)[0])
+			check(err, "the broker's memory")
+			return kib << 10
+		}
+	}
+	fail("the broker's memory is not told")
+	return 0
+}

@@ -1,0 +1,191 @@
+"""The arithmetic: many runs become rows with a median and its spread, and ratios run by run.
+
+A ratio is taken within one alternation, between runs that were minutes apart on the same machine, and only
+then the median of the alternations: the machine's own drift falls out.
+"""
+
+import math
+import statistics
+from dataclasses import dataclass
+
+PERCENTILES = {"p50": "p50_ns", "p99": "p99_ns", "p99.9": "p99_9_ns"}
+# Of an open loop, what is compared.
+COMPARED = ("p50", "p99")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median of the alternations, and the least and the most of them."""
+
+    median: float
+    least: float
+    most: float
+
+    @staticmethod
+    def of(values):
+        values = list(values)
+        return Spread(statistics.median(values), min(values), max(values)) if values else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system in one scenario."""
+
+    scenario: dict
+    system: dict
+    runs: int
+    valid: int
+    # Of the runs that may be used: None when there is none.
+    records_per_s: Spread | None
+    bytes_per_s: Spread | None
+    latency: dict
+    # How many times better RingMQ is, by what is compared: below 1 it is worse. Empty for RingMQ itself.
+    advantage: dict
+    # Each reason once.
+    reasons: tuple
+    # What an invalid run reached: to be shown, not to be compared.
+    reached_per_s: float | None
+    cpu_s_per_gb: Spread | None
+    resident_bytes: Spread | None
+    # RingMQ's own account: share of each stage, of all requests and of those above p99.
+    stages: dict
+
+    def usable(self):
+        return self.valid > 0
+
+
+def rows(result):
+    """All rows of a result, in the order of its scenarios and systems."""
+    return [_row(result, scenario, system) for scenario in result["scenarios"] for system in result["systems"]]
+
+
+def void_reasons(result, found):
+    """Why the comparison must not be used; empty when it may."""
+    reasons = [] if result["complete"] else ["it ended before its time"]
+    reasons += [f"{name} was not measured: {why}" for name, why in result["missing"].items()]
+    for row in found:
+        # What was not run because it ended early need not be said again.
+        if not row.usable() and (row.runs or result["complete"]):
+            reasons.append(f"{row.scenario['title']}, {row.system['label']}: no valid run")
+    for run in result["runs"]:
+        if run.get("fatal"):
+            reasons.append(f"{run['scenario']}, {run['system']}, alternation {run['round'] + 1}: {run['reasons'][0]}")
+    return reasons
+
+
+def losses(found):
+    """The rows in which RingMQ is behind, with how much and, where it says so, what took the time."""
+    stages = {row.scenario["key"]: row.stages for row in found if row.stages}
+    lines = []
+    for row in found:
+        for name, spread in row.advantage.items():
+            if spread.median >= 1:
+                continue
+            line = f"{row.scenario['title']}, {name}: {1 / spread.median:.2f} times behind {row.system['label']}"
+            where = stages.get(row.scenario["key"], {}).get("above p99" if name == "p99" else "all requests")
+            if where:
+                stage, share = max(where.items(), key=lambda item: item[1])
+                line += f"; {share:.0%} of RingMQ's time there is its stage `{stage}`"
+            lines.append(line)
+    return lines
+
+
+def raw_rows(result):
+    """The device: the most it writes durably, and its latency for the smallest write at depth 1."""
+    groups = {}
+    for rows_of_round in result["raw"]:
+        for row in rows_of_round:
+            if row["direction"] == "durable_write":
+                groups.setdefault((row["bytes"], row["depth"]), []).append(row)
+    if not groups:
+        return []
+    fastest = max(groups, key=lambda key: statistics.median(row["bytes_per_s"] for row in groups[key]))
+    smallest = min(key for key in groups if key[1] == 1)
+    return [
+        {
+            "bytes": size,
+            "depth": depth,
+            "bytes_per_s": Spread.of(row["bytes_per_s"] for row in groups[size, depth]),
+            "latency": latencies(row["latency"] for row in groups[size, depth]),
+        }
+        for size, depth in dict.fromkeys([fastest, smallest])
+    ]
+
+
+def latencies(percentiles):
+    """Spread of each percentile in nanoseconds. Percentiles of runs are never averaged: this is their median run."""
+    percentiles = list(percentiles)
+    return {name: Spread.of(p[field] for p in percentiles) for name, field in PERCENTILES.items()} if percentiles else {}
+
+
+def nice_rate(limit):
+    """The largest 1, 2 or 5 times a power of ten that is at most `limit`."""
+    decade = 10 ** math.floor(math.log10(max(limit, 1)))
+    return int(max(step * decade for step in (1, 2, 5) if step * decade <= max(limit, 1)))
+
+
+def stage_shares(stages, quantile):
+    """Share of each stage in the time of the requests from the bucket on in which `quantile` lies."""
+    total = sum(bucket["count"] for bucket in stages["buckets"])
+    beyond = max(math.ceil(total * (1 - quantile) - 1e-6), 1)
+    count, sums = 0, [0.0] * len(stages["names"])
+    for bucket in reversed(stages["buckets"]):
+        count += bucket["count"]
+        sums = [a + b for a, b in zip(sums, bucket["sum_us"], strict=True)]
+        if count >= beyond:
+            break
+    whole = sum(sums)
+    return {name: us / whole for name, us in zip(stages["names"], sums, strict=True)} if whole else {}
+
+
+def _row(result, scenario, system):
+    runs = _runs(result, scenario, system["key"])
+    valid = [run for run in runs if run["valid"]]
+    others = [run for run in runs if not run["valid"] and "records_per_s" in run]
+    used = [run for run in valid if run.get("broker") and run["bytes_all"] > 0]
+    return Row(
+        scenario=scenario,
+        system=system,
+        runs=len(runs),
+        valid=len(valid),
+        records_per_s=Spread.of(run["records_per_s"] for run in valid),
+        bytes_per_s=Spread.of(run["bytes_per_s"] for run in valid),
+        latency=latencies(run["latency"] for run in valid if run["latency"]),
+        advantage=_advantage(result, scenario, system, valid),
+        reasons=tuple(dict.fromkeys(reason for run in runs for reason in run["reasons"])),
+        reached_per_s=statistics.median(run["records_per_s"] for run in others) if others else None,
+        cpu_s_per_gb=Spread.of(
+            run["broker"]["cpu_s"] / (run["bytes_all"] / 1e9) for run in used
+        ) if scenario["loop"] != "catch-up" else None,
+        resident_bytes=Spread.of(run["broker"]["resident_bytes_after"] for run in used),
+        stages=_stages(valid),
+    )  # fmt: skip
+
+
+def _advantage(result, scenario, system, valid):
+    if system["key"] == result["ours"]:
+        return {}
+    ours = {run["round"]: run for run in _runs(result, scenario, result["ours"]) if run["valid"]}
+    pairs = [(ours[run["round"]], run) for run in valid if run["round"] in ours]
+    if scenario["loop"] != "open":
+        ratios = {"records/s": [our["records_per_s"] / their["records_per_s"] for our, their in pairs]}
+    else:
+        # Less is better: the other way round, so that above 1 is always better.
+        ratios = {
+            name: [their["latency"][PERCENTILES[name]] / our["latency"][PERCENTILES[name]] for our, their in pairs]
+            for name in COMPARED
+        }
+    return {name: Spread.of(values) for name, values in ratios.items() if values}
+
+
+def _runs(result, scenario, system):
+    return [run for run in result["runs"] if run["scenario"] == scenario["key"] and run["system"] == system]
+
+
+def _stages(valid):
+    """Of the run in the middle: shares of several runs need not add up to one."""
+    told = [run for run in valid if run.get("stages")]
+    if not told:
+        return {}
+    middle = sorted(told, key=lambda run: run["records_per_s"])[len(told) // 2]["stages"]
+    return {"all requests": stage_shares(middle, 0.0), "above p99": stage_shares(middle, 0.99)}

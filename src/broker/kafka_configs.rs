@@ -1,0 +1,144 @@
+//! The configuration under the names that Kafka's tools know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, Limit, Origin, Values};
+use crate::kafka::handlers::offset_commit::METADATA_BYTES_MAX;
+use crate::kafka::protocol::messages::describe_configs::config_type::{BOOLEAN, INT, LIST, LONG, STRING};
+use crate::kafka::settings::BrokerConfig;
+use crate::shard::PRODUCER_EXPIRY_MS;
+
+/// What of Kafka's broker settings has a meaning here. Those that say which broker this is are added by
+/// who knows it.
+pub fn describe(config: &Config) -> Arc<[BrokerConfig]> {
+    let with_default = rows(config).into_iter().zip(rows(&Values::default()));
+    let configs = with_default.map(|(row, default)| BrokerConfig {
+        name: row.name,
+        kind: row.kind,
+        value: row.value,
+        default: default.value,
+        is_set: row.key.is_some_and(|key| !matches!(config.origin(key), Origin::Default)),
+        doc: row.doc,
+    });
+    configs.collect()
+}
+
+struct Row {
+    name: &'static str,
+    /// Our name; `None` for what cannot be set.
+    key: Option<&'static str>,
+    kind: i8,
+    value: String,
+    doc: &'static str,
+}
+
+#[rustfmt::skip]
+fn rows(values: &Values) -> Vec<Row> {
+    let Values { server, kafka, log, .. } = values;
+    let row = |name, key, kind, value: String, doc| Row { name, key: Some(key), kind, value, doc };
+    let fixed = |name, kind, value: &str, doc| Row { name, key: None, kind, value: value.to_owned(), doc };
+    let listeners: Vec<String> = kafka.listen.iter().map(|address| format!("PLAINTEXT://{address}")).collect();
+    vec![
+        row("auto.create.topics.enable", "kafka.auto_create_topics", BOOLEAN,
+            kafka.auto_create_topics.to_string(), "Whether a topic that a client asks for comes into being."),
+        fixed("compression.type", STRING, "producer", "Batches are stored as producers compressed them."),
+        row("connections.max.idle.ms", "kafka.connection_idle", LONG,
+            if kafka.connection_idle.is_zero() { "-1".to_owned() } else { millis(kafka.connection_idle) },
+            "A connection without requests is closed after this time; -1 for never."),
+        fixed("default.replication.factor", INT, "1", "There is one broker."),
+        fixed("delete.topic.enable", BOOLEAN, "true", "Topics can be deleted."),
+        row("fetch.max.bytes", "kafka.fetch_bytes_max", INT,
+            kafka.fetch_bytes_max.0.to_string(), "Most bytes of records in one fetch response."),
+        row("group.initial.rebalance.delay.ms", "kafka.group_initial_delay", INT,
+            millis(kafka.group_initial_delay), "How long the first rebalance of a group waits for more members."),
+        row("group.max.session.timeout.ms", "kafka.group_session_max", INT,
+            millis(kafka.group_session_max), "The longest session timeout of a member."),
+        row("group.max.size", "kafka.group_members_max", INT,
+            kafka.group_members_max.to_string(), "Most members of one group."),
+        row("group.min.session.timeout.ms", "kafka.group_session_min", INT,
+            millis(kafka.group_session_min), "The shortest session timeout of a member."),
+        row("listeners", "kafka.listen", STRING, listeners.join(","), "Where this broker listens."),
+        fixed("log.cleanup.policy", LIST, "delete", "Old records go; compaction does not exist yet."),
+        row("log.dirs", "server.data_dir", STRING,
+            server.data_dir.display().to_string(), "The directory of all data."),
+        fixed("log.flush.interval.messages", LONG, "1", "An acknowledged record is on stable storage."),
+        fixed("log.message.timestamp.type", STRING, "CreateTime", "Whose time a record carries. A topic may set its own."),
+        row("log.retention.bytes", "log.retention_bytes", LONG,
+            limit(&log.retention_bytes, |bytes| bytes.0.to_string()),
+            "A partition's oldest records beyond this size may be deleted; -1 for no limit. A topic may set its own."),
+        row("log.retention.ms", "log.retention", LONG, limit(&log.retention, |age| millis(*age)),
+            "Records older than this may be deleted; -1 for never. A topic may set its own."),
+        row("log.segment.bytes", "log.segment_bytes", INT,
+            log.segment_bytes.0.to_string(), "Size of a segment, which many partitions share."),
+        row("max.connections", "kafka.connections_max", INT,
+            kafka.connections_max.to_string(), "Most connections at a time."),
+        row("message.max.bytes", "kafka.message_bytes_max", INT,
+            kafka.message_bytes_max.0.to_string(), "Largest record batch. A topic may set less."),
+        fixed("min.insync.replicas", INT, "1", "There is one replica of each partition."),
+        row("num.partitions", "kafka.num_partitions", INT,
+            kafka.num_partitions.to_string(), "Partitions of a topic whose creator does not say."),
+        fixed("offset.metadata.max.bytes", INT, &METADATA_BYTES_MAX.to_string(),
+            "Longest text that a client can leave with a committed offset."),
+        row("offsets.retention.minutes", "kafka.offsets_retention", INT,
+            (kafka.offsets_retention.as_secs() / 60).to_string(),
+            "How long a group without members keeps its committed offsets."),
+        fixed("producer.id.expiration.ms", INT, &PRODUCER_EXPIRY_MS.to_string(),
+            "A producer that was silent for so long is forgotten."),
+        row("socket.request.max.bytes", "kafka.request_bytes_max", INT,
+            kafka.request_bytes_max.0.to_string(), "Largest request."),
+        fixed("unclean.leader.election.enable", BOOLEAN, "false", "There is one replica of each partition."),
+    ]
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+fn limit<T>(limit: &Limit<T>, show: impl Fn(&T) -> String) -> String {
+    match limit {
+        Limit::At(value) => show(value),
+        Limit::Unlimited => "-1".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Assignment, Sources, find_key};
+
+    #[test]
+    fn names_and_keys_are_known_ones() {
+        let rows = rows(&Values::default());
+        assert!(rows.is_sorted_by(|a, b| a.name < b.name));
+        for Row { name, key, doc, value, .. } in rows {
+            assert!(key.is_none_or(|key| find_key(key).is_some()), "{name}");
+            assert!(doc.ends_with('.') && !value.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_and_what_is_not() {
+        let flag = |name: &str, text: &str| Assignment {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            origin: Origin::Flag { flag: "--set".to_owned() },
+        };
+        let flags = vec![
+            flag("log.retention", "unlimited"),
+            flag("log.retention_bytes", "1KiB"),
+            flag("kafka.num_partitions", "1"),
+        ];
+        let config = Config::load(&Sources { flags, ..Sources::default() }).expect("valid");
+        let described = describe(&config);
+        let find = |name| {
+            let config = described.iter().find(|config| config.name == name).expect("listed");
+            (config.value.as_str(), config.default.as_str(), config.is_set)
+        };
+        assert_eq!(find("log.retention.ms"), ("-1", "604800000", true));
+        assert_eq!(find("log.retention.bytes"), ("1024", "-1", true));
+        assert_eq!(find("num.partitions"), ("1", "1", true), "set to its default is set");
+        assert_eq!(find("message.max.bytes"), ("1048588", "1048588", false));
+        assert_eq!(find("min.insync.replicas"), ("1", "1", false));
+    }
+}

@@ -1,0 +1,261 @@
+//! `ringmq group`: look after the consumer groups of a running broker, of any Kafka cluster.
+
+mod assignment;
+mod describe;
+mod offsets;
+mod reset;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::client::check;
+use super::cluster::Cluster;
+use super::output::{Output, did_you_mean, output, table};
+use crate::kafka::protocol::messages::describe_groups::DescribedGroupMember;
+use crate::kafka::protocol::messages::{
+    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    ListGroupsRequest, ListGroupsResponse,
+};
+use crate::kafka::protocol::{Array, ErrorCode};
+use offsets::TopicPartitions;
+
+/// List consumer groups, show how far they are behind, move or delete what they committed
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  ringmq group list
+  ringmq group describe billing                                  who reads what, and how far behind it is
+  ringmq group reset-offsets billing --topic orders --to-earliest            only shows what would be done
+  ringmq group reset-offsets billing --topic orders:0,3 --shift-by=-100 --execute
+  ringmq group reset-offsets billing --all-topics --to-datetime 2026-11-25T08:00:00Z --execute
+  ringmq group delete-offsets billing --topic orders
+  ringmq group delete billing")]
+pub struct GroupArgs {
+    /// A broker of the cluster to ask
+    #[arg(long, global = true, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
+    bootstrap: String,
+    /// Print one JSON document, for scripts
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List all groups
+    List,
+    /// Show the members of a group, their partitions, and the lag of each partition
+    Describe { group: String },
+    /// Move a group's committed offsets; only shows what it would do, until --execute is given
+    ResetOffsets(reset::ResetArgs),
+    /// Delete groups, with what they committed
+    Delete {
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<String>,
+        /// A group that does not exist is no error
+        #[arg(long)]
+        if_exists: bool,
+    },
+    /// Delete what a group committed for a topic that it no longer reads
+    DeleteOffsets {
+        group: String,
+        /// All partitions of the topic, or these; may be repeated
+        #[arg(long = "topic", required = true, value_name = "TOPIC[:P,P]")]
+        topics: Vec<TopicPartitions>,
+    },
+}
+
+pub fn run(args: &GroupArgs) -> anyhow::Result<()> {
+    let cluster = &mut Cluster::connect(&args.bootstrap)?;
+    super::print(&match &args.action {
+        Action::List => output(args.json, &list(cluster)?),
+        Action::Describe { group } => output(args.json, &describe::describe(cluster, group)?),
+        Action::ResetOffsets(reset) => output(args.json, &reset::reset(cluster, reset)?),
+        Action::Delete { groups, if_exists } => output(args.json, &delete(cluster, groups, *if_exists)?),
+        Action::DeleteOffsets { group, topics } => {
+            output(args.json, &offsets::delete(cluster, group, topics)?)
+        }
+    }?)
+}
+
+#[derive(Serialize)]
+struct GroupLine {
+    group: String,
+    state: String,
+    protocol_type: String,
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct GroupList(Vec<GroupLine>);
+
+impl Output for GroupList {
+    fn text(&self) -> String {
+        let row = |line: &GroupLine| [line.group.clone(), line.state.clone(), line.protocol_type.clone()];
+        table(["GROUP", "STATE", "TYPE"], self.0.iter().map(row))
+    }
+}
+
+/// Each node knows those that it coordinates.
+fn list(cluster: &mut Cluster) -> anyhow::Result<GroupList> {
+    let mut groups = Vec::new();
+    for node in cluster.node_ids() {
+        let response: ListGroupsResponse<'_> = cluster.node(node)?.ask(&ListGroupsRequest::default())?;
+        check(response.error_code, None).context("list groups")?;
+        groups.extend(response.groups.iter().map(|group| GroupLine {
+            group: group.group_id.to_owned(),
+            state: group.group_state.to_owned(),
+            protocol_type: group.protocol_type.to_owned(),
+        }));
+    }
+    groups.sort_by(|a, b| a.group.cmp(&b.group));
+    groups.dedup_by(|a, b| a.group == b.group);
+    Ok(GroupList(groups))
+}
+
+/// A group that does not exist: an error that helps.
+fn unknown<T>(cluster: &mut Cluster, group: &str) -> anyhow::Result<T> {
+    let known = list(cluster)?;
+    let nearest = did_you_mean(group, known.0.iter().map(|line| line.group.as_str()));
+    bail!("there is no group {group:?}{nearest}")
+}
+
+/// A group's members, as its coordinator sees them.
+struct GroupState {
+    state: String,
+    protocol: String,
+    members: Vec<Member>,
+}
+
+struct Member {
+    member: String,
+    instance: Option<String>,
+    client: String,
+    host: String,
+    assignment: Vec<u8>,
+}
+
+impl GroupState {
+    /// What a group is called that nobody has ever heard of.
+    fn is_dead(&self) -> bool {
+        self.state == "Dead" || self.state.is_empty()
+    }
+}
+
+fn state_of(cluster: &mut Cluster, group: &str) -> anyhow::Result<GroupState> {
+    let request = DescribeGroupsRequest { groups: Array::from_elem(group, 1), ..Default::default() };
+    let response: DescribeGroupsResponse<'_> = cluster.coordinator(group)?.ask(&request)?;
+    let found = response.groups.first().context("the broker says nothing about the group")?;
+    if found.error_code != ErrorCode::GROUP_ID_NOT_FOUND {
+        check(found.error_code, found.error_message).with_context(|| format!("describe group {group:?}"))?;
+    }
+    let member = |member: &DescribedGroupMember<'_>| Member {
+        member: member.member_id.to_owned(),
+        instance: member.group_instance_id.map(str::to_owned),
+        client: member.client_id.to_owned(),
+        host: member.client_host.trim_start_matches('/').to_owned(),
+        assignment: member.member_assignment.to_owned(),
+    };
+    Ok(GroupState {
+        state: found.group_state.to_owned(),
+        protocol: found.protocol_data.to_owned(),
+        members: found.members.iter().map(member).collect(),
+    })
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    deleted: Vec<String>,
+    missing: Vec<String>,
+}
+
+impl Output for Deleted {
+    fn text(&self) -> String {
+        let deleted = self.deleted.iter().map(|name| format!("{name} deleted\n"));
+        let missing = self.missing.iter().map(|name| format!("{name} did not exist\n"));
+        deleted.chain(missing).collect()
+    }
+}
+
+fn delete(cluster: &mut Cluster, groups: &[String], if_exists: bool) -> anyhow::Result<Deleted> {
+    let mut result = Deleted { deleted: Vec::new(), missing: Vec::new() };
+    let mut failures = Vec::new();
+    for group in groups {
+        let request = DeleteGroupsRequest { groups_names: Array::from_elem(group.as_str(), 1) };
+        let response: DeleteGroupsResponse<'_> = cluster.coordinator(group)?.ask(&request)?;
+        let code = response.results.first().context("the broker says nothing about the group")?.error_code;
+        drop(response);
+        match code {
+            ErrorCode::GROUP_ID_NOT_FOUND if if_exists => result.missing.push(group.clone()),
+            ErrorCode::GROUP_ID_NOT_FOUND => match unknown::<()>(cluster, group) {
+                Ok(()) => {}
+                Err(error) => failures.push(error.to_string()),
+            },
+            ErrorCode::NON_EMPTY_GROUP => {
+                failures.push(format!("group {group:?} has members: stop them first ({code})"));
+            }
+            code => match check(code, None) {
+                Ok(()) => result.deleted.push(group.clone()),
+                Err(error) => failures.push(format!("delete group {group:?}: {error}")),
+            },
+        }
+    }
+    if !failures.is_empty() {
+        // The others are gone all the same, and the user has to know.
+        bail!("{}", [failures.join("; "), result.text()].join("\n").trim_end());
+    }
+    Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        _args: GroupArgs,
+    }
+
+    fn parse(line: &str) -> Result<Line, clap::Error> {
+        Line::try_parse_from(std::iter::once("group").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn usage() {
+        for line in [
+            "list --json",
+            "describe g",
+            "delete g h --if-exists",
+            "delete-offsets g --topic t:0,1 --topic u",
+            "reset-offsets g --topic t --to-earliest",
+            "reset-offsets g --all-topics --to-offset 5 --execute",
+            "reset-offsets g --topic t --shift-by=-5",
+            "reset-offsets g --topic t --shift-by -5",
+            "reset-offsets g --topic t --to-datetime 2026-11-25T08:00Z",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+        for line in [
+            "",
+            "describe",
+            "delete",
+            "delete-offsets g",
+            "delete-offsets g --topic t:",
+            "delete-offsets g --topic t:-1",
+            "reset-offsets g --to-earliest",
+            "reset-offsets g --topic t",
+            "reset-offsets g --topic t --to-earliest --to-latest",
+            "reset-offsets g --topic t --all-topics --to-latest",
+            "reset-offsets g --topic t --to-offset -1",
+            "reset-offsets g --topic t --to-datetime yesterday",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

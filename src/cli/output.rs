@@ -1,0 +1,66 @@
+//! What commands print: JSON for scripts, tables for people.
+
+use serde::Serialize;
+
+/// What a command found out, for scripts as it is and for people in words.
+pub trait Output: Serialize {
+    fn text(&self) -> String;
+}
+
+pub fn output(json: bool, result: &impl Output) -> anyhow::Result<String> {
+    if !json {
+        return Ok(result.text());
+    }
+    Ok(serde_json::to_string_pretty(result)? + "\n")
+}
+
+/// Rows under a header, every column as wide as its widest cell. Numbers are short: all is left-aligned.
+pub fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text += cells.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// `, did you mean ...?`, if there is something similar.
+pub fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let similar = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    let nearest = similar.filter(|(likeness, _)| *likeness > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
+    nearest.map(|(_, known)| format!(", did you mean {known:?}?")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn a_table_is_as_wide_as_its_cells() {
+        let rows = [["a", "1"], ["longer", "22"]].map(|row| row.map(str::to_owned));
+        expect![[r#"
+            NAME    N
+            a       1
+            longer  22
+        "#]]
+        .assert_eq(&table(["NAME", "N"], rows.into_iter()));
+    }
+
+    #[test]
+    fn similar_names() {
+        let known = ["orders", "users"];
+        assert_eq!(did_you_mean("order", known.into_iter()), ", did you mean \"orders\"?");
+        assert_eq!(did_you_mean("web-logs", known.into_iter()), "");
+    }
+}

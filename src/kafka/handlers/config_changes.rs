@@ -1,0 +1,153 @@
+//! What the two requests that alter configs share: one says all configs of a resource, the other single
+//! ones. Every resource succeeds or fails on its own.
+//!
+//! Topics' configs change at once, on every shard. The broker's come from its start and cannot be changed
+//! while it runs, none of them.
+
+use std::collections::BTreeSet;
+
+use super::replies::Refusal;
+use super::unexpected;
+use crate::kafka::context::Context;
+use crate::kafka::errors;
+use crate::kafka::handlers::describe_configs::broker_named;
+use crate::kafka::protocol::ErrorCode;
+use crate::kafka::protocol::messages::describe_configs::resource_type;
+use crate::metadata::topic::validate_name;
+use crate::metadata::topic_config::ConfigOp;
+use crate::model::LogId;
+use crate::shard::call::{AdminCall, Answer, Call, ConfigChanges};
+
+/// A resource of a request.
+pub(super) struct Resource<'a> {
+    pub resource_type: i8,
+    pub name: &'a str,
+    /// What its configs shall be, if that can be understood.
+    pub changes: Result<ConfigChanges, Refusal>,
+}
+
+/// What became of a resource.
+pub(super) struct Altered {
+    pub resource_type: i8,
+    pub name: String,
+    pub refusal: Option<Refusal>,
+}
+
+/// The resources of a request, in its order, while calls for some are under way.
+pub(super) struct Alterations {
+    pub resources: Vec<Altered>,
+    /// Which of the above call `part` alters.
+    asked: Vec<usize>,
+}
+
+impl Alterations {
+    pub fn ask(
+        ctx: &Context<'_>,
+        resources: Vec<Resource<'_>>,
+        validate_only: bool,
+    ) -> (Vec<(LogId, Call)>, Self) {
+        let mut seen = BTreeSet::new();
+        let named = |resource: &Resource<'_>| (resource.resource_type, resource.name.to_owned());
+        let twice: BTreeSet<_> =
+            resources.iter().map(named).filter(|name| !seen.insert(name.clone())).collect();
+
+        let mut calls = Vec::new();
+        let mut alterations = Self { resources: Vec::with_capacity(resources.len()), asked: Vec::new() };
+        for resource in resources {
+            let (resource_type, name) = named(&resource);
+            let call = if twice.contains(&(resource_type, name.clone())) {
+                Err(invalid("the resource is named twice"))
+            } else {
+                judge(ctx, resource, validate_only)
+            };
+            let refusal = match call {
+                Ok(Some(call)) => {
+                    alterations.asked.push(alterations.resources.len());
+                    calls.push((LogId::METADATA, Call::Admin(call)));
+                    None
+                }
+                Ok(None) => None,
+                Err(refusal) => Some(refusal),
+            };
+            alterations.resources.push(Altered { resource_type, name, refusal });
+        }
+        (calls, alterations)
+    }
+
+    pub fn on_answer(&mut self, part: u32, answer: Answer) {
+        let Answer::AlterConfigs(result) = answer else { unexpected(&answer) };
+        let refusal =
+            result.err().map(|error| Refusal::new(errors::of_admin(&error), errors::message(error)));
+        self.resources[self.asked[part as usize]].refusal = refusal;
+    }
+}
+
+/// The names of a resource's configs: an error if one is there twice.
+pub(super) fn check_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(invalid(errors::message(format_args!("{name:?} is given twice"))));
+        }
+    }
+    Ok(())
+}
+
+/// The value of a config that must have one.
+pub(super) fn value_of(name: &str, value: Option<&str>) -> Result<String, Refusal> {
+    let null = || invalid(errors::message(format_args!("{name:?} has no value")));
+    value.map(str::to_owned).ok_or_else(null)
+}
+
+pub(super) fn invalid(text: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::INVALID_REQUEST, text)
+}
+
+/// What to ask the metadata log for; `None` where nothing is to be done.
+fn judge(
+    ctx: &Context<'_>,
+    resource: Resource<'_>,
+    validate_only: bool,
+) -> Result<Option<AdminCall>, Refusal> {
+    let Resource { resource_type, name, changes } = resource;
+    let changes = changes?;
+    match resource_type {
+        resource_type::TOPIC if name.is_empty() => Err(invalid("topics have no defaults of their own")),
+        resource_type::TOPIC => match ctx.catalog.topic(name) {
+            Some(topic) => Ok(Some(AdminCall::AlterConfigs { topic: topic.id, changes, validate_only })),
+            None => Err(match validate_name(name) {
+                Ok(()) => Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "no such topic"),
+                Err(error) => Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, errors::message(error)),
+            }),
+        },
+        resource_type::BROKER if !name.is_empty() && broker_named(ctx, name).is_none() => {
+            Err(invalid("another broker than this is not known"))
+        }
+        resource_type::BROKER => check_broker(&changes).map(|()| None),
+        resource_type::BROKER_LOGGER => {
+            Err(invalid("levels of logging are set by telemetry.log, at the start"))
+        }
+        resource_type::CLIENT_METRICS => Err(invalid("metrics of clients are not collected")),
+        resource_type::GROUP => Err(invalid("groups have no configs of their own here")),
+        _ => Err(invalid(format!("resource type {resource_type} is not known"))),
+    }
+}
+
+/// Nothing of a broker was set while it ran, so that there is nothing to delete, and nothing can be set.
+fn check_broker(changes: &ConfigChanges) -> Result<(), Refusal> {
+    let names: Vec<&str> = match changes {
+        ConfigChanges::Replace(pairs) => pairs.iter().map(|(name, _)| name.as_str()).collect(),
+        ConfigChanges::Each(changes) => {
+            let set = changes.iter().filter(|change| change.op != ConfigOp::Delete);
+            set.map(|change| change.name.as_str()).collect()
+        }
+    };
+    if names.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "Cannot update these configs dynamically: {}; set them in the broker's configuration and restart it",
+        names.join(", ")
+    );
+    Err(invalid(errors::message(text)))
+}

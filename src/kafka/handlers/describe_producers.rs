@@ -1,0 +1,143 @@
+//! DescribeProducers: the idempotent producers that partitions remember.
+
+use super::replies::Replies;
+use super::{Outcome, Pending, unexpected, wait};
+use crate::kafka::context::Context;
+use crate::kafka::errors;
+use crate::kafka::protocol::messages::describe_producers::{
+    DescribeProducersPartition, DescribeProducersTopicResponse, ProducerState,
+};
+use crate::kafka::protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
+use crate::kafka::protocol::wire::Writer;
+use crate::kafka::protocol::{Array, ErrorCode, Message};
+use crate::model::LogId;
+use crate::shard::call::{ActiveProducer, Answer, Call};
+
+pub fn handle(
+    ctx: &Context<'_>,
+    version: i16,
+    request: DescribeProducersRequest<'_>,
+    out: &mut Writer<'_>,
+) -> Outcome {
+    let topics = request.topics.iter().map(|topic| (topic.name, topic.partition_indexes.as_slice()));
+    let find = |topic: &str, index: &i32| {
+        let (log, partition) = ctx.partition(topic, *index)?;
+        Ok(Some((log, Call::ListProducers { partition })))
+    };
+    let reply = |index: &i32, error_code| Reply { index: *index, error_code, producers: Array::new() };
+    let (calls, replies) = Replies::ask(topics, find, reply);
+    wait(ctx, calls, DescribeProducers { version, replies }, out)
+}
+
+struct Reply {
+    index: i32,
+    error_code: ErrorCode,
+    producers: Array<ProducerState>,
+}
+
+struct DescribeProducers {
+    version: i16,
+    replies: Replies<Reply>,
+}
+
+impl Pending for DescribeProducers {
+    fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)> {
+        let Answer::Producers(result) = answer else { unexpected(&answer) };
+        let reply = self.replies.asked(part);
+        match result {
+            Ok(producers) => reply.producers = producers.into_iter().map(state).collect(),
+            Err(error) => reply.error_code = errors::of_call(&error),
+        }
+        Vec::new()
+    }
+
+    fn encode(&mut self, _: &Context<'_>, out: &mut Writer<'_>) {
+        let partition = |reply: Reply| DescribeProducersPartition {
+            partition_index: reply.index,
+            error_code: reply.error_code,
+            active_producers: reply.producers,
+            ..Default::default()
+        };
+        let topics = self.replies.drain().map(|(name, partitions)| DescribeProducersTopicResponse {
+            name,
+            partitions: partitions.into_iter().map(partition).collect(),
+        });
+        let response = DescribeProducersResponse { topics: topics.collect(), ..Default::default() };
+        response.encode(out, self.version);
+    }
+}
+
+fn state(producer: ActiveProducer) -> ProducerState {
+    ProducerState {
+        producer_id: producer.id.0,
+        producer_epoch: producer.epoch.into(),
+        last_sequence: producer.last_sequence,
+        last_timestamp: producer.last_append.0,
+        // No transaction, and nobody who coordinates one.
+        coordinator_epoch: -1,
+        current_txn_start_offset: -1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode, partition};
+    use crate::kafka::protocol::messages::describe_producers::DescribeProducersTopic;
+    use crate::model::{ProducerId, WallMs};
+    use crate::shard::call::CallError;
+
+    #[test]
+    fn partitions_say_who_wrote_to_them() {
+        let topic = |name, indexes: &[i32]| DescribeProducersTopic {
+            name,
+            partition_indexes: indexes.iter().copied().collect(),
+        };
+        let topics = [topic("a", &[1, 0, 3, -1]), topic("z", &[0]), topic("b", &[2])];
+        let request = DescribeProducersRequest { topics: topics.into_iter().collect() };
+        let mut asked = Vec::new();
+        let body = World::with_topics(&["a", "b"]).ask(0, &request, |log, call| {
+            let Call::ListProducers { partition: key } = call else { panic!("{call:?}") };
+            asked.push((log.0, key));
+            Answer::Producers(match key {
+                key if key == partition("a", 1) => Ok(vec![ActiveProducer {
+                    id: ProducerId(9),
+                    epoch: 2,
+                    last_sequence: 77,
+                    last_append: WallMs(1234),
+                }]),
+                key if key == partition("a", 0) => Ok(Vec::new()),
+                _ => Err(CallError::UnknownPartition),
+            })
+        });
+        assert_eq!(asked, [(2, partition("a", 1)), (1, partition("a", 0)), (1, partition("b", 2))]);
+        let response: DescribeProducersResponse<'_> = decode(&body, 0);
+        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let results: Vec<_> = response
+            .topics
+            .iter()
+            .flat_map(|topic| topic.partitions.iter().map(move |reply| (topic.name, reply)))
+            .map(|(name, reply)| {
+                (name, reply.partition_index, reply.error_code, reply.active_producers.len())
+            })
+            .collect();
+        let expected = [
+            ("a", 1, ErrorCode::NONE, 1),
+            ("a", 0, ErrorCode::NONE, 0),
+            ("a", 3, unknown, 0),
+            ("a", -1, unknown, 0),
+            ("z", 0, unknown, 0),
+            ("b", 2, unknown, 0),
+        ];
+        assert_eq!(results, expected);
+        let expected = ProducerState {
+            producer_id: 9,
+            producer_epoch: 2,
+            last_sequence: 77,
+            last_timestamp: 1234,
+            coordinator_epoch: -1,
+            current_txn_start_offset: -1,
+        };
+        assert_eq!(response.topics[0].partitions[0].active_producers[0], expected);
+    }
+}

@@ -1,0 +1,160 @@
+//! Whatever goes wrong: a message that says what, an exit code, and what was measured until then.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::{assert_ledger, bench, command, folder, result, results, text};
+
+/// A broker that the test has started, as a user would.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(dir: &Path) -> Server {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+            .args(["server", "--kafka-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args([
+                "--shards",
+                "1",
+                "--set",
+                "telemetry.log=info",
+                "--set",
+                "telemetry.format=text",
+                "--data-dir",
+            ])
+            .arg(dir.join("data"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the broker starts");
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let banner = lines.by_ref().map_while(Result::ok).find(|line| line.contains("Kafka clients: "));
+        let banner = banner.expect("a banner");
+        let (_, after) = banner.split_once("Kafka clients: ").unwrap();
+        let address = after.split(';').next().unwrap().trim().to_owned();
+        // It must be able to go on writing.
+        std::thread::spawn(move || lines.for_each(drop));
+        Server { child, address }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Run `ringmq bench`, and `interfere` when it has reported its first second.
+fn bench_and(dir: &Path, line: &str, interfere: impl FnOnce()) -> Output {
+    let mut child = command(dir, line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("rec/s") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "no progress: {said}");
+    }
+    interfere();
+    // Before the other end: a few lines do not fill a pipe.
+    stderr.read_to_string(&mut said).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Output { stderr: said.into_bytes(), ..output }
+}
+
+/// It failed, said `reason`, and kept what it had: marked, in the result and in the report.
+fn assert_partial(dir: &Path, output: &Output, reason: &str) -> Value {
+    let said = text(output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(reason) && said.contains("INVALID"), "{said}");
+    let result = result(dir);
+    assert_eq!(result["passed"], false, "{said}");
+    let run = &result["runs"][0];
+    let named = |value: &Value| value.as_str().is_some_and(|text| text.contains(reason));
+    assert!(run["invalid"].as_array().is_some_and(|reasons| reasons.iter().any(named)), "{run}");
+    assert!(run["timeline"].as_array().is_some_and(|seconds| !seconds.is_empty()), "{run}");
+    assert!(run["response"]["samples"].as_u64().is_some_and(|samples| samples > 0), "{run}");
+    let page = fs::read_to_string(results(dir).join("report.html")).unwrap();
+    assert!(page.contains("INVALID") && page.contains(reason), "the report names it");
+    result
+}
+
+#[test]
+fn a_broker_that_is_killed_under_load_leaves_a_partial_result_that_is_marked() {
+    let (data, dir) = (folder(), folder());
+    let mut server = Server::start(data.path());
+    let line = format!("--bootstrap {} --rate 2k --seconds 60 --warmup 0 --consumers 1", server.address);
+    let output = bench_and(dir.path(), &line, || server.child.kill().unwrap());
+    assert_partial(dir.path(), &output, "did the broker end?");
+}
+
+#[test]
+fn a_topic_that_is_deleted_under_load_is_named_by_its_error() {
+    let (data, dir) = (folder(), folder());
+    let server = Server::start(data.path());
+    let line = format!("--bootstrap {} --rate 500 --batch-records 1 --seconds 3 --warmup 0", server.address);
+    let output = bench_and(dir.path(), &line, || {
+        let mut delete = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        delete.args(["topic", "delete", "bench", "--bootstrap", &server.address]);
+        assert!(delete.output().unwrap().status.success());
+    });
+    assert_partial(dir.path(), &output, "UNKNOWN_TOPIC_OR_PARTITION");
+}
+
+#[test]
+fn a_full_log_is_named_by_its_error_and_what_was_acknowledged_is_there() {
+    let dir = folder();
+    let line = "--rate 100k --seconds 2 --warmup 0 --quiet --set log.log_bytes_max=64MiB \
+                --set log.segment_bytes=16MiB --set log.initial_bytes=16MiB";
+    let output = bench(dir.path(), line);
+    let result = assert_partial(dir.path(), &output, "KAFKA_STORAGE_ERROR");
+    let run = &result["runs"][0];
+    assert_ledger(run, &text(&output));
+    assert_eq!(run["ledger"]["read"], run["ledger"]["acked"], "{}", text(&output));
+}
+
+#[test]
+fn a_topic_with_too_few_partitions_is_named() {
+    let (data, dir) = (folder(), folder());
+    let server = Server::start(data.path());
+    let mut create = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    create.args(["topic", "create", "narrow", "--partitions", "2", "--bootstrap", &server.address]);
+    assert!(create.output().unwrap().status.success());
+    let line = format!("--bootstrap {} --topic narrow --partitions 3 --seconds 1", server.address);
+    let output = bench(dir.path(), &line);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("narrow exists and has only 2 partitions"), "{}", text(&output));
+}
+
+#[test]
+fn a_server_that_is_no_broker_is_told_from_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = stream;
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            let _ = stream.read(&mut [0; 1024]);
+        }
+    });
+    let dir = folder();
+    let output = bench(dir.path(), &format!("--bootstrap {address} --seconds 1"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("does not answer as a Kafka broker"), "{}", text(&output));
+}
+
+#[test]
+fn results_that_cannot_be_written_are_said_and_the_others_are_kept() {
+    let dir = folder();
+    let output = bench(dir.path(), "--rate 1k --seconds 1 --warmup 0 --quiet --json /dev/full");
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(said.contains("cannot write /dev/full") && said.contains("No space left on device"), "{said}");
+    assert_ledger(&result(dir.path())["runs"][0], &said);
+    assert!(results(dir.path()).join("report.html").exists());
+}

@@ -1,0 +1,257 @@
+"""Apache Kafka's own command line tools as a client: the cases are command lines, checked by their output.
+
+The tools are run by their main classes, which is all that the shell scripts of a Kafka download do. Each is a
+JVM of its own, so a case is worth several checks.
+"""
+
+import json
+import os
+import re
+import subprocess
+import time
+
+from .worker import ClientFailed, ClientSkipped
+
+TOOLS = "org.apache.kafka.tools"
+MAIN_CLASSES = {
+    "kafka-topics": f"{TOOLS}.TopicCommand",
+    "kafka-configs": "kafka.admin.ConfigCommand",
+    "kafka-consumer-groups": f"{TOOLS}.consumer.group.ConsumerGroupCommand",
+    "kafka-console-producer": f"{TOOLS}.ConsoleProducer",
+    "kafka-console-consumer": f"{TOOLS}.consumer.ConsoleConsumer",
+    "kafka-producer-perf-test": f"{TOOLS}.ProducerPerformance",
+    "kafka-get-offsets": f"{TOOLS}.GetOffsetShell",
+    "kafka-delete-records": f"{TOOLS}.DeleteRecordsCommand",
+}
+# Their settings, at level INFO, would be most of what they say.
+QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+
+
+class KafkaTools:
+    """Cases are methods named `_case_<function>`, as with kcat."""
+
+    def __init__(self, command, log_path):
+        self._command = [command[0], QUIET, *command[1:]]
+        self._log_path = log_path
+
+    def run(self, case, bootstrap, topic, args, timeout_s, on_restart):
+        method = getattr(self, f"_case_{case}", None)
+        if method is None:
+            raise ClientSkipped("not a case of this client")
+        deadline = time.monotonic() + timeout_s
+        return method(Call(self._command, bootstrap, self._log_path, deadline), topic, **args)
+
+    def close(self):
+        pass
+
+    def _case_topics(self, call, topic):
+        call.create(topic, 3, "--config", "retention.ms=7200000")
+        again = call.refused("kafka-topics", "--create", "--topic", topic, "--partitions", "3")
+        _contains(again, "already exists", "second creation")
+        _contains(call.run("kafka-topics", "--list"), f"{topic}\n", "list")
+        described = call.run("kafka-topics", "--describe", "--topic", topic)
+        _matches(described, rf"Topic: {topic}\s+TopicId: \S{{22}}\s+PartitionCount: 3\s+ReplicationFactor: 1")
+        _contains(described, "retention.ms=7200000", "describe")
+        _matches(described, rf"Topic: {topic}\s+Partition: 2\s+Leader: \d+\s+Replicas: \d+\s+Isr: \d+")
+        call.run("kafka-topics", "--delete", "--topic", topic)
+        if topic in call.run("kafka-topics", "--list").split():
+            raise ClientFailed("a deleted topic is listed")
+        _contains(call.refused("kafka-topics", "--describe", "--topic", topic), "does not exist", "a deleted topic")
+
+    def _case_create_partitions(self, call, topic):
+        call.create(topic, 2)
+        call.run("kafka-topics", "--alter", "--topic", topic, "--partitions", "5")
+        _matches(call.run("kafka-topics", "--describe", "--topic", topic), r"PartitionCount: 5\s")
+        fewer = call.refused("kafka-topics", "--alter", "--topic", topic, "--partitions", "3")
+        _matches(fewer, r"(?i)partition")
+        call.console(topic, "".join(f"{i}\n" for i in range(50)))
+        ends = call.run("kafka-get-offsets", "--topic", topic)
+        total = sum(int(line.rsplit(":", 1)[1]) for line in ends.split())
+        _equal((len(ends.split()), total), (5, 50), "partitions and records")
+
+    def _case_alter_configs(self, call, topic):
+        call.create(topic, 1, "--config", "max.message.bytes=500000")
+        of_topic = ["--entity-type", "topics", "--entity-name", topic]
+        call.run("kafka-configs", "--alter", *of_topic, "--add-config", "retention.ms=3600000")
+        described = call.run("kafka-configs", "--describe", *of_topic)
+        _contains(described, "retention.ms=3600000", "the added config")
+        _matches(described, r"retention\.ms=3600000 .*DEFAULT_CONFIG:[\w.]+=")
+        _contains(described, "max.message.bytes=500000", "the config from the creation")
+        call.run("kafka-configs", "--alter", *of_topic, "--delete-config", "retention.ms")
+        described = call.run("kafka-configs", "--describe", *of_topic)
+        if "retention.ms=3600000" in described:
+            raise ClientFailed(f"a deleted config is described: {described}")
+        _contains(described, "max.message.bytes=500000", "the config that was left alone")
+        for wrong in ("no.such.config=1", "retention.ms=soon"):
+            call.refused("kafka-configs", "--alter", *of_topic, "--add-config", wrong)
+
+    def _case_describe_configs(self, call, topic):
+        call.create(topic, 1, "--config", "retention.ms=7200000")
+        described = call.run(
+            "kafka-configs", "--describe", "--all", "--entity-type", "topics", "--entity-name", topic
+        )
+        _matches(described, r"retention\.ms=7200000 sensitive=false synonyms=\{DYNAMIC_TOPIC_CONFIG:")
+        _contains(described, "cleanup.policy=delete", "a default")
+        broker = ["--entity-type", "brokers", "--entity-name", call.node()]
+        _contains(call.run("kafka-configs", "--describe", "--all", *broker), "sensitive=", "the broker's configs")
+
+    def _case_console(self, call, topic):
+        """Lines with keys and headers go in at one terminal and come out at another, the group's offset kept."""
+        call.create(topic, 1)
+        lines = [f"a:{i},b:größe\tkey-{i}\tvalue {i}" for i in range(100)]
+        call.console(
+            topic, "\n".join(lines[:60]) + "\n",
+            "--property", "parse.key=true", "--property", "parse.headers=true", "--compression-codec", "zstd",
+        )  # fmt: skip
+
+        def consume(count):
+            return call.run(
+                "kafka-console-consumer", "--topic", topic, "--group", f"{topic}-console", "--from-beginning",
+                "--max-messages", str(count), "--timeout-ms", "30000",
+                "--property", "print.key=true", "--property", "print.headers=true",
+            ).splitlines()  # fmt: skip
+
+        _equal(consume(60), lines[:60], "the lines")
+        call.console(
+            topic, "\n".join(lines[60:]) + "\n", "--property", "parse.key=true", "--property", "parse.headers=true"
+        )
+        _equal(consume(40), lines[60:], "the lines after those of the last time")
+
+    def _case_producer_perf(self, call, topic):
+        call.create(topic, 3)
+        said = call.run(
+            "kafka-producer-perf-test", "--topic", topic, "--num-records", "5000", "--record-size", "200",
+            "--throughput", "-1", "--producer-props", f"bootstrap.servers={call.bootstrap}", "acks=all",
+            connect=False,
+        )  # fmt: skip
+        _matches(said, r"5000 records sent, [\d.]+ records/sec .* ms 99\.9th")
+        ends = call.run("kafka-get-offsets", "--topic", topic)
+        _equal(sum(int(line.rsplit(":", 1)[1]) for line in ends.split()), 5000, "records")
+
+    def _case_list_offsets(self, call, topic):
+        call.create(topic, 1)
+        call.console(topic, "one\ntwo\nthree\n")
+        for when, expected in (("earliest", 0), ("latest", 3), ("-1", 3), ("-2", 0), ("0", 0)):
+            said = call.run("kafka-get-offsets", "--topic", topic, "--time", when)
+            _equal(said.strip(), f"{topic}:0:{expected}", f"offset at {when}")
+        largest = call.run("kafka-get-offsets", "--topic", topic, "--time", "max-timestamp")
+        _matches(largest, rf"{topic}:0:[012]$")
+
+    def _case_delete_records(self, call, topic):
+        call.create(topic, 2)
+        call.run(
+            "kafka-producer-perf-test", "--topic", topic, "--num-records", "200", "--record-size", "10",
+            "--throughput", "-1", "--producer-props", f"bootstrap.servers={call.bootstrap}", "batch.size=0",
+            connect=False,
+        )  # fmt: skip
+        path = os.path.join(os.path.dirname(self._log_path), f"{topic}.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"version": 1, "partitions": [{"topic": topic, "partition": 0, "offset": 5}]}, file)
+        said = call.run("kafka-delete-records", "--offset-json-file", path)
+        _matches(said, rf"partition: {topic}-0\s+low_watermark: 5")
+        starts = call.run("kafka-get-offsets", "--topic", topic, "--time", "earliest")
+        _equal(starts.split(), [f"{topic}:0:5", f"{topic}:1:0"], "starts")
+
+    def _case_group_commits(self, call, topic):
+        """kafka-consumer-groups: list, describe with lag, reset with and without a dry run, delete."""
+        call.create(topic, 1)
+        call.console(topic, "".join(f"{i}\n" for i in range(40)))
+        group = f"{topic}-tools"
+        call.run(
+            "kafka-console-consumer", "--topic", topic, "--group", group, "--from-beginning",
+            "--max-messages", "40", "--timeout-ms", "30000",
+        )  # fmt: skip
+        call.console(topic, "".join(f"{i}\n" for i in range(10)))
+        tool = ["kafka-consumer-groups"]
+        of_group = ["--group", group]
+        _contains(call.run(*tool, "--list"), group, "list")
+
+        def lags():
+            said = call.run(*tool, "--describe", *of_group)
+            rows = re.findall(rf"{group}\s+{topic}\s+\d+\s+(\d+)\s+(\d+)\s+(\d+)", said)
+            return [sum(int(row[i]) for row in rows) for i in range(3)]
+
+        _equal(lags(), [40, 50, 10], "committed, ends and lag")
+        _matches(call.run(*tool, "--describe", "--state", *of_group), rf"{group}\s.*Empty\s+0")
+        reset = [*tool, "--reset-offsets", *of_group, "--topic", topic]
+        _matches(call.run(*reset, "--to-earliest", "--dry-run"), rf"{group}\s+{topic}\s+0\s+0\s")
+        _equal(lags(), [40, 50, 10], "after a dry run")
+        call.run(*reset, "--to-earliest", "--execute")
+        _equal(lags(), [0, 50, 50], "after a reset to the start")
+        call.run(*reset, "--shift-by", "5", "--execute")
+        _equal(lags(), [5, 50, 45], "after a reset by 5")
+        call.run(*reset, "--to-datetime", "2020-01-01T00:00:00.000", "--execute")
+        _equal(lags(), [0, 50, 50], "after a reset by time")
+        _contains(call.run(*tool, "--delete-offsets", *of_group, "--topic", topic), "Successful", "delete offsets")
+        call.run(*reset, "--to-latest", "--execute")
+        _contains(call.run(*tool, "--delete", *of_group), "was successful", "delete")
+        if group in call.run(*tool, "--list").split():
+            raise ClientFailed("a deleted group is listed")
+
+
+class Call:
+    """What one case needs to call the tools."""
+
+    def __init__(self, command, bootstrap, log_path, deadline):
+        self.bootstrap = bootstrap
+        self._command = command
+        self._log_path = log_path
+        self._deadline = deadline
+
+    def _try(self, tool, *args, text="", connect=True):
+        command = [*self._command, MAIN_CLASSES[tool]]
+        if connect:
+            command += ["--bootstrap-server", self.bootstrap]
+        left_s = max(1, self._deadline - time.monotonic())
+        try:
+            result = subprocess.run([*command, *args], input=text, capture_output=True, timeout=left_s, text=True)
+        except subprocess.TimeoutExpired:
+            raise ClientFailed(f"{tool} {args[0]} did not end in time") from None
+        with open(self._log_path, "a", encoding="utf-8") as log:
+            log.write(f"$ {tool} {' '.join(args)}\n{result.stdout}{result.stderr}\n")
+        return result
+
+    def run(self, tool, *args, **settings):
+        """The output of a tool that must succeed. Not every one tells by its exit code."""
+        result = self._try(tool, *args, **settings)
+        if result.returncode != 0 or "\nError:" in result.stdout or "Exception" in result.stdout:
+            raise ClientFailed(f"{tool} {args[0]} ended with code {result.returncode}: {_words(result)}")
+        return result.stdout
+
+    def refused(self, tool, *args):
+        """What a tool says that must fail."""
+        result = self._try(tool, *args)
+        if result.returncode == 0:
+            raise ClientFailed(f"{tool} {' '.join(args)} should have failed: {_words(result)}")
+        return result.stdout + result.stderr
+
+    def create(self, topic, partitions, *args):
+        said = self.run("kafka-topics", "--create", "--topic", topic, "--partitions", str(partitions), *args)
+        _contains(said, f"Created topic {topic}.", "create")
+
+    def console(self, topic, text, *args):
+        self.run("kafka-console-producer", "--topic", topic, *args, text=text)
+
+    def node(self):
+        """The id of a broker, as kafka-topics tells it."""
+        self.run("kafka-topics", "--create", "--if-not-exists", "--topic", "conform-node", "--partitions", "1")
+        return re.search(r"Leader: (\d+)", self.run("kafka-topics", "--describe", "--topic", "conform-node"))[1]
+
+
+def _words(result):
+    return " ".join((result.stdout + result.stderr).split())[-300:]
+
+
+def _contains(text, part, what):
+    if part not in text:
+        raise ClientFailed(f"{what}: no {part!r} in {' '.join(text.split())[-300:]!r}")
+
+
+def _matches(text, pattern):
+    if re.search(pattern, text, re.MULTILINE) is None:
+        raise ClientFailed(f"nothing matches {pattern!r} in {' '.join(text.split())[-300:]!r}")
+
+
+def _equal(got, expected, what):
+    if got != expected:
+        raise ClientFailed(f"{what}: got {str(got)[:200]}, expected {str(expected)[:200]}")

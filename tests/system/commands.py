@@ -1,0 +1,208 @@
+"""`ringmq record` and `ringmq group` as people and scripts use them: exit codes, tables, JSON, pipes."""
+
+import json
+import struct
+import subprocess
+
+import wire
+from rig import WAIT_S_MAX, check, equal, until
+
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+
+class Shell:
+    """Types commands at a broker."""
+
+    def __init__(self, rig, broker):
+        self.binary = rig.binary
+        self.broker = broker
+
+    def start(self, line, **pipes):
+        command = [self.binary, *line.split(), "--bootstrap", self.broker.kafka]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **pipes)
+
+    def run(self, line, typed=b""):
+        process = self.start(line, stdin=subprocess.PIPE)
+        told, errors = process.communicate(typed, WAIT_S_MAX)
+        return process.returncode, told, errors.decode()
+
+    def does(self, line, typed=b""):
+        """What it prints; it must succeed."""
+        code, told, errors = self.run(line, typed)
+        check(code == 0, f"ringmq {line}: code {code}, {errors}")
+        return told
+
+    def finds(self, line):
+        return json.loads(self.does(f"{line} --json"))
+
+    def refuses(self, line, *words, typed=b""):
+        code, told, errors = self.run(line, typed)
+        check(code == 1 and told == b"", f"ringmq {line}: code {code}, prints {told!r}")
+        for word in words:
+            check(word in errors, f"ringmq {line}: {word!r} is not in {errors!r}")
+
+
+def _lines(told):
+    return [json.loads(line) for line in told.splitlines()]
+
+
+def records(rig):
+    """Lines in, lines out; JSON that keeps every byte; every codec."""
+    shell = Shell(rig, rig.running(shards=2))
+    shell.does("topic create orders --partitions 3")
+    told = shell.does("record produce orders --key-separator :", b"a:1\nb:2\na:3\n").decode()
+    check(told.startswith("3 records written to orders\n"), told)
+    found = _lines(shell.does("record consume orders --json"))
+    equal(sorted((one["key"], one["value"]) for one in found), [("a", "1"), ("a", "3"), ("b", "2")], "records")
+    equal(len({one["partition"] for one in found if one["key"] == "a"}), 1, "partitions of a key")
+    with_keys = shell.does("record consume orders --keys --separator =").splitlines()
+    equal(sorted(with_keys), [b"a=1", b"a=3", b"b=2"], "lines with keys")
+    shell.refuses("record produce orders --key-separator :", "line 1", typed=b"nothing\n")
+
+    shell.does("topic create codecs --partitions 1")
+    lines = [b"%s line %d \xff\x00" % (codec.encode(), number) for codec in CODECS for number in range(50)]
+    for at, codec in enumerate(CODECS):
+        typed = b"\n".join(lines[50 * at : 50 * at + 50]) + b"\n"
+        shell.does(f"record produce codecs --compression {codec} --acks {['all', '1'][at % 2]}", typed)
+    equal(shell.does("record consume codecs").splitlines(), lines, "lines of all codecs")
+    equal(shell.does("record consume codecs --from 7 --max 2 --partition 0").splitlines(), lines[7:9], "from an offset")
+    equal(shell.does("record consume codecs --from end"), b"", "from the end")
+    check(shell.does("record produce codecs --acks 0", b"unheard\n") == b"1 record sent to codecs\n", "acks 0")
+    until(lambda: shell.finds("topic describe codecs")["partitions"][0]["end"] == 251, "acks 0 writes nothing")
+
+
+def records_as_json(rig):
+    """A copy through two pipes is the same, and moments find their records."""
+    shell = Shell(rig, rig.running(shards=1))
+    wanted = [
+        {"timestamp": wire.NOW_MS, "key": "k", "value": "v", "headers": [{"key": "h", "value": "x"}]},
+        {"timestamp": wire.NOW_MS + 1000, "key": None, "value": {"base64": "/wA="}, "headers": []},
+        {"timestamp": wire.NOW_MS + 2000, "key": "", "value": None, "headers": [{"key": "h", "value": None}]},
+    ]
+    for topic in ("one", "two"):
+        shell.does(f"topic create {topic} --partitions 1")
+    typed = b"".join(json.dumps(one).encode() + b"\n" for one in wanted)
+    report = json.loads(shell.does("record produce one --json", typed))
+    equal(report["partitions"], [{"partition": 0, "records": 3, "first": 0, "last": 2}], "where they are")
+    copied = shell.does("record consume one --json")
+    shell.does("record produce two --json", copied)
+    for topic in ("one", "two"):
+        expected = [{"topic": topic, "partition": 0, "offset": n, **one} for n, one in enumerate(wanted)]
+        equal(_lines(shell.does(f"record consume {topic} --json")), expected, topic)
+    equal(len(_lines(shell.does(f"record consume one --json --from @{wire.NOW_MS + 1000}"))), 2, "from a moment")
+    equal(shell.does(f"record consume one --json --from @{wire.NOW_MS + 2001}"), b"", "from a moment behind all")
+    shell.refuses("record produce one --json", "line 2", typed=b'{"value": "a"}\n{"worth": "b"}\n')
+
+
+def records_as_they_come(rig):
+    """A line is written while the next one is being typed, and read by whoever follows."""
+    broker = rig.running(shards=1)
+    shell = Shell(rig, broker)
+    shell.does("topic create live --partitions 2")
+    reader = shell.start("record consume live --follow --max 3", stdin=subprocess.DEVNULL)
+    rig.at_end(reader.kill)
+    writer = shell.start("record produce live --partition 1", stdin=subprocess.PIPE)
+    rig.at_end(writer.kill)
+    for number in range(3):
+        writer.stdin.write(b"line %d\n" % number)
+        writer.stdin.flush()
+        equal(reader.stdout.readline(), b"line %d\n" % number, "what the reader sees before the next line")
+    equal(reader.wait(WAIT_S_MAX), 0, "exit code of the reader")
+    told, _ = writer.communicate(timeout=WAIT_S_MAX)
+    equal(told.decode(), "3 records written to live\npartition 1: 3 records, offsets 0 to 2\n", "the writer's report")
+    # Whoever has seen enough closes the pipe, and that is no failure.
+    shell.does("record produce live --partition 0", b"".join(b"line %d\n" % number for number in range(50_000)))
+    reader = shell.start("record consume live --partition 0", stdin=subprocess.DEVNULL)
+    rig.at_end(reader.kill)
+    equal(reader.stdout.readline(), b"line 0\n", "the first line")
+    reader.stdout.close()
+    equal(reader.wait(WAIT_S_MAX), 0, "exit code after a closed pipe")
+
+
+def errors_that_help(rig):
+    broker = rig.running(shards=1)
+    shell = Shell(rig, broker)
+    shell.does("topic create orders --partitions 2")
+    shell.refuses("record consume order", "no topic", 'did you mean "orders"?')
+    shell.refuses("record produce order", "no topic", 'did you mean "orders"?', typed=b"a\n")
+    shell.refuses("record consume orders --partition 7", "no partition 7", "2")
+    shell.refuses("group describe nobody", 'no group "nobody"')
+    equal(shell.finds("topic list")[0]["name"], "orders", "topics; asking made none")
+    broker.stop()
+    shell.refuses("group list", broker.kafka, "is it running?")
+    broker.start()
+
+
+def _assigned(partitions):
+    """A consumer's assignment of topic t, as leaders write it."""
+    numbers = [struct.pack(">i", partition) for partition in partitions]
+    topics = wire.array([wire.string("t") + wire.array(numbers)])
+    return struct.pack(">h", 0) + topics + struct.pack(">i", -1)
+
+
+def groups(rig):
+    """A group with a member, which is left alone, and without, when its offsets can be moved."""
+    broker = rig.running(shards=2, settings=["kafka.group_initial_delay=1ms"])
+    shell = Shell(rig, broker)
+    member = wire.Client(broker.kafka)
+    rig.at_end(member.close)
+    member.create_topic("t", partitions=2)
+    for partition in (0, 1):
+        member.produce("t", partition, wire.batch([b"value %d" % number for number in range(10)]))
+    member.commit_offset("billing", "t", 0, 4)
+    generation, name = member.join_group("billing", metadata=struct.pack(">hi", 0, 1) + wire.string("t"))
+    assigned = _assigned([0, 1])
+    equal(member.sync_group("billing", generation, name, {name: assigned}), assigned, "what the member has")
+
+    equal(shell.finds("group list"), [{"group": "billing", "state": "Stable", "protocol_type": "consumer"}], "groups")
+    described = shell.finds("group describe billing")
+    equal((described["state"], described["protocol"], described["lag"]), ("Stable", "range", 6), "the group")
+    (line,) = described["members"]
+    equal((line["member"], line["assigned"]), (name, {"t": [0, 1]}), "its member")
+    got = [(one["partition"], one["committed"], one["end"], one["lag"]) for one in described["partitions"]]
+    equal(got, [(0, 4, 10, 6), (1, None, 10, None)], "its partitions")
+    check("lag 6\n" in shell.does("group describe billing").decode(), "the table shows no lag")
+    for command in ("--to-earliest", "--to-latest --execute"):
+        shell.refuses(f"group reset-offsets billing --topic t {command}", "is active (Stable, 1 member)")
+    shell.refuses("group delete billing", "has members", "NON_EMPTY_GROUP")
+    shell.refuses("group delete-offsets billing --topic t", "read topic", "GROUP_SUBSCRIBED_TO_TOPIC")
+    equal(member.committed_offset("billing", "t", 0), 4, "what was refused")
+
+    member.leave_group("billing", name)
+    plan = shell.does("group reset-offsets billing --topic t --to-earliest").decode()
+    check("nothing was changed: --execute does it" in plan, plan)
+    equal(member.committed_offset("billing", "t", 0), 4, "committed after a dry run")
+    for target, moved in [
+        ("--topic t:0 --shift-by -1", {0: 3}),
+        ("--topic t --to-offset 7", {0: 7, 1: 7}),
+        ("--topic t:1 --to-offset 99", {1: 10}),
+        ("--topic t:0 --shift-by -99", {0: 0}),
+        ("--all-topics --to-latest", {0: 10, 1: 10}),
+        (f"--topic t --to-datetime @{wire.NOW_MS}", {0: 0, 1: 0}),
+        (f"--topic t --to-datetime @{wire.NOW_MS + 1}", {0: 10, 1: 10}),
+    ]:
+        done = shell.finds(f"group reset-offsets billing {target} --execute")
+        equal({one["partition"]: one["to"] for one in done["partitions"]}, moved, target)
+        check(done["executed"], f"{target} was not done")
+        for partition, offset in moved.items():
+            equal(member.committed_offset("billing", "t", partition), offset, f"committed after {target}")
+    shell.refuses("group reset-offsets new --topic t --shift-by 1", "no committed offset")
+    shell.does("group reset-offsets new --topic t --to-offset 2 --execute")
+    equal(member.committed_offset("new", "t", 1), 2, "committed for a group that nobody knew")
+
+    shell.does("group delete-offsets billing --topic t:0")
+    equal(member.committed_offset("billing", "t", 0), -1, "a deleted offset")
+    equal(member.committed_offset("billing", "t", 1), 10, "the other one")
+    shell.does("group delete billing new")
+    equal(shell.finds("group list"), [], "groups that are left")
+    shell.refuses("group delete billing", 'no group "billing"')
+    equal(shell.finds("group delete billing --if-exists"), {"deleted": [], "missing": ["billing"]}, "--if-exists")
+
+
+CASES = {
+    "commands/records": records,
+    "commands/records as JSON": records_as_json,
+    "commands/records as they come": records_as_they_come,
+    "commands/errors that help": errors_that_help,
+    "commands/groups": groups,
+}

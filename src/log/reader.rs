@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::base::align::PAGE_BYTES;
 use crate::io::buffer::{ChunkBuf, ChunkPool};
@@ -29,6 +30,8 @@ struct DirectoryEntry {
 #[derive(Debug)]
 pub struct ColdChunk {
     bytes: Bytes,
+    /// A clone lies in whatever was lent: `Bytes` do not say how many they are.
+    lent: Arc<()>,
     /// By slot, then offset.
     directory: Vec<DirectoryEntry>,
 }
@@ -68,7 +71,7 @@ impl ColdChunk {
             at += header.stored_bytes();
         }
         directory.sort_unstable();
-        Ok(ColdChunk { bytes, directory })
+        Ok(ColdChunk { bytes, lent: Arc::default(), directory })
     }
 
     /// The slot's entries in here from the one that holds `offset` on, each with its checked payload.
@@ -85,7 +88,12 @@ impl ColdChunk {
 
     /// Readers hold parts of it.
     fn is_lent(&self) -> bool {
-        !self.bytes.is_unique()
+        Arc::strong_count(&self.lent) > 1
+    }
+
+    /// All of it, for readers: what they hold of this counts.
+    pub fn lend(&self) -> Bytes {
+        Bytes::from_owner(Lent { bytes: self.bytes.clone(), _counted: self.lent.clone() })
     }
 
     /// `None` if its payload is rotten.
@@ -94,6 +102,18 @@ impl ColdChunk {
         let payload = header.payload(&self.bytes[at..]);
         header.check_payload(payload).ok()?;
         Some((header, self.bytes.slice_ref(payload)))
+    }
+}
+
+/// The owner of what readers hold of a chunk.
+struct Lent {
+    bytes: Bytes,
+    _counted: Arc<()>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

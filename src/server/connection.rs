@@ -172,10 +172,6 @@ impl Connection {
         self.turn_until = Some(now.plus(TURN_WITHIN + frame));
     }
 
-    pub fn end_turn(&mut self) {
-        self.turn_until = None;
-    }
-
     pub fn has_turn(&self) -> bool {
         self.turn_until.is_some() && !self.eof && !self.closing
     }
@@ -355,10 +351,7 @@ impl Connection {
         match self.receiving {
             Receiving::Nothing if self.eof || !may_read => {}
             Receiving::Nothing if self.large => {
-                if self.input.capacity() > 4 * self.frame_bytes.max(LARGE_BUFFER_BYTES) {
-                    // It was for larger frames than this one.
-                    self.input.shrink_to(self.frame_bytes.max(LARGE_BUFFER_BYTES));
-                }
+                self.give_back(memory);
                 let more = self.growth_bytes(memory);
                 if more > 0 && !self.fits(more) {
                     return;
@@ -378,6 +371,16 @@ impl Connection {
                 ops.push(Op::RecvStop { conn });
             }
             Receiving::Shared | Receiving::Stopping | Receiving::Own => {}
+        }
+    }
+
+    /// The buffer was for larger frames than this one: what is not needed goes back, all of it when memory
+    /// is short.
+    fn give_back(&mut self, memory: &Memory) {
+        let short = memory.is_short();
+        let keep = self.frame_bytes.max(if short { FREE_BYTES } else { LARGE_BUFFER_BYTES });
+        if self.input.capacity() > if short { keep } else { 4 * keep } {
+            self.input.shrink_to(keep);
         }
     }
 

@@ -481,15 +481,13 @@ impl Server {
         const REFUSED_MAX: usize = 64;
         self.turn_of = self.turn_of.take().filter(|conn| {
             let alone = self.waiting.is_empty();
-            let connection = self.connection(*conn).filter(|connection| connection.has_turn());
-            // It takes no time from anybody while nobody waits. It keeps the turn, as it keeps its memory.
-            connection
-                .map(|connection| {
-                    if alone {
-                        connection.begin_turn(now.mono)
-                    }
-                })
-                .is_some()
+            let Some(connection) = self.connection(*conn) else { return false };
+            // It keeps the turn, as it keeps the memory, also while nobody waits for its end.
+            let goes_on = connection.has_turn();
+            if goes_on && alone {
+                connection.begin_turn(now.mono);
+            }
+            goes_on
         });
         let mut refused = 0;
         for _ in 0..self.waiting.len() {

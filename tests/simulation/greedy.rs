@@ -22,8 +22,9 @@ use super::machine::{Broker, PATIENCE, REQUEST_BYTES_MAX, Setup, address, format
 const LIMITS: MemoryLimits =
     MemoryLimits { connection_max: REQUEST_BYTES_MAX + (64 << 10), shard_max: 2 * REQUEST_BYTES_MAX };
 const LARGE_BYTES: usize = 600 << 10;
-/// What the shared buffers can bring before a receive that was told to stop has stopped, generously.
-const ARRIVING_BYTES: usize = 1 << 20;
+/// What a client's first burst brings before its receive has stopped, and what a buffer grows for it.
+const SOCKET_BYTES: usize = 32 << 10;
+const BURST_BYTES: usize = 2 * SOCKET_BYTES;
 const SEEDS: u64 = 5;
 const PRODUCE: i16 = 9;
 const FETCH: i16 = 11;
@@ -44,6 +45,7 @@ struct Client {
 impl Play {
     fn new(seed: u64, shards: u16) -> Play {
         let world = SimWorld::new(seed);
+        world.set_socket_buffer_bytes(SOCKET_BYTES);
         let setup = Setup::for_large(LIMITS);
         format(&world, &setup);
         let mut ids = world.fork_rng();
@@ -79,8 +81,8 @@ impl Play {
         match self.world.next_step(&self.broker.executor, until) {
             Step::Shard(shard) => {
                 self.broker.turn(shard);
-                let most =
-                    LIMITS.shard_max + REQUEST_BYTES_MAX + 2 * FREE_BYTES * self.clients + ARRIVING_BYTES;
+                let beside = FREE_BYTES + BURST_BYTES;
+                let most = LIMITS.shard_max + REQUEST_BYTES_MAX + beside * self.clients;
                 for held in self.broker.client_bytes() {
                     assert!(held <= most, "{held} bytes are held where {most} are allowed");
                 }

@@ -125,12 +125,16 @@ impl Log {
                         Lookup::Failed => return ReadEnd::Failed,
                         Lookup::Loaded(chunk) => {
                             let start = from;
+                            let owner = lent.then(|| chunk.lend());
                             for entry in chunk.entries(slot, from) {
                                 let Some((header, payload)) = entry else { return ReadEnd::Failed };
                                 if !fits(out, payload.len()) {
                                     return ReadEnd::Done;
                                 }
-                                out.push(payload, lent);
+                                match &owner {
+                                    Some(owner) => out.push(owner.slice_ref(&payload), true),
+                                    None => out.push(payload, false),
+                                }
                                 from = header.end_offset();
                             }
                             if from == start {

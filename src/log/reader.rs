@@ -30,22 +30,10 @@ struct DirectoryEntry {
 #[derive(Debug)]
 pub struct ColdChunk {
     bytes: Bytes,
+    /// A clone lies in whatever was lent: `Bytes` do not say how many they are.
+    lent: Arc<()>,
     /// By slot, then offset.
     directory: Vec<DirectoryEntry>,
-    /// Held by every [`Loan`]: `Bytes` that have an owner do not tell whether they are shared.
-    loans: Arc<()>,
-}
-
-/// What readers hold of a chunk.
-struct Loan {
-    bytes: Bytes,
-    _held: Arc<()>,
-}
-
-impl AsRef<[u8]> for Loan {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 /// The chunk is not what was written there.
@@ -83,7 +71,7 @@ impl ColdChunk {
             at += header.stored_bytes();
         }
         directory.sort_unstable();
-        Ok(ColdChunk { bytes, directory, loans: Arc::default() })
+        Ok(ColdChunk { bytes, lent: Arc::default(), directory })
     }
 
     /// The slot's entries in here from the one that holds `offset` on, each with its checked payload.
@@ -95,23 +83,38 @@ impl ColdChunk {
             _ => after,
         };
         let of_slot = self.directory[first..].iter().take_while(move |entry| entry.slot == slot);
-        // One allocation for all that a read takes from here.
-        let lent = Bytes::from_owner(Loan { bytes: self.bytes.clone(), _held: self.loans.clone() });
-        of_slot.map(move |found| entry(&lent, found.at as usize))
+        of_slot.map(|entry| self.entry(entry.at as usize))
     }
 
     /// Readers hold parts of it.
     fn is_lent(&self) -> bool {
-        Arc::strong_count(&self.loans) > 1
+        Arc::strong_count(&self.lent) > 1
+    }
+
+    /// All of it, for readers: what they hold of this counts.
+    pub fn lend(&self) -> Bytes {
+        Bytes::from_owner(Lent { bytes: self.bytes.clone(), _counted: self.lent.clone() })
+    }
+
+    /// `None` if its payload is rotten.
+    fn entry(&self, at: usize) -> Option<(EntryHeader, Bytes)> {
+        let header = EntryHeader::decode(&self.bytes[at..]).ok()?;
+        let payload = header.payload(&self.bytes[at..]);
+        header.check_payload(payload).ok()?;
+        Some((header, self.bytes.slice_ref(payload)))
     }
 }
 
-/// `None` if its payload is rotten.
-fn entry(chunk: &Bytes, at: usize) -> Option<(EntryHeader, Bytes)> {
-    let header = EntryHeader::decode(&chunk[at..]).ok()?;
-    let payload = header.payload(&chunk[at..]);
-    header.check_payload(payload).ok()?;
-    Some((header, chunk.slice_ref(payload)))
+/// The owner of what readers hold of a chunk.
+struct Lent {
+    bytes: Bytes,
+    _counted: Arc<()>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 #[derive(Debug)]

@@ -73,6 +73,9 @@ pub struct Connection {
     waits_for_memory: bool,
     /// It may finish one frame, whatever memory the shard has, until then.
     turn_until: Option<Nanos>,
+    /// It has the frame. Its turn lasts until what the request holds is back, or with a batch under way to
+    /// another shard's log the next one would come on top.
+    finishing: bool,
     /// The server's queue of those that wait for memory has it.
     queued: bool,
     /// The same of those whose fetches wait for it.
@@ -104,6 +107,7 @@ impl Connection {
             stalled: false,
             waits_for_memory: false,
             turn_until: None,
+            finishing: false,
             queued: false,
             starving: false,
             accounted_bytes: 0,
@@ -172,18 +176,24 @@ impl Connection {
         self.turn_until = Some(now.plus(TURN_WITHIN + frame));
     }
 
-    pub fn end_turn(&mut self) {
-        self.turn_until = None;
+    pub fn has_turn(&mut self) -> bool {
+        let done = if self.finishing { self.session.held_bytes() <= FREE_BYTES } else { self.eof };
+        if done {
+            (self.turn_until, self.finishing) = (None, false);
+        }
+        self.turn_until.is_some() && !self.closing
     }
 
-    pub fn has_turn(&self) -> bool {
-        self.turn_until.is_some() && !self.eof && !self.closing
+    /// It need not ask for memory.
+    fn may_exceed(&self) -> bool {
+        self.turn_until.is_some() && !self.finishing
     }
 
-    /// Its turn has been long, and the frame is not there. One that waits for its log keeps the turn: else
-    /// all who have a frame for a full log would hold it in memory.
+    /// Its turn has been long, and that is its client's doing. One that waits for its log keeps the turn:
+    /// else all who have a frame for a full log would hold it in memory.
     pub fn is_late(&self, now: Nanos) -> bool {
-        !self.closing && !self.has_frame() && self.turn_until.is_some_and(|until| now >= until)
+        let by_client = if self.finishing { self.sending_since.is_some() } else { !self.has_frame() };
+        !self.closing && by_client && self.turn_until.is_some_and(|until| now >= until)
     }
 
     /// It does not read what it is sent.
@@ -294,7 +304,7 @@ impl Connection {
                     match self.session.on_frame(&bytes[at + range.start..end], received, turn)? {
                         Taken::Yes => {
                             at = end;
-                            self.turn_until = None;
+                            self.finishing = self.turn_until.is_some();
                         }
                         Taken::Later => {
                             self.frame_bytes = range.end;
@@ -318,7 +328,7 @@ impl Connection {
     /// The shard cannot spare what a further request would take. The first one is always taken.
     fn is_held_up(&self, memory: &Memory) -> bool {
         let held = self.session.held_bytes();
-        held > 0 && self.turn_until.is_none() && !memory.admits(held, 0)
+        held > 0 && !self.may_exceed() && !memory.admits(held, 0)
     }
 
     fn may_take(&self, memory: &Memory) -> bool {
@@ -335,7 +345,7 @@ impl Connection {
             _ => 0,
         };
         let grows = more > 0 && self.fits(more);
-        let no_memory = || self.turn_until.is_none() && !memory.admits(self.held_bytes(), more);
+        let no_memory = || !self.may_exceed() && !memory.admits(self.held_bytes(), more);
         self.is_held_up(memory) || (grows && no_memory())
     }
 
@@ -355,10 +365,7 @@ impl Connection {
         match self.receiving {
             Receiving::Nothing if self.eof || !may_read => {}
             Receiving::Nothing if self.large => {
-                if self.input.capacity() > 4 * self.frame_bytes.max(LARGE_BUFFER_BYTES) {
-                    // It was for larger frames than this one.
-                    self.input.shrink_to(self.frame_bytes.max(LARGE_BUFFER_BYTES));
-                }
+                self.give_back(memory);
                 let more = self.growth_bytes(memory);
                 if more > 0 && !self.fits(more) {
                     return;
@@ -378,6 +385,16 @@ impl Connection {
                 ops.push(Op::RecvStop { conn });
             }
             Receiving::Shared | Receiving::Stopping | Receiving::Own => {}
+        }
+    }
+
+    /// The buffer was for larger frames than this one: what is not needed goes back, all of it when memory
+    /// is short.
+    fn give_back(&mut self, memory: &Memory) {
+        let short = memory.is_short();
+        let keep = self.frame_bytes.max(if short { FREE_BYTES } else { LARGE_BUFFER_BYTES });
+        if self.input.capacity() > if short { keep } else { 4 * keep } {
+            self.input.shrink_to(keep);
         }
     }
 

@@ -505,17 +505,16 @@ impl Server {
     fn resume_reading(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
         // Of many that still have to wait, the next turn of the loop looks at more.
         const REFUSED_MAX: usize = 64;
-        let turn_of = self.turn_of.take().filter(|conn| {
+        self.turn_of = self.turn_of.take().filter(|conn| {
             let alone = self.waiting.is_empty();
-            let connection = self.connection(*conn).filter(|connection| connection.has_turn());
-            connection.is_some_and(|connection| {
-                if alone {
-                    connection.end_turn();
-                }
-                !alone
-            })
+            let Some(connection) = self.connection(*conn) else { return false };
+            // It keeps the turn, as it keeps the memory, also while nobody waits for its end.
+            let goes_on = connection.has_turn();
+            if goes_on && alone {
+                connection.begin_turn(now.mono);
+            }
+            goes_on
         });
-        self.turn_of = turn_of;
         let mut refused = 0;
         for _ in 0..self.waiting.len() {
             if refused == REFUSED_MAX {

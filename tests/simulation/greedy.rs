@@ -22,6 +22,9 @@ use super::machine::{Broker, PATIENCE, REQUEST_BYTES_MAX, Setup, address, format
 const LIMITS: MemoryLimits =
     MemoryLimits { connection_max: REQUEST_BYTES_MAX + (64 << 10), shard_max: 2 * REQUEST_BYTES_MAX };
 const LARGE_BYTES: usize = 600 << 10;
+/// What a client's first burst brings before its receive has stopped, and what a buffer grows for it.
+const SOCKET_BYTES: usize = 32 << 10;
+const BURST_BYTES: usize = 2 * SOCKET_BYTES;
 const SEEDS: u64 = 5;
 const PRODUCE: i16 = 9;
 const FETCH: i16 = 11;
@@ -42,6 +45,7 @@ struct Client {
 impl Play {
     fn new(seed: u64, shards: u16) -> Play {
         let world = SimWorld::new(seed);
+        world.set_socket_buffer_bytes(SOCKET_BYTES);
         let setup = Setup::for_large(LIMITS);
         format(&world, &setup);
         let mut ids = world.fork_rng();
@@ -77,7 +81,8 @@ impl Play {
         match self.world.next_step(&self.broker.executor, until) {
             Step::Shard(shard) => {
                 self.broker.turn(shard);
-                let most = LIMITS.shard_max + REQUEST_BYTES_MAX + 2 * FREE_BYTES * self.clients;
+                let beside = FREE_BYTES + BURST_BYTES;
+                let most = LIMITS.shard_max + REQUEST_BYTES_MAX + beside * self.clients;
                 for held in self.broker.client_bytes() {
                     assert!(held <= most, "{held} bytes are held where {most} are allowed");
                 }
@@ -262,6 +267,8 @@ fn responses_that_nobody_reads_hold_nobody_up() {
             offsets
         };
         while grow(&mut play, &mut neighbour) < 60 {}
+        // What they ask for must not all fit into their sockets.
+        play.world.set_socket_buffer_bytes(16 << 10);
         let mut hung: Vec<Client> = (0..60).map(|_| play.connect()).collect();
         for (index, client) in hung.iter_mut().enumerate() {
             for pipelined in 0..8 {
@@ -280,7 +287,9 @@ fn responses_that_nobody_reads_hold_nobody_up() {
         let mut reader = play.connect();
         let (mut offset, until) = (0, play.after(Duration::from_secs(600)));
         while offset < 60 {
-            assert!(play.world.now().mono < until, "seed {seed}: reads only up to {offset}");
+            let (used, stuck) = (play.broker.client_bytes().max(), play.broker.stuck());
+            let late = play.world.now().mono >= until;
+            assert!(!late, "seed {seed}: reads only up to {offset}; {used:?} bytes held, {stuck} closed");
             reader.send(FETCH, &fetch("large", 0, offset, 1));
             offset += i64::from(fetched_bytes(&play.answer(&mut reader)) > 0);
         }

@@ -5,7 +5,8 @@
 //!   |------ cold ---------|------- old ------------|- (young) ---------|---- tail ----
 //! ```
 //!
-//! - *cold*: recovery does not look there; whoever reads it is told.
+//! - *cold*: recovery does not look there; whoever reads it is told. What only a checkpoint covers that was
+//!   being written is not cold: a power loss may take it, and recovery then reads from the older one on.
 //! - *old*: recovery must refuse, and leave every byte as it is.
 //! - *foreign*, also in the old part: a block that is whole, of this place and this term, but followed
 //!   another past when it was written, as in a folder that was put together from two copies. Refuse, too.
@@ -57,12 +58,19 @@ pub struct LogEnd {
     pub log: LogId,
     /// Clients were told of what lies before.
     pub durable: Position,
+    /// Recovery begins here, or at a newer checkpoint that was being written.
+    checkpoint: Position,
     window_bytes: u64,
 }
 
 impl LogEnd {
     pub fn of(log: &Log) -> LogEnd {
-        LogEnd { log: log.id(), durable: log.durable(), window_bytes: log.config().window_bytes() }
+        LogEnd {
+            log: log.id(),
+            durable: log.durable(),
+            checkpoint: log.checkpoint(),
+            window_bytes: log.config().window_bytes(),
+        }
     }
 }
 
@@ -109,7 +117,7 @@ impl Rot {
         let mut foreign = None;
         let (block, path, range) = match kind {
             Kind::Cold => {
-                let blocks = blocks(manifest.segments[0].base, scanned);
+                let blocks = blocks(manifest.segments[0].base, end.checkpoint);
                 in_block(&manifest, one_of(&blocks, rng)?, rng)
             }
             Kind::Old => in_block(&manifest, &old(rng)?, rng),

@@ -341,7 +341,8 @@ impl Log {
         let padding = (2 * bytes / self.config.block_bytes_max + 2) * PAGE_BYTES;
         let need = (bytes + padding) as u64;
         let fits = self.append.segment_bytes_left() >= need || self.segments.ready_bytes() >= need;
-        let space = self.leaves_reserve(bytes) && fits;
+        // A request of several batches must find for its last what was promised for all of them.
+        let space = self.leaves_reserve(bytes + padding) && fits;
         // With all segments ready that ever are, more will not come of waiting: some of it is taken.
         let comes = self.segments.ready_count() < self.config.segments_ahead && self.may_get_space();
         if !space && comes || undurable > self.config.undurable_bytes_max() { Room::Wait } else { Room::Yes }

@@ -174,6 +174,7 @@ impl Story {
                 let by = self.stage.rng.between(0, 20_000) as i64 - 5_000;
                 self.stage.world.step_wall_ms(by);
             }
+            Weather::SyncsStall => self.stage.heavy = true,
             Weather::WriteFails | Weather::SyncFails | Weather::JobsFail | Weather::Slow | Weather::Short => {
             }
         }
@@ -377,7 +378,7 @@ impl Story {
             let (actor, stage) = self.actor(index);
             actor.hear(stage);
         }
-        self.stage.reads_fail = false;
+        (self.stage.reads_fail, self.stage.heavy) = (false, false);
         self.stage.world.disk().clear_faults();
         self.stage.world.disk().set_capacity_bytes(ROOMY_BYTES);
     }

@@ -18,6 +18,8 @@ pub enum Weather {
     ReadsWork,
     JobsFail,
     Slow,
+    /// Towards the life's end syncs take long, and much is written meanwhile.
+    SyncsStall,
     Short,
     Reset,
     TimeJumps,
@@ -28,7 +30,7 @@ pub fn forecast(rng: &mut Rng) -> Vec<(f64, Weather)> {
     let mut weather = Vec::new();
     for _ in 0..rng.below(4) {
         let share = rng.below(1000) as f64 / 1000.0;
-        match rng.below(13) {
+        match rng.below(14) {
             0 => {
                 weather.extend([(share * 0.5, Weather::DiskFull), (0.4 + share * 0.5, Weather::SpaceReturns)])
             }
@@ -41,7 +43,8 @@ pub fn forecast(rng: &mut Rng) -> Vec<(f64, Weather)> {
             6 => weather.push((share, Weather::JobsFail)),
             7 | 8 => weather.push((share, Weather::Slow)),
             9 => weather.push((share, Weather::Short)),
-            10 | 11 => weather.push((share, Weather::Reset)),
+            10 => weather.push((0.8 + share * 0.2, Weather::SyncsStall)),
+            11 | 12 => weather.push((share, Weather::Reset)),
             _ => weather.push((share, Weather::TimeJumps)),
         }
     }
@@ -66,6 +69,10 @@ impl Weather {
                 let call = *rng.pick(&[DiskCall::Write, DiskCall::Sync, DiskCall::Read]);
                 let by = Duration::from_micros(rng.between(100, 20_000));
                 ("", call, When::OneIn(10), FaultKind::Slow(by))
+            }
+            Weather::SyncsStall => {
+                let by = Duration::from_millis(rng.between(10, 50));
+                ("segment", DiskCall::Sync, When::Always, FaultKind::Slow(by))
             }
             Weather::Short => ("", DiskCall::Write, When::OneIn(3), FaultKind::Short),
             Weather::DiskFull

@@ -56,14 +56,24 @@ impl Preparation {
     /// The appends have come so far that the next slice must be written.
     pub fn is_due(&self, appended: Position) -> bool {
         let consumed = u128::from(appended.since(self.from));
-        // done / bytes <= 2 * consumed / room. The last quarter of the room is no time for pacing.
+        // done / bytes <= 2 * consumed / room.
         let behind = u128::from(self.done) * u128::from(self.room) <= 2 * consumed * u128::from(self.bytes);
-        behind || 4 * consumed >= 3 * u128::from(self.room)
+        behind || self.is_pressed(appended)
     }
 
-    /// The next slice.
-    pub fn next(&mut self, dir: &Path) -> Slice {
+    /// The appends are nearer to the end of their room than the file is to its own, or in the last quarter
+    /// of it: no time for pacing.
+    fn is_pressed(&self, appended: Position) -> bool {
+        let consumed = u128::from(appended.since(self.from));
+        // done / bytes < consumed / room.
+        let late = u128::from(self.done) * u128::from(self.room) < consumed * u128::from(self.bytes);
+        late || 4 * consumed >= 3 * u128::from(self.room)
+    }
+
+    /// The next slice, when the appends have come so far.
+    pub fn next(&mut self, dir: &Path, appended: Position) -> Slice {
         assert!(self.is_waiting());
+        let pressed = self.is_pressed(appended);
         let end = self.bytes.min(self.done + self.slice_bytes);
         self.busy = Some(end);
         Slice {
@@ -71,6 +81,7 @@ impl Preparation {
             file: self.file.clone(),
             range: self.done..end,
             last: end == self.bytes,
+            pressed,
         }
     }
 
@@ -98,8 +109,9 @@ mod tests {
         let mut preparation = Preparation::new(1, bytes, 10, Position(500), room);
         let mut made = Vec::new();
         for tenth in 0..=10 {
-            while preparation.is_waiting() && preparation.is_due(Position(500 + room * tenth / 10)) {
-                let slice = preparation.next(Path::new("log"));
+            let appended = Position(500 + room * tenth / 10);
+            while preparation.is_waiting() && preparation.is_due(appended) {
+                let slice = preparation.next(Path::new("log"), appended);
                 assert_eq!(
                     (slice.range.start, slice.file.is_some()),
                     (preparation.done, preparation.done > 0)
@@ -117,6 +129,19 @@ mod tests {
         assert_eq!(pace(100, 100), [10, 30, 50, 70, 90, 100, 100, 100, 100, 100, 100]);
         assert_eq!(pace(100, 1000), [10, 30, 50, 70, 90, 100, 100, 100, 100, 100, 100]);
         assert_eq!(pace(95, 95), [10, 20, 40, 60, 80, 95, 95, 95, 95, 95, 95]);
+    }
+
+    #[test]
+    fn who_is_late_is_pressed() {
+        // Of 100 bytes, how many are made when the appends have come how far.
+        let table =
+            [(0, 0, false), (0, 1, true), (30, 30, false), (30, 31, true), (70, 74, true), (90, 75, true)];
+        for (done, consumed, pressed) in table {
+            let mut preparation = Preparation::new(1, 100, 10, Position(500), 100);
+            preparation.done = done;
+            let slice = preparation.next(Path::new("log"), Position(500 + consumed));
+            assert_eq!(slice.pressed, pressed, "{done} made, {consumed} consumed");
+        }
     }
 
     #[test]

@@ -46,6 +46,10 @@ impl Segment {
 /// Zeros are written in pieces of this size, one after the other: a commit waits behind one of them
 /// at most, some 100 µs on the devices measured.
 const ZERO_BYTES: usize = 128 << 10;
+/// The same when the appends are about to wait for the segment: small pieces one after the other are a third
+/// of what the device can. Measured, first fill of 1 KB records at full speed: 1.4 to 1.6 times the records,
+/// p99.9 of 5 to 21 ms instead of 210 to 255.
+const PRESSED_ZERO_BYTES: usize = 512 << 10;
 
 /// A part of a segment file that is being made.
 #[derive(Debug)]
@@ -56,11 +60,14 @@ pub struct Slice {
     pub range: Range<u64>,
     /// The file is complete with it.
     pub last: bool,
+    /// Somebody waits for the file, or is about to: speed comes before quiet neighbours.
+    pub pressed: bool,
 }
 
 /// Make a whole segment file.
 pub async fn create<D: Disk>(disk: &D, path: &Path, bytes: u64) -> io::Result<FileHandle> {
-    prepare(disk, Slice { path: path.to_owned(), file: None, range: 0..bytes, last: true }).await
+    let slice = Slice { path: path.to_owned(), file: None, range: 0..bytes, last: true, pressed: true };
+    prepare(disk, slice).await
 }
 
 /// Make a part of a segment file: really written, so that every later write is a pure overwrite; with
@@ -94,9 +101,10 @@ async fn begin<D: Disk>(disk: &D, path: &Path) -> io::Result<FileHandle> {
 
 async fn write_zeros<D: Disk>(disk: &D, file: &FileHandle, slice: &Slice) -> io::Result<()> {
     let Range { start: mut at, end } = slice.range;
-    let mut zeros = PageBuf::zeroed(ZERO_BYTES.min((end - at) as usize));
+    let piece_bytes = if slice.pressed { PRESSED_ZERO_BYTES } else { ZERO_BYTES };
+    let mut zeros = PageBuf::zeroed(piece_bytes.min((end - at) as usize));
     while at < end {
-        zeros.truncate((end - at).min(ZERO_BYTES as u64) as usize);
+        zeros.truncate((end - at).min(piece_bytes as u64) as usize);
         disk.write_at(file, at, &zeros).await?;
         at += zeros.len() as u64;
     }

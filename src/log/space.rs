@@ -211,7 +211,7 @@ impl Log {
         }
         // In a silent log, one slice per such time: others may share the device.
         self.space.moved.1 = now.mono;
-        Some(Job::Prepare(preparation.next(&self.space.dir)))
+        Some(Job::Prepare(preparation.next(&self.space.dir, appended)))
     }
 
     fn oldest_end(&self) -> Position {

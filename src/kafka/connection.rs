@@ -218,7 +218,7 @@ impl Connection {
         self.held_bytes
     }
 
-    /// A fetch waits for memory of the shard: [`Connection::on_woken`] when there is some.
+    /// A fetch waits for memory of the shard: [`Connection::on_memory`] when there is some.
     pub fn is_starved(&self) -> bool {
         self.starved
     }
@@ -443,7 +443,8 @@ impl Connection {
         self.held_bytes = self.held_bytes - before + after;
     }
 
-    /// The earliest deadline after `now` among fetches that wait.
+    /// The earliest deadline among fetches that wait: one after `now`, or one that has come and that only a
+    /// timer can still answer.
     pub fn next_deadline(&self, now: Nanos) -> Option<Nanos> {
         if self.fetches == 0 {
             return None;

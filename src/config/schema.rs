@@ -168,7 +168,8 @@ schema! {
         /// What an idle shard does: `block` sleeps at once, `adaptive` spins for `poll_spin` and then
         /// sleeps, `busy` never sleeps and keeps one core per shard at 100 %.
         poll: Poll = "adaptive",
-        /// How long an adaptive shard spins before it sleeps; 0 behaves like `poll = "block"`.
+        /// How long an adaptive shard spins before it sleeps, unless its last eight waits were all longer
+        /// than twice that; 0 behaves like `poll = "block"`.
         /// Auto: what a sleep and wake-up cost on its core, measured at every start.
         poll_spin: Auto<Duration> = "auto",
         /// The node id that clients see. Distinct for every broker of a cluster.

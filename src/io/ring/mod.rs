@@ -13,6 +13,7 @@ mod completion;
 mod in_flight;
 mod setup;
 mod slab;
+mod spin;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -32,6 +33,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use self::buf_ring::BufRing;
 use self::in_flight::{Accept, InFlight, Message, Read, Recv, RecvInto, Send, Write};
 use self::slab::Slab;
+use self::spin::SpinHistory;
 pub use self::wakers::Wakers;
 use super::buffer::RecvPool;
 use super::clock::Clock;
@@ -53,7 +55,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub enum PollMode {
     /// Sleep at once: the least CPU, and the latency of a wake-up.
     Block,
-    /// Look for this long, then sleep.
+    /// Look for this long, then sleep; while that has not paid lately, sleep at once.
     Adaptive(Duration),
     /// Never sleep: one core is always busy.
     Busy,
@@ -100,6 +102,7 @@ pub struct Ring {
     clock: Clock,
     shard: ShardId,
     poll: PollMode,
+    spins: SpinHistory,
     wakers: Arc<Wakers>,
     has_mail: Box<dyn Fn() -> bool>,
 }
@@ -151,6 +154,7 @@ impl Ring {
             clock: Clock::default(),
             shard: config.shard,
             poll: config.poll,
+            spins: SpinHistory::new(),
             wakers: config.wakers,
             has_mail: config.has_mail,
         };

@@ -74,18 +74,14 @@ impl Ring {
     /// Submit what is queued and wait for the first event: spin, then sleep, as the mode says.
     pub(super) fn wait(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         let before = events.len();
-        let started = Instant::now();
         let deadline = match wait {
-            Wait::No => Some(started),
-            Wait::For(time) => started.checked_add(time),
+            Wait::No => Some(Instant::now()),
+            Wait::For(time) => Instant::now().checked_add(time),
             Wait::Forever => None,
         };
-        let spin_until = match self.poll {
-            // One call submits and waits.
-            PollMode::Block => None,
-            PollMode::Adaptive(spin) => Some(deadline.unwrap_or(started + spin).min(started + spin)),
-            PollMode::Busy => deadline,
-        };
+        // When nothing had happened yet, and waiting began.
+        let mut idle_since = None;
+        // In `block` mode one call submits and waits.
         let mut spinning = self.poll != PollMode::Block;
         loop {
             if spinning {
@@ -95,16 +91,31 @@ impl Ring {
             }
             self.reap(events);
             if events.len() > before || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(());
+                break;
             }
             if (self.has_mail)() {
                 events.push(Event::Woken);
-                return Ok(());
+                break;
             }
             // Whatever was reaped without an event may have queued its continuation.
             if spinning && self.queued.is_empty() {
-                spinning = self.spin(spin_until);
+                let since = *idle_since.get_or_insert_with(Instant::now);
+                spinning = self.spin(self.spin_until(since, deadline));
             }
+        }
+        if let (PollMode::Adaptive(spin), Some(since)) = (self.poll, idle_since) {
+            self.spins.on_waited(since.elapsed(), spin);
+        }
+        Ok(())
+    }
+
+    /// When a wait that began at `since` goes over to sleeping (`None`: never).
+    fn spin_until(&self, since: Instant, deadline: Option<Instant>) -> Option<Instant> {
+        match self.poll {
+            PollMode::Block => Some(since),
+            PollMode::Adaptive(_) if !self.spins.pays() => Some(since),
+            PollMode::Adaptive(spin) => Some(deadline.unwrap_or(since + spin).min(since + spin)),
+            PollMode::Busy => deadline,
         }
     }
 

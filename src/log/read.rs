@@ -22,11 +22,23 @@ pub struct Gather {
     parts: Vec<Bytes>,
     small: BytesMut,
     bytes: usize,
+    /// Where the next read goes on.
+    next: Offset,
 }
 
 impl Gather {
+    /// For a read that begins at `from`.
+    pub fn new(from: Offset) -> Gather {
+        Gather { next: from, ..Gather::default() }
+    }
+
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// One past the last record gathered.
+    pub fn next(&self) -> Offset {
+        self.next
     }
 
     /// `lent`: the piece may stay where it is for as long as its reader takes; otherwise it is copied.
@@ -108,12 +120,16 @@ impl Log {
             match queue.find(from) {
                 None => return ReadEnd::Done,
                 Some(Found::Tail(_)) => {
+                    let mut next = queue.end_offset();
                     for entry in queue.tail_from(from) {
                         if !fits(out, entry.payload_bytes as usize) {
+                            next = entry.base_offset;
                             break;
                         }
                         out.push(self.tail_payload(entry.position, entry.payload_bytes), lends_tail);
                     }
+                    // A batch that does not fit may begin before what was asked for.
+                    out.next = next.max(from);
                     return ReadEnd::Done;
                 }
                 Some(Found::Chunk(id)) => {
@@ -136,6 +152,7 @@ impl Log {
                                     None => out.push(payload, false),
                                 }
                                 from = header.end_offset();
+                                out.next = from;
                             }
                             if from == start {
                                 // The index named a chunk that does not hold the offset.

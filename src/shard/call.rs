@@ -29,14 +29,15 @@ pub enum Call {
         partition: PartitionKey,
         batch: Bytes,
     },
-    /// Read whole batches from several partitions of one log. Answered at once if there is something
-    /// (or an error), else when there may be, if `park`.
+    /// Read whole batches from several partitions of one log. Answered at once.
     Read {
         partitions: Vec<ReadPart>,
         bytes_max: usize,
         /// Of a batch that is larger than `bytes_max`, too.
         at_least_one: bool,
-        park: bool,
+        /// Wake whoever asks when a partition that it has read to the end has more; and if all that was
+        /// read is less than so many bytes, when any has.
+        park: Option<usize>,
     },
     ListOffset {
         partition: PartitionKey,
@@ -324,6 +325,8 @@ pub struct ReadResult {
     pub log_start: Offset,
     pub records: Vec<Bytes>,
     pub bytes: usize,
+    /// One past the last record: where the next read goes on.
+    pub next: Offset,
     /// More is there, but must be read from the device first; it is being read.
     pub loading: bool,
 }

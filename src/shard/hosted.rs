@@ -157,7 +157,7 @@ impl Hosted {
             Call::Append { partition, batch } => self.append_call(origin, partition, batch, catalog, now),
             Call::Read { partitions, bytes_max, at_least_one, park } => {
                 let (shard, conn) = (origin.shard, origin.ticket.conn);
-                let park = park.then_some(Waiter { shard, conn, part: NO_PART });
+                let park = park.map(|enough| (Waiter { shard, conn, part: NO_PART }, enough));
                 Some(Answer::Read(self.read_all(&partitions, (bytes_max, at_least_one), park, catalog)))
             }
             Call::ListOffset { partition, spec } => {
@@ -255,28 +255,47 @@ impl Hosted {
         }
     }
 
-    /// Read from several partitions; who has to wait is woken when there is more.
+    /// Read from several partitions. `park`: who is woken when there is more of one that was read to its
+    /// end; of any, if all of it is less than so many bytes.
     pub fn read_all(
         &mut self,
         parts: &[ReadPart],
         (bytes_max, at_least_one): (usize, bool),
-        park: Option<Waiter>,
+        park: Option<(Waiter, usize)>,
         catalog: &Catalog,
     ) -> Vec<ReadResult> {
+        let waiter = park.map(|(waiter, _)| waiter);
         let mut left = bytes_max;
         let mut results = Vec::with_capacity(parts.len());
         let mut any = !at_least_one;
         for part in parts {
-            let result = self.read(part, left.min(part.bytes_max), !any, park, catalog);
+            let result = self.read(part, left.min(part.bytes_max), !any, waiter, catalog);
             left = left.saturating_sub(result.bytes);
             any |= result.bytes > 0;
             results.push(result);
         }
+        if let Some((waiter, enough)) = park
+            && results.iter().map(|result| result.bytes).sum::<usize>() < enough
+        {
+            for (part, result) in parts.iter().zip(&results) {
+                self.await_more(part, result, waiter);
+            }
+        }
         results
     }
 
+    /// What was read of a partition is not enough for `waiter`: wake it when there is more.
+    pub fn await_more(&mut self, part: &ReadPart, read: &ReadResult, waiter: Waiter) {
+        // Who got nothing waits already: at the end, or for a chunk. Who could not take all that there is
+        // has no use for more.
+        if read.bytes > 0 && read.next == read.high_watermark {
+            self.waiters.wait(part.partition, Waiter { part: part.waiter, ..waiter });
+        }
+    }
+
     /// Read whole batches of one partition, at least one if `at_least_one`. If `park` is given and
-    /// there is nothing, that waiter is woken when there is, for the part that is asked for.
+    /// there is nothing, that waiter is woken when there is, for the part that is asked for; where there
+    /// is something, see [`Hosted::await_more`].
     pub fn read(
         &mut self,
         part: &ReadPart,
@@ -287,16 +306,19 @@ impl Hosted {
     ) -> ReadResult {
         let slot = match self.known(part.partition, catalog) {
             Ok(slot) => slot,
-            Err(error) => return ReadResult { error: Some(error), ..ReadResult::default() },
+            Err(error) => {
+                return ReadResult { error: Some(error), next: part.offset, ..ReadResult::default() };
+            }
         };
         let (start, end) = self.bounds(slot);
-        let mut result = ReadResult { high_watermark: end, log_start: start, ..ReadResult::default() };
+        let mut result =
+            ReadResult { high_watermark: end, log_start: start, next: part.offset, ..ReadResult::default() };
         if part.offset < start || part.offset > end {
             result.error = Some(CallError::OutOfRange { start, end });
             return result;
         }
         let park = park.map(|waiter| Waiter { part: part.waiter, ..waiter });
-        let mut gather = Gather::default();
+        let mut gather = Gather::new(part.offset);
         if let Some(slot) = slot.filter(|_| part.offset < end && (bytes_max > 0 || at_least_one)) {
             match self.log.read(slot, part.offset, bytes_max, at_least_one, &mut gather) {
                 ReadEnd::Done => {}
@@ -313,7 +335,7 @@ impl Hosted {
         if let Some(waiter) = park.filter(|_| part.offset == end) {
             self.waiters.wait(part.partition, waiter);
         }
-        result.bytes = gather.bytes();
+        (result.bytes, result.next) = (gather.bytes(), gather.next());
         result.records = gather.finish();
         result
     }

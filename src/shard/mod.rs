@@ -229,6 +229,12 @@ impl Shard {
         hosted.read(part, bytes_max, at_least_one, waiter, &self.catalog)
     }
 
+    /// What was read of a log of this shard is not enough: the connection is woken when there is more.
+    pub fn await_more(&mut self, log: LogId, part: &ReadPart, read: &ReadResult, conn: ConnId) {
+        let waiter = Waiter { shard: self.id, conn, part: part.waiter };
+        self.hosted(log).await_more(part, read, waiter);
+    }
+
     /// Give a connection that was accepted here to another shard.
     pub fn hand_over(&mut self, to: ShardId, socket: SocketHandle, peer: SocketAddr) {
         self.mailbox.call(to, Mail::Connection { socket, peer });

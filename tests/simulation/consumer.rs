@@ -300,7 +300,8 @@ impl Actor for Consumer {
         });
         let mut request = FetchRequest {
             max_wait_ms: *stage.rng.pick(&[0, 5, 50]),
-            min_bytes: 1,
+            // The larger ones are gathered in several looks, or never reached.
+            min_bytes: *stage.rng.pick(&[1, 1, 1000, 20_000]),
             max_bytes,
             session_id,
             session_epoch,

@@ -31,6 +31,7 @@ import flush  # noqa: E402
 import full_disk  # noqa: E402
 import hostile  # noqa: E402
 import identity  # noqa: E402
+import long_poll  # noqa: E402
 import quick_start  # noqa: E402
 import refusals  # noqa: E402
 import restarts  # noqa: E402
@@ -43,7 +44,7 @@ from wire import KafkaError  # noqa: E402
 
 CASES = {
     name: case
-    for module in (quick_start, commands, refusals, restarts, identity, told, flush, hostile, full_disk)
+    for module in (quick_start, commands, refusals, restarts, identity, long_poll, told, flush, hostile, full_disk)
     for name, case in module.CASES.items()
 }
 NAMESPACES = ["unshare", "--mount", "--net"]

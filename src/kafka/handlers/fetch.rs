@@ -1,7 +1,8 @@
 //! Fetch: whole batches from an offset on, with a long poll.
 //!
 //! A fetch looks at all its partitions; if that is not enough it is parked and looks again when one of
-//! them has more, when a chunk it needs has been read, or when its time is over. A fetch that goes on with a
+//! them has more, when a chunk it needs has been read, or when its time is over. It goes on where the last
+//! look ended: what it has gathered is not read again. A fetch that goes on with a
 //! session ([`fetch_session`](crate::kafka::fetch_session)) looks only at the partitions that are ready, and
 //! answers only with those that it has something to say about.
 
@@ -9,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
 use crate::kafka::connection::{Close, Turn};
@@ -51,8 +53,9 @@ struct Part {
     /// Number of its topic, in the request or in the session.
     topic: u32,
     index: i32,
-    /// Where to read, or why not.
+    /// What is still to be read, or why nothing is.
     target: Result<(LogId, ReadPart), ErrorCode>,
+    /// What has been read.
     result: ReadResult,
 }
 
@@ -67,7 +70,7 @@ pub struct FetchRequestState {
     topics: Vec<FetchedTopic>,
     /// All partitions of the request; with a session, those of the last look.
     parts: Vec<Part>,
-    /// The session does not know yet what the last look has found.
+    /// What the last look has found has not been judged.
     looked: bool,
     read_committed: bool,
     min_bytes: usize,
@@ -229,7 +232,7 @@ impl FetchRequestState {
         let places = places.expect("a call is answered once");
         self.outstanding -= 1;
         for (place, result) in places.into_iter().zip(results) {
-            self.parts[place].result = result;
+            self.parts[place].add(result);
         }
     }
 
@@ -249,54 +252,73 @@ impl FetchRequestState {
         }
         // A session looks at nothing that was quiet before this turn's mail was read: that comes first.
         let too_early = std::mem::take(&mut self.new) && self.session.is_some();
-        if self.outstanding == 0 {
-            self.finish_look();
-            if self.again {
-                self.again = false;
-                self.look(turn, ticket, held_bytes);
+        loop {
+            if self.outstanding > 0 {
+                return false;
             }
+            // Before the next look, or news that keep coming would put off the answer for ever.
+            if std::mem::take(&mut self.looked) {
+                self.tell_session();
+                if self.is_done(turn.now.mono, too_early) {
+                    return true;
+                }
+            }
+            if !std::mem::take(&mut self.again) {
+                return self.is_done(turn.now.mono, too_early);
+            }
+            self.look(turn, ticket, held_bytes);
         }
-        if self.outstanding > 0 {
-            return false;
-        }
-        self.finish_look();
-        let bytes = self.bytes();
-        let failed = self.parts.iter().any(|part| part.target.is_err() || part.result.error.is_some());
-        let nothing_asked = self.session.is_none() && self.parts.is_empty();
-        let enough = bytes >= self.min_bytes && !(bytes == 0 && self.is_loading());
-        enough || failed || nothing_asked || (turn.now.mono >= self.deadline() && !too_early)
     }
 
-    /// Read the partitions: those of this shard at once, those of others by call.
-    fn look(&mut self, turn: &mut Turn<'_>, ticket: Ticket, held_bytes: usize) {
-        if let Some(session) = &mut self.session {
-            let ready: Vec<_> = session.take_ready().collect();
-            self.parts.clear();
-            self.parts.extend(ready.into_iter().map(|(slot, topic, index, wanted)| {
+    /// There is enough, something else to say, or no time left.
+    fn is_done(&self, now: Nanos, too_early: bool) -> bool {
+        let bytes = self.bytes();
+        let failed = self.parts.iter().any(Part::failed);
+        let nothing_asked = self.session.is_none() && self.parts.is_empty();
+        let enough = bytes >= self.min_bytes && !(bytes == 0 && self.is_loading());
+        enough || failed || nothing_asked || (now >= self.deadline() && !too_early)
+    }
+
+    /// With a session: the partitions that are ready. Those of which something has been gathered are among
+    /// them, and keep it.
+    fn name_ready(&mut self, turn: &Turn<'_>) {
+        let Some(session) = &mut self.session else { return };
+        let gathered = self.parts.drain(..).filter(|part| part.result.bytes > 0);
+        let mut gathered: FxHashMap<u32, Part> = gathered.map(|part| (part.slot, part)).collect();
+        let ready: Vec<_> = session.take_ready().collect();
+        self.parts.extend(ready.into_iter().map(|(slot, topic, index, wanted)| {
+            gathered.remove(&slot).unwrap_or_else(|| {
                 let FetchedTopic { name, id } = session.topic(topic);
                 let known = find_topic(turn, name, *id, self.by_id);
                 let target = find(turn, known, self.by_id, (slot, index, wanted));
                 Part { slot, topic, index, target, result: ReadResult::default() }
-            }));
-            self.looked = true;
-        }
-        let mut left = turn.front.memory.response_bytes(held_bytes, self.max_bytes);
+            })
+        }));
+        assert!(gathered.is_empty(), "a partition with records stays ready");
+    }
+
+    /// Read the partitions: those of this shard at once, those of others by call.
+    fn look(&mut self, turn: &mut Turn<'_>, ticket: Ticket, held_bytes: usize) {
+        self.name_ready(turn);
+        self.looked = true;
+        let fits = turn.front.memory.response_bytes(held_bytes, self.max_bytes);
         self.limited = turn.front.memory.is_used_up();
-        if left < self.max_bytes {
+        if fits < self.max_bytes {
             // More than fits cannot be waited for.
             self.min_bytes = self.min_bytes.min(1);
         }
+        let mut left = fits.saturating_sub(self.bytes());
         // One batch is given whatever its size, so that readers get on, but not of memory that is not there.
-        let mut any = self.limited;
+        let mut any = self.limited || self.bytes() > 0;
         let mut remote: Vec<RemoteRead> = Vec::new();
         for (place, part) in self.parts.iter_mut().enumerate() {
-            part.result = ReadResult::default();
             let Ok((log, read)) = part.target else { continue };
             if turn.shard.is_local(log) {
                 let bytes_max = left.min(read.bytes_max);
-                part.result = turn.shard.read(log, &read, bytes_max, !any, Some(ticket.conn));
-                left = left.saturating_sub(part.result.bytes);
-                any |= part.result.bytes > 0;
+                let found = turn.shard.read(log, &read, bytes_max, !any, Some(ticket.conn));
+                left = left.saturating_sub(found.bytes);
+                any |= found.bytes > 0;
+                part.add(found);
                 continue;
             }
             match remote.iter_mut().find(|other| other.log == log) {
@@ -307,6 +329,16 @@ impl FetchRequestState {
                 None => remote.push(RemoteRead { log, parts: vec![read], places: vec![place] }),
             }
         }
+        let missing = self.min_bytes.saturating_sub(self.bytes());
+        if missing > 0 {
+            for part in &self.parts {
+                if let Ok((log, read)) = &part.target
+                    && turn.shard.is_local(*log)
+                {
+                    turn.shard.await_more(*log, read, &part.result, ticket.conn);
+                }
+            }
+        }
         self.calls.clear();
         let share = left / remote.len().max(1);
         let at_least_one = !any;
@@ -314,17 +346,16 @@ impl FetchRequestState {
             let part = self.calls.len() as u32;
             self.calls.push(Some(places));
             self.outstanding += 1;
-            let call = Call::Read { partitions, bytes_max: share, at_least_one, park: true };
+            let call = Call::Read { partitions, bytes_max: share, at_least_one, park: Some(missing) };
             turn.shard.call(log, Ticket { part, ..ticket }, call, turn.now);
         }
     }
 
     /// Tell the session what was found: what waits for its log from now on, and what does not.
-    fn finish_look(&mut self) {
-        let Some(session) = self.session.as_mut().filter(|_| std::mem::take(&mut self.looked)) else {
-            return;
-        };
-        session.on_looked(self.parts.iter().map(|part| (part.slot, part.look())));
+    fn tell_session(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.on_looked(self.parts.iter().map(|part| (part.slot, part.look())));
+        }
     }
 
     /// Write the response. Returns its bytes.
@@ -456,9 +487,31 @@ impl<'a> Rows<'_, 'a> {
 }
 
 impl Part {
+    /// A further read has found this.
+    fn add(&mut self, mut read: ReadResult) {
+        if self.result.bytes > 0 && read.error.is_some() {
+            // The records that there are, now; the error at the next fetch.
+            self.result.error = read.error;
+            return;
+        }
+        if let Ok((_, rest)) = &mut self.target {
+            rest.offset = read.next;
+            rest.bytes_max = rest.bytes_max.saturating_sub(read.bytes);
+        }
+        let mut records = std::mem::take(&mut self.result.records);
+        records.append(&mut read.records);
+        let bytes = self.result.bytes + read.bytes;
+        self.result = ReadResult { records, bytes, ..read };
+    }
+
+    fn failed(&self) -> bool {
+        self.target.is_err() || self.result.error.is_some()
+    }
+
     fn error(&self, by_id: bool) -> ErrorCode {
         match (&self.target, &self.result.error) {
             (Err(error), _) => *error,
+            (_, Some(_)) if self.result.bytes > 0 => ErrorCode::NONE,
             (_, Some(CallError::UnknownPartition)) if by_id => ErrorCode::UNKNOWN_TOPIC_ID,
             (_, Some(error)) => errors::of_call(error),
             (Ok(_), None) => ErrorCode::NONE,
@@ -474,7 +527,7 @@ impl Part {
     }
 
     fn look(&self) -> Look {
-        let failed = self.target.is_err() || self.result.error.is_some();
+        let failed = self.failed();
         let at_end = matches!(self.target, Ok((_, read)) if read.offset == self.result.high_watermark);
         Look {
             // After an error the partition is told of again, as in Kafka, whatever its bounds are.

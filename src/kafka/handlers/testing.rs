@@ -155,7 +155,7 @@ impl World {
                 while part < calls.len() {
                     // A read stands in for the call that is moved out.
                     let nothing =
-                        Call::Read { partitions: Vec::new(), bytes_max: 0, at_least_one: false, park: false };
+                        Call::Read { partitions: Vec::new(), bytes_max: 0, at_least_one: false, park: None };
                     let (log, call) = std::mem::replace(&mut calls[part], (LogId::METADATA, nothing));
                     calls.extend(pending.on_answer(part as u32, answer(log, call)));
                     part += 1;

@@ -151,25 +151,31 @@ impl Rig {
 
     /// What another shard hears.
     fn ask(&mut self, call: Call) -> Answer {
+        self.ask_and_wake(call).0
+    }
+
+    /// What another shard hears, and who is woken meanwhile.
+    fn ask_and_wake(&mut self, call: Call) -> (Answer, Vec<Waiter>) {
         let conn = ConnId { index: 0, generation: 0 };
         let origin = Origin { shard: ShardId(1), ticket: Ticket { conn, request: 0, part: 0 } };
         if let Some(answer) = self.hosted.call(origin, call, &self.catalog, NOW) {
-            return answer;
+            return (answer, Vec::new());
         }
-        let mut answers = self.run().answers;
+        let Outbox { mut answers, woken, .. } = self.run();
         assert_eq!(answers.len(), 1, "a call is answered");
-        answers.remove(0).1
+        (answers.remove(0).1, woken)
     }
 
-    /// Append a batch of records with these timestamps.
-    fn append(&mut self, timestamps: &[i64], bytes: usize) {
+    /// Append a batch of records with these timestamps. Returns who is woken by it.
+    fn append(&mut self, timestamps: &[i64], bytes: usize) -> Vec<Waiter> {
         let mut builder = BatchBuilder::new(Compression::None);
         for timestamp in timestamps {
             builder.push(*timestamp, None, Some(&vec![1; bytes / timestamps.len()]), &[]);
         }
         let batch = Bytes::from(builder.finish());
-        let answer = self.ask(Call::Append { partition: KEY, batch });
+        let (answer, woken) = self.ask_and_wake(Call::Append { partition: KEY, batch });
         assert!(matches!(answer, Answer::Appended(Ok(_))), "{answer:?}");
+        woken
     }
 
     fn delete_before(&mut self, offset: i64) -> i64 {
@@ -354,6 +360,23 @@ fn who_waits_at_the_end_hears_of_a_new_start_and_that_the_topic_is_gone() {
     wait(&mut rig);
     rig.hosted.delete_topic(TOPIC, NOW);
     assert_eq!(woken(&mut rig), [waiter()]);
+}
+
+#[test]
+fn who_has_too_little_hears_of_more() {
+    let mut rig = Rig::new(&[]);
+    rig.append(&[0], 100);
+    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 << 20, waiter: waiter().part };
+    let read = |rig: &mut Rig, enough| {
+        let results = rig.hosted.read_all(&[part], (1 << 20, true), Some((waiter(), enough)), &rig.catalog);
+        results[0].bytes
+    };
+    let one = read(&mut rig, 0);
+    assert!(one > 100);
+    assert_eq!(read(&mut rig, one), one);
+    assert_eq!(rig.append(&[1], 100), [], "it had enough");
+    assert_eq!(read(&mut rig, 2 * one + 1), 2 * one);
+    assert_eq!(rig.append(&[2], 100), [waiter()]);
 }
 
 #[test]

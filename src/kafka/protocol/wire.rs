@@ -24,6 +24,10 @@ const HEAP_BYTES_PER_BYTE: usize = 16;
 /// Granted besides, so that nothing small is ever refused.
 const HEAP_BYTES_FREE: usize = 4096;
 
+/// The elements of one message never take more than this, a million partitions of a Produce: what is made
+/// of each while it is answered takes several times as much again.
+const HEAP_BYTES_MAX: usize = 32 << 20;
+
 /// Why bytes of a peer are no message. Always the peer's mistake: it costs the peer its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
@@ -69,8 +73,8 @@ macro_rules! read_int {
 impl<'a> Reader<'a> {
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        let heap_bytes_left = bytes.len().saturating_mul(HEAP_BYTES_PER_BYTE).saturating_add(HEAP_BYTES_FREE);
-        Self { rest: bytes, heap_bytes_left }
+        let granted = bytes.len().saturating_mul(HEAP_BYTES_PER_BYTE).saturating_add(HEAP_BYTES_FREE);
+        Self { rest: bytes, heap_bytes_left: granted.min(HEAP_BYTES_MAX) }
     }
 
     /// Bytes not yet read.
@@ -542,6 +546,10 @@ mod tests {
         let refused = DecodeError::CountBeyondBytes { count: 1000, left: 2004 };
         assert_eq!(Reader::new(&bytes).count::<Large>(false, 1), Err(refused));
         assert_eq!(Reader::new(&bytes).count::<[u8; 32]>(false, 1), Ok(Some(1000)));
+        let mut many = vec![0; 3 << 20];
+        many[..4].copy_from_slice(&(2_i32 << 20).to_be_bytes());
+        assert_eq!(Reader::new(&many).count::<[u8; 16]>(false, 1), Ok(Some(2 << 20)));
+        assert!(Reader::new(&many).count::<[u8; 17]>(false, 1).is_err());
         // What one array took, also inside a tagged field, the next does not get.
         let mut tagged = vec![1, 0, 0xd8, 0x0f];
         tagged.extend_from_slice(&bytes);

@@ -267,8 +267,9 @@ schema! {
         /// Largest block: one header, one durable write, the unit of recovery.
         /// A single batch that is larger gets a block of its own.
         block_bytes_max: ByteSize = "1MiB",
-        /// While a block is being written, the next one waits for this size before it follows.
-        block_target_bytes: ByteSize = "256KiB",
+        /// While a block is being written, the next one waits for this size before it follows. Less makes
+        /// records wait less for writes that are under way, until the device takes small writes too slowly.
+        block_target_bytes: ByteSize = "32KiB",
         /// How a block becomes durable: `plain` (devices without a volatile cache only), `dsync`
         /// (`RWF_DSYNC`), `write-sync` (write, then `fdatasync`), or `auto`: what was fastest when
         /// the data directory was formatted.

@@ -22,10 +22,10 @@ const TIMEOUT_MS: i32 = 60_000;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ringmq topic create orders --partitions 8 --config retention.ms=86400000
-  ringmq topic list --json                                       partitions and bytes of each topic
-  ringmq topic describe orders                                   offsets and bytes of each partition
-  ringmq topic add-partitions orders --partitions 12             12 in all
-  ringmq topic config orders                                     every config, and where its value comes from
+  ringmq topic list --json                             partitions and bytes of each topic
+  ringmq topic describe orders                         offsets and bytes of each partition
+  ringmq topic add-partitions orders --partitions 12   12 in all
+  ringmq topic config orders                           every config, its value and its source
   ringmq topic config orders --set retention.ms=3600000 --delete max.message.bytes
   ringmq topic delete orders --if-exists")]
 pub struct TopicArgs {

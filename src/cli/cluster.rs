@@ -1,6 +1,7 @@
 //! A cluster as commands need it: whom to ask about a partition, and whom about a group.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -111,12 +112,14 @@ impl Cluster {
         if address == self.bootstrap.address() {
             return Ok(&mut self.bootstrap);
         }
-        if !self.nodes.contains_key(&id) {
-            let client = Client::connect(address)
-                .with_context(|| format!("node {id} of the cluster says that it is at {address}"))?;
-            self.nodes.insert(id, client);
+        match self.nodes.entry(id) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let client = Client::connect(address)
+                    .with_context(|| format!("node {id} of the cluster says that it is at {address}"))?;
+                Ok(unknown.insert(client))
+            }
         }
-        Ok(self.nodes.get_mut(&id).expect("inserted above"))
     }
 
     /// A topic by its name; an error that helps if there is none.

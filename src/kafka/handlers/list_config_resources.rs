@@ -57,7 +57,8 @@ mod tests {
         let topics = [("a", TOPIC), ("b", TOPIC)];
         let all = [brokers, topics].concat();
         let none = ErrorCode::NONE;
-        let table: [(&[i8], &[(&str, i8)], ErrorCode); 8] = [
+        type Listed<'a> = &'a [(&'a str, i8)];
+        let table: [(&[i8], Listed<'_>, ErrorCode); 8] = [
             (&[], &all, none),
             (&TYPES, &all, none),
             (&[TOPIC], &topics, none),

@@ -50,6 +50,11 @@ impl Client {
         Ok(client)
     }
 
+    /// Where it is, as it was named.
+    pub fn address(&self) -> &str {
+        &self.bootstrap
+    }
+
     /// Asks in the latest version that both sides have. `R` is the response of `Q`'s API.
     pub fn ask<'m, 'r, Q: Message<'m>, R: Message<'r>>(&'r mut self, request: &Q) -> anyhow::Result<R> {
         let version = self.version_of(Q::API)?;
@@ -148,6 +153,11 @@ fn open(bootstrap: &str) -> anyhow::Result<TcpStream> {
         }
     }
     Err(last)
+}
+
+/// The answer to a request about one thing, which is `what`.
+pub fn only<'r, T>(answers: &'r [T], what: &str) -> anyhow::Result<&'r T> {
+    answers.first().with_context(|| format!("the broker says nothing about {what}"))
 }
 
 /// The broker's error code, with its words if it has any.

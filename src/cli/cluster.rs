@@ -1,16 +1,17 @@
 //! A cluster as commands need it: whom to ask about a partition, and whom about a group.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use uuid::Uuid;
 
-use super::client::{Client, check};
+use super::client::{Client, check, only};
 use super::output::did_you_mean;
 use crate::kafka::protocol::messages::find_coordinator::key_type;
 use crate::kafka::protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
-use crate::kafka::protocol::messages::metadata::MetadataRequestTopic;
+use crate::kafka::protocol::messages::metadata::{MetadataRequestTopic, MetadataResponseTopic};
 use crate::kafka::protocol::messages::{
     FindCoordinatorRequest, FindCoordinatorResponse, ListOffsetsRequest, ListOffsetsResponse,
     MetadataRequest, MetadataResponse,
@@ -24,6 +25,7 @@ const COORDINATOR_PAUSE: Duration = Duration::from_millis(200);
 /// Connections to the brokers of a cluster, made when they are needed.
 pub struct Cluster {
     bootstrap: Client,
+    controller: i32,
     addresses: BTreeMap<i32, String>,
     nodes: BTreeMap<i32, Client>,
 }
@@ -33,16 +35,33 @@ pub struct Cluster {
 pub struct Topic {
     pub name: String,
     pub id: Uuid,
-    /// Leader by partition; -1 for none.
-    pub leaders: BTreeMap<i32, i32>,
+    /// By partition.
+    pub leaders: BTreeMap<i32, Leader>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Leader {
+    /// -1 for none.
+    pub node: i32,
+    /// How often it has changed; -1 where the broker does not say.
+    pub epoch: i32,
 }
 
 impl Topic {
+    fn new(topic: &MetadataResponseTopic<'_>) -> Topic {
+        let leaders = topic
+            .partitions
+            .iter()
+            .map(|one| (one.partition_index, Leader { node: one.leader_id, epoch: one.leader_epoch }));
+        let name = topic.name.unwrap_or_default().to_owned();
+        Topic { name, id: topic.topic_id, leaders: leaders.collect() }
+    }
+
     pub fn leader(&self, partition: i32) -> anyhow::Result<i32> {
-        match self.leaders.get(&partition) {
+        match self.leaders.get(&partition).map(|leader| leader.node) {
             None => bail!("topic {:?} has no partition {partition}, only {}", self.name, self.leaders.len()),
             Some(i32::MIN..0) => bail!("partition {partition} of topic {:?} has no leader now", self.name),
-            Some(leader) => Ok(*leader),
+            Some(node) => Ok(node),
         }
     }
 
@@ -63,8 +82,23 @@ impl Cluster {
         let response: MetadataResponse<'_> = bootstrap.ask(&request)?;
         let brokers = response.brokers.iter();
         let addresses = brokers.map(|broker| (broker.node_id, address(broker.host, broker.port))).collect();
+        let controller = response.controller_id;
         drop(response);
-        Ok(Cluster { bootstrap, addresses, nodes: BTreeMap::new() })
+        Ok(Cluster { bootstrap, controller, addresses, nodes: BTreeMap::new() })
+    }
+
+    /// The broker that we came to, for what any can answer.
+    pub fn any(&mut self) -> &mut Client {
+        &mut self.bootstrap
+    }
+
+    /// Who makes and unmakes topics. Brokers of today pass it on, so that it need not be within our reach; older
+    /// ones refuse.
+    pub fn controller(&mut self) -> &mut Client {
+        if self.node(self.controller).is_err() {
+            return &mut self.bootstrap;
+        }
+        self.node(self.controller).expect("connected above")
     }
 
     pub fn node_ids(&self) -> Vec<i32> {
@@ -73,14 +107,19 @@ impl Cluster {
 
     /// The connection to a node.
     pub fn node(&mut self, id: i32) -> anyhow::Result<&mut Client> {
-        if !self.nodes.contains_key(&id) {
-            let address = self.addresses.get(&id);
-            let address = address.with_context(|| format!("the cluster names no address of node {id}"))?;
-            let client = Client::connect(address)
-                .with_context(|| format!("node {id} of the cluster says that it is at {address}"))?;
-            self.nodes.insert(id, client);
+        let address = self.addresses.get(&id);
+        let address = address.with_context(|| format!("the cluster names no address of node {id}"))?;
+        if address == self.bootstrap.address() {
+            return Ok(&mut self.bootstrap);
         }
-        Ok(self.nodes.get_mut(&id).expect("inserted above"))
+        match self.nodes.entry(id) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let client = Client::connect(address)
+                    .with_context(|| format!("node {id} of the cluster says that it is at {address}"))?;
+                Ok(unknown.insert(client))
+            }
+        }
     }
 
     /// A topic by its name; an error that helps if there is none.
@@ -88,9 +127,17 @@ impl Cluster {
         if let Some(topic) = self.find_topic(name)? {
             return Ok(topic);
         }
+        let known = self.topics()?;
+        let nearest = did_you_mean(name, known.iter().map(|topic| topic.name.as_str()));
+        bail!("there is no topic {name:?}{nearest}")
+    }
+
+    /// All topics, by name.
+    pub fn topics(&mut self) -> anyhow::Result<Vec<Topic>> {
         let response: MetadataResponse<'_> = self.bootstrap.ask(&MetadataRequest::default())?;
-        let known = response.topics.iter().filter_map(|topic| topic.name);
-        bail!("there is no topic {name:?}{}", did_you_mean(name, known))
+        let mut topics: Vec<Topic> = response.topics.iter().map(Topic::new).collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(topics)
     }
 
     /// `None`: there is no such topic.
@@ -103,13 +150,12 @@ impl Cluster {
             ..Default::default()
         };
         let response: MetadataResponse<'_> = self.bootstrap.ask(&request)?;
-        let topic = response.topics.first().context("the broker says nothing about the topic")?;
+        let topic = only(&response.topics, "the topic")?;
         if topic.error_code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
             return Ok(None);
         }
         check(topic.error_code, None).with_context(|| format!("topic {name:?}"))?;
-        let leaders = topic.partitions.iter().map(|one| (one.partition_index, one.leader_id)).collect();
-        Ok(Some(Topic { name: name.to_owned(), id: topic.topic_id, leaders }))
+        Ok(Some(Topic { name: name.to_owned(), ..Topic::new(topic) }))
     }
 
     /// The connection to the node that coordinates a group.
@@ -149,7 +195,27 @@ impl Cluster {
         partitions: &[i32],
         timestamp: i64,
     ) -> anyhow::Result<BTreeMap<i32, i64>> {
-        let mut found = BTreeMap::new();
+        let answers = self.offset_answers(topic, partitions, timestamp)?;
+        let offset = |partition: &i32| {
+            let answer = answers.get(partition).with_context(|| {
+                format!("the broker says nothing about partition {partition} of topic {:?}", topic.name)
+            })?;
+            let (code, offset) = *answer;
+            check(code, None)
+                .with_context(|| format!("offsets of partition {partition} of topic {:?}", topic.name))?;
+            Ok((*partition, offset))
+        };
+        partitions.iter().map(offset).collect()
+    }
+
+    /// The same as the leaders say it: an error, or an offset.
+    pub fn offset_answers(
+        &mut self,
+        topic: &Topic,
+        partitions: &[i32],
+        timestamp: i64,
+    ) -> anyhow::Result<BTreeMap<i32, (ErrorCode, i64)>> {
+        let mut answers = BTreeMap::new();
         for (leader, partitions) in topic.by_leader(partitions)? {
             let asked = partitions.iter().map(|partition| ListOffsetsPartition {
                 partition_index: *partition,
@@ -159,17 +225,10 @@ impl Cluster {
             let asked = ListOffsetsTopic { name: &topic.name, partitions: asked.collect() };
             let request = ListOffsetsRequest { topics: Array::from_elem(asked, 1), ..Default::default() };
             let response: ListOffsetsResponse<'_> = self.node(leader)?.ask(&request)?;
-            for one in response.topics.iter().flat_map(|topic| &topic.partitions) {
-                check(one.error_code, None).with_context(|| {
-                    format!("offsets of partition {} of topic {:?}", one.partition_index, topic.name)
-                })?;
-                found.insert(one.partition_index, one.offset);
-            }
+            let answered = response.topics.iter().flat_map(|topic| &topic.partitions);
+            answers.extend(answered.map(|one| (one.partition_index, (one.error_code, one.offset))));
         }
-        if let Some(silent) = partitions.iter().find(|partition| !found.contains_key(partition)) {
-            bail!("the broker says nothing about partition {silent} of topic {:?}", topic.name);
-        }
-        Ok(found)
+        Ok(answers)
     }
 }
 
@@ -183,11 +242,8 @@ mod tests {
 
     #[test]
     fn partitions_have_leaders() {
-        let topic = Topic {
-            name: "t".into(),
-            id: Uuid::nil(),
-            leaders: BTreeMap::from([(0, 1), (1, 2), (2, 1), (3, -1)]),
-        };
+        let leaders = [1, 2, 1, -1].map(|node| Leader { node, epoch: 7 });
+        let topic = Topic { name: "t".into(), id: Uuid::nil(), leaders: (0..).zip(leaders).collect() };
         let found = topic.by_leader(&[2, 1, 0]).expect("they have leaders");
         assert_eq!(found, BTreeMap::from([(1, vec![2, 0]), (2, vec![1])]));
         for (partition, says) in [(3, "no leader now"), (4, "has no partition 4, only 4"), (-1, "-1")] {

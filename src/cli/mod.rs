@@ -7,6 +7,7 @@ mod client;
 mod cluster;
 mod config;
 mod config_args;
+mod deleted;
 mod group;
 mod inspect;
 mod logging;
@@ -38,6 +39,7 @@ const EXIT_CONFIG: u8 = 78;
   ringmq config template > ringmq.toml          every key with its default and meaning
   ringmq config explain log.commit_mode
   ringmq topic create orders --partitions 8
+  ringmq topic config orders --set retention.ms=86400000
   ringmq record produce orders < lines.txt
   ringmq record consume orders --from end --follow
   ringmq group describe billing                 members, offsets and lag
@@ -70,7 +72,7 @@ pub fn main() -> ExitCode {
         Command::Group(args) => group::run(&args),
         Command::Inspect(command) => command.run(),
         Command::Record(args) => record::run(args),
-        Command::Topic(args) => topic::run(args),
+        Command::Topic(args) => topic::run(&args),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     // Whoever reads our output may stop when they have seen enough: `ringmq config print | head`.

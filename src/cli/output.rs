@@ -33,6 +33,23 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [Stri
     text
 }
 
+/// A cell for what may be unknown.
+pub fn known<T: ToString>(value: Option<T>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
+}
+
+/// A size with three significant digits or so: `4.0 KiB`.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
 /// `, did you mean ...?`, if there is something similar.
 pub fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let similar = known.map(|known| (strsim::jaro_winkler(name, known), known));
@@ -55,6 +72,14 @@ mod tests {
             longer  22
         "#]]
         .assert_eq(&table(["NAME", "N"], rows.into_iter()));
+    }
+
+    #[test]
+    fn sizes() {
+        let table = [(0, "0 B"), (1023, "1023 B"), (4096, "4.0 KiB"), (3 << 40, "3.0 TiB")];
+        for (bytes, expected) in table {
+            assert_eq!(size(bytes), expected);
+        }
     }
 
     #[test]

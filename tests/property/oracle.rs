@@ -81,6 +81,8 @@ oracles! {
     DescribeLogDirs: DescribeLogDirsRequest, DescribeLogDirsResponse;
     DescribeProducers: DescribeProducersRequest, DescribeProducersResponse;
     DescribeTopicPartitions: DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+    DescribeAcls: DescribeAclsRequest, DescribeAclsResponse;
+    ListConfigResources: ListConfigResourcesRequest, ListConfigResourcesResponse;
     DescribeClientQuotas: DescribeClientQuotasRequest, DescribeClientQuotasResponse;
     ListPartitionReassignments: ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
 }

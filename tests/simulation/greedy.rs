@@ -31,19 +31,19 @@ const FETCH: i16 = 11;
 const CREATE: i16 = 5;
 
 /// A broker, and the most that its clients may hold.
-struct Play {
+pub struct Play {
     world: SimWorld,
     broker: Broker,
     clients: usize,
 }
 
-struct Client {
+pub struct Client {
     socket: ClientSocket,
     received: Vec<u8>,
 }
 
 impl Play {
-    fn new(seed: u64, shards: u16) -> Play {
+    pub fn new(seed: u64, shards: u16) -> Play {
         let world = SimWorld::new(seed);
         world.set_socket_buffer_bytes(SOCKET_BYTES);
         let setup = Setup::for_large(LIMITS);
@@ -67,7 +67,7 @@ impl Play {
         play
     }
 
-    fn connect(&mut self) -> Client {
+    pub fn connect(&mut self) -> Client {
         self.clients += 1;
         Client { socket: self.world.connect(address()).expect("the broker listens"), received: Vec::new() }
     }
@@ -103,7 +103,7 @@ impl Play {
     }
 
     /// The next response.
-    fn answer(&mut self, client: &mut Client) -> Vec<u8> {
+    pub fn answer(&mut self, client: &mut Client) -> Vec<u8> {
         let until = self.after(PATIENCE);
         loop {
             if let Some(frame) = client.hear() {
@@ -123,7 +123,7 @@ impl Play {
 }
 
 impl Client {
-    fn send<'m, M: Message<'m>>(&mut self, version: i16, request: &M) {
+    pub fn send<'m, M: Message<'m>>(&mut self, version: i16, request: &M) {
         self.socket.send(&frame(version, request));
     }
 
@@ -146,13 +146,13 @@ fn frame<'m, M: Message<'m>>(version: i16, request: &M) -> Vec<u8> {
     bytes
 }
 
-fn batch(bytes: usize) -> Vec<u8> {
+pub fn batch(bytes: usize) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Compression::None);
     builder.push(0, None, Some(&vec![7; bytes]), &[]);
     builder.finish()
 }
 
-fn produce<'a>(topic: &'a str, index: i32, records: &'a [u8]) -> ProduceRequest<'a> {
+pub fn produce<'a>(topic: &'a str, index: i32, records: &'a [u8]) -> ProduceRequest<'a> {
     let mut request = ProduceRequest { acks: -1, timeout_ms: 30_000, ..Default::default() };
     let data = PartitionProduceData { index, records: Some(records) };
     request.topic_data.push(TopicProduceData {
@@ -170,7 +170,7 @@ fn produced(frame: &[u8]) -> ErrorCode {
     response.responses[0].partition_responses[0].error_code
 }
 
-fn fetch(topic: &str, partition: i32, fetch_offset: i64, max_bytes: i32) -> FetchRequest<'_> {
+pub fn fetch(topic: &str, partition: i32, fetch_offset: i64, max_bytes: i32) -> FetchRequest<'_> {
     let mut request = FetchRequest { max_wait_ms: 500, min_bytes: 1, max_bytes, ..Default::default() };
     let wanted =
         FetchPartition { partition, fetch_offset, partition_max_bytes: max_bytes, ..Default::default() };

@@ -3,6 +3,7 @@
 //! `make sim` plays many seeds, `make sim SEED=n` one. See docs/TESTING.md.
 
 mod admin;
+mod answers;
 mod committer;
 mod consumer;
 mod coverage;

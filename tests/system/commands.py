@@ -1,10 +1,11 @@
-"""`ringmq record` and `ringmq group` as people and scripts use them: exit codes, tables, JSON, pipes."""
+"""`ringmq topic`, `ringmq record` and `ringmq group` as people and scripts use them: exit codes, tables, JSON, pipes."""
 
 import json
 import struct
 import subprocess
 
 import wire
+from lib.broker import by_log, free_base_port
 from rig import WAIT_S_MAX, check, equal, until
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
@@ -44,6 +45,63 @@ class Shell:
 
 def _lines(told):
     return [json.loads(line) for line in told.splitlines()]
+
+
+def topics(rig, per_log):
+    """A topic grows, is configured, and says what it takes. Asked of a broker per log, nothing is counted twice."""
+    settings = by_log(free_base_port(2)) if per_log else []
+    shell = Shell(rig, rig.running(shards=2, settings=settings))
+    shell.does("topic create orders --partitions 2 --config retention.ms=86400000")
+    shell.does("topic create empty --partitions 1")
+
+    grow = "topic add-partitions orders --partitions"
+    shell.refuses(f"{grow} 2", 'partitions to topic "orders"', "INVALID_PARTITIONS")
+    shell.refuses("topic add-partitions order --partitions 5", 'did you mean "orders"?')
+    equal(shell.finds(f"{grow} 5 --dry-run")["result"], "valid", "what a dry run says")
+    equal(len(shell.finds("topic describe orders")["partitions"]), 2, "partitions after a dry run")
+    equal(shell.does(f"{grow} 5").decode(), "orders has 5 partitions, it had 2\n", "what growing says")
+
+    value = b"x" * 1000 + b"\n"
+    for partition, count in ((1, 1), (4, 50)):
+        shell.does(f"record produce orders --partition {partition}", value * count)
+    described = shell.finds("topic describe orders")
+    sizes = [one["bytes"] for one in described["partitions"]]
+    equal([size > 0 for size in sizes], [False, True, False, False, True], f"partitions with bytes, {sizes}")
+    check(50_000 < sizes[4] < 100_000 and sizes[1] < sizes[4], f"bytes of the partitions: {sizes}")
+    equal([one["end"] for one in described["partitions"]], [0, 1, 0, 0, 50], "ends")
+    equal(described["bytes"], sum(sizes), "bytes of the topic")
+    listed = {one["name"]: (one["partitions"], one["bytes"]) for one in shell.finds("topic list")}
+    equal(listed, {"empty": (1, 0), "orders": (5, sum(sizes))}, "topics")
+    for line in ("topic list", "topic describe orders"):
+        told = shell.does(line).decode()
+        check(" SIZE" in told and " KiB" in told, f"ringmq {line}: no sizes in {told!r}")
+
+    def configs():
+        found = shell.finds("topic config orders")
+        return {one["name"]: (one["value"], one["source"]) for one in found}
+
+    before = configs()
+    equal(before["retention.ms"], ("86400000", "topic"), "what was set at the creation")
+    equal(before["max.message.bytes"][1], "default", "where the other comes from")
+    change = "topic config orders --set max.message.bytes=5000 --delete retention.ms"
+    equal(shell.finds(f"{change} --dry-run")["result"], "valid", "what a dry run says")
+    equal(configs(), before, "configs after a dry run")
+    shell.does(change)
+    after = configs()
+    equal(after["max.message.bytes"], ("5000", "topic"), "what was set")
+    equal(after["retention.ms"], ("604800000", "default"), "what was taken back")
+    changed = {name for name, found in after.items() if before[name] != found}
+    equal(changed, {"max.message.bytes", "retention.ms"}, "configs that have changed")
+    shell.refuses("record produce orders", "MESSAGE_TOO_LARGE", typed=b"x" * 6000 + b"\n")
+    told = shell.does("topic config orders").decode()
+    check("CONFIG" in told and "max.message.bytes" in told and "SOURCE" in told, told)
+    shell.refuses("topic config orders --set cleanup.policy=compact", "INVALID_CONFIG")
+    shell.refuses("topic config orders --set retention.ns=5", 'did you mean "retention.ms"?')
+    shell.refuses("topic config order", 'did you mean "orders"?')
+    equal(shell.run("topic config orders --dry-run")[0], 2, "exit code of a dry run of nothing")
+    equal(configs(), after, "configs after what was refused")
+    shell.does("topic delete orders empty")
+    equal(shell.finds("topic list"), [], "topics that are left")
 
 
 def records(rig):
@@ -200,6 +258,8 @@ def groups(rig):
 
 
 CASES = {
+    "commands/topics": lambda rig: topics(rig, per_log=False),
+    "commands/topics of a broker per log": lambda rig: topics(rig, per_log=True),
     "commands/records": records,
     "commands/records as JSON": records_as_json,
     "commands/records as they come": records_as_they_come,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{GroupState, assignment, offsets, state_of, unknown};
 use crate::cli::cluster::Cluster;
-use crate::cli::output::{Output, table};
+use crate::cli::output::{Output, known, table};
 use crate::kafka::protocol::messages::list_offsets::timestamp;
 
 #[derive(Serialize)]
@@ -44,7 +44,6 @@ struct PartitionLine {
 
 impl Output for Described {
     fn text(&self) -> String {
-        let number = |number: Option<i64>| number.map_or("-".to_owned(), |number| number.to_string());
         let mut text = format!("group {}, {}", self.group, self.state);
         if !self.protocol.is_empty() {
             text += &format!(", protocol {}", self.protocol);
@@ -52,7 +51,7 @@ impl Output for Described {
         text += "\n";
         if !self.members.is_empty() {
             let member = |line: &MemberLine| {
-                let instance = line.instance.clone().unwrap_or("-".to_owned());
+                let instance = known(line.instance.as_ref());
                 [line.member.clone(), instance, line.client.clone(), line.host.clone(), assigned_text(line)]
             };
             text += "\n";
@@ -61,8 +60,8 @@ impl Output for Described {
         }
         if !self.partitions.is_empty() {
             let partition = |line: &PartitionLine| {
-                let [committed, end, lag] = [line.committed, line.end, line.lag].map(number);
-                let member = line.member.clone().unwrap_or("-".to_owned());
+                let [committed, end, lag] = [line.committed, line.end, line.lag].map(known);
+                let member = known(line.member.as_ref());
                 [line.topic.clone(), line.partition.to_string(), committed, end, lag, member]
             };
             text += "\n";

@@ -9,8 +9,9 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::client::check;
+use super::client::{check, only};
 use super::cluster::Cluster;
+use super::deleted::Deleted;
 use super::output::{Output, did_you_mean, output, table};
 use crate::kafka::protocol::messages::describe_groups::DescribedGroupMember;
 use crate::kafka::protocol::messages::{
@@ -146,7 +147,7 @@ impl GroupState {
 fn state_of(cluster: &mut Cluster, group: &str) -> anyhow::Result<GroupState> {
     let request = DescribeGroupsRequest { groups: Array::from_elem(group, 1), ..Default::default() };
     let response: DescribeGroupsResponse<'_> = cluster.coordinator(group)?.ask(&request)?;
-    let found = response.groups.first().context("the broker says nothing about the group")?;
+    let found = only(&response.groups, "the group")?;
     if found.error_code != ErrorCode::GROUP_ID_NOT_FOUND {
         check(found.error_code, found.error_message).with_context(|| format!("describe group {group:?}"))?;
     }
@@ -164,48 +165,29 @@ fn state_of(cluster: &mut Cluster, group: &str) -> anyhow::Result<GroupState> {
     })
 }
 
-#[derive(Serialize)]
-struct Deleted {
-    deleted: Vec<String>,
-    missing: Vec<String>,
-}
-
-impl Output for Deleted {
-    fn text(&self) -> String {
-        let deleted = self.deleted.iter().map(|name| format!("{name} deleted\n"));
-        let missing = self.missing.iter().map(|name| format!("{name} did not exist\n"));
-        deleted.chain(missing).collect()
-    }
-}
-
 fn delete(cluster: &mut Cluster, groups: &[String], if_exists: bool) -> anyhow::Result<Deleted> {
-    let mut result = Deleted { deleted: Vec::new(), missing: Vec::new() };
-    let mut failures = Vec::new();
+    let mut result = Deleted::default();
     for group in groups {
         let request = DeleteGroupsRequest { groups_names: Array::from_elem(group.as_str(), 1) };
         let response: DeleteGroupsResponse<'_> = cluster.coordinator(group)?.ask(&request)?;
-        let code = response.results.first().context("the broker says nothing about the group")?.error_code;
+        let code = only(&response.results, "the group")?.error_code;
         drop(response);
         match code {
             ErrorCode::GROUP_ID_NOT_FOUND if if_exists => result.missing.push(group.clone()),
             ErrorCode::GROUP_ID_NOT_FOUND => match unknown::<()>(cluster, group) {
                 Ok(()) => {}
-                Err(error) => failures.push(error.to_string()),
+                Err(error) => result.failures.push(error.to_string()),
             },
             ErrorCode::NON_EMPTY_GROUP => {
-                failures.push(format!("group {group:?} has members: stop them first ({code})"));
+                result.failures.push(format!("group {group:?} has members: stop them first ({code})"));
             }
             code => match check(code, None) {
                 Ok(()) => result.deleted.push(group.clone()),
-                Err(error) => failures.push(format!("delete group {group:?}: {error}")),
+                Err(error) => result.failures.push(format!("delete group {group:?}: {error}")),
             },
         }
     }
-    if !failures.is_empty() {
-        // The others are gone all the same, and the user has to know.
-        bail!("{}", [failures.join("; "), result.text()].join("\n").trim_end());
-    }
-    Ok(result)
+    result.complete()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::offsets::{self, Offsets, TopicPartitions};
 use super::state_of;
 use crate::cli::cluster::{Cluster, Topic};
-use crate::cli::output::{Output, table};
+use crate::cli::output::{Output, known, table};
 use crate::cli::time;
 use crate::kafka::protocol::messages::list_offsets::timestamp;
 
@@ -87,7 +87,7 @@ struct Move {
 impl Output for Plan {
     fn text(&self) -> String {
         let row = |one: &Move| {
-            let from = one.from.map_or("-".to_owned(), |from| from.to_string());
+            let from = known(one.from);
             [one.topic.clone(), one.partition.to_string(), from, one.to.to_string(), one.lag.to_string()]
         };
         let mut text = table(["TOPIC", "PARTITION", "FROM", "TO", "LAG"], self.partitions.iter().map(row));

@@ -1,15 +1,14 @@
 //! AlterConfigs: says all configs of a resource; those that it leaves out go back to their defaults.
 
-use super::config_changes::{Alterations, Resource, check_names, value_of};
+use super::Outcome;
+use super::config_changes::{Resource, Results, alter, check_names, value_of};
 use super::replies::Refusal;
-use super::{Outcome, Pending, wait};
 use crate::kafka::context::Context;
 use crate::kafka::protocol::Message;
-use crate::kafka::protocol::messages::alter_configs::{AlterConfigsResource, AlterConfigsResourceResponse};
+use crate::kafka::protocol::messages::alter_configs::AlterConfigsResource;
 use crate::kafka::protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use crate::kafka::protocol::wire::Writer;
-use crate::model::LogId;
-use crate::shard::call::{Answer, Call, ConfigChanges};
+use crate::shard::call::ConfigChanges;
 
 pub fn handle(
     ctx: &Context<'_>,
@@ -22,8 +21,10 @@ pub fn handle(
         name: resource.resource_name,
         changes: read(resource),
     });
-    let (calls, alterations) = Alterations::ask(ctx, resources.collect(), request.validate_only);
-    wait(ctx, calls, AlterConfigs { version, alterations }, out)
+    let respond = |responses: Results<'_>, out: &mut Writer<'_>, version| {
+        AlterConfigsResponse { responses, ..Default::default() }.encode(out, version);
+    };
+    alter(ctx, version, resources.collect(), request.validate_only, respond, out)
 }
 
 fn read(resource: &AlterConfigsResource<'_>) -> Result<ConfigChanges, Refusal> {
@@ -33,28 +34,6 @@ fn read(resource: &AlterConfigsResource<'_>) -> Result<ConfigChanges, Refusal> {
     pairs.collect::<Result<_, _>>().map(ConfigChanges::Replace)
 }
 
-struct AlterConfigs {
-    version: i16,
-    alterations: Alterations,
-}
-
-impl Pending for AlterConfigs {
-    fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)> {
-        self.alterations.on_answer(part, answer);
-        Vec::new()
-    }
-
-    fn encode(&mut self, _: &Context<'_>, out: &mut Writer<'_>) {
-        let responses = self.alterations.resources.iter().map(|altered| {
-            let (error_code, error_message) = Refusal::parts(&altered.refusal);
-            let (resource_type, resource_name) = (altered.resource_type, altered.name.as_str());
-            AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
-        });
-        let response = AlterConfigsResponse { responses: responses.collect(), ..Default::default() };
-        response.encode(out, self.version);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,7 +41,8 @@ mod tests {
     use crate::kafka::protocol::ErrorCode;
     use crate::kafka::protocol::messages::alter_configs::AlterableConfig;
     use crate::kafka::protocol::messages::describe_configs::resource_type::{BROKER, TOPIC};
-    use crate::shard::call::{AdminCall, AdminError};
+    use crate::model::LogId;
+    use crate::shard::call::{AdminCall, AdminError, Answer, Call};
 
     fn resource<'a>(
         resource_type: i8,

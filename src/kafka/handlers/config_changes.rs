@@ -7,12 +7,14 @@
 use std::collections::BTreeSet;
 
 use super::replies::Refusal;
-use super::unexpected;
+use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
 use crate::kafka::handlers::describe_configs::broker_named;
-use crate::kafka::protocol::ErrorCode;
+use crate::kafka::protocol::messages::alter_configs::AlterConfigsResourceResponse;
 use crate::kafka::protocol::messages::describe_configs::resource_type;
+use crate::kafka::protocol::wire::Writer;
+use crate::kafka::protocol::{Array, ErrorCode};
 use crate::metadata::topic::validate_name;
 use crate::metadata::topic_config::ConfigOp;
 use crate::model::LogId;
@@ -26,59 +28,80 @@ pub(super) struct Resource<'a> {
     pub changes: Result<ConfigChanges, Refusal>,
 }
 
+/// What became of a request's resources, as both responses say it.
+pub(super) type Results<'a> = Array<AlterConfigsResourceResponse<'a>>;
+
+/// Writes the response of one of the two requests, in this version.
+type Respond = fn(Results<'_>, &mut Writer<'_>, i16);
+
+/// Asks for the changes of all resources that can be judged, and answers when they are made.
+pub(super) fn alter(
+    ctx: &Context<'_>,
+    version: i16,
+    resources: Vec<Resource<'_>>,
+    validate_only: bool,
+    respond: Respond,
+    out: &mut Writer<'_>,
+) -> Outcome {
+    let mut seen = BTreeSet::new();
+    let named = |resource: &Resource<'_>| (resource.resource_type, resource.name.to_owned());
+    let twice: BTreeSet<_> = resources.iter().map(named).filter(|name| !seen.insert(name.clone())).collect();
+
+    let mut calls = Vec::new();
+    let mut pending = Alterations { version, respond, resources: Vec::new(), asked: Vec::new() };
+    for resource in resources {
+        let (resource_type, name) = named(&resource);
+        let call = if twice.contains(&(resource_type, name.clone())) {
+            Err(invalid("the resource is named twice"))
+        } else {
+            judge(ctx, resource, validate_only)
+        };
+        let refusal = match call {
+            Ok(Some(call)) => {
+                pending.asked.push(pending.resources.len());
+                calls.push((LogId::METADATA, Call::Admin(call)));
+                None
+            }
+            Ok(None) => None,
+            Err(refusal) => Some(refusal),
+        };
+        pending.resources.push(Altered { resource_type, name, refusal });
+    }
+    wait(ctx, calls, pending, out)
+}
+
 /// What became of a resource.
-pub(super) struct Altered {
-    pub resource_type: i8,
-    pub name: String,
-    pub refusal: Option<Refusal>,
+struct Altered {
+    resource_type: i8,
+    name: String,
+    refusal: Option<Refusal>,
 }
 
 /// The resources of a request, in its order, while calls for some are under way.
-pub(super) struct Alterations {
-    pub resources: Vec<Altered>,
+struct Alterations {
+    version: i16,
+    respond: Respond,
+    resources: Vec<Altered>,
     /// Which of the above call `part` alters.
     asked: Vec<usize>,
 }
 
-impl Alterations {
-    pub fn ask(
-        ctx: &Context<'_>,
-        resources: Vec<Resource<'_>>,
-        validate_only: bool,
-    ) -> (Vec<(LogId, Call)>, Self) {
-        let mut seen = BTreeSet::new();
-        let named = |resource: &Resource<'_>| (resource.resource_type, resource.name.to_owned());
-        let twice: BTreeSet<_> =
-            resources.iter().map(named).filter(|name| !seen.insert(name.clone())).collect();
-
-        let mut calls = Vec::new();
-        let mut alterations = Self { resources: Vec::with_capacity(resources.len()), asked: Vec::new() };
-        for resource in resources {
-            let (resource_type, name) = named(&resource);
-            let call = if twice.contains(&(resource_type, name.clone())) {
-                Err(invalid("the resource is named twice"))
-            } else {
-                judge(ctx, resource, validate_only)
-            };
-            let refusal = match call {
-                Ok(Some(call)) => {
-                    alterations.asked.push(alterations.resources.len());
-                    calls.push((LogId::METADATA, Call::Admin(call)));
-                    None
-                }
-                Ok(None) => None,
-                Err(refusal) => Some(refusal),
-            };
-            alterations.resources.push(Altered { resource_type, name, refusal });
-        }
-        (calls, alterations)
-    }
-
-    pub fn on_answer(&mut self, part: u32, answer: Answer) {
+impl Pending for Alterations {
+    fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)> {
         let Answer::AlterConfigs(result) = answer else { unexpected(&answer) };
         let refusal =
             result.err().map(|error| Refusal::new(errors::of_admin(&error), errors::message(error)));
         self.resources[self.asked[part as usize]].refusal = refusal;
+        Vec::new()
+    }
+
+    fn encode(&mut self, _: &Context<'_>, out: &mut Writer<'_>) {
+        let results = self.resources.iter().map(|altered| {
+            let (error_code, error_message) = Refusal::parts(&altered.refusal);
+            let (resource_type, resource_name) = (altered.resource_type, altered.name.as_str());
+            AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
+        });
+        (self.respond)(results.collect(), out, self.version);
     }
 }
 

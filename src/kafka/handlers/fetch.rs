@@ -101,7 +101,15 @@ pub fn begin(
     let wait = Duration::from_millis(request.max_wait_ms.max(0) as u64).min(WAIT_MAX);
     let max_bytes = (request.max_bytes.max(0) as usize).min(turn.front.settings.fetch_bytes_max);
     let by_id = header.version >= BY_ID_SINCE;
-    let (session, refused) = match held.begin(&request, by_id, &mut turn.front.fetch_sessions) {
+    // Whoever follows says so here or, since version 15, there.
+    let follows = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
+    let begun = if follows {
+        // There is nothing to remember of somebody who gets nothing.
+        Ok(None)
+    } else {
+        held.begin(&request, by_id, &mut turn.front.fetch_sessions)
+    };
+    let (session, refused) = match begun {
         Ok(session) => (session, None),
         Err(code) => (None, Some(code)),
     };
@@ -124,7 +132,7 @@ pub fn begin(
         new: true,
     };
     if state.session.is_none() && state.refused.is_none() {
-        state.name_all(turn, &request);
+        state.name_all(turn, &request, follows);
     }
     Ok(Box::new(state))
 }
@@ -156,9 +164,15 @@ fn find(
     }
 }
 
+/// What a broker is told that would follow a partition: nobody does, whatever number it has. The codes are
+/// Kafka's for a replica that the leader does not know.
+fn not_a_replica(wanted: Wanted) -> ErrorCode {
+    if wanted.leader_epoch < 0 { ErrorCode::NOT_LEADER_OR_FOLLOWER } else { ErrorCode::UNKNOWN_LEADER_EPOCH }
+}
+
 impl FetchRequestState {
     /// Without a session the request says it all.
-    fn name_all(&mut self, turn: &Turn<'_>, request: &FetchRequest<'_>) {
+    fn name_all(&mut self, turn: &Turn<'_>, request: &FetchRequest<'_>, follows: bool) {
         self.parts.reserve(request.topics.iter().map(|topic| topic.partitions.len()).sum());
         self.topics.reserve(request.topics.len());
         for wanted in &request.topics {
@@ -166,8 +180,9 @@ impl FetchRequestState {
             let known = find_topic(turn, wanted.topic, wanted.topic_id, self.by_id);
             let name = known.map_or_else(|| Rc::from(wanted.topic), |topic| topic.name.clone());
             for partition in &wanted.partitions {
-                let index = partition.partition;
-                let target = find(turn, known, self.by_id, (NO_PART, index, Wanted::of(partition)));
+                let (index, from) = (partition.partition, Wanted::of(partition));
+                let found = find(turn, known, self.by_id, (NO_PART, index, from));
+                let target = if follows { found.and(Err(not_a_replica(from))) } else { found };
                 let result = ReadResult::default();
                 self.parts.push(Part { slot: NO_PART, topic: number, index, target, result });
             }

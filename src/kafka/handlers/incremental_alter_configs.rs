@@ -1,19 +1,17 @@
 //! IncrementalAlterConfigs: changes single configs of a resource.
 
-use super::config_changes::{Alterations, Resource, check_names, invalid, value_of};
+use super::Outcome;
+use super::config_changes::{Resource, Results, alter, check_names, invalid, value_of};
 use super::replies::Refusal;
-use super::{Outcome, Pending, wait};
 use crate::kafka::context::Context;
 use crate::kafka::protocol::Message;
 use crate::kafka::protocol::messages::incremental_alter_configs::{
-    IncrementalAlterConfigsResource, IncrementalAlterConfigsResourceResponse, IncrementalAlterableConfig,
-    config_operation,
+    IncrementalAlterConfigsResource, IncrementalAlterableConfig, config_operation,
 };
 use crate::kafka::protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use crate::kafka::protocol::wire::Writer;
 use crate::metadata::topic_config::{ConfigChange, ConfigOp};
-use crate::model::LogId;
-use crate::shard::call::{Answer, Call, ConfigChanges};
+use crate::shard::call::ConfigChanges;
 
 pub fn handle(
     ctx: &Context<'_>,
@@ -26,8 +24,10 @@ pub fn handle(
         name: resource.resource_name,
         changes: read(resource),
     });
-    let (calls, alterations) = Alterations::ask(ctx, resources.collect(), request.validate_only);
-    wait(ctx, calls, IncrementalAlterConfigs { version, alterations }, out)
+    let respond = |responses: Results<'_>, out: &mut Writer<'_>, version| {
+        IncrementalAlterConfigsResponse { responses, ..Default::default() }.encode(out, version);
+    };
+    alter(ctx, version, resources.collect(), request.validate_only, respond, out)
 }
 
 fn read(resource: &IncrementalAlterConfigsResource<'_>) -> Result<ConfigChanges, Refusal> {
@@ -47,33 +47,6 @@ fn change(config: &IncrementalAlterableConfig<'_>) -> Result<ConfigChange, Refus
     Ok(ConfigChange { name: config.name.to_owned(), op })
 }
 
-struct IncrementalAlterConfigs {
-    version: i16,
-    alterations: Alterations,
-}
-
-impl Pending for IncrementalAlterConfigs {
-    fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)> {
-        self.alterations.on_answer(part, answer);
-        Vec::new()
-    }
-
-    fn encode(&mut self, _: &Context<'_>, out: &mut Writer<'_>) {
-        let responses = self.alterations.resources.iter().map(|altered| {
-            let (error_code, error_message) = Refusal::parts(&altered.refusal);
-            IncrementalAlterConfigsResourceResponse {
-                error_code,
-                error_message,
-                resource_type: altered.resource_type,
-                resource_name: &altered.name,
-            }
-        });
-        let response =
-            IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() };
-        response.encode(out, self.version);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,7 +55,8 @@ mod tests {
     use crate::kafka::protocol::messages::describe_configs::resource_type::{
         BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC,
     };
-    use crate::shard::call::{AdminCall, AdminError, CallError};
+    use crate::model::LogId;
+    use crate::shard::call::{AdminCall, AdminError, Answer, Call, CallError};
 
     type Change<'a> = (&'a str, i8, Option<&'a str>);
 

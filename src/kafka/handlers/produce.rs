@@ -24,6 +24,8 @@ use crate::shard::call::{Answer, AppendedBatch, Call, Ticket};
 
 /// Appends that may wait for other shards before this connection is read no further.
 const CALLS_WAITING_MAX: usize = 256;
+/// First version in which topics are named by their ids.
+const BY_ID_SINCE: i16 = 13;
 
 /// What became of a request.
 pub enum Produced {
@@ -143,7 +145,7 @@ pub fn handle(
             staged.push(reply.partition(partition.index));
             let result = match refused {
                 Some(error) => Err(error),
-                None => produce_one(turn, Ticket { part, ..ticket }, topic, partition),
+                None => produce_one(turn, Ticket { part, ..ticket }, topic, partition, version),
             };
             match result {
                 Ok((outcome, waits)) => {
@@ -216,9 +218,11 @@ fn target(
     turn: &Turn<'_>,
     topic: &TopicProduceData<'_>,
     partition: &PartitionProduceData<'_>,
+    version: i16,
 ) -> Result<Target, ErrorCode> {
     let Some(known) = find_topic(turn, topic) else {
-        return Err(if topic.topic_id.is_nil() {
+        // A nil id is one that nobody knows, too.
+        return Err(if version < BY_ID_SINCE {
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
         } else {
             ErrorCode::UNKNOWN_TOPIC_ID
@@ -247,8 +251,9 @@ fn produce_one(
     ticket: Ticket,
     topic: &TopicProduceData<'_>,
     partition: &PartitionProduceData<'_>,
+    version: i16,
 ) -> Result<(Option<ProduceOutcome>, bool), ErrorCode> {
-    let Target { log, key, rules, log_append_time } = target(turn, topic, partition)?;
+    let Target { log, key, rules, log_append_time } = target(turn, topic, partition, version)?;
     let records = partition.records.ok_or(ErrorCode::INVALID_RECORD)?;
     let batch = check(records, &rules).map_err(|error| {
         turn.shard.stats.counters.batch_crc_errors +=

@@ -96,6 +96,12 @@ impl World {
         world
     }
 
+    /// Clients reach it here.
+    pub fn advertise(mut self, host: &str, port: u16) -> Self {
+        (self.broker.host, self.broker.port) = (host.to_owned(), port);
+        self
+    }
+
     /// Each log is a broker of its own: 101 and 102, at ports 9201 and 9202.
     pub fn advertise_logs(mut self) -> Self {
         self.broker.logs = Some(LogNodes { id_base: 100, ports: vec![9201, 9202] });

@@ -172,6 +172,7 @@ apis! {
     InitProducerId = 22, versions 0..=5, flexible 2+, InitProducerIdRequest<'a> => InitProducerIdResponse;
     OffsetForLeaderEpoch = 23, versions 2..=4, flexible 4+,
         OffsetForLeaderEpochRequest<'a> => OffsetForLeaderEpochResponse<'a>;
+    DescribeAcls = 29, versions 1..=3, flexible 2+, DescribeAclsRequest<'a> => DescribeAclsResponse<'a>;
     DescribeConfigs = 32, versions 1..=4, flexible 4+,
         DescribeConfigsRequest<'a> => DescribeConfigsResponse<'a>;
     AlterConfigs = 33, versions 0..=2, flexible 2+, AlterConfigsRequest<'a> => AlterConfigsResponse<'a>;
@@ -190,6 +191,8 @@ apis! {
     DescribeCluster = 60, versions 0..=2, flexible 0+, DescribeClusterRequest => DescribeClusterResponse<'a>;
     DescribeProducers = 61, versions 0..=0, flexible 0+,
         DescribeProducersRequest<'a> => DescribeProducersResponse<'a>;
+    ListConfigResources = 74, versions 0..=1, flexible 0+,
+        ListConfigResourcesRequest => ListConfigResourcesResponse<'a>;
     DescribeTopicPartitions = 75, versions 0..=0, flexible 0+,
         DescribeTopicPartitionsRequest<'a> => DescribeTopicPartitionsResponse<'a>;
 }

@@ -36,30 +36,48 @@ func rawErrors(t *T) {
 	} {
 		t.check(t.rawProduce(0, records) != nil, "a produce of %s was acked", what)
 	}
+	s := &sweep{T: t, connection: t.dial(), name: "a produce by an id"}
+	for _, id := range [][16]byte{{}, {15: 7}} {
+		request := produceRequest(0, batch("v"))
+		request.Topics[0].TopicID = id
+		reply := s.ask(request, 13).(*kmsg.ProduceResponse)
+		t.isError(kerr.ErrorForCode(reply.Topics[0].Partitions[0].ErrorCode), kerr.UnknownTopicID, "a produce by a wrong id")
+	}
 	equal(t, t.ends()[0], 1, "end offset after the refused batches")
 	t.must(t.rawFetch(0), "a fetch without fault")
+	t.isError(t.rawFetchAs(4711, 0), kerr.NotLeaderForPartition, "a fetch by a replica that there is not")
 }
 
 // rawProduce sends one produce request and returns the error of its only partition.
 func (t *T) rawProduce(partition int32, records []byte) error {
-	request := kmsg.NewPtrProduceRequest()
-	request.Acks = -1
-	request.TimeoutMillis = 5000
-	topic := kmsg.NewProduceRequestTopic()
-	topic.Topic = t.topic
-	one := kmsg.NewProduceRequestTopicPartition()
-	one.Partition = partition
-	one.Records = records
-	topic.Partitions = append(topic.Partitions, one)
-	request.Topics = append(request.Topics, topic)
+	request := produceRequest(partition, records)
+	request.Topics[0].Topic = t.topic
 	reply, err := t.old().Request(t.ctx, request)
 	t.must(err, "produce request")
 	return kerr.ErrorForCode(reply.(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode)
 }
 
+// produceRequest has one partition of a topic that is not named yet.
+func produceRequest(partition int32, records []byte) *kmsg.ProduceRequest {
+	request := kmsg.NewPtrProduceRequest()
+	request.Acks = -1
+	request.TimeoutMillis = 5000
+	topic := kmsg.NewProduceRequestTopic()
+	one := kmsg.NewProduceRequestTopicPartition()
+	one.Partition = partition
+	one.Records = records
+	topic.Partitions = append(topic.Partitions, one)
+	request.Topics = append(request.Topics, topic)
+	return request
+}
+
 // rawFetch sends one fetch request from offset 0 and returns the error of its only partition.
-func (t *T) rawFetch(partition int32) error {
+func (t *T) rawFetch(partition int32) error { return t.rawFetchAs(-1, partition) }
+
+// rawFetchAs is rawFetch by a replica, or by a consumer, whose number is -1.
+func (t *T) rawFetchAs(replica, partition int32) error {
 	request := kmsg.NewPtrFetchRequest()
+	request.ReplicaID = replica
 	request.MaxBytes = 1000
 	topic := kmsg.NewFetchRequestTopic()
 	topic.Topic = t.topic

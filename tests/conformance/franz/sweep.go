@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -273,6 +274,11 @@ var bodies = map[int16]func(*sweep, int16){
 		request.Topics = append(request.Topics, topic)
 		s.fine(request, v)
 	},
+	29: func(s *sweep, v int16) {
+		// The one API that never succeeds here: there is nobody who would keep such entries.
+		reply := s.ask(anyACL(), v).(*kmsg.DescribeACLsResponse)
+		s.isError(kerr.ErrorForCode(reply.ErrorCode), kerr.SecurityDisabled, s.name)
+	},
 	32: func(s *sweep, v int16) {
 		request := kmsg.NewPtrDescribeConfigsRequest()
 		resource := kmsg.NewDescribeConfigsRequestResource()
@@ -353,6 +359,14 @@ var bodies = map[int16]func(*sweep, int16){
 		request.Topics = append(request.Topics, topic)
 		s.fine(request, v)
 	},
+	74: func(s *sweep, v int16) {
+		reply := s.fine(kmsg.NewPtrListConfigResourcesRequest(), v).(*kmsg.ListConfigResourcesResponse)
+		listed := slices.ContainsFunc(reply.ConfigResources, func(one kmsg.ListConfigResourcesResponseConfigResource) bool {
+			return one.Name == s.topic && one.Type == int8(kmsg.ConfigResourceTypeTopic)
+		})
+		// Version 0 is about metrics of clients.
+		equal(s.T, listed, v > 0, s.name+": the topic is listed")
+	},
 	75: func(s *sweep, v int16) {
 		request := kmsg.NewPtrDescribeTopicPartitionsRequest()
 		topic := kmsg.NewDescribeTopicPartitionsRequestTopic()
@@ -365,6 +379,14 @@ var bodies = map[int16]func(*sweep, int16){
 		one := reply.Topics[0].Partitions[0]
 		s.check(one.EligibleLeaderReplicas != nil && one.LastKnownELR != nil, "%s: null lists of replicas", s.name)
 	},
+}
+
+// anyACL asks for every entry that there is.
+func anyACL() *kmsg.DescribeACLsRequest {
+	request := kmsg.NewPtrDescribeACLsRequest()
+	request.ResourceType, request.ResourcePatternType = kmsg.ACLResourceTypeAny, kmsg.ACLResourcePatternTypeAny
+	request.Operation, request.PermissionType = kmsg.ACLOperationAny, kmsg.ACLPermissionTypeAny
+	return request
 }
 
 // commit leaves offset 7 of partition 0 with a group that has no members.

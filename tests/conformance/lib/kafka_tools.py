@@ -14,6 +14,7 @@ from .worker import ClientFailed, ClientSkipped
 
 TOOLS = "org.apache.kafka.tools"
 MAIN_CLASSES = {
+    "kafka-acls": f"{TOOLS}.AclCommand",
     "kafka-topics": f"{TOOLS}.TopicCommand",
     "kafka-configs": "kafka.admin.ConfigCommand",
     "kafka-consumer-groups": f"{TOOLS}.consumer.group.ConsumerGroupCommand",
@@ -94,6 +95,10 @@ class KafkaTools:
         _contains(described, "cleanup.policy=delete", "a default")
         broker = ["--entity-type", "brokers", "--entity-name", call.node()]
         _contains(call.run("kafka-configs", "--describe", "--all", *broker), "sensitive=", "the broker's configs")
+        # Asks which there are, by ListConfigResources.
+        metrics = call.run("kafka-configs", "--describe", "--entity-type", "client-metrics")
+        _equal(metrics.strip(), "", "metrics of clients")
+        _contains(call.refused("kafka-acls", "--list"), "SecurityDisabledException", "ACLs without authorizer")
 
     def _case_console(self, call, topic):
         """Lines with keys and headers go in at one terminal and come out at another, the group's offset kept."""

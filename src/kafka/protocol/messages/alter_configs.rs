@@ -30,7 +30,7 @@ message! {
         responses: Array<AlterConfigsResourceResponse<'a>>, 0+;
     }
 
-    /// Whether a resource's settings were replaced.
+    /// Whether a resource's settings were changed, in the response of IncrementalAlterConfigs, too.
     pub struct AlterConfigsResourceResponse<'a> {
         error_code: ErrorCode, 0+;
         error_message: Option<&'a str>, 0+;

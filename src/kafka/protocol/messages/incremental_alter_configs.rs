@@ -1,6 +1,6 @@
 //! IncrementalAlterConfigs: single settings of resources.
 
-use crate::kafka::protocol::error_code::ErrorCode;
+use super::alter_configs::AlterConfigsResourceResponse;
 use crate::kafka::protocol::schema::{Array, message};
 
 /// What is done to a setting.
@@ -39,14 +39,6 @@ message! {
     /// What became of each resource.
     pub struct IncrementalAlterConfigsResponse<'a> {
         throttle_time_ms: i32, 0+;
-        responses: Array<IncrementalAlterConfigsResourceResponse<'a>>, 0+;
-    }
-
-    /// Whether a resource's settings were changed.
-    pub struct IncrementalAlterConfigsResourceResponse<'a> {
-        error_code: ErrorCode, 0+;
-        error_message: Option<&'a str>, 0+;
-        resource_type: i8, 0+;
-        resource_name: &'a str, 0+;
+        responses: Array<AlterConfigsResourceResponse<'a>>, 0+;
     }
 }

@@ -1,0 +1,256 @@
+//! `ringmq topic config`: what is configured of a topic, and changes of it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::client::{check, only};
+use crate::cli::cluster::Cluster;
+use crate::cli::output::{Output, known, output, table};
+use crate::kafka::protocol::Array;
+use crate::kafka::protocol::messages::describe_configs::{
+    DescribeConfigsResource, config_source, resource_type,
+};
+use crate::kafka::protocol::messages::incremental_alter_configs::{
+    IncrementalAlterConfigsResource, IncrementalAlterableConfig, config_operation,
+};
+use crate::kafka::protocol::messages::{
+    DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse,
+};
+
+/// Show what is configured of a topic, or change it
+///
+/// Without --set and --delete, prints every config with its value and where that comes from: `topic` was set for this
+/// topic, `static-broker` comes from the broker's configuration, `default` is nobody's wish. Changes work at once;
+/// what they do not name stays as it is.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    name: String,
+    #[command(flatten)]
+    changes: Changes,
+    /// Only say whether it could be changed so
+    #[arg(long, requires = "changes")]
+    dry_run: bool,
+}
+
+// A doc comment here would become the command's.
+#[derive(Debug, Args)]
+#[group(id = "changes", multiple = true)]
+struct Changes {
+    /// Give a config a value for this topic; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::parse_pair)]
+    set: Vec<(String, String)>,
+    /// Take a config back to what the broker says; may be repeated
+    #[arg(long, value_name = "KEY")]
+    delete: Vec<String>,
+}
+
+/// Does what is asked for and returns what is to be printed.
+pub fn run(cluster: &mut Cluster, args: &ConfigArgs, json: bool) -> anyhow::Result<String> {
+    let topic = cluster.topic(&args.name)?;
+    if args.changes.set.is_empty() && args.changes.delete.is_empty() {
+        return output(json, &ConfigList(configs(cluster, &topic.name)?));
+    }
+    output(json, &change(cluster, args)?)
+}
+
+#[derive(Serialize)]
+pub struct ConfigLine {
+    name: String,
+    /// Null where it is kept secret.
+    value: Option<String>,
+    source: &'static str,
+    /// Nothing was set for this topic.
+    pub is_default: bool,
+    read_only: bool,
+}
+
+/// A table of configs.
+pub fn configs_text(configs: &[ConfigLine]) -> String {
+    let row = |line: &ConfigLine| [line.name.clone(), known(line.value.as_ref()), line.source.to_owned()];
+    table(["CONFIG", "VALUE", "SOURCE"], configs.iter().map(row))
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct ConfigList(Vec<ConfigLine>);
+
+impl Output for ConfigList {
+    fn text(&self) -> String {
+        configs_text(&self.0)
+    }
+}
+
+/// All configs of a topic, in the broker's order.
+pub fn configs(cluster: &mut Cluster, topic: &str) -> anyhow::Result<Vec<ConfigLine>> {
+    let resource = DescribeConfigsResource {
+        resource_type: resource_type::TOPIC,
+        resource_name: topic,
+        configuration_keys: None,
+    };
+    let request = DescribeConfigsRequest { resources: Array::from_elem(resource, 1), ..Default::default() };
+    let response: DescribeConfigsResponse<'_> = cluster.any().ask(&request)?;
+    let result = only(&response.results, "the configs")?;
+    check(result.error_code, result.error_message).with_context(|| format!("configs of topic {topic:?}"))?;
+    let configs = result.configs.iter().map(|config| ConfigLine {
+        name: config.name.to_owned(),
+        value: config.value.map(str::to_owned),
+        source: source_name(config.config_source),
+        is_default: config.config_source != config_source::DYNAMIC_TOPIC,
+        read_only: config.read_only,
+    });
+    Ok(configs.collect())
+}
+
+fn source_name(source: i8) -> &'static str {
+    match source {
+        config_source::DYNAMIC_TOPIC => "topic",
+        config_source::DYNAMIC_BROKER => "dynamic-broker",
+        config_source::DYNAMIC_DEFAULT_BROKER => "dynamic-default-broker",
+        config_source::STATIC_BROKER => "static-broker",
+        config_source::DEFAULT => "default",
+        _ => "unknown",
+    }
+}
+
+#[derive(Serialize)]
+struct Changed {
+    name: String,
+    set: BTreeMap<String, String>,
+    deleted: Vec<String>,
+    /// `changed` or `valid`.
+    result: &'static str,
+}
+
+impl Output for Changed {
+    fn text(&self) -> String {
+        if self.result == "valid" {
+            return format!("{} could be changed so\n", self.name);
+        }
+        let set = self.set.iter().map(|(name, value)| format!("{name} is {value}\n"));
+        let deleted = self.deleted.iter().map(|name| format!("{name} is what the broker says\n"));
+        set.chain(deleted).collect()
+    }
+}
+
+fn change(cluster: &mut Cluster, args: &ConfigArgs) -> anyhow::Result<Changed> {
+    let Changes { set, delete } = &args.changes;
+    let to_set = set.iter().map(|(name, value)| IncrementalAlterableConfig {
+        name,
+        config_operation: config_operation::SET,
+        value: Some(value),
+    });
+    let to_delete = delete.iter().map(|name| IncrementalAlterableConfig {
+        name,
+        config_operation: config_operation::DELETE,
+        value: None,
+    });
+    let resource = IncrementalAlterConfigsResource {
+        resource_type: resource_type::TOPIC,
+        resource_name: &args.name,
+        configs: to_set.chain(to_delete).collect(),
+    };
+    let request = IncrementalAlterConfigsRequest {
+        resources: Array::from_elem(resource, 1),
+        validate_only: args.dry_run,
+    };
+    let response: IncrementalAlterConfigsResponse<'_> = cluster.any().ask(&request)?;
+    let result = only(&response.responses, "the topic")?;
+    check(result.error_code, result.error_message)
+        .with_context(|| format!("change configs of topic {:?}", args.name))?;
+    Ok(Changed {
+        name: args.name.clone(),
+        set: set.iter().cloned().collect(),
+        deleted: delete.clone(),
+        result: if args.dry_run { "valid" } else { "changed" },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use crate::cli::topic::testing::Broker;
+
+    /// The lines about these configs.
+    fn shown(broker: &mut Broker, line: &str, names: &[&str]) -> Vec<String> {
+        let told = broker.run(line);
+        let lines =
+            told.lines().filter(|line| names.iter().any(|name| line.starts_with(&format!("{name} "))));
+        lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    #[test]
+    fn configs_are_shown_changed_and_taken_back() {
+        let mut broker = Broker::start();
+        let names = ["max.message.bytes", "retention.ms", "segment.bytes"];
+        let before = ["max.message.bytes 2000000 static-broker", "retention.ms 604800000 default"];
+        assert_eq!(shown(&mut broker, "config orders", &names[..2]), before);
+        broker.check(
+            "config orders --set retention.ms=5 --set max.message.bytes=700 --dry-run",
+            &expect![[r#"
+            orders could be changed so
+        "#]],
+        );
+        assert_eq!(shown(&mut broker, "config orders", &names[..2]), before);
+        broker.check(
+            "config orders --set retention.ms=5 --set max.message.bytes=700",
+            &expect![[r#"
+            max.message.bytes is 700
+            retention.ms is 5
+        "#]],
+        );
+        let after = ["max.message.bytes 700 topic", "retention.ms 5 topic"];
+        assert_eq!(shown(&mut broker, "config orders", &names[..2]), after);
+        assert_eq!(shown(&mut broker, "describe orders", &names), after, "only what is set");
+        broker.check(
+            "config orders --delete retention.ms --set segment.bytes=1048576 --json",
+            &expect![[r#"
+            {
+              "name": "orders",
+              "set": {
+                "segment.bytes": "1048576"
+              },
+              "deleted": [
+                "retention.ms"
+              ],
+              "result": "changed"
+            }
+        "#]],
+        );
+        let configs: serde_json::Value =
+            serde_json::from_str(&broker.run("config orders --json")).expect("JSON");
+        let retention = configs.as_array().expect("a list").iter().find(|one| one["name"] == "retention.ms");
+        let expected = serde_json::json!({
+            "name": "retention.ms",
+            "value": "604800000",
+            "source": "default",
+            "is_default": true,
+            "read_only": false,
+        });
+        assert_eq!(retention, Some(&expected));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let mut broker = Broker::start();
+        broker.check("config orders --set retention.ns=5 --set retention.ms=7", &expect![[r#"
+            error: change configs of topic "orders": unknown topic config "retention.ns", did you mean "retention.ms"? (INVALID_CONFIG(40))
+        "#]]);
+        broker.check(
+            "config orders --set retention.ms=5 --delete retention.ms",
+            &expect![[r#"
+            error: change configs of topic "orders": "retention.ms" is given twice (INVALID_REQUEST(42))
+        "#]],
+        );
+        broker.check(
+            "config orderz",
+            &expect![[r#"
+            error: there is no topic "orderz", did you mean "orders"?
+        "#]],
+        );
+    }
+}

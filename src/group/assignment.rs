@@ -1,4 +1,4 @@
-//! What the leader has assigned: stored first, then handed out.
+//! What the leader has assigned: stored first, with the whole group, then handed out.
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -117,22 +117,27 @@ impl<W: Copy> Group<W> {
             leader: self.leader.map(|leader| self.members[&leader].id.to_string()),
             members: members.collect(),
         };
-        let id = StoreId { group: self.key, number: *scene.next_store };
-        *scene.next_store += 1;
+        let id = self.next_store(scene);
         scene.actions.push_back(Action::Store { id, record: record.encode(&self.name) });
         id
     }
 
-    /// Have the group written as it is.
-    pub fn store_again(&mut self, scene: &mut Scene<'_, W>) -> StoreId {
-        let assignments = self.members.iter().map(|(key, member)| (*key, member.assignment.clone()));
-        let assignments = assignments.collect();
-        self.store(&assignments, scene)
+    /// A number for something that is to be stored.
+    pub fn next_store(&self, scene: &mut Scene<'_, W>) -> StoreId {
+        let id = StoreId { group: self.key, number: *scene.next_store };
+        *scene.next_store += 1;
+        id
     }
 
     /// What was to be stored is durable, or was not taken.
     pub fn on_stored(&mut self, id: StoreId, stored: Result<(), GroupError>, scene: &mut Scene<'_, W>) {
-        self.answer_replacements(id, &stored, scene);
+        if let Some(newcomer) = self.take_newcomer(id) {
+            match stored {
+                Ok(()) => self.welcome(newcomer, scene),
+                Err(error) => scene.actions.push_back(Action::Join(newcomer.who, Err(error))),
+            }
+            return;
+        }
         let Some(storing) = self.storing.take_if(|storing| storing.id == id) else { return };
         assert_eq!(self.phase, Phase::Completing, "leaving the phase gives the assignments up");
         if let Err(error) = stored {

@@ -33,6 +33,10 @@ impl<W: Copy> Group<W> {
         if let Some(key) = self.ids.get(join.member.as_str()).copied()
             && self.pending.contains_key(&key)
         {
+            if join.instance.is_some() {
+                // Nobody was invited under an instance id, which another may have.
+                return Err(GroupError::UnknownMember);
+            }
             let id = join.member.clone();
             self.remove_pending(key);
             return self.add(id, join, who, scene);
@@ -43,9 +47,16 @@ impl<W: Copy> Group<W> {
 
     /// May one more take part?
     fn check_room(&self, join: &JoinCall, scene: &Scene<'_, W>) -> Result<(), GroupError> {
-        let member = self.ids.get(join.member.as_str()).and_then(|key| self.members.get(key));
+        let key = match &join.instance {
+            Some(instance) if join.member.is_empty() => self.instances.get(instance.as_str()),
+            _ => self.ids.get(join.member.as_str()),
+        };
+        let member = key.and_then(|key| self.members.get(key));
         let taken = match self.phase {
-            Phase::Preparing { .. } if member.is_none_or(|member| member.joining.is_none()) => self.joining,
+            Phase::Preparing { .. } if member.is_none_or(|member| member.joining.is_none()) => {
+                let others = self.newcomers.iter().filter(|newcomer| Some(&newcomer.member) != key);
+                self.joining + others.count()
+            }
             _ if member.is_some() => return Ok(()),
             _ => self.members.len(),
         };
@@ -92,7 +103,8 @@ impl<W: Copy> Group<W> {
         if self.bytes + member.bytes() > scene.rules.bytes_max {
             return Err(GroupError::GroupFull);
         }
-        member.joining = Some(who);
+        let is_static = member.instance.is_some();
+        member.joining = Some(who).filter(|_| !is_static);
         member.is_new = true;
         if self.members.is_empty() {
             self.protocol_type = protocol_type;
@@ -107,6 +119,9 @@ impl<W: Copy> Group<W> {
             scene.timers.arm(at, self.key, Timer::Member(key));
         }
         self.rebalance(scene);
+        if is_static {
+            self.introduce(key, who, scene);
+        }
         Ok(None)
     }
 

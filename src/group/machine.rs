@@ -10,7 +10,7 @@ use super::GroupRules;
 use super::assignment::Storing;
 use super::call::{Described, DescribedMember, GroupError, StateName};
 use super::coordinator::Action;
-use super::instance::Replacement;
+use super::instance::Newcomer;
 use super::member::Member;
 use super::record::{MemberRecord, StateRecord};
 use super::subscription;
@@ -81,7 +81,8 @@ pub(super) struct Group<W> {
     pub bytes: usize,
     pub deadline: Deadline,
     pub storing: Option<Storing>,
-    pub replacements: Vec<Replacement<W>>,
+    /// Who waits for its id to be stored, in the order of storing.
+    pub newcomers: VecDeque<Newcomer<W>>,
 }
 
 impl<W: Copy> Group<W> {
@@ -105,7 +106,7 @@ impl<W: Copy> Group<W> {
             bytes: 0,
             deadline: Deadline::default(),
             storing: None,
-            replacements: Vec::new(),
+            newcomers: VecDeque::new(),
         }
     }
 
@@ -168,8 +169,8 @@ impl<W: Copy> Group<W> {
             }
         }
         self.joining = 0;
-        for Replacement { who, .. } in self.replacements.drain(..) {
-            scene.actions.push_back(Action::Join(who, Err(why.clone())));
+        for newcomer in self.newcomers.drain(..) {
+            scene.actions.push_back(Action::Join(newcomer.who, Err(why.clone())));
         }
     }
 

@@ -167,7 +167,8 @@ impl<W: Copy> Group<W> {
             return;
         }
         if let Some(member) = self.members.get(&key) {
-            let waits = member.joining.is_some() || member.syncing.is_some();
+            let is_newcomer = || self.newcomers.iter().any(|newcomer| newcomer.member == key);
+            let waits = member.joining.is_some() || member.syncing.is_some() || is_newcomer();
             if waits && !member.is_new {
                 // It is the group that is slow.
                 self.touch(key, scene);

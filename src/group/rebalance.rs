@@ -58,7 +58,8 @@ impl<W: Copy> Group<W> {
         }
     }
 
-    /// A new generation of those who have joined, and of static members, who may be restarting.
+    /// A new generation of those who have joined, and of static members, who may be restarting: these may
+    /// come to it later.
     fn complete_join(&mut self, scene: &mut Scene<'_, W>) {
         let missing = |member: &Member<W>| member.joining.is_none() && member.instance.is_none();
         let gone: Vec<MemberKey> =
@@ -67,7 +68,9 @@ impl<W: Copy> Group<W> {
             self.remove(key, scene);
         }
         if self.joining == 0 && !self.members.is_empty() {
-            // Static members alone, and none is back: until one is, or their sessions end.
+            // Static members alone, and none is back, or its id is not stored yet: until one is, or their
+            // sessions end.
+            self.phase = Phase::Preparing { first: None };
             self.wait_until(scene.now.mono.plus(self.rebalance_timeout()), scene);
             return;
         }

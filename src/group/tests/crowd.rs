@@ -1,10 +1,11 @@
-//! Thousands of members in one group: everybody is answered once, and only the leader sees them all.
+//! Thousands of members in one group: everybody is answered once, only the leader sees them all, and one that
+//! restarts has itself written, not all the others.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::call::{JoinCall, MemberRef, SyncCall};
+use super::super::call::{GroupError, JoinCall, MemberRef, SyncCall};
 use super::super::{Action, GroupRules, Groups, StoredGroups};
 use crate::model::{Nanos, Now, WallMs};
 
@@ -25,23 +26,26 @@ fn who(index: usize) -> MemberRef {
     MemberRef { member: format!("m{index}"), instance: None, generation: 1 }
 }
 
+fn join(instance: Option<String>) -> JoinCall {
+    JoinCall {
+        member: String::new(),
+        instance,
+        client_id: "client".into(),
+        client_host: "/10.0.0.1".into(),
+        session_timeout: Duration::from_secs(45),
+        rebalance_timeout: Duration::from_secs(60),
+        protocol_type: "consumer".into(),
+        protocols: vec![("range".into(), Bytes::from_static(&[0; 100]))],
+        needs_id: false,
+        can_skip: false,
+    }
+}
+
 #[test]
 fn a_crowd_is_rebalanced_and_stays() {
     let mut groups: Groups<usize> = Groups::new(RULES);
     for index in 0..MEMBERS {
-        let join = JoinCall {
-            member: String::new(),
-            instance: None,
-            client_id: "client".into(),
-            client_host: "/10.0.0.1".into(),
-            session_timeout: Duration::from_secs(45),
-            rebalance_timeout: Duration::from_secs(60),
-            protocol_type: "consumer".into(),
-            protocols: vec![("range".into(), Bytes::from_static(&[0; 100]))],
-            needs_id: false,
-            can_skip: false,
-        };
-        assert_eq!(groups.handle_join(at(1), "g", join, format!("m{index}"), index), Ok(None));
+        assert_eq!(groups.handle_join(at(1), "g", join(None), format!("m{index}"), index), Ok(None));
     }
     for seconds in [4, 7] {
         groups.on_time(at(seconds));
@@ -84,4 +88,61 @@ fn a_crowd_is_rebalanced_and_stays() {
         }
     }
     assert_eq!(groups.poll_action(), None);
+}
+
+/// What the groups have stored, and how many bytes that takes. Answers are dropped.
+fn store(groups: &mut Groups<usize>, stored: &mut StoredGroups, now: Now) -> usize {
+    let mut bytes = 0;
+    while let Some(action) = groups.poll_action() {
+        if let Action::Store { id, record } = action {
+            stored.apply(&record).expect("decodes");
+            groups.on_stored(now, id, Ok(()));
+            bytes += record.len();
+        }
+    }
+    bytes
+}
+
+#[test]
+fn a_rolling_restart_writes_each_member_once() {
+    const STATIC: usize = 1_000;
+    let mut groups: Groups<usize> = Groups::new(RULES);
+    let mut stored = StoredGroups::default();
+    let instance = |index: usize| Some(format!("instance-{index}"));
+    for index in 0..STATIC {
+        let joined = groups.handle_join(at(1), "g", join(instance(index)), format!("m{index}"), index);
+        assert_eq!(joined, Ok(None));
+    }
+    store(&mut groups, &mut stored, at(1));
+    for seconds in [4, 7] {
+        groups.on_time(at(seconds));
+    }
+    store(&mut groups, &mut stored, at(7));
+    let assignments = (0..STATIC).map(|to| (who(to).member, Bytes::from(vec![to as u8; 16]))).collect();
+    let leader = MemberRef { instance: instance(0), ..who(0) };
+    let sync = SyncCall { who: leader, protocol_type: None, protocol: None, assignments };
+    assert_eq!(groups.handle_sync(at(8), "g", sync, 0), Ok(None));
+    let whole = store(&mut groups, &mut stored, at(8));
+    assert!(whole > STATIC * 100, "the group takes {whole} bytes");
+
+    let mut restarts = 0;
+    for index in 0..STATIC {
+        let joined = groups.handle_join(at(9), "g", join(instance(index)), format!("again{index}"), index);
+        assert_eq!(joined, Ok(None));
+        restarts += store(&mut groups, &mut stored, at(9));
+    }
+    assert!(restarts < 2 * whole, "{restarts} bytes for restarts of a group of {whole}");
+
+    // All of them are known by their new ids afterwards, and by no other.
+    groups = Groups::new(RULES);
+    groups.restore(&stored, at(10));
+    for index in 0..STATIC {
+        let now = MemberRef { member: format!("again{index}"), instance: instance(index), generation: 1 };
+        assert_eq!(groups.handle_heartbeat(at(10), "g", &now), Ok(()));
+        let before = MemberRef { member: format!("m{index}"), ..now.clone() };
+        assert_eq!(groups.handle_heartbeat(at(10), "g", &before), Err(GroupError::FencedInstance));
+        let sync = SyncCall { who: now, protocol_type: None, protocol: None, assignments: Vec::new() };
+        let synced = groups.handle_sync(at(10), "g", sync, index).expect("stable").expect("at once");
+        assert_eq!(synced.assignment, vec![index as u8; 16]);
+    }
 }

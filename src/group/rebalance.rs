@@ -1,5 +1,7 @@
 //! From one generation to the next: everybody joins, or time is up; then the leader is told who is there.
 
+use std::time::Duration;
+
 use rustc_hash::FxHashMap;
 
 use super::call::{GroupError, Joined, JoinedMember};
@@ -9,6 +11,10 @@ use super::member::Member;
 use super::timers::{MemberKey, Timer};
 use crate::base::mutant::{self, Mutant};
 use crate::model::Nanos;
+
+/// Static members of whom none is back are looked for no more often: they may have asked that a rebalance wait
+/// for no time at all, and that would be without end.
+const STATIC_WAIT_MIN: Duration = Duration::from_secs(1);
 
 impl<W: Copy> Group<W> {
     /// The members have changed: begin a rebalance, or see whether the one under way can end.
@@ -25,7 +31,7 @@ impl<W: Copy> Group<W> {
         }
     }
 
-    fn rebalance_timeout(&self) -> std::time::Duration {
+    fn rebalance_timeout(&self) -> Duration {
         let timeouts = self.members.values().map(|member| member.said.rebalance_timeout);
         timeouts.max().unwrap_or_default()
     }
@@ -71,7 +77,8 @@ impl<W: Copy> Group<W> {
             // Static members alone, and none is back, or its id is not stored yet: until one is, or their
             // sessions end.
             self.phase = Phase::Preparing { first: None };
-            self.wait_until(scene.now.mono.plus(self.rebalance_timeout()), scene);
+            let wait = self.rebalance_timeout().max(STATIC_WAIT_MIN);
+            self.wait_until(scene.now.mono.plus(wait), scene);
             return;
         }
         if !mutant::is(Mutant::KeepGeneration) || self.generation == 0 {

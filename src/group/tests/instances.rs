@@ -273,4 +273,14 @@ fn static_members_are_missed_only_when_their_session_ends() {
             b joins: b is b2 in 2 led by b2 range[b2]
         "#]],
     );
+    // One that has asked for rebalances without patience.
+    stable(&["a static=s rebalance=0", "b"]).then(
+        "b leaves; 3s; describe; a beats; a joins",
+        expect![[r#"
+            b leaves: b ok
+            describe: Preparing "" [a1=]
+            a beats: a RebalanceInProgress
+            a joins: a is a1 in 2 led by a1 range[a1]
+        "#]],
+    );
 }

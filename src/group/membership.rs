@@ -4,7 +4,7 @@ use super::call::{GroupError, Leaving, MemberRef};
 use super::coordinator::Action;
 use super::machine::{Group, Phase, Scene};
 use super::member::Member;
-use super::timers::{MemberKey, Timer};
+use super::timers::{MemberKey, Timer, session_end};
 use crate::base::mutant::{self, Mutant};
 
 impl<W: Copy> Group<W> {
@@ -86,7 +86,7 @@ impl<W: Copy> Group<W> {
     /// The member was heard of: its session begins anew.
     pub fn touch(&mut self, key: MemberKey, scene: &mut Scene<'_, W>) {
         let Some(member) = self.members.get_mut(&key) else { return };
-        let at = scene.now.mono.plus(member.said.session_timeout);
+        let at = session_end(scene.now.mono, member.said.session_timeout);
         if let Some(at) = member.session.set(at) {
             scene.timers.arm(at, self.key, Timer::Member(key));
         }

@@ -103,13 +103,14 @@ fn store(groups: &mut Groups<usize>, stored: &mut StoredGroups, now: Now) -> usi
     bytes
 }
 
-#[test]
-fn a_rolling_restart_writes_each_member_once() {
-    const STATIC: usize = 1_000;
-    let mut groups: Groups<usize> = Groups::new(RULES);
-    let mut stored = StoredGroups::default();
-    let instance = |index: usize| Some(format!("instance-{index}"));
-    for index in 0..STATIC {
+fn instance(index: usize) -> Option<String> {
+    Some(format!("instance-{index}"))
+}
+
+/// A stable group of static members, and what is stored of it: all that was, in bytes.
+fn static_crowd(members: usize) -> (Groups<usize>, StoredGroups, usize) {
+    let (mut groups, mut stored) = (Groups::new(RULES), StoredGroups::default());
+    for index in 0..members {
         let joined = groups.handle_join(at(1), "g", join(instance(index)), format!("m{index}"), index);
         assert_eq!(joined, Ok(None));
     }
@@ -117,14 +118,22 @@ fn a_rolling_restart_writes_each_member_once() {
     for seconds in [4, 7] {
         groups.on_time(at(seconds));
     }
-    store(&mut groups, &mut stored, at(7));
-    let assignments = (0..STATIC).map(|to| (who(to).member, Bytes::from(vec![to as u8; 16]))).collect();
-    let leader = MemberRef { instance: instance(0), ..who(0) };
-    let sync = SyncCall { who: leader, protocol_type: None, protocol: None, assignments };
-    assert_eq!(groups.handle_sync(at(8), "g", sync, 0), Ok(None));
-    let whole = store(&mut groups, &mut stored, at(8));
-    assert!(whole > STATIC * 100, "the group takes {whole} bytes");
+    for index in 0..members {
+        let assignments = (0..members).map(|to| (who(to).member, Bytes::from(vec![to as u8; 16])));
+        let assignments = if index == 0 { assignments.collect() } else { Vec::new() };
+        let who = MemberRef { instance: instance(index), ..who(index) };
+        let sync = SyncCall { who, protocol_type: None, protocol: None, assignments };
+        assert_eq!(groups.handle_sync(at(8), "g", sync, index), Ok(None));
+    }
+    let bytes = store(&mut groups, &mut stored, at(8));
+    (groups, stored, bytes)
+}
 
+#[test]
+fn a_rolling_restart_writes_each_member_once() {
+    const STATIC: usize = 1_000;
+    let (mut groups, mut stored, whole) = static_crowd(STATIC);
+    assert!(whole > STATIC * 100, "the group takes {whole} bytes");
     let mut restarts = 0;
     for index in 0..STATIC {
         let joined = groups.handle_join(at(9), "g", join(instance(index)), format!("again{index}"), index);
@@ -145,4 +154,25 @@ fn a_rolling_restart_writes_each_member_once() {
         let synced = groups.handle_sync(at(10), "g", sync, index).expect("stable").expect("at once");
         assert_eq!(synced.assignment, vec![index as u8; 16]);
     }
+}
+
+#[test]
+fn an_idle_crowd_lets_its_shard_sleep() {
+    const IDLE: usize = 1_000;
+    const SECONDS: u64 = 180;
+    let (mut groups, ..) = static_crowd(IDLE);
+    let members: Vec<_> =
+        (0..IDLE).map(|index| MemberRef { instance: instance(index), ..who(index) }).collect();
+    // One heartbeat of each every three seconds, evenly: turns that are made for nothing else.
+    let mut turns = 0;
+    for millis in (8_000..8_000 + SECONDS * 1_000).step_by(3) {
+        let now = Now { mono: Nanos(millis * 1_000_000), wall: WallMs(millis as i64) };
+        while groups.deadline().is_some_and(|due| due <= now.mono) {
+            groups.on_time(now);
+            turns += 1;
+        }
+        let member = &members[millis as usize / 3 % IDLE];
+        assert_eq!(groups.handle_heartbeat(now, "g", member), Ok(()));
+    }
+    assert!(turns <= 4 * SECONDS, "{turns} turns for sessions in {SECONDS} s");
 }

@@ -138,6 +138,9 @@ mutants! {
     AdmitReplacedMember,
     /// The new id of a static member is not stored: after a restart it is fenced as the older one.
     ForgetReplacement,
+    /// It is stored only while the group is stable: a static member that is told of it in a rebalance is fenced if
+    /// the broker restarts before that ends.
+    TellUnstoredId,
     /// Nobody is missed: what a dead member had is read by nobody.
     ForgetSilence,
     /// Nobody is missed who has died before a restart.
@@ -156,6 +159,7 @@ impl Mutant {
         Mutant::HandOutUnstored,
         Mutant::AdmitReplacedMember,
         Mutant::ForgetReplacement,
+        Mutant::TellUnstoredId,
         Mutant::ForgetSilence,
         Mutant::ForgetRestoredSessions,
         Mutant::KeepLeaver,

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::call::{GroupError, JoinCall, Joined};
 use super::coordinator::Action;
-use super::machine::{Group, Phase, Replacement, Scene};
+use super::machine::{Group, Phase, Scene};
 use super::member::{Member, Said};
 use super::timers::{Deadline, MemberKey, Timer};
-use crate::base::mutant::{self, Mutant};
 
 /// A new member sends no heartbeats before it is told its id, and nobody hears when its connection
 /// breaks: after this time it counts as gone.
@@ -34,6 +33,10 @@ impl<W: Copy> Group<W> {
         if let Some(key) = self.ids.get(join.member.as_str()).copied()
             && self.pending.contains_key(&key)
         {
+            if join.instance.is_some() {
+                // Nobody was invited under an instance id, which another may have.
+                return Err(GroupError::UnknownMember);
+            }
             let id = join.member.clone();
             self.remove_pending(key);
             return self.add(id, join, who, scene);
@@ -44,9 +47,16 @@ impl<W: Copy> Group<W> {
 
     /// May one more take part?
     fn check_room(&self, join: &JoinCall, scene: &Scene<'_, W>) -> Result<(), GroupError> {
-        let member = self.ids.get(join.member.as_str()).and_then(|key| self.members.get(key));
+        let key = match &join.instance {
+            Some(instance) if join.member.is_empty() => self.instances.get(instance.as_str()),
+            _ => self.ids.get(join.member.as_str()),
+        };
+        let member = key.and_then(|key| self.members.get(key));
         let taken = match self.phase {
-            Phase::Preparing { .. } if member.is_none_or(|member| member.joining.is_none()) => self.joining,
+            Phase::Preparing { .. } if member.is_none_or(|member| member.joining.is_none()) => {
+                let others = self.newcomers.iter().filter(|newcomer| Some(&newcomer.member) != key);
+                self.joining + others.count()
+            }
             _ if member.is_some() => return Ok(()),
             _ => self.members.len(),
         };
@@ -93,7 +103,8 @@ impl<W: Copy> Group<W> {
         if self.bytes + member.bytes() > scene.rules.bytes_max {
             return Err(GroupError::GroupFull);
         }
-        member.joining = Some(who);
+        let is_static = member.instance.is_some();
+        member.joining = Some(who).filter(|_| !is_static);
         member.is_new = true;
         if self.members.is_empty() {
             self.protocol_type = protocol_type;
@@ -108,6 +119,9 @@ impl<W: Copy> Group<W> {
             scene.timers.arm(at, self.key, Timer::Member(key));
         }
         self.rebalance(scene);
+        if is_static {
+            self.introduce(key, who, scene);
+        }
         Ok(None)
     }
 
@@ -142,7 +156,7 @@ impl<W: Copy> Group<W> {
         Ok(None)
     }
 
-    fn wait_to_join(&mut self, key: MemberKey, who: W, scene: &mut Scene<'_, W>) {
+    pub fn wait_to_join(&mut self, key: MemberKey, who: W, scene: &mut Scene<'_, W>) {
         let member = self.members.get_mut(&key).expect("the caller has validated it");
         match member.joining.replace(who) {
             Some(earlier) => {
@@ -153,7 +167,7 @@ impl<W: Copy> Group<W> {
     }
 
     /// What the member says now counts.
-    fn update(&mut self, key: MemberKey, said: Said, scene: &Scene<'_, W>) -> Result<(), GroupError> {
+    pub fn update(&mut self, key: MemberKey, said: Said, scene: &Scene<'_, W>) -> Result<(), GroupError> {
         let mut member = self.members.remove(&key).expect("the caller has validated it");
         let (old, new) = (member.said.bytes(), said.bytes());
         if self.bytes - old + new > scene.rules.bytes_max {
@@ -168,55 +182,5 @@ impl<W: Copy> Group<W> {
         member.said = said;
         self.members.insert(key, member);
         Ok(())
-    }
-
-    /// A static member has restarted: it takes its old place under a new id, and whoever still uses
-    /// the old one is fenced.
-    fn replace(
-        &mut self,
-        key: MemberKey,
-        join: JoinCall,
-        new_id: String,
-        who: W,
-        scene: &mut Scene<'_, W>,
-    ) -> Result<Option<Joined>, GroupError> {
-        let can_skip = join.can_skip;
-        self.update(key, Said::new(join), scene)?;
-        let member = self.members.get_mut(&key).expect("updated above");
-        let old_id = std::mem::replace(&mut member.id, new_id.as_str().into());
-        self.bytes = self.bytes + new_id.len() - old_id.len();
-        if let Some(earlier) = member.joining.take() {
-            self.joining -= 1;
-            scene.actions.push_back(Action::Join(earlier, Err(GroupError::FencedInstance)));
-        }
-        if let Some(earlier) = member.syncing.take() {
-            scene.actions.push_back(Action::Sync(earlier, Err(GroupError::FencedInstance)));
-        }
-        // A process that has not even heard of the id that it was given.
-        self.replacements.retain(|earlier| {
-            if earlier.member == key {
-                scene.actions.push_back(Action::Join(earlier.who, Err(GroupError::FencedInstance)));
-            }
-            earlier.member != key
-        });
-        if !mutant::is(Mutant::AdmitReplacedMember) {
-            self.ids.remove(&old_id);
-        }
-        self.ids.insert(new_id.into(), key);
-        self.touch(key, scene);
-        if self.phase == Phase::Stable && self.choose_protocol() == self.protocol {
-            if mutant::is(Mutant::ForgetReplacement) {
-                return Ok(Some(self.joined(key, false)));
-            }
-            // Nothing changes for the others. The new id must survive as the assignment does.
-            let id = self.store_again(scene);
-            let led_as = (self.leader == Some(key)).then_some(old_id);
-            self.replacements.push(Replacement { id, member: key, who, led_as, can_skip });
-            return Ok(None);
-        }
-        // While the leader assigns, it does so for the old id: everybody must join once more.
-        self.wait_to_join(key, who, scene);
-        self.rebalance(scene);
-        Ok(None)
     }
 }

@@ -18,14 +18,19 @@
 //!
 //! - the words of a conversation: [`call`]
 //! - all groups of one log, and their timers: [`coordinator`]
-//! - one group: [`machine`], in which [`join`] is the largest part, and its [`member`]s
+//! - one group: [`machine`], and its [`member`]s
+//! - what happens to it: [`join`], of static members [`instance`]; [`membership`], [`rebalance`], [`assignment`]
 //! - what is kept: [`record`]; what members of type `consumer` read: [`subscription`]
 
+mod assignment;
 pub mod call;
 pub mod coordinator;
+mod instance;
 mod join;
 mod machine;
 mod member;
+mod membership;
+mod rebalance;
 pub mod record;
 mod subscription;
 #[cfg(test)]

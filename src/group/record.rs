@@ -1,14 +1,16 @@
 //! What is kept of a group: one entry of its log each time that a generation or a member id must
-//! not be lost. The newest one counts.
+//! not be lost. The newest of the whole group counts, with what came after it of single members.
 //!
 //! ```text
 //!   group (string), what u8
 //!     what 0: the group is gone, and its offsets with it
 //!     what 1: since i64 (ms), generation i32, protocol type (string), protocol (optional),
 //!             leader's id (optional), member count u32, members ...
-//!   member: id (string), instance (optional), client id, client host (strings), session timeout u32,
-//!           rebalance timeout u32 (ms), protocol count u32, { name (string), metadata (bytes) } ...,
-//!           assignment (bytes)
+//!     what 2: instance, id (strings), said (optional): the member of this instance has this id now, and where
+//!             it says something, that holds in this generation. Without such a member nothing changes
+//!   member: id (string), instance (optional), said, assignment (bytes)
+//!   said:   client id, client host (strings), session timeout u32, rebalance timeout u32 (ms),
+//!           protocol count u32, { name (string), metadata (bytes) } ...
 //! ```
 //!
 //! Strings and bytes have a `u32` length in front; what is optional has a `u8` before it, 0 or 1.
@@ -25,6 +27,7 @@ use crate::model::WallMs;
 
 const GONE: u8 = 0;
 const STATE: u8 = 1;
+const INSTANCE: u8 = 2;
 
 const MEMBER_BYTES_MIN: usize = 33;
 const PROTOCOL_BYTES_MIN: usize = 8;
@@ -49,6 +52,17 @@ pub(super) struct MemberRecord {
     pub assignment: Bytes,
 }
 
+/// A static member alone: another process has its place. Its group may have a thousand members, and all of
+/// them may be restarted one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct InstanceRecord {
+    pub instance: String,
+    pub id: String,
+    /// What it says, if that holds in the generation that is stored. Not while there is a rebalance: what was
+    /// assigned in that generation follows from what was said before.
+    pub said: Option<Said>,
+}
+
 /// The entry that says that a group is gone.
 pub fn encode_gone(group: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(group.len() + 5);
@@ -60,69 +74,161 @@ pub fn encode_gone(group: &str) -> Vec<u8> {
 impl StateRecord {
     pub fn encode(&self, group: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + group.len() + self.members.len() * 256);
-        put_string(&mut out, group);
-        out.push(STATE);
-        out.extend_from_slice(&self.since.0.to_le_bytes());
-        out.extend_from_slice(&self.generation.to_le_bytes());
-        put_string(&mut out, &self.protocol_type);
-        put_optional(&mut out, self.protocol.as_deref());
-        put_optional(&mut out, self.leader.as_deref());
-        out.extend_from_slice(&(self.members.len() as u32).to_le_bytes());
+        self.encode_head(group, self.members.len(), &mut out);
         for member in &self.members {
             member.encode(&mut out);
         }
         out
     }
 
+    /// All that comes before the members.
+    fn encode_head(&self, group: &str, members: usize, out: &mut Vec<u8>) {
+        put_string(out, group);
+        out.push(STATE);
+        out.extend_from_slice(&self.since.0.to_le_bytes());
+        out.extend_from_slice(&self.generation.to_le_bytes());
+        put_string(out, &self.protocol_type);
+        put_optional(out, self.protocol.as_deref());
+        put_optional(out, self.leader.as_deref());
+        out.extend_from_slice(&(members as u32).to_le_bytes());
+    }
+
     fn decode(fields: &mut Fields<'_>) -> Result<StateRecord, Truncated> {
-        let mut record = StateRecord {
-            since: WallMs(fields.i64()?),
-            generation: fields.i32()?,
-            protocol_type: fields.string()?.to_owned(),
-            protocol: optional(fields)?,
-            leader: optional(fields)?,
-            members: Vec::new(),
-        };
-        for _ in 0..fields.count(MEMBER_BYTES_MIN)? {
+        let (mut record, members) = StateRecord::decode_head(fields)?;
+        for _ in 0..members {
             record.members.push(MemberRecord::decode(fields)?);
         }
         Ok(record)
+    }
+
+    /// The record without its members, and how many follow.
+    fn decode_head(fields: &mut Fields<'_>) -> Result<(StateRecord, usize), Truncated> {
+        let record = StateRecord {
+            since: WallMs(fields.i64()?),
+            generation: fields.i32()?,
+            protocol_type: fields.string()?.to_owned(),
+            protocol: optional(fields)?.map(str::to_owned),
+            leader: optional(fields)?.map(str::to_owned),
+            members: Vec::new(),
+        };
+        Ok((record, fields.count(MEMBER_BYTES_MIN)?))
     }
 }
 
 impl MemberRecord {
     fn encode(&self, out: &mut Vec<u8>) {
-        let Said { client_id, client_host, session_timeout, rebalance_timeout, protocols } = &self.said;
         put_string(out, &self.id);
         put_optional(out, self.instance.as_deref());
-        put_string(out, client_id);
-        put_string(out, client_host);
-        out.extend_from_slice(&(session_timeout.as_millis() as u32).to_le_bytes());
-        out.extend_from_slice(&(rebalance_timeout.as_millis() as u32).to_le_bytes());
-        out.extend_from_slice(&(protocols.len() as u32).to_le_bytes());
-        for (name, metadata) in protocols {
-            put_string(out, name);
-            put_bytes(out, metadata);
-        }
+        put_said(out, &self.said);
         put_bytes(out, &self.assignment);
     }
 
     fn decode(fields: &mut Fields<'_>) -> Result<MemberRecord, Truncated> {
-        let id = fields.string()?.to_owned();
-        let instance = optional(fields)?;
-        let mut said = Said {
-            client_id: fields.string()?.to_owned(),
-            client_host: fields.string()?.to_owned(),
-            session_timeout: Duration::from_millis(fields.u32()?.into()),
-            rebalance_timeout: Duration::from_millis(fields.u32()?.into()),
-            protocols: Vec::new(),
-        };
-        for _ in 0..fields.count(PROTOCOL_BYTES_MIN)? {
-            let protocol: Protocol = (fields.string()?.to_owned(), take_bytes(fields)?);
-            said.protocols.push(protocol);
-        }
-        Ok(MemberRecord { id, instance, said, assignment: take_bytes(fields)? })
+        Ok(MemberRecord {
+            id: fields.string()?.to_owned(),
+            instance: optional(fields)?.map(str::to_owned),
+            said: take_said(fields)?,
+            assignment: Bytes::copy_from_slice(take_bytes(fields)?),
+        })
     }
+
+    /// Go past a member; returns its instance.
+    fn skip<'a>(fields: &mut Fields<'a>) -> Result<Option<&'a str>, Truncated> {
+        take_bytes(fields)?;
+        let instance = optional(fields)?;
+        take_bytes(fields)?;
+        take_bytes(fields)?;
+        fields.u64()?;
+        for _ in 0..fields.count(PROTOCOL_BYTES_MIN)? {
+            take_bytes(fields)?;
+            take_bytes(fields)?;
+        }
+        take_bytes(fields)?;
+        Ok(instance)
+    }
+}
+
+impl InstanceRecord {
+    pub fn encode(&self, group: &str) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256);
+        put_string(&mut out, group);
+        out.push(INSTANCE);
+        put_string(&mut out, &self.instance);
+        put_string(&mut out, &self.id);
+        out.push(u8::from(self.said.is_some()));
+        if let Some(said) = &self.said {
+            put_said(&mut out, said);
+        }
+        out
+    }
+
+    fn decode(fields: &mut Fields<'_>) -> Result<InstanceRecord, Truncated> {
+        Ok(InstanceRecord {
+            instance: fields.string()?.to_owned(),
+            id: fields.string()?.to_owned(),
+            said: if fields.u8()? == 0 { None } else { Some(take_said(fields)?) },
+        })
+    }
+
+    /// The entry of the whole group with this change in it; `None` if it has no such member. The other
+    /// members are copied as they lie there.
+    fn applied_to(&self, entry: &[u8]) -> Result<Option<Box<[u8]>>, Truncated> {
+        let mut fields = Fields::new(entry);
+        let group = fields.string()?;
+        fields.u8()?;
+        let (mut head, count) = StateRecord::decode_head(&mut fields)?;
+        let members = fields.rest();
+        for _ in 0..count {
+            let from_here = fields.rest();
+            if MemberRecord::skip(&mut fields)? != Some(&*self.instance) {
+                continue;
+            }
+            let mut member = MemberRecord::decode(&mut Fields::new(from_here))?;
+            if head.leader.as_ref() == Some(&member.id) {
+                head.leader = Some(self.id.clone());
+            }
+            member.id.clone_from(&self.id);
+            if let Some(said) = &self.said {
+                member.said = said.clone();
+            }
+            let mut out = Vec::with_capacity(entry.len() + 256);
+            head.encode_head(group, count, &mut out);
+            out.extend_from_slice(&members[..members.len() - from_here.len()]);
+            member.encode(&mut out);
+            out.extend_from_slice(fields.rest());
+            return Ok(Some(out.into()));
+        }
+        Ok(None)
+    }
+}
+
+fn put_said(out: &mut Vec<u8>, said: &Said) {
+    let Said { client_id, client_host, session_timeout, rebalance_timeout, protocols } = said;
+    put_string(out, client_id);
+    put_string(out, client_host);
+    out.extend_from_slice(&(session_timeout.as_millis() as u32).to_le_bytes());
+    out.extend_from_slice(&(rebalance_timeout.as_millis() as u32).to_le_bytes());
+    out.extend_from_slice(&(protocols.len() as u32).to_le_bytes());
+    for (name, metadata) in protocols {
+        put_string(out, name);
+        put_bytes(out, metadata);
+    }
+}
+
+fn take_said(fields: &mut Fields<'_>) -> Result<Said, Truncated> {
+    let mut said = Said {
+        client_id: fields.string()?.to_owned(),
+        client_host: fields.string()?.to_owned(),
+        session_timeout: Duration::from_millis(fields.u32()?.into()),
+        rebalance_timeout: Duration::from_millis(fields.u32()?.into()),
+        protocols: Vec::new(),
+    };
+    for _ in 0..fields.count(PROTOCOL_BYTES_MIN)? {
+        let name = fields.string()?.to_owned();
+        let protocol: Protocol = (name, Bytes::copy_from_slice(take_bytes(fields)?));
+        said.protocols.push(protocol);
+    }
+    Ok(said)
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -137,16 +243,17 @@ fn put_optional(out: &mut Vec<u8>, string: Option<&str>) {
     }
 }
 
-fn take_bytes(fields: &mut Fields<'_>) -> Result<Bytes, Truncated> {
+fn take_bytes<'a>(fields: &mut Fields<'a>) -> Result<&'a [u8], Truncated> {
     let len = fields.count(1)?;
-    Ok(Bytes::copy_from_slice(fields.bytes(len)?))
+    fields.bytes(len)
 }
 
-fn optional(fields: &mut Fields<'_>) -> Result<Option<String>, Truncated> {
-    if fields.u8()? == 0 { Ok(None) } else { Ok(Some(fields.string()?.to_owned())) }
+fn optional<'a>(fields: &mut Fields<'a>) -> Result<Option<&'a str>, Truncated> {
+    if fields.u8()? == 0 { Ok(None) } else { fields.string().map(Some) }
 }
 
-/// The durable level of a log's groups: the newest entry of each, as it was written.
+/// The durable level of a log's groups: the newest entry of each, as it was written, and as single members have
+/// changed it since.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct StoredGroups {
     entries: BTreeMap<Box<str>, Box<[u8]>>,
@@ -165,6 +272,15 @@ impl StoredGroups {
             STATE => {
                 StateRecord::decode(&mut fields)?;
                 self.entries.insert(group.into(), payload.into());
+                Ok(None)
+            }
+            INSTANCE => {
+                let change = InstanceRecord::decode(&mut fields)?;
+                if let Some(entry) = self.entries.get_mut(group)
+                    && let Some(changed) = change.applied_to(entry)?
+                {
+                    *entry = changed;
+                }
                 Ok(None)
             }
             _ => Err(Truncated),
@@ -246,5 +362,49 @@ mod tests {
         for end in 0..bytes.len() {
             assert_eq!(StoredGroups::decode(&mut Fields::new(&bytes[..end])), Err(Truncated));
         }
+    }
+
+    #[test]
+    fn a_static_member_changes_alone_and_in_its_place() {
+        let mut group = record();
+        let with = |member: &MemberRecord, id: &str, instance: &str| MemberRecord {
+            id: id.into(),
+            instance: Some(instance.into()),
+            ..member.clone()
+        };
+        group.members = vec![
+            group.members[0].clone(),
+            with(&group.members[1], "b", "first"),
+            with(&group.members[1], "c", "second"),
+        ];
+        group.leader = Some("b".into());
+        let mut stored = StoredGroups::default();
+        stored.apply(&group.encode("g")).expect("decodes");
+
+        let said =
+            Said { client_host: "/127.0.0.2".into(), protocols: Vec::new(), ..group.members[1].said.clone() };
+        let of = |instance: &str, id: &str, said| InstanceRecord {
+            instance: instance.into(),
+            id: id.into(),
+            said,
+        };
+        let changes = [
+            of("first", "b-again", Some(said.clone())),
+            of("second", "longer", None),
+            of("third", "d", None),
+        ];
+        for (at, change) in changes.iter().enumerate() {
+            let payload = change.encode("g");
+            assert_eq!(stored.apply(&payload), Ok(None));
+            assert_eq!(stored.apply(&change.encode("unknown")), Ok(None), "and no group comes of it");
+            for end in 0..payload.len() {
+                assert_eq!(stored.apply(&payload[..end]), Err(Truncated), "change {at} cut off at {end}");
+            }
+        }
+        group.members[1].id = "b-again".into();
+        group.members[1].said = said;
+        group.members[2].id = "longer".into();
+        group.leader = Some("b-again".into());
+        assert_eq!(stored.iter().collect::<Vec<_>>(), [("g", group)]);
     }
 }

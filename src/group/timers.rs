@@ -1,12 +1,18 @@
 //! Deadlines of all groups of a log, in one heap.
 //!
 //! A heartbeat only moves its member's deadline; the heap hears of that when the old one comes up.
-//! So an idle member costs one look per session timeout, however often it says that it is there.
+//! So an idle member costs one look per session timeout, however often it says that it is there. Sessions end at
+//! full ticks, so that these looks come together: each would be a turn of the shard that has nothing else to do.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use crate::model::Nanos;
+
+/// A quarter of a second: far below any session, and a thousand members with sessions of 10 s make 4 turns a second
+/// instead of 100, beside the 333 of their heartbeats.
+const SESSION_TICK_NANOS: u64 = 250_000_000;
 
 /// A group of this process; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +51,11 @@ impl Timers {
         }
         self.heap.pop().map(|Reverse(due)| due)
     }
+}
+
+/// When a member is missed that is heard of now, and then no more: at the first tick after its session.
+pub fn session_end(now: Nanos, session: Duration) -> Nanos {
+    Nanos(now.plus(session).0.div_ceil(SESSION_TICK_NANOS).saturating_mul(SESSION_TICK_NANOS))
 }
 
 /// A deadline that may move, and the one entry of the heap that stands for it.

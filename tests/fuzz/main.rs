@@ -16,6 +16,7 @@
 mod bench;
 mod config;
 mod disk;
+mod groups;
 mod harness;
 mod image;
 mod kafka;
@@ -71,6 +72,7 @@ targets! {
     producers: state::PRODUCERS;
     group_commit: state::GROUP_COMMIT;
     group_offsets: state::GROUP_OFFSETS;
+    group_state: groups::GROUP_STATE;
     metadata_record: state::METADATA_RECORD;
     catalog: state::CATALOG;
     recovery: image::RECOVERY;

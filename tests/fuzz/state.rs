@@ -1,5 +1,5 @@
 //! What entries and checkpoints hold for the layers above the log: partitions, producers, group
-//! offsets, and the records of the metadata log.
+//! offsets, and the records of the metadata log. Groups themselves: `groups.rs`.
 
 use ringmq::base::bytes::Fields;
 use ringmq::codec::batch_builder::BatchBuilder;
@@ -22,7 +22,7 @@ const TIME: WallMs = WallMs(1_700_000_000_000);
 const MAPS: Memory = Memory { per_byte: 256, bytes: 64 << 10 };
 
 /// Entries one behind the other, as the partitions replay them at a start: opened and closed slots,
-/// batches, deleted records, group offsets.
+/// batches, deleted records, group offsets, groups.
 pub const ENTRIES: Target = Target {
     run: |bytes| replay(bytes).is_some_and(|partitions| survives(&partitions)),
     seeds: || vec![story(), story()[..60 + 4].to_vec()],
@@ -181,8 +181,12 @@ fn batch(base_offset: i64, stamp: Option<ProducerStamp>) -> Vec<u8> {
     bytes
 }
 
-/// Two partitions, a producer, a deletion, a group; the second partition is closed at the end.
+/// Two partitions, a producer, a deletion, two groups; the second partition is closed at the end.
 fn story() -> Vec<u8> {
+    let group: Vec<u8> = crate::groups::records()[..4]
+        .iter()
+        .flat_map(|record| entry(EntryKind::GroupState, 0, 0, 0, record))
+        .collect();
     let opened = |slot: u32| {
         let key = [&[slot as u8 + 1; 16][..], &0i32.to_le_bytes()].concat();
         entry(EntryKind::SlotOpen, slot, 0, 0, &key)
@@ -199,6 +203,7 @@ fn story() -> Vec<u8> {
         data(1, 0, None),
         entry(EntryKind::LogStart, 0, 1, 0, &[]),
         entry(EntryKind::GroupOffsets, 0, 0, 0, &commit("billing", 3)),
+        group,
         entry(EntryKind::TermOpen, 0, 0, 0, &2u32.to_le_bytes()),
         entry(EntryKind::SlotClose, 1, 0, 0, &[]),
     ]

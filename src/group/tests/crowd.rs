@@ -1,10 +1,11 @@
-//! Thousands of members in one group: everybody is answered once, and only the leader sees them all.
+//! Thousands of members in one group: everybody is answered once, only the leader sees them all, and one that
+//! restarts has itself written, not all the others.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::call::{JoinCall, MemberRef, SyncCall};
+use super::super::call::{GroupError, JoinCall, MemberRef, SyncCall};
 use super::super::{Action, GroupRules, Groups, StoredGroups};
 use crate::model::{Nanos, Now, WallMs};
 
@@ -25,23 +26,26 @@ fn who(index: usize) -> MemberRef {
     MemberRef { member: format!("m{index}"), instance: None, generation: 1 }
 }
 
+fn join(instance: Option<String>) -> JoinCall {
+    JoinCall {
+        member: String::new(),
+        instance,
+        client_id: "client".into(),
+        client_host: "/10.0.0.1".into(),
+        session_timeout: Duration::from_secs(45),
+        rebalance_timeout: Duration::from_secs(60),
+        protocol_type: "consumer".into(),
+        protocols: vec![("range".into(), Bytes::from_static(&[0; 100]))],
+        needs_id: false,
+        can_skip: false,
+    }
+}
+
 #[test]
 fn a_crowd_is_rebalanced_and_stays() {
     let mut groups: Groups<usize> = Groups::new(RULES);
     for index in 0..MEMBERS {
-        let join = JoinCall {
-            member: String::new(),
-            instance: None,
-            client_id: "client".into(),
-            client_host: "/10.0.0.1".into(),
-            session_timeout: Duration::from_secs(45),
-            rebalance_timeout: Duration::from_secs(60),
-            protocol_type: "consumer".into(),
-            protocols: vec![("range".into(), Bytes::from_static(&[0; 100]))],
-            needs_id: false,
-            can_skip: false,
-        };
-        assert_eq!(groups.handle_join(at(1), "g", join, format!("m{index}"), index), Ok(None));
+        assert_eq!(groups.handle_join(at(1), "g", join(None), format!("m{index}"), index), Ok(None));
     }
     for seconds in [4, 7] {
         groups.on_time(at(seconds));
@@ -84,4 +88,91 @@ fn a_crowd_is_rebalanced_and_stays() {
         }
     }
     assert_eq!(groups.poll_action(), None);
+}
+
+/// What the groups have stored, and how many bytes that takes. Answers are dropped.
+fn store(groups: &mut Groups<usize>, stored: &mut StoredGroups, now: Now) -> usize {
+    let mut bytes = 0;
+    while let Some(action) = groups.poll_action() {
+        if let Action::Store { id, record } = action {
+            stored.apply(&record).expect("decodes");
+            groups.on_stored(now, id, Ok(()));
+            bytes += record.len();
+        }
+    }
+    bytes
+}
+
+fn instance(index: usize) -> Option<String> {
+    Some(format!("instance-{index}"))
+}
+
+/// A stable group of static members, and what is stored of it: all that was, in bytes.
+fn static_crowd(members: usize) -> (Groups<usize>, StoredGroups, usize) {
+    let (mut groups, mut stored) = (Groups::new(RULES), StoredGroups::default());
+    for index in 0..members {
+        let joined = groups.handle_join(at(1), "g", join(instance(index)), format!("m{index}"), index);
+        assert_eq!(joined, Ok(None));
+    }
+    store(&mut groups, &mut stored, at(1));
+    for seconds in [4, 7] {
+        groups.on_time(at(seconds));
+    }
+    for index in 0..members {
+        let assignments = (0..members).map(|to| (who(to).member, Bytes::from(vec![to as u8; 16])));
+        let assignments = if index == 0 { assignments.collect() } else { Vec::new() };
+        let who = MemberRef { instance: instance(index), ..who(index) };
+        let sync = SyncCall { who, protocol_type: None, protocol: None, assignments };
+        assert_eq!(groups.handle_sync(at(8), "g", sync, index), Ok(None));
+    }
+    let bytes = store(&mut groups, &mut stored, at(8));
+    (groups, stored, bytes)
+}
+
+#[test]
+fn a_rolling_restart_writes_each_member_once() {
+    const STATIC: usize = 1_000;
+    let (mut groups, mut stored, whole) = static_crowd(STATIC);
+    assert!(whole > STATIC * 100, "the group takes {whole} bytes");
+    let mut restarts = 0;
+    for index in 0..STATIC {
+        let joined = groups.handle_join(at(9), "g", join(instance(index)), format!("again{index}"), index);
+        assert_eq!(joined, Ok(None));
+        restarts += store(&mut groups, &mut stored, at(9));
+    }
+    assert!(restarts < 2 * whole, "{restarts} bytes for restarts of a group of {whole}");
+
+    // All of them are known by their new ids afterwards, and by no other.
+    groups = Groups::new(RULES);
+    groups.restore(&stored, at(10));
+    for index in 0..STATIC {
+        let now = MemberRef { member: format!("again{index}"), instance: instance(index), generation: 1 };
+        assert_eq!(groups.handle_heartbeat(at(10), "g", &now), Ok(()));
+        let before = MemberRef { member: format!("m{index}"), ..now.clone() };
+        assert_eq!(groups.handle_heartbeat(at(10), "g", &before), Err(GroupError::FencedInstance));
+        let sync = SyncCall { who: now, protocol_type: None, protocol: None, assignments: Vec::new() };
+        let synced = groups.handle_sync(at(10), "g", sync, index).expect("stable").expect("at once");
+        assert_eq!(synced.assignment, vec![index as u8; 16]);
+    }
+}
+
+#[test]
+fn an_idle_crowd_lets_its_shard_sleep() {
+    const IDLE: usize = 1_000;
+    const SECONDS: u64 = 180;
+    let (mut groups, ..) = static_crowd(IDLE);
+    let members: Vec<_> =
+        (0..IDLE).map(|index| MemberRef { instance: instance(index), ..who(index) }).collect();
+    // One heartbeat of each every three seconds, evenly: turns that are made for nothing else.
+    let mut turns = 0;
+    for millis in (8_000..8_000 + SECONDS * 1_000).step_by(3) {
+        let now = Now { mono: Nanos(millis * 1_000_000), wall: WallMs(millis as i64) };
+        while groups.deadline().is_some_and(|due| due <= now.mono) {
+            groups.on_time(now);
+            turns += 1;
+        }
+        let member = &members[millis as usize / 3 % IDLE];
+        assert_eq!(groups.handle_heartbeat(now, "g", member), Ok(()));
+    }
+    assert!(turns <= 4 * SECONDS, "{turns} turns for sessions in {SECONDS} s");
 }

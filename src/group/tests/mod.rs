@@ -4,6 +4,7 @@
 //! group's log was given to store is durable at once, unless `the disk waits`.
 
 mod crowd;
+mod instances;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod stories;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use expect_test::Expect;
 
 use super::call::{GroupError, JoinCall, Joined, Leaving, MemberRef, SyncCall, Synced};
 use super::{Action, GroupRules, Groups, StoreId, StoredGroups};
@@ -47,30 +49,69 @@ struct Stage {
     told: Vec<String>,
 }
 
-/// Plays a story and returns what was heard, one line for each command that led to something.
-fn play(story: &'static str) -> String {
-    let mut stage = Stage {
-        groups: Groups::new(RULES),
-        stored: StoredGroups::default(),
-        now: Now { mono: Nanos(1_000_000_000), wall: WallMs(1_000_000) },
-        clients: BTreeMap::new(),
-        ids: 0,
-        disk_waits: false,
-        to_store: VecDeque::new(),
-        told: Vec::new(),
-    };
-    let mut lines = String::new();
-    for command in story.split(';').map(str::trim).filter(|command| !command.is_empty()) {
-        stage.command(command);
-        stage.settle();
-        if !stage.told.is_empty() {
-            lines += &format!("{command}: {}\n", std::mem::take(&mut stage.told).join(", "));
-        }
+/// How a group stands when a story begins, in commands. What is heard up to then is not told again.
+struct Given(String);
+
+/// These have joined, and the first is to assign. Each with what it says, as after `joins`.
+fn joined(members: &[&str]) -> Given {
+    let joins = members.iter().map(|member| {
+        let (name, how) = member.split_once(' ').unwrap_or((member, ""));
+        format!("{name} joins {how}; ")
+    });
+    Given(joins.collect::<String>() + "6s")
+}
+
+/// And it has assigned: `0` to itself, `1` to the next.
+fn stable(members: &[&str]) -> Given {
+    let names = || members.iter().filter_map(|member| member.split_whitespace().next());
+    let assigned: String = names().enumerate().map(|(index, name)| format!(" {name}={index}")).collect();
+    let syncs = names().enumerate().map(|(index, name)| match index {
+        0 => format!("; {name} syncs{assigned}"),
+        _ => format!("; {name} syncs"),
+    });
+    Given(joined(members).0 + &syncs.collect::<String>())
+}
+
+/// A story of a group that nobody has joined yet.
+fn check(story: &'static str, expected: Expect) {
+    Given(String::new()).then(story, expected);
+}
+
+impl Given {
+    /// Plays a story and compares what is heard: one line for each command that led to something.
+    fn then(self, story: &'static str, expected: Expect) {
+        let mut stage = Stage::new();
+        stage.play(self.0.leak());
+        expected.assert_eq(&stage.play(story));
     }
-    lines
 }
 
 impl Stage {
+    fn new() -> Stage {
+        Stage {
+            groups: Groups::new(RULES),
+            stored: StoredGroups::default(),
+            now: Now { mono: Nanos(1_000_000_000), wall: WallMs(1_000_000) },
+            clients: BTreeMap::new(),
+            ids: 0,
+            disk_waits: false,
+            to_store: VecDeque::new(),
+            told: Vec::new(),
+        }
+    }
+
+    fn play(&mut self, story: &'static str) -> String {
+        let mut lines = String::new();
+        for command in story.split(';').map(str::trim).filter(|command| !command.is_empty()) {
+            self.command(command);
+            self.settle();
+            if !self.told.is_empty() {
+                lines += &format!("{command}: {}\n", std::mem::take(&mut self.told).join(", "));
+            }
+        }
+        lines
+    }
+
     fn command(&mut self, command: &'static str) {
         let words: Vec<&'static str> = command.split_whitespace().collect();
         match words[..] {

@@ -1,19 +1,8 @@
 //! What each phase of a group makes of each request.
 
-use expect_test::{Expect, expect};
+use expect_test::expect;
 
-use super::play;
-
-fn check(story: &'static str, expected: Expect) {
-    expected.assert_eq(&play(story));
-}
-
-/// Two members in a stable group.
-macro_rules! two {
-    ($then:literal) => {
-        concat!("a joins; b joins; 6s; a syncs a=0 b=1; b syncs;", $then)
-    };
-}
+use super::{check, joined, stable};
 
 #[test]
 fn the_first_rebalance_waits_for_more_members() {
@@ -43,36 +32,32 @@ fn the_first_rebalance_waits_for_more_members() {
 
 #[test]
 fn an_assignment_is_handed_out_when_it_is_durable() {
-    check(
-        "a joins; b joins; 6s; b syncs; a syncs a=0 b=1; describe",
+    joined(&["a", "b"]).then(
+        "b syncs; a syncs a=0 b=1; describe",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
         a syncs a=0 b=1: a has [0], b has [1]
         describe: Stable "range" [a1=0 b2=1]
     "#]],
     );
-    check(
-        "a joins; 6s; the disk waits; a syncs a=0; describe; the disk works; describe",
+    joined(&["a"]).then(
+        "the disk waits; a syncs a=0; describe; the disk works; describe",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1]
         describe: Completing "" [a1=]
         the disk works: a has [0]
         describe: Stable "range" [a1=0]
     "#]],
     );
-    check(
-        "a joins; b joins; 6s; b syncs; the disk waits; a syncs a=0; the disk fails; describe",
+    joined(&["a", "b"]).then(
+        "b syncs; the disk waits; a syncs a=0; the disk fails; describe",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
         the disk fails: a syncs: NotStored, b syncs: NotStored
         describe: Preparing "" [a1= b2=]
     "#]],
     );
     // A write that a rebalance has overtaken changes nothing any more.
-    check(
-        "a joins; 6s; the disk waits; a syncs a=0; b joins; the disk works; a beats; a joins; describe",
+    joined(&["a"]).then(
+        "the disk waits; a syncs a=0; b joins; the disk works; a beats; a joins; describe",
         expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1]
             b joins: a syncs: RebalanceInProgress
             a beats: a RebalanceInProgress
             a joins: a is a1 in 2 led by a1 range[a1 b2], b is b2 in 2 led by a1 range[]
@@ -80,20 +65,16 @@ fn an_assignment_is_handed_out_when_it_is_durable() {
         "#]],
     );
     // Who was forgotten by the leader has nothing; who is no member gets nothing.
-    check(
-        "a joins; b joins; 6s; a syncs a=0 z=9; b syncs",
+    joined(&["a", "b"]).then(
+        "a syncs a=0 z=9; b syncs",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
         a syncs a=0 z=9: a has [0]
         b syncs: b has []
     "#]],
     );
-    check(
-        two!("b syncs; a syncs a=7 b=7"),
+    stable(&["a", "b"]).then(
+        "b syncs; a syncs a=7 b=7",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         b syncs: b has [1]
         a syncs a=7 b=7: a has [0]
     "#]],
@@ -102,24 +83,18 @@ fn an_assignment_is_handed_out_when_it_is_durable() {
 
 #[test]
 fn members_that_join_or_leave_begin_a_rebalance() {
-    check(
-        two!("c joins; a beats; b beats; a joins; b joins; describe"),
+    stable(&["a", "b"]).then(
+        "c joins; a beats; b beats; a joins; b joins; describe",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         a beats: a RebalanceInProgress
         b beats: b RebalanceInProgress
         b joins: a is a1 in 2 led by a1 range[a1 b2 c3], b is b2 in 2 led by a1 range[], c is c3 in 2 led by a1 range[]
         describe: Completing "" [a1= b2= c3=]
     "#]],
     );
-    check(
-        two!("b leaves; a beats; a joins; a syncs a=01; describe"),
+    stable(&["a", "b"]).then(
+        "b leaves; a beats; a joins; a syncs a=01; describe",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         b leaves: b ok
         a beats: a RebalanceInProgress
         a joins: a is a1 in 2 led by a1 range[a1]
@@ -127,24 +102,18 @@ fn members_that_join_or_leave_begin_a_rebalance() {
         describe: Stable "range" [a1=01]
     "#]],
     );
-    check(
-        two!("b a leaves; describe; a beats; a syncs"),
+    stable(&["a", "b"]).then(
+        "b a leaves; describe; a beats; a syncs",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         b a leaves: b ok, a ok
         describe: Empty "" []
         a beats: a UnknownMember
         a syncs: a syncs: UnknownMember
     "#]],
     );
-    check(
-        two!("b leaves; b leaves; b beats; c leaves"),
+    stable(&["a", "b"]).then(
+        "b leaves; b leaves; b beats; c leaves",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         b leaves: b ok
         b leaves: b UnknownMember
         b beats: b UnknownMember
@@ -152,10 +121,9 @@ fn members_that_join_or_leave_begin_a_rebalance() {
     "#]],
     );
     // While the leader assigns.
-    check(
-        "a joins; b joins; 6s; b syncs; c joins; a syncs a=0 b=1; a joins; b joins",
+    joined(&["a", "b"]).then(
+        "b syncs; c joins; a syncs a=0 b=1; a joins; b joins",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
         c joins: b syncs: RebalanceInProgress
         a syncs a=0 b=1: a syncs: RebalanceInProgress
         b joins: a is a1 in 2 led by a1 range[a1 b2 c3], b is b2 in 2 led by a1 range[], c is c3 in 2 led by a1 range[]
@@ -165,39 +133,29 @@ fn members_that_join_or_leave_begin_a_rebalance() {
 
 #[test]
 fn who_joins_again_without_news_is_told_what_is() {
-    check(
-        two!("b joins"),
+    stable(&["a", "b"]).then(
+        "b joins",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         b joins: b is b2 in 1 led by a1 range[]
     "#]],
     );
-    check(
-        two!("b joins says=new; a beats; a joins; describe"),
+    stable(&["a", "b"]).then(
+        "b joins says=new; a beats; a joins; describe",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         a beats: a RebalanceInProgress
         a joins: a is a1 in 2 led by a1 range[a1 b2], b is b2 in 2 led by a1 range[]
         describe: Completing "" [a1= b2=]
     "#]],
     );
-    check(
-        two!("a joins; b beats"),
+    stable(&["a", "b"]).then(
+        "a joins; b beats",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         b beats: b RebalanceInProgress
     "#]],
     );
-    check(
-        "a joins; b joins; 6s; b joins; a joins; b joins says=new; a joins",
+    joined(&["a", "b"]).then(
+        "b joins; a joins; b joins says=new; a joins",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
         b joins: b is b2 in 1 led by a1 range[]
         a joins: a is a1 in 1 led by a1 range[a1 b2]
         a joins: a is a1 in 2 led by a1 range[a1 b2], b is b2 in 2 led by a1 range[]
@@ -213,36 +171,27 @@ fn who_joins_again_without_news_is_told_what_is() {
 
 #[test]
 fn silence_ends_a_membership() {
-    check(
-        two!("9s; a beats; 2s; a beats; a joins; describe"),
+    stable(&["a", "b"]).then(
+        "9s; a beats; 2s; a beats; a joins; describe",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         a beats: a ok
         a beats: a RebalanceInProgress
         a joins: a is a1 in 2 led by a1 range[a1]
         describe: Completing "" [a1=]
     "#]],
     );
-    check(
-        two!("5s; a commits; 6s; a beats; b commits"),
+    stable(&["a", "b"]).then(
+        "5s; a commits; 6s; a beats; b commits",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         a commits: a ok
         a beats: a RebalanceInProgress
         b commits: b UnknownMember
     "#]],
     );
     // Who waits for the others is not silent; who does not join in time is out.
-    check(
-        two!("c joins rebalance=30; 8s; a beats; b beats; 8s; a beats; b beats; a joins; 50s; describe"),
+    stable(&["a", "b"]).then(
+        "c joins rebalance=30; 8s; a beats; b beats; 8s; a beats; b beats; a joins; 50s; describe",
         expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-            a syncs a=0 b=1: a has [0]
-            b syncs: b has [1]
             a beats: a RebalanceInProgress
             b beats: b RebalanceInProgress
             a beats: a RebalanceInProgress
@@ -252,12 +201,9 @@ fn silence_ends_a_membership() {
         "#]],
     );
     // A new member whose connection broke.
-    check(
-        two!("c joins rebalance=900; 8s; a beats; a joins; b beats; 8s; b beats; b joins; describe"),
+    stable(&["a", "b"]).then(
+        "c joins rebalance=900; 8s; a beats; a joins; b beats; 8s; b beats; b joins; describe",
         expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-            a syncs a=0 b=1: a has [0]
-            b syncs: b has [1]
             a beats: a RebalanceInProgress
             b beats: b RebalanceInProgress
             b beats: b RebalanceInProgress
@@ -266,10 +212,9 @@ fn silence_ends_a_membership() {
         "#]],
     );
     // The leader, and another, never ask for their assignments.
-    check(
-        "a joins; b joins; c joins; 6s; b syncs; 9s; b beats; 9s; 60s; describe",
+    joined(&["a", "b", "c"]).then(
+        "b syncs; 9s; b beats; 9s; 60s; describe",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2 c3], b is b2 in 1 led by a1 range[], c is c3 in 1 led by a1 range[]
         b beats: b ok
         9s: b syncs: RebalanceInProgress
         describe: Empty "" []
@@ -289,22 +234,16 @@ fn generations_and_ids_are_checked() {
         a joins as=a1: a joins: UnknownMember
     "#]],
     );
-    check(
-        two!("c joins; a joins; b joins; b commits"),
+    stable(&["a", "b"]).then(
+        "c joins; a joins; b joins; b commits",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         b joins: a is a1 in 2 led by a1 range[a1 b2 c3], b is b2 in 2 led by a1 range[], c is c3 in 2 led by a1 range[]
         b commits: b RebalanceInProgress
     "#]],
     );
-    check(
-        two!("b leaves; b commits; b syncs; b joins"),
+    stable(&["a", "b"]).then(
+        "b leaves; b commits; b syncs; b joins",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         b leaves: b ok
         b commits: b UnknownMember
         b syncs: b syncs: UnknownMember
@@ -318,10 +257,9 @@ fn generations_and_ids_are_checked() {
         a joins session=1801: a joins: InvalidSessionTimeout
     "#]],
     );
-    check(
-        "a joins; 6s; a commits; a syncs; a commits; z commits",
+    joined(&["a"]).then(
+        "a commits; a syncs; a commits; z commits",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1]
         a commits: a RebalanceInProgress
         a syncs: a has []
         a commits: a ok
@@ -338,10 +276,9 @@ fn the_protocol_is_one_that_all_know_and_most_prefer() {
         6s: a is a1 in 1 led by a1 rr[a1 b2 c3], b is b2 in 1 led by a1 rr[], c is c3 in 1 led by a1 rr[]
     "#]],
     );
-    check(
-        "a joins knows=x,range; b joins knows=y,range; 6s; c joins knows=x,y",
+    joined(&["a knows=x,range", "b knows=y,range"]).then(
+        "c joins knows=x,y",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
         c joins knows=x,y: c joins: InconsistentProtocol
     "#]],
     );
@@ -360,10 +297,9 @@ fn the_protocol_is_one_that_all_know_and_most_prefer() {
         6s: a is a3 in 1 led by a3 range[a3]
     "#]],
     );
-    check(
-        "a joins knows=range,range; b joins; 6s; a syncs; a leaves; b joins knows=rr; b joins",
+    joined(&["a knows=range,range", "b"]).then(
+        "a syncs; a leaves; b joins knows=rr; b joins",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
         a syncs: a has []
         a leaves: a ok
         b joins knows=rr: b joins: InconsistentProtocol
@@ -392,33 +328,24 @@ fn somebody_new_comes_twice() {
     "#]],
     );
     // A rebalance waits for those who were invited.
-    check(
-        two!("c joins politely; a joins; b joins; c joins"),
+    stable(&["a", "b"]).then(
+        "c joins politely; a joins; b joins; c joins",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         c joins politely: c is to be c3
         c joins: a is a1 in 2 led by a1 range[a1 b2 c3], b is b2 in 2 led by a1 range[], c is c3 in 2 led by a1 range[]
     "#]],
     );
-    check(
-        two!("c joins politely; c leaves; a joins; b joins"),
+    stable(&["a", "b"]).then(
+        "c joins politely; c leaves; a joins; b joins",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         c joins politely: c is to be c3
         c leaves: c ok
         b joins: a is a1 in 2 led by a1 range[a1 b2], b is b2 in 2 led by a1 range[]
     "#]],
     );
-    check(
-        two!("c joins politely; a joins; b joins; 10s"),
+    stable(&["a", "b"]).then(
+        "c joins politely; a joins; b joins; 10s",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         c joins politely: c is to be c3
         10s: a is a1 in 2 led by a1 range[a1 b2], b is b2 in 2 led by a1 range[]
     "#]],
@@ -426,184 +353,10 @@ fn somebody_new_comes_twice() {
 }
 
 #[test]
-fn a_static_member_keeps_its_place() {
-    check(
-        "a joins static=s; b joins; 6s; a syncs a=0 b=1; b syncs; a restarts; a joins; a syncs; b beats",
-        expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-            a syncs a=0 b=1: a has [0]
-            b syncs: b has [1]
-            a joins: a is a3 in 1 led by a1 range[]
-            a syncs: a has [0]
-            b beats: b ok
-        "#]],
-    );
-    check(
-        "a joins static=s; 6s; a syncs a=0; a restarts; a joins skipping; a syncs; a beats",
-        expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1]
-        a syncs a=0: a has [0]
-        a joins skipping: a is a2 in 1 led by a2 range[a2] skips
-        a syncs: a has [0]
-        a beats: a ok
-    "#]],
-    );
-    // Its new id must be durable before it hears of it.
-    check(
-        "a joins static=s; 6s; a syncs a=0; a restarts; the disk waits; a joins; the broker restarts; \
-         the disk works; a joins; a syncs; a beats",
-        expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1]
-            a syncs a=0: a has [0]
-            a joins: a is a3 in 1 led by a1 range[]
-            a syncs: a has [0]
-            a beats: a ok
-        "#]],
-    );
-    check(
-        "a joins static=s; 6s; a syncs a=0; a restarts; the disk waits; a joins; the disk fails; a joins",
-        expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1]
-            a syncs a=0: a has [0]
-            the disk fails: a joins: NotStored
-        "#]],
-    );
-    // Another protocol, or a rebalance under way: everybody joins again.
-    check(
-        "a joins static=s knows=x,y; b joins static=t knows=x,y; 6s; a syncs a=0 b=1; b syncs; \
-         b restarts; b joins knows=y; a beats; a joins knows=x,y",
-        expect![[r#"
-            6s: a is a1 in 1 led by a1 x[a1 b2], b is b2 in 1 led by a1 x[]
-            a syncs a=0 b=1: a has [0]
-            b syncs: b has [1]
-            a beats: a RebalanceInProgress
-            a joins knows=x,y: a is a1 in 2 led by a1 y[a1 b3], b is b3 in 2 led by a1 y[]
-        "#]],
-    );
-    check(
-        "a joins static=s; b joins; 6s; b syncs; a restarts; a joins; b joins",
-        expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a joins: b syncs: RebalanceInProgress
-        b joins: a is a3 in 2 led by a3 range[a3 b2], b is b2 in 2 led by a3 range[]
-    "#]],
-    );
-    check(
-        "a joins static=s; b joins; a restarts; a joins; 6s",
-        expect![[r#"
-        a joins: a joins: FencedInstance
-        6s: a is a3 in 1 led by a3 range[a3 b2], b is b2 in 1 led by a3 range[]
-    "#]],
-    );
-}
-
-#[test]
-fn of_two_with_one_instance_id_the_older_is_fenced() {
-    check(
-        "a joins static=s; 6s; a syncs a=0; b joins static=s; a beats; a syncs; a commits; a leaves; a joins",
-        expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1]
-            a syncs a=0: a has [0]
-            b joins static=s: b is b2 in 1 led by a1 range[]
-            a beats: a FencedInstance
-            a syncs: a syncs: FencedInstance
-            a commits: a FencedInstance
-            a leaves: a FencedInstance
-            a joins: a joins: FencedInstance
-        "#]],
-    );
-    check(
-        "a joins static=s; c joins; 6s; a beats; b joins static=s; a beats; c joins",
-        expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 c2], c is c2 in 1 led by a1 range[]
-        a beats: a ok
-        a beats: a FencedInstance
-        c joins: b is b3 in 2 led by b3 range[b3 c2], c is c2 in 2 led by b3 range[]
-    "#]],
-    );
-    check(
-        "a joins static=s; b joins static=s; 6s",
-        expect![[r#"
-        b joins static=s: a joins: FencedInstance
-        6s: b is b2 in 1 led by b2 range[b2]
-    "#]],
-    );
-    check(
-        "a joins static=s; c joins; 6s; c syncs; b joins static=s; a syncs; c joins",
-        expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 c2], c is c2 in 1 led by a1 range[]
-        b joins static=s: c syncs: RebalanceInProgress
-        a syncs: a syncs: FencedInstance
-        c joins: b is b3 in 2 led by b3 range[b3 c2], c is c2 in 2 led by b3 range[]
-    "#]],
-    );
-    check(
-        "a joins; 6s; a syncs a=0; s is removed; b joins static=s as=a1",
-        expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1]
-        a syncs a=0: a has [0]
-        s is removed: s UnknownMember
-        b joins static=s as=a1: b joins: UnknownMember
-    "#]],
-    );
-    // Twice, before the first can be told its id.
-    check(
-        "a joins static=s; 6s; a syncs a=0; the disk waits; b joins static=s; c joins static=s; the disk works",
-        expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1]
-            a syncs a=0: a has [0]
-            c joins static=s: b joins: FencedInstance
-            the disk works: c is c3 in 1 led by b2 range[]
-        "#]],
-    );
-}
-
-#[test]
-fn static_members_are_missed_only_when_their_session_ends() {
-    check(
-        "a joins static=s session=30; b joins; 6s; a syncs a=0 b=1; b syncs; b leaves; 61s; describe",
-        expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-            a syncs a=0 b=1: a has [0]
-            b syncs: b has [1]
-            b leaves: b ok
-            describe: Empty "" []
-        "#]],
-    );
-    check(
-        "a joins static=s session=100; b joins; 6s; a syncs a=0 b=1; b syncs; c joins; b joins; 61s; \
-         describe; b syncs b=0 c=1; describe",
-        expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-            a syncs a=0 b=1: a has [0]
-            b syncs: b has [1]
-            61s: b is b2 in 2 led by b2 range[a1 b2 c3], c is c3 in 2 led by b2 range[]
-            describe: Completing "" [a1= b2= c3=]
-            b syncs b=0 c=1: b has [0]
-            describe: Stable "range" [a1= b2=0 c3=1]
-        "#]],
-    );
-    check(
-        "a joins static=s; b joins; 6s; a syncs a=0 b=1; b syncs; s is removed; s is removed; b joins",
-        expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-            a syncs a=0 b=1: a has [0]
-            b syncs: b has [1]
-            s is removed: s ok
-            s is removed: s UnknownMember
-            b joins: b is b2 in 2 led by b2 range[b2]
-        "#]],
-    );
-}
-
-#[test]
 fn a_restart_of_the_broker_goes_unnoticed() {
-    check(
-        two!("the broker restarts; describe; a beats; b beats; b commits; a syncs; 9s; a beats; b beats"),
+    stable(&["a", "b"]).then(
+        "the broker restarts; describe; a beats; b beats; b commits; a syncs; 9s; a beats; b beats",
         expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-            a syncs a=0 b=1: a has [0]
-            b syncs: b has [1]
             describe: Stable "range" [a1=0 b2=1]
             a beats: a ok
             b beats: b ok
@@ -613,46 +366,34 @@ fn a_restart_of_the_broker_goes_unnoticed() {
             b beats: b ok
         "#]],
     );
-    check(
-        two!("the broker restarts; 11s; describe; a beats"),
+    stable(&["a", "b"]).then(
+        "the broker restarts; 11s; describe; a beats",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         describe: Empty "" []
         a beats: a UnknownMember
     "#]],
     );
-    check(
-        two!("the broker restarts; b joins; a joins; b beats; b joins"),
+    stable(&["a", "b"]).then(
+        "the broker restarts; b joins; a joins; b beats; b joins",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         b joins: b is b2 in 1 led by a1 range[]
         b beats: b RebalanceInProgress
         b joins: a is a1 in 2 led by a1 range[a1 b2], b is b2 in 2 led by a1 range[]
     "#]],
     );
     // A generation that nobody was assigned anything in is lost.
-    check(
-        two!("c joins; a joins; b joins; the broker restarts; c beats; a beats; a commits; a joins"),
+    stable(&["a", "b"]).then(
+        "c joins; a joins; b joins; the broker restarts; c beats; a beats; a commits; a joins",
         expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-            a syncs a=0 b=1: a has [0]
-            b syncs: b has [1]
             b joins: a is a1 in 2 led by a1 range[a1 b2 c3], b is b2 in 2 led by a1 range[], c is c3 in 2 led by a1 range[]
             c beats: c UnknownMember
             a beats: a IllegalGeneration
             a commits: a IllegalGeneration
         "#]],
     );
-    check(
-        two!("a b leaves; the broker restarts; describe; c joins; 6s"),
+    stable(&["a", "b"]).then(
+        "a b leaves; the broker restarts; describe; c joins; 6s",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         a b leaves: a ok, b ok
         describe: Empty "" []
         6s: c is c3 in 3 led by c3 range[c3]
@@ -683,12 +424,9 @@ fn a_group_is_full_at_some_point() {
             e joins politely: e is to be e6
         "#]],
     );
-    check(
-        two!("c joins; a joins; b joins; d joins; e joins; c leaves; e joins"),
+    stable(&["a", "b"]).then(
+        "c joins; a joins; b joins; d joins; e joins; c leaves; e joins",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
-        a syncs a=0 b=1: a has [0]
-        b syncs: b has [1]
         b joins: a is a1 in 2 led by a1 range[a1 b2 c3], b is b2 in 2 led by a1 range[], c is c3 in 2 led by a1 range[]
         c leaves: c ok
     "#]],
@@ -705,19 +443,16 @@ fn whoever_waits_is_told_when_the_broker_stops() {
         c joins: c joins: Stopping
     "#]],
     );
-    check(
-        "a joins; b joins; 6s; b syncs; the broker stops; a syncs",
+    joined(&["a", "b"]).then(
+        "b syncs; the broker stops; a syncs",
         expect![[r#"
-        6s: a is a1 in 1 led by a1 range[a1 b2], b is b2 in 1 led by a1 range[]
         the broker stops: b syncs: Stopping
         a syncs: a syncs: Stopping
     "#]],
     );
-    check(
-        "a joins static=s; 6s; a syncs a=0; a restarts; the disk waits; a joins; the broker stops",
+    stable(&["a static=s"]).then(
+        "a restarts; the disk waits; a joins; the broker stops",
         expect![[r#"
-            6s: a is a1 in 1 led by a1 range[a1]
-            a syncs a=0: a has [0]
             the broker stops: a joins: Stopping
         "#]],
     );

@@ -410,7 +410,10 @@ impl Log {
 
     /// The oldest chunk in memory leaves it, if it may. Returns whether one did.
     fn evict(&mut self, force: bool) -> bool {
-        let Some((end, slots)) = self.chunks.evict(self.commit.durable(), force) else { return false };
+        let durable = self.commit.durable();
+        // Appends come before what is durable since this turn is applied, and applying it needs its chunk.
+        let applied = self.pending.front().map_or(durable, |next| durable.min(next.position));
+        let Some((end, slots)) = self.chunks.evict(applied, force) else { return false };
         self.queues.evict(end, &slots);
         true
     }

@@ -9,8 +9,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::background::jobs;
 use crate::base::align::PAGE_BYTES;
+use crate::base::crc::crc32c;
 use crate::codec::batch_builder::BatchBuilder;
 use crate::codec::compression::Compression;
+use crate::codec::record_batch::CRC_START;
 use crate::io::blocking::{BlockingDisk, block_on, disk_folder};
 use crate::io::buffer::PageBuf;
 use crate::io::file::Disk;
@@ -23,13 +25,18 @@ use crate::metadata::record::MetaRecord;
 use crate::model::{CommitMode, LogId};
 use crate::shard::call::{CommittedOffset, FoundOffset, GroupCall, MemberRef, OffsetSpec};
 use crate::shard::mailbox::{Mailbox, PostOffice};
-use crate::shard::{Shard, ShardConfig};
+use crate::shard::{News, Shard, ShardConfig};
 
 const BROKER: [u8; 16] = [9; 16];
 const LOG: LogId = LogId(1);
 const TOPIC: TopicId = TopicId([7; 16]);
 const KEY: PartitionKey = PartitionKey { topic: TOPIC, index: 0 };
 const NOW: Now = Now { mono: Nanos(1), wall: WallMs(1_000_000) };
+/// Another shard's client.
+const ORIGIN: Origin = Origin {
+    shard: ShardId(1),
+    ticket: Ticket { conn: ConnId { index: 0, generation: 0 }, request: 0, part: 0 },
+};
 /// A batch of so many bytes has its chunk to itself.
 const WHOLE_CHUNK: usize = 24 << 10;
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -57,6 +64,19 @@ const GROUP_RULES: GroupRules = GroupRules {
     members_max: 100,
     bytes_max: 16 << 10,
 };
+
+/// A batch of records with these timestamps.
+fn batch(timestamps: &[i64], bytes: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for timestamp in timestamps {
+        builder.push(*timestamp, None, Some(&vec![1; bytes / timestamps.len()]), &[]);
+    }
+    Bytes::from(builder.finish())
+}
+
+fn append_call(batch: Bytes) -> Call {
+    Call::Append { partition: KEY, batch }
+}
 
 struct Rig {
     folder: TempDir,
@@ -149,11 +169,14 @@ impl Rig {
         }
     }
 
+    /// What another shard hears at once.
+    fn begin(&mut self, call: Call) -> Option<Answer> {
+        self.hosted.call(ORIGIN, call, &self.catalog, NOW)
+    }
+
     /// What another shard hears.
     fn ask(&mut self, call: Call) -> Answer {
-        let conn = ConnId { index: 0, generation: 0 };
-        let origin = Origin { shard: ShardId(1), ticket: Ticket { conn, request: 0, part: 0 } };
-        if let Some(answer) = self.hosted.call(origin, call, &self.catalog, NOW) {
+        if let Some(answer) = self.begin(call) {
             return answer;
         }
         let mut answers = self.run().answers;
@@ -163,13 +186,32 @@ impl Rig {
 
     /// Append a batch of records with these timestamps.
     fn append(&mut self, timestamps: &[i64], bytes: usize) {
-        let mut builder = BatchBuilder::new(Compression::None);
-        for timestamp in timestamps {
-            builder.push(*timestamp, None, Some(&vec![1; bytes / timestamps.len()]), &[]);
-        }
-        let batch = Bytes::from(builder.finish());
-        let answer = self.ask(Call::Append { partition: KEY, batch });
+        self.append_batch(batch(timestamps, bytes));
+    }
+
+    fn append_batch(&mut self, batch: Bytes) {
+        let answer = self.ask(append_call(batch));
         assert!(matches!(answer, Answer::Appended(Ok(_))), "{answer:?}");
+    }
+
+    /// The device writes the next block, and nobody has looked yet at what is durable now.
+    fn write_block(&mut self) {
+        let (mut ops, mut out) = (Vec::new(), Outbox::default());
+        self.hosted.log.submit(NOW, &mut ops);
+        for op in ops {
+            self.perform(op, &mut out);
+        }
+    }
+
+    /// A shard with this log alone, and the folder that it needs.
+    fn into_shard(self) -> (Shard, TempDir) {
+        let rules = TopicRules { partition_count_default: 1, partition_count_max: 1, batch_bytes_max: 1 };
+        let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
+        let me = ShardId(0);
+        let mailbox = Mailbox::new(me, PostOffice::new(1));
+        let logs = vec![self.hosted];
+        let shard = Shard::new(me, config, self.catalog, [me, me].into(), logs, mailbox, Box::new(NoIds));
+        (shard, self.folder)
     }
 
     fn delete_before(&mut self, offset: i64) -> i64 {
@@ -234,13 +276,7 @@ fn retention_comes_to_the_same_end_before_anybody_looks() {
     rig.retain();
     assert_eq!(rig.start(), 2);
 
-    let rig = rig.crash(&configs);
-    let rules = TopicRules { partition_count_default: 1, partition_count_max: 1, batch_bytes_max: 1 };
-    let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
-    let me = ShardId(0);
-    let mailbox = Mailbox::new(me, PostOffice::new(1));
-    let hosts = [me, me].into();
-    let mut shard = Shard::new(me, config, rig.catalog, hosts, vec![rig.hosted], mailbox, Box::new(NoIds));
+    let (mut shard, _folder) = rig.crash(&configs).into_shard();
     shard.start(NOW);
     let partitions = &shard.logs()[0].partitions;
     let slot = partitions.slot(KEY).unwrap();
@@ -464,6 +500,30 @@ fn readers_that_hold_on_to_what_was_read_back_do_not_stop_other_readers() {
 }
 
 #[test]
+fn what_is_durable_stays_in_memory_until_it_is_applied() {
+    let mut rig = Rig::new(&[]);
+    let mut held = Vec::new();
+    // Of eleven chunks, readers hold nine.
+    for offset in 0..9 {
+        rig.append(&[offset], WHOLE_CHUNK);
+        let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
+        held.push(rig.hosted.read(&part, 1, true, None, &rig.catalog));
+    }
+    let append = |rig: &mut Rig| rig.begin(append_call(batch(&[9], WHOLE_CHUNK)));
+    // One turn: the device has written the tenth, and appends want the eleventh and one more.
+    assert!(append(&mut rig).is_none());
+    while !rig.hosted.log.is_idle() {
+        rig.write_block();
+    }
+    assert!(append(&mut rig).is_none());
+    let refused = append(&mut rig);
+    assert!(matches!(refused, Some(Answer::Appended(Err(CallError::Full(_))))), "{refused:?}");
+    assert_eq!(rig.run().answers.len(), 2, "what was taken is applied");
+    held.clear();
+    rig.append(&[9], WHOLE_CHUNK);
+}
+
+#[test]
 fn retention_finds_what_is_due_without_looking_at_the_rest() {
     let mut rig = Rig::new(&[("retention.ms", "1000")]);
     for age in [100, 50, 0] {
@@ -491,10 +551,7 @@ fn retention_finds_what_is_due_without_looking_at_the_rest() {
 #[test]
 fn an_answer_by_mail_says_when_its_block_was_written() {
     let mut rig = Rig::new(&[]);
-    let mut builder = BatchBuilder::new(Compression::None);
-    builder.push(0, None, Some(b"value"), &[]);
-    let batch = Bytes::from(builder.finish());
-    let Answer::Appended(Ok(appended)) = rig.ask(Call::Append { partition: KEY, batch }) else {
+    let Answer::Appended(Ok(appended)) = rig.ask(append_call(batch(&[0], 5))) else {
         panic!("it is appended")
     };
     let at = NOW.mono;

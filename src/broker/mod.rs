@@ -6,6 +6,7 @@
 //! ```
 
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -157,9 +158,8 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
             let started = started_sender.clone();
             let name = format!("shard-{}", parts.id);
             thread::Builder::new().name(name).spawn(move || {
-                let id = parts.id;
-                if let Err(error) = run_shard(parts, &config, started) {
-                    let _ = failed.send(format!("shard {id} ended: {error:#}"));
+                if let Some(reason) = failure(parts.id, || run_shard(parts, &config, started)) {
+                    let _ = failed.send(reason);
                 }
             })
         })
@@ -190,16 +190,32 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         view.tell(ShardId(shard), Outside::Stop);
     }
     for thread in threads {
-        if thread.join().is_err() {
-            error!("a shard panicked");
-        }
+        // It has said why it failed, if it did.
+        let _ = thread.join();
     }
+    // One may have done so on the way to its end.
+    let result = result.and_then(|()| failed.try_recv().map_or(Ok(()), |reason| Err(anyhow!(reason))));
     executor.join();
     admin.stop();
     if result.is_ok() {
         info!("stopped");
     }
     result
+}
+
+/// Run a shard until it is told to stop. Why it ended before that, if it did: a panic is no end of the process
+/// by itself, and nobody else would notice that a shard is gone.
+fn failure(id: ShardId, run: impl FnOnce() -> anyhow::Result<()>) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("shard {id} ended: {error:#}")),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text =
+                text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for no reason given");
+            Some(format!("shard {id} panicked, which is a mistake in RingMQ: {text}"))
+        }
+    }
 }
 
 /// What a shard's thread needs to start.
@@ -613,4 +629,72 @@ fn banner(
     info!("  Kafka clients: {kafka}; admin: http://{admin}/");
     let brokers = info.advertised.iter().map(|broker| format!("{broker}")).collect::<Vec<_>>();
     info!("  clients are told of: {}", brokers.join(", "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Assignment, Origin, Sources};
+    use crate::log::block::BlockHeader;
+    use crate::log::entry::EntryHeader;
+
+    fn config(keys: &[(&str, &str)]) -> Config {
+        let flag = |(name, text): &(&str, &str)| Assignment {
+            name: (*name).to_owned(),
+            text: (*text).to_owned(),
+            origin: Origin::Flag { flag: "--set".to_owned() },
+        };
+        let flags = keys.iter().map(flag).collect();
+        Config::load(&Sources { flags, ..Sources::default() }).expect("a good configuration")
+    }
+
+    #[test]
+    fn a_shard_that_is_gone_is_missed() {
+        let id = ShardId(3);
+        assert_eq!(failure(id, || Ok(())), None);
+        assert_eq!(failure(id, || Err(anyhow!("no ring"))).as_deref(), Some("shard 3 ended: no ring"));
+        let number = 7;
+        for (told, why) in
+            [(failure(id, || panic!("of this")), "of this"), (failure(id, || panic!("of {number}")), "of 7")]
+        {
+            let told = told.expect("it did not end in order");
+            assert!(told.starts_with("shard 3 panicked") && told.ends_with(why), "{told}");
+        }
+    }
+
+    #[test]
+    fn first_segments_hold_the_largest_batch_however_many_there_are() {
+        let little = ("log.initial_bytes", "4MiB");
+        let table: [(&[(&str, &str)], u16); 7] = [
+            (&[], 1),
+            (&[], 8),
+            (&[], 100),
+            (&[little], 8),
+            (&[("kafka.message_bytes_max", "1KiB"), little], 64),
+            (&[("kafka.message_bytes_max", "512KiB"), ("log.segment_bytes", "1MiB")], 100),
+            (&[("kafka.message_bytes_max", "64MiB")], 1),
+        ];
+        for (keys, shards) in table {
+            let config = config(keys);
+            let bytes = first_segment_bytes(&config, shards);
+            let block =
+                BlockHeader::bytes_for(EntryHeader::entry_bytes(config.kafka.message_bytes_max.0 as usize));
+            assert!(bytes >= block as u64 && bytes >= WRITE_BYTES as u64, "{keys:?} on {shards}: {bytes}");
+            assert!(
+                bytes.is_multiple_of(PAGE_BYTES as u64) && bytes <= config.log.segment_bytes.0,
+                "{bytes}"
+            );
+        }
+        assert_eq!(first_segment_bytes(&config(&[]), 1), FIRST_SEGMENT_BYTES);
+        let of_eight = first_segment_bytes(&config(&[]), 8);
+        assert!(8 * FIRST_SEGMENTS * of_eight <= 256 << 20, "within the budget where that is enough");
+    }
+
+    #[test]
+    fn no_more_connections_than_descriptors() {
+        let config = config(&[]);
+        for (nofile, connections) in [(1 << 20, 10_000), (4096, 3072), (1, 1)] {
+            assert_eq!(connections_max(&config, nofile), connections);
+        }
+    }
 }

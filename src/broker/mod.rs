@@ -80,7 +80,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut termination = Termination::install()?;
     probe::check_io_uring()?;
-    probe::raise_nofile()?;
+    let connections_max = connections_max(&config, probe::raise_nofile()?);
     let data_dir = DataDir::lock(&config.server.data_dir)?;
     probe::check_data_dir(data_dir.path())?;
 
@@ -136,6 +136,8 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
             jobs: executor.jobs(),
             identity: identity.clone(),
             log_terms: log_terms.clone(),
+            // They are dealt out in turn.
+            connections_max: connections_max.div_ceil(usize::from(shards)),
             view: view.clone(),
         })
         .collect();
@@ -233,6 +235,7 @@ struct ShardParts {
     jobs: Jobs<LogJob>,
     identity: BrokerIdentity,
     log_terms: Vec<Term>,
+    connections_max: usize,
     view: Arc<View>,
 }
 
@@ -279,7 +282,7 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
     let shard = Shard::new(me, shard_config(config), catalog, parts.hosts, logs, mailbox, ids);
     let settings = kafka_settings(config, parts.view.log_dir.clone());
     let front = Front::new(parts.identity, settings, memory_limits(config), parts.log_terms);
-    let mut server = Server::new(shard, front, server_config(config, shards), parts.outside);
+    let mut server = Server::new(shard, front, server_config(config, parts.connections_max), parts.outside);
     let mut ops = Vec::new();
     for (socket, at) in parts.sockets {
         server.listen(socket, at, &mut ops)?;
@@ -339,15 +342,28 @@ fn memory_limits(config: &Config) -> MemoryLimits {
     }
 }
 
-fn server_config(config: &Config, shards: usize) -> ServerConfig {
+/// Connections that all shards may have together: as configured, unless the process may not have so many
+/// descriptors. A quarter of them is left for files and rings.
+fn connections_max(config: &Config, nofile: u64) -> usize {
+    let (wanted, possible) = (u64::from(config.kafka.connections_max), (nofile - nofile / 4).max(1));
+    if possible < wanted {
+        warn!(
+            "kafka.connections_max is {wanted}, but the process may have {nofile} descriptors: it accepts \
+             {possible} connections; raise `ulimit -n`, or LimitNOFILE in the systemd unit"
+        );
+    }
+    wanted.min(possible) as usize
+}
+
+/// Of a shard that may have so many connections.
+fn server_config(config: &Config, connections_max: usize) -> ServerConfig {
     ServerConfig {
         limits: Limits {
             request_bytes_max: config.kafka.request_bytes_max.0 as usize,
             in_flight_max: config.kafka.connection_in_flight_max as usize,
             memory_max: memory_limits(config).connection_max,
         },
-        // Connections are dealt out in turn.
-        connections_max: (config.kafka.connections_max as usize).div_ceil(shards),
+        connections_max,
         idle: Some(config.kafka.connection_idle).filter(|idle| !idle.is_zero()),
     }
 }

@@ -203,6 +203,7 @@ schema! {
         /// Largest request, as `socket.request.max.bytes` of Kafka. A larger one closes its connection.
         request_bytes_max: ByteSize = "100MiB",
         /// Most connections at a time, an equal share for each shard. Further ones are closed at once.
+        /// Never more than three quarters of the descriptors that the process may have (`ulimit -n`).
         connections_max: u32 = "10000",
         /// Most requests of one connection that are being worked on. Above it the connection is not
         /// read from, and TCP slows the client down.

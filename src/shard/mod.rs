@@ -191,9 +191,9 @@ impl Shard {
         }
     }
 
-    /// Is there room for `bytes` more in a log of this shard?
+    /// Is there room for `bytes` more of a client of this shard, in a log of it?
     pub fn room(&mut self, log: LogId, bytes: usize) -> Room {
-        self.hosted(log).log.room(bytes)
+        self.hosted(log).room(bytes)
     }
 
     /// Append to a log of this shard without a detour: the hot path. Acknowledged through
@@ -364,6 +364,7 @@ impl Shard {
         for index in 0..self.logs.len() {
             let hosted = &mut self.logs[index];
             let log = hosted.log.id();
+            hosted.end_turn();
             hosted.log.submit(now, ops);
             hosted.log.maintain();
             if retain {

@@ -194,6 +194,18 @@ impl Rig {
         assert!(matches!(answer, Answer::Appended(Ok(_))), "{answer:?}");
     }
 
+    /// Batches of a client of this shard, as long as there is room. Returns how many.
+    fn append_here(&mut self) -> usize {
+        let bytes = batch(&[0], WHOLE_CHUNK);
+        let mut count = 0;
+        while self.hosted.room(EntryHeader::entry_bytes(bytes.len())) == Room::Yes {
+            let checked = CheckedBatch { batch: RecordBatch::parse(&bytes).unwrap(), log_append_time: false };
+            self.hosted.append(KEY, checked, ORIGIN.ticket, NOW).unwrap();
+            count += 1;
+        }
+        count
+    }
+
     /// The device writes the next block, and nobody has looked yet at what is durable now.
     fn write_block(&mut self) {
         let (mut ops, mut out) = (Vec::new(), Outbox::default());
@@ -521,6 +533,24 @@ fn what_is_durable_stays_in_memory_until_it_is_applied() {
     assert_eq!(rig.run().answers.len(), 2, "what was taken is applied");
     held.clear();
     rig.append(&[9], WHOLE_CHUNK);
+}
+
+#[test]
+fn calls_that_wait_and_clients_of_this_shard_share_what_room_comes() {
+    let mut rig = Rig::new(&[]);
+    assert!(rig.append_here() > 0);
+    for _ in 0..2 {
+        assert!(rig.begin(append_call(batch(&[0], WHOLE_CHUNK))).is_none());
+    }
+    let mut here = 0;
+    for _ in 0..10 {
+        rig.write_block();
+        here += rig.append_here();
+        rig.hosted.apply_durable(NOW, &rig.catalog, &mut rig.stats, &mut Outbox::default());
+        rig.hosted.end_turn();
+    }
+    assert_eq!(rig.hosted.held.len(), 0, "they wait for ever");
+    assert!(here >= 2, "{here} of this shard's clients");
 }
 
 #[test]

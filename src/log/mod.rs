@@ -334,7 +334,7 @@ impl Log {
     /// Is there room for entries of so many bytes in sum? Where the disk is full there is nothing to wait
     /// for: the append says so.
     pub fn room(&self, entries_bytes: usize) -> Room {
-        if self.commit.failed() || self.space_error().is_some() {
+        if self.commit.failed() {
             return Room::Yes;
         }
         let undurable = self.append.end().since(self.commit.durable()) as usize;
@@ -342,7 +342,8 @@ impl Log {
         let fits = self.append.segment_bytes_left() >= need || self.segments.ready_bytes() >= need;
         let space = fits && self.leaves_reserve(need);
         // With all segments ready that ever are, more will not come of waiting: some of it is taken.
-        let comes = self.segments.ready_count() < self.config.segments_ahead && self.may_get_space();
+        let short = self.segments.ready_count() < self.config.segments_ahead;
+        let comes = short && self.may_get_space() && self.space_error().is_none();
         if !space && comes || undurable > self.config.undurable_bytes_max() { Room::Wait } else { Room::Yes }
     }
 

@@ -332,6 +332,8 @@ impl Log {
         }
         match (std::mem::replace(&mut self.space.state, State::Idle), done) {
             (State::Publishing(segment), JobDone::Manifest(Ok(()))) => {
+                // Made or recycled: there is space again.
+                self.space.last_error = None;
                 self.segments.push_ready(segment);
                 Ok(None)
             }

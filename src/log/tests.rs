@@ -314,3 +314,31 @@ fn a_full_disk_stops_nobody_from_waiting_for_the_device_and_is_told_each_time() 
     machine.log.on_job(full(), now).expect_err("it is full again");
 }
 
+#[test]
+fn a_silent_log_rests_between_slices_and_makes_none_when_it_stops() {
+    let mut machine = machine(CommitMode::Dsync);
+    machine.append_and_commit();
+    machine.record_idle();
+    (machine.log.config.segments_ahead, machine.log.config.log_bytes_max) = (2, 0);
+    machine.log.config.slice_bytes = SEGMENT_BYTES / 4;
+    let mut now = machine.world.now();
+    let later = |now: Now, ms| Now { mono: now.mono.plus(Duration::from_millis(ms)), ..now };
+    let sliced = || JobDone::Prepared(Ok(crate::io::file::FileHandle::Sim(1)));
+    for slow_ms in [1, 50] {
+        assert!(matches!(machine.log.poll_job(now), Some(Job::Prepare(_))));
+        now = later(now, slow_ms);
+        assert_eq!(machine.log.on_job(sliced(), now).map(drop), Ok(()));
+        assert!(machine.log.poll_job(now).is_none(), "a slice of {slow_ms} ms leaves no pause");
+        let at = machine.log.space_deadline().expect("somebody must ask again");
+        assert!(at > now.mono);
+        now.mono = at;
+    }
+    assert!(matches!(machine.log.poll_job(now), Some(Job::Prepare(_))));
+    machine.log.stop_preparing();
+    assert!(!machine.log.space_is_quiet(), "the background has a slice");
+    assert_eq!(machine.log.on_job(sliced(), now).map(drop), Ok(()));
+    assert!(machine.log.space_is_quiet());
+    now = later(now, 1000);
+    assert!(machine.log.poll_job(now).is_none());
+    assert_eq!(machine.log.space_deadline(), None);
+}

@@ -503,10 +503,12 @@ impl Shard {
         self.admin.is_empty() && self.outbox.answers.is_empty() && self.logs.iter().all(Hosted::is_quiet)
     }
 
-    /// The broker is about to stop: members of groups that wait for others are sent away.
+    /// The broker is about to stop: members of groups that wait for others are sent away, and no further
+    /// segments are made.
     pub fn begin_drain(&mut self, now: Now) {
         for hosted in &mut self.logs {
             hosted.stop_groups(now);
+            hosted.log.stop_preparing();
         }
     }
 

@@ -20,12 +20,13 @@ use tracing::{error, info, warn};
 use crate::admin::http::{AdminServer, Advertised, BrokerInfo, Disk as DiskInfo, Health};
 use crate::admin::signal::{Cause, Termination};
 use crate::background::executor::{Executor, Jobs};
+use crate::base::align::PAGE_BYTES;
 use crate::config::{self, Config};
 use crate::group::GroupRules;
 use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::clock::monotonic;
 use crate::io::file::Disk;
-use crate::io::measure::measure_commit;
+use crate::io::measure::{WRITE_BYTES, measure_commit};
 use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
 use crate::io::socket::SocketHandle;
 use crate::io::{probe, sched, wakeup};
@@ -448,10 +449,7 @@ fn format(data_dir: &DataDir, config: &Config, shards: u16) -> anyhow::Result<Br
         config::Auto::Auto => uuid::Uuid::new_v4().simple().to_string(),
     };
     let mut file = BrokerFile::new(broker, cluster_id, u32::from(shards));
-    let budget = (config.log.initial_bytes.0 - FIRST_SEGMENTS * METADATA_SEGMENT_BYTES) / u64::from(shards);
-    let page = crate::base::align::PAGE_BYTES as u64;
-    let bytes =
-        FIRST_SEGMENT_BYTES.min(config.log.segment_bytes.0).min(budget / FIRST_SEGMENTS) / page * page;
+    let bytes = first_segment_bytes(config, shards);
     for log in file.log_ids() {
         let bytes = if log == LogId::METADATA { METADATA_SEGMENT_BYTES } else { bytes };
         let sizes = [bytes; FIRST_SEGMENTS as usize];
@@ -473,6 +471,17 @@ fn format(data_dir: &DataDir, config: &Config, shards: u16) -> anyhow::Result<Br
     );
     data_dir.write(&file)?;
     Ok(file)
+}
+
+/// The size of a data log's first segments. All together they take `log.initial_bytes`, but each holds two of
+/// the largest batches at least: what fits in none is refused, and segments grow only as they are filled.
+fn first_segment_bytes(config: &Config, shards: u16) -> u64 {
+    let budget = (config.log.initial_bytes.0 - FIRST_SEGMENTS * METADATA_SEGMENT_BYTES) / u64::from(shards);
+    let least = 2 * (config.kafka.message_bytes_max.0 + PAGE_BYTES as u64);
+    // It is measured on one, too.
+    let least = least.max(WRITE_BYTES as u64).next_multiple_of(PAGE_BYTES as u64);
+    let bytes = FIRST_SEGMENT_BYTES.min(budget / FIRST_SEGMENTS) / PAGE_BYTES as u64 * PAGE_BYTES as u64;
+    bytes.max(least).min(config.log.segment_bytes.0)
 }
 
 struct OpenedLogs {

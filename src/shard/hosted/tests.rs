@@ -512,6 +512,20 @@ fn readers_that_hold_on_to_what_was_read_back_do_not_stop_other_readers() {
 }
 
 #[test]
+fn batches_larger_than_a_chunk_do_not_pile_up_in_the_cold_cache() {
+    const BYTES: usize = 40 << 10;
+    let mut rig = Rig::new(&[]);
+    for offset in 0..6 {
+        rig.append(&[offset], BYTES);
+    }
+    for offset in 0..5 {
+        read_at(&mut rig, offset);
+        let cold = rig.hosted.log.cache_bytes().1 as usize;
+        assert!((BYTES..=CONFIG.read_cache_bytes).contains(&cold), "{cold} after offset {offset}");
+    }
+}
+
+#[test]
 fn what_is_durable_stays_in_memory_until_it_is_applied() {
     let mut rig = Rig::new(&[]);
     let mut held = Vec::new();

@@ -347,6 +347,26 @@ fn the_newest_record_is_one_that_readers_can_have() {
     }
 }
 
+#[test]
+fn a_batch_that_lies_about_its_timestamps_ends_the_search() {
+    let mut rig = Rig::new(&[]);
+    let mut lies = batch(&[10, 20], 100).to_vec();
+    // The largest timestamp, and the checksum in front of what it covers.
+    lies[35..43].copy_from_slice(&90_i64.to_be_bytes());
+    let crc = crc32c(&lies[CRC_START..]);
+    lies[CRC_START - 4..CRC_START].copy_from_slice(&crc.to_be_bytes());
+    rig.append_batch(lies.into());
+    rig.append(&[95], 100);
+    let mut find = |timestamp| rig.find(OffsetSpec::AtOrAfter(timestamp));
+    assert_eq!(
+        (find(15), find(21), find(90), find(91)),
+        (Some((1, 20)), Some((1, 90)), Some((1, 90)), Some((2, 95)))
+    );
+    // Of a batch that begins before the start, the record may be one that is gone.
+    rig.delete_before(1);
+    assert_eq!(rig.find(OffsetSpec::AtOrAfter(21)), Some((2, 95)));
+}
+
 fn waiter() -> Waiter {
     Waiter { shard: ShardId(1), conn: ConnId { index: 3, generation: 0 }, part: 7 }
 }

@@ -370,11 +370,11 @@ impl Shard {
             if retain {
                 retained &= hosted.retain(&self.catalog, self.config.retention, now.wall);
             }
+            // Before the checkpoint is asked for: a dead segment may want one.
+            let structural = hosted.log.poll_job(now);
             let catalog = (log == LogId::METADATA).then_some(&self.catalog);
-            if let Some(job) = hosted.checkpoint(catalog, now) {
-                self.give_job(log, job, news);
-            }
-            if let Some(job) = self.logs[index].log.poll_job(now) {
+            let checkpoint = hosted.checkpoint(catalog, now);
+            for job in structural.into_iter().chain(checkpoint) {
                 self.give_job(log, job, news);
             }
         }

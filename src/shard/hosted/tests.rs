@@ -296,6 +296,20 @@ fn retention_comes_to_the_same_end_before_anybody_looks() {
 }
 
 #[test]
+fn a_dead_segment_gets_its_checkpoint_at_once() {
+    let mut rig = Rig::new(&[("retention.bytes", "1")]);
+    for timestamp in 0..4 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    rig.retain();
+    let (mut shard, _folder) = rig.into_shard();
+    let (mut ops, mut news) = (Vec::new(), News::default());
+    shard.submit(NOW, &mut ops, &mut news);
+    let checkpoints = news.jobs.iter().filter(|job| matches!(job.job, Job::Checkpoint { .. }));
+    assert_eq!(checkpoints.count(), 1, "{:?}", news.jobs);
+}
+
+#[test]
 fn a_partition_takes_what_its_live_records_take() {
     let mut rig = Rig::new(&[("retention.bytes", "1")]);
     let sizes = |rig: &mut Rig, partitions| match rig.ask(Call::PartitionSizes { partitions }) {

@@ -72,6 +72,8 @@ const SLICE_BYTES: u64 = 4 << 20;
 /// A write to the device has at most this size: what disks take as one command, and what io_uring
 /// submits without a worker thread.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Jobs that a log may have under way: a slice of a segment, a checkpoint, and one that changes its structure.
+const JOBS_PER_LOG: usize = 3;
 /// Shared receive buffers of a shard.
 const RECV_BUFFERS: u16 = 1024;
 const RECV_BUFFER_BYTES: usize = 16 << 10;
@@ -118,7 +120,8 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
 
     let hosts: Arc<[ShardId]> = file.log_ids().map(|log| host_of(log, shards)).collect();
     let shard_cpus: Vec<usize> = (0..usize::from(shards)).map(|shard| cpus[shard % cpus.len()]).collect();
-    let executor = start_background(&cpus, &shard_cpus, outside.clone(), wakers.clone())?;
+    let jobs_max = JOBS_PER_LOG * hosts.len();
+    let executor = start_background(jobs_max, &cpus, &shard_cpus, outside.clone(), wakers.clone())?;
     let (failed_sender, mut failed) = mpsc::unbounded_channel();
     let (started_sender, all_started) = std::sync::mpsc::channel();
     let office = PostOffice::new(usize::from(shards));
@@ -579,6 +582,7 @@ fn open_log<R: recovery::Replay>(
 // --- Threads. ---
 
 fn start_background(
+    jobs_max: usize,
     cpus: &[usize],
     shard_cpus: &[usize],
     outside: Vec<OutsideQueue>,
@@ -589,7 +593,7 @@ fn start_background(
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     let others: Vec<usize> = all.iter().copied().filter(|cpu| !shard_cpus.contains(cpu)).collect();
     let on = [spare, others, all].into_iter().find(|cpus| !cpus.is_empty()).unwrap_or_default();
-    Ok(Executor::spawn("background", &on, move |(shard, log, done): (ShardId, LogId, _)| {
+    Ok(Executor::spawn("background", jobs_max, &on, move |(shard, log, done): (ShardId, LogId, _)| {
         outside[usize::from(shard.0)].push(Outside::JobDone { log, done });
         wakers.wake(shard);
     })?)

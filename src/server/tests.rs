@@ -92,3 +92,18 @@ fn a_listener_that_fails_is_tried_again_and_again_but_not_at_once() {
     assert_eq!(told, 2, "once a second");
 }
 
+#[test]
+fn a_shard_that_is_drained_looks_whether_the_others_are() {
+    let office = PostOffice::new(2);
+    let mut rig = Rig::new(&office);
+    rig.step(0, Vec::new());
+    rig.outside.push(Outside::Stop);
+    // The other one may be the last in the moment before this one sleeps, and take it for awake.
+    let (_, wait) = rig.step(0, Vec::new());
+    assert!(wait <= Duration::from_millis(10), "{wait:?}");
+    Mailbox::new(ShardId(1), office).tell_drained();
+    for _ in 0..3 {
+        rig.step(10, Vec::new());
+    }
+    assert!(rig.server.is_over());
+}

@@ -217,8 +217,8 @@ impl Server {
         if let Some((at, _)) = self.fetch_deadlines.first() {
             deadline = deadline.min(*at);
         }
-        if let Phase::Draining { until, .. } = self.phase {
-            deadline = deadline.min(until);
+        if let Phase::Draining { until, told } = self.phase {
+            deadline = deadline.min(if told { until.min(now.mono.plus(DRAINED_EVERY)) } else { until });
         }
         deadline = self.listeners.iter().filter_map(|listener| listener.again_at).fold(deadline, Nanos::min);
         match deadline.since(now.mono) {

@@ -278,9 +278,11 @@ schema! {
         commit_depth: Auto<u8> = "auto",
         /// Size of the memory chunks that blocks are built in and tail consumers are served from.
         chunk_bytes: ByteSize = "2MiB",
-        /// Memory per shard for recently written records. Auto: 128 MiB.
+        /// Memory of each data log for recently written records; slow readers may hold as much again.
+        /// Auto: an equal share of 256 MiB, at least 16 MiB.
         tail_cache_bytes: Auto<ByteSize> = "auto",
-        /// Memory per shard for records read back from the device. Auto: 64 MiB.
+        /// Memory of each data log for records read back from the device; as much again for batches
+        /// that are larger than `chunk_bytes`. Auto: an equal share of 256 MiB, at least 16 MiB.
         read_cache_bytes: Auto<ByteSize> = "auto",
         /// A checkpoint is made at least every so many bytes of a log: what a restart must read.
         checkpoint_bytes: ByteSize = "1GiB",

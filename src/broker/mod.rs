@@ -255,7 +255,6 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
         info!("shard {}: ordinary time slices ({error}); durable writes may wait for them", parts.id);
     }
     let (office, outside, me) = (parts.office.clone(), parts.outside.clone(), parts.id);
-    let shards = office.shards();
     let mut ring = Ring::new(RingConfig {
         shard: me,
         entries: 1024,

@@ -568,7 +568,7 @@ impl Log {
         Position(end.0.next_multiple_of(page)).min(self.commit.durable())
     }
 
-    /// Work that may be put off: memory over budget, segments to be made or recycled, checkpoints.
+    /// Take chunks out of memory that are over its budget.
     pub fn maintain(&mut self) {
         while self.evict(false) {}
     }

@@ -91,8 +91,6 @@ pub struct Shard {
     outbox: Outbox,
     retention_at: Nanos,
     jobs_under_way: usize,
-    /// No new calls: the shard is stopping.
-    stopping: bool,
     pub stats: ShardStats,
 }
 
@@ -121,7 +119,6 @@ impl Shard {
             outbox: Outbox { me: id, ..Outbox::default() },
             retention_at: Nanos(0),
             jobs_under_way: 0,
-            stopping: false,
             stats: ShardStats::default(),
         }
     }
@@ -515,8 +512,6 @@ impl Shard {
     /// All that was answered is durable: write final checkpoints. Then wait for
     /// [`Shard::jobs_done`], and [`Shard::close`].
     pub fn begin_close(&mut self, news: &mut News) {
-        assert!(!self.stopping);
-        self.stopping = true;
         for index in 0..self.logs.len() {
             let hosted = &mut self.logs[index];
             let log = hosted.log.id();

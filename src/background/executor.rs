@@ -21,9 +21,6 @@ use super::GlommioDisk;
 use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::file::Disk;
 
-/// Jobs that wait for their turn. A shard has a handful under way (prepare, recycle, checkpoint).
-const JOBS_WAITING_MAX: usize = 1024;
-
 /// Jobs that run at a time: they share the device, and each holds memory.
 const JOBS_RUNNING_MAX: u64 = 8;
 
@@ -47,7 +44,7 @@ pub struct Jobs<J> {
 
 impl<J> Jobs<J> {
     /// # Errors
-    /// The job comes back when too many wait, or when the executor has stopped.
+    /// The job comes back when more wait than was agreed upon, or when the executor has stopped.
     pub fn send(&self, job: J) -> Result<(), J> {
         self.queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(job) | mpsc::error::TrySendError::Closed(job) => job,
@@ -69,17 +66,19 @@ pub struct Executor<J> {
 }
 
 impl<J: Job> Executor<J> {
-    /// Start the thread, on the given CPUs (on any, when there is none of them). `done` gets each
-    /// job's result on that thread: it puts the result where the shard finds it, and wakes the shard.
+    /// Start the thread, on the given CPUs (on any, when there is none of them). At most `jobs_max` jobs
+    /// may wait for their turn. `done` gets each job's result on that thread: it puts the result where the
+    /// shard finds it, and wakes the shard.
     ///
     /// # Errors
     /// The system has no thread left.
     pub fn spawn(
         name: &str,
+        jobs_max: usize,
         cpus: &[usize],
         done: impl FnMut(J::Done) + Send + 'static,
     ) -> io::Result<Executor<J>> {
-        let (sender, receiver) = mpsc::channel(JOBS_WAITING_MAX);
+        let (sender, receiver) = mpsc::channel(jobs_max);
         let cpus = cpus.to_vec();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || match glommio_on(&cpus) {
             Ok(executor) => executor.run(run_jobs(receiver, done)),
@@ -158,6 +157,8 @@ mod tests {
     use crate::io::blocking::disk_folder;
     use crate::io::buffer::PageBuf;
 
+    const JOBS_MAX: usize = 64;
+
     /// Writes a file of `pages`, each with its number, and reads it back.
     struct Fill {
         number: usize,
@@ -211,7 +212,8 @@ mod tests {
         let folder = disk_folder();
         let (sender, receiver) = results::channel();
         let executor =
-            Executor::spawn("test", &[0], move |done| sender.send(done).expect("the test listens")).unwrap();
+            Executor::spawn("test", JOBS_MAX, &[0], move |done| sender.send(done).expect("the test listens"))
+                .unwrap();
         thread::scope(|scope| {
             for first in [0, 1] {
                 let (jobs, folder) = (executor.jobs(), folder.path());
@@ -245,7 +247,8 @@ mod tests {
         let folder = disk_folder();
         let (sender, receiver) = results::channel();
         let executor =
-            Executor::spawn("test", &[], move |done| sender.send(done).expect("the test listens")).unwrap();
+            Executor::spawn("test", JOBS_MAX, &[], move |done| sender.send(done).expect("the test listens"))
+                .unwrap();
         let jobs = executor.jobs();
         for number in 0..20 {
             jobs.send(fill(number, folder.path())).ok().expect("room in the queue");
@@ -277,7 +280,8 @@ mod tests {
     fn a_failed_job_answers_its_error() {
         let (sender, receiver) = results::channel();
         let executor =
-            Executor::spawn("test", &[], move |done| sender.send(done).expect("the test listens")).unwrap();
+            Executor::spawn("test", JOBS_MAX, &[], move |done| sender.send(done).expect("the test listens"))
+                .unwrap();
         let job = fill(1, Path::new("/nonexistent"));
         executor.jobs().send(job).ok().expect("room in the queue");
         executor.join();

@@ -149,8 +149,4 @@ impl Disk for GlommioDisk {
     async fn exists(&self, path: &Path) -> io::Result<bool> {
         self.with_path(path, |path| block_on(BlockingDisk.exists(path))).await
     }
-
-    async fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.with_path(path, |path| block_on(BlockingDisk.free_bytes(path))).await
-    }
 }

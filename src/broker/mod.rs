@@ -6,6 +6,7 @@
 //! ```
 
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -19,12 +20,13 @@ use tracing::{error, info, warn};
 use crate::admin::http::{AdminServer, Advertised, BrokerInfo, Disk as DiskInfo, Health};
 use crate::admin::signal::{Cause, Termination};
 use crate::background::executor::{Executor, Jobs};
+use crate::base::align::PAGE_BYTES;
 use crate::config::{self, Config};
 use crate::group::GroupRules;
 use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::clock::monotonic;
 use crate::io::file::Disk;
-use crate::io::measure::measure_commit;
+use crate::io::measure::{WRITE_BYTES, measure_commit};
 use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
 use crate::io::socket::SocketHandle;
 use crate::io::{probe, sched, wakeup};
@@ -70,6 +72,8 @@ const SLICE_BYTES: u64 = 4 << 20;
 /// A write to the device has at most this size: what disks take as one command, and what io_uring
 /// submits without a worker thread.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Jobs that a log may have under way: a slice of a segment, a checkpoint, and one that changes its structure.
+const JOBS_PER_LOG: usize = 3;
 /// Shared receive buffers of a shard.
 const RECV_BUFFERS: u16 = 1024;
 const RECV_BUFFER_BYTES: usize = 16 << 10;
@@ -79,7 +83,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut termination = Termination::install()?;
     probe::check_io_uring()?;
-    probe::raise_nofile()?;
+    let connections_max = connections_max(&config, probe::raise_nofile()?);
     let data_dir = DataDir::lock(&config.server.data_dir)?;
     probe::check_data_dir(data_dir.path())?;
 
@@ -116,7 +120,8 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
 
     let hosts: Arc<[ShardId]> = file.log_ids().map(|log| host_of(log, shards)).collect();
     let shard_cpus: Vec<usize> = (0..usize::from(shards)).map(|shard| cpus[shard % cpus.len()]).collect();
-    let executor = start_background(&cpus, &shard_cpus, outside.clone(), wakers.clone())?;
+    let jobs_max = JOBS_PER_LOG * hosts.len();
+    let executor = start_background(jobs_max, &cpus, &shard_cpus, outside.clone(), wakers.clone())?;
     let (failed_sender, mut failed) = mpsc::unbounded_channel();
     let (started_sender, all_started) = std::sync::mpsc::channel();
     let office = PostOffice::new(usize::from(shards));
@@ -135,6 +140,8 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
             jobs: executor.jobs(),
             identity: identity.clone(),
             log_terms: log_terms.clone(),
+            // They are dealt out in turn.
+            connections_max: connections_max.div_ceil(usize::from(shards)),
             view: view.clone(),
         })
         .collect();
@@ -157,9 +164,8 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
             let started = started_sender.clone();
             let name = format!("shard-{}", parts.id);
             thread::Builder::new().name(name).spawn(move || {
-                let id = parts.id;
-                if let Err(error) = run_shard(parts, &config, started) {
-                    let _ = failed.send(format!("shard {id} ended: {error:#}"));
+                if let Some(reason) = failure(parts.id, || run_shard(parts, &config, started)) {
+                    let _ = failed.send(reason);
                 }
             })
         })
@@ -190,16 +196,32 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         view.tell(ShardId(shard), Outside::Stop);
     }
     for thread in threads {
-        if thread.join().is_err() {
-            error!("a shard panicked");
-        }
+        // It has said why it failed, if it did.
+        let _ = thread.join();
     }
+    // One may have done so on the way to its end.
+    let result = result.and_then(|()| failed.try_recv().map_or(Ok(()), |reason| Err(anyhow!(reason))));
     executor.join();
     admin.stop();
     if result.is_ok() {
         info!("stopped");
     }
     result
+}
+
+/// Run a shard until it is told to stop. Why it ended before that, if it did: a panic is no end of the process
+/// by itself, and nobody else would notice that a shard is gone.
+fn failure(id: ShardId, run: impl FnOnce() -> anyhow::Result<()>) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("shard {id} ended: {error:#}")),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text =
+                text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for no reason given");
+            Some(format!("shard {id} panicked, which is a mistake in RingMQ: {text}"))
+        }
+    }
 }
 
 /// What a shard's thread needs to start.
@@ -217,6 +239,7 @@ struct ShardParts {
     jobs: Jobs<LogJob>,
     identity: BrokerIdentity,
     log_terms: Vec<Term>,
+    connections_max: usize,
     view: Arc<View>,
 }
 
@@ -232,7 +255,6 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
         info!("shard {}: ordinary time slices ({error}); durable writes may wait for them", parts.id);
     }
     let (office, outside, me) = (parts.office.clone(), parts.outside.clone(), parts.id);
-    let shards = office.shards();
     let mut ring = Ring::new(RingConfig {
         shard: me,
         entries: 1024,
@@ -263,7 +285,7 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
     let shard = Shard::new(me, shard_config(config), catalog, parts.hosts, logs, mailbox, ids);
     let settings = kafka_settings(config, parts.view.log_dir.clone());
     let front = Front::new(parts.identity, settings, memory_limits(config), parts.log_terms);
-    let mut server = Server::new(shard, front, server_config(config, shards), parts.outside);
+    let mut server = Server::new(shard, front, server_config(config, parts.connections_max), parts.outside);
     let mut ops = Vec::new();
     for (socket, at) in parts.sockets {
         server.listen(socket, at, &mut ops)?;
@@ -323,15 +345,28 @@ fn memory_limits(config: &Config) -> MemoryLimits {
     }
 }
 
-fn server_config(config: &Config, shards: usize) -> ServerConfig {
+/// Connections that all shards may have together: as configured, unless the process may not have so many
+/// descriptors. A quarter of them is left for files and rings.
+fn connections_max(config: &Config, nofile: u64) -> usize {
+    let (wanted, possible) = (u64::from(config.kafka.connections_max), (nofile - nofile / 4).max(1));
+    if possible < wanted {
+        warn!(
+            "kafka.connections_max is {wanted}, but the process may have {nofile} descriptors: it accepts \
+             {possible} connections; raise `ulimit -n`, or LimitNOFILE in the systemd unit"
+        );
+    }
+    wanted.min(possible) as usize
+}
+
+/// Of a shard that may have so many connections.
+fn server_config(config: &Config, connections_max: usize) -> ServerConfig {
     ServerConfig {
         limits: Limits {
             request_bytes_max: config.kafka.request_bytes_max.0 as usize,
             in_flight_max: config.kafka.connection_in_flight_max as usize,
             memory_max: memory_limits(config).connection_max,
         },
-        // Connections are dealt out in turn.
-        connections_max: (config.kafka.connections_max as usize).div_ceil(shards),
+        connections_max,
         idle: Some(config.kafka.connection_idle).filter(|idle| !idle.is_zero()),
     }
 }
@@ -416,10 +451,7 @@ fn format(data_dir: &DataDir, config: &Config, shards: u16) -> anyhow::Result<Br
         config::Auto::Auto => uuid::Uuid::new_v4().simple().to_string(),
     };
     let mut file = BrokerFile::new(broker, cluster_id, u32::from(shards));
-    let budget = (config.log.initial_bytes.0 - FIRST_SEGMENTS * METADATA_SEGMENT_BYTES) / u64::from(shards);
-    let page = crate::base::align::PAGE_BYTES as u64;
-    let bytes =
-        FIRST_SEGMENT_BYTES.min(config.log.segment_bytes.0).min(budget / FIRST_SEGMENTS) / page * page;
+    let bytes = first_segment_bytes(config, shards);
     for log in file.log_ids() {
         let bytes = if log == LogId::METADATA { METADATA_SEGMENT_BYTES } else { bytes };
         let sizes = [bytes; FIRST_SEGMENTS as usize];
@@ -441,6 +473,17 @@ fn format(data_dir: &DataDir, config: &Config, shards: u16) -> anyhow::Result<Br
     );
     data_dir.write(&file)?;
     Ok(file)
+}
+
+/// The size of a data log's first segments. All together they take `log.initial_bytes`, but each holds two of
+/// the largest batches at least: what fits in none is refused, and segments grow only as they are filled.
+fn first_segment_bytes(config: &Config, shards: u16) -> u64 {
+    let budget = (config.log.initial_bytes.0 - FIRST_SEGMENTS * METADATA_SEGMENT_BYTES) / u64::from(shards);
+    let least = 2 * (config.kafka.message_bytes_max.0 + PAGE_BYTES as u64);
+    // It is measured on one, too.
+    let least = least.max(WRITE_BYTES as u64).next_multiple_of(PAGE_BYTES as u64);
+    let bytes = FIRST_SEGMENT_BYTES.min(budget / FIRST_SEGMENTS) / PAGE_BYTES as u64 * PAGE_BYTES as u64;
+    bytes.max(least).min(config.log.segment_bytes.0)
 }
 
 struct OpenedLogs {
@@ -538,6 +581,7 @@ fn open_log<R: recovery::Replay>(
 // --- Threads. ---
 
 fn start_background(
+    jobs_max: usize,
     cpus: &[usize],
     shard_cpus: &[usize],
     outside: Vec<OutsideQueue>,
@@ -548,7 +592,7 @@ fn start_background(
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     let others: Vec<usize> = all.iter().copied().filter(|cpu| !shard_cpus.contains(cpu)).collect();
     let on = [spare, others, all].into_iter().find(|cpus| !cpus.is_empty()).unwrap_or_default();
-    Ok(Executor::spawn("background", &on, move |(shard, log, done): (ShardId, LogId, _)| {
+    Ok(Executor::spawn("background", jobs_max, &on, move |(shard, log, done): (ShardId, LogId, _)| {
         outside[usize::from(shard.0)].push(Outside::JobDone { log, done });
         wakers.wake(shard);
     })?)
@@ -613,4 +657,72 @@ fn banner(
     info!("  Kafka clients: {kafka}; admin: http://{admin}/");
     let brokers = info.advertised.iter().map(|broker| format!("{broker}")).collect::<Vec<_>>();
     info!("  clients are told of: {}", brokers.join(", "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Assignment, Origin, Sources};
+    use crate::log::block::BlockHeader;
+    use crate::log::entry::EntryHeader;
+
+    fn config(keys: &[(&str, &str)]) -> Config {
+        let flag = |(name, text): &(&str, &str)| Assignment {
+            name: (*name).to_owned(),
+            text: (*text).to_owned(),
+            origin: Origin::Flag { flag: "--set".to_owned() },
+        };
+        let flags = keys.iter().map(flag).collect();
+        Config::load(&Sources { flags, ..Sources::default() }).expect("a good configuration")
+    }
+
+    #[test]
+    fn a_shard_that_is_gone_is_missed() {
+        let id = ShardId(3);
+        assert_eq!(failure(id, || Ok(())), None);
+        assert_eq!(failure(id, || Err(anyhow!("no ring"))).as_deref(), Some("shard 3 ended: no ring"));
+        let number = 7;
+        for (told, why) in
+            [(failure(id, || panic!("of this")), "of this"), (failure(id, || panic!("of {number}")), "of 7")]
+        {
+            let told = told.expect("it did not end in order");
+            assert!(told.starts_with("shard 3 panicked") && told.ends_with(why), "{told}");
+        }
+    }
+
+    #[test]
+    fn first_segments_hold_the_largest_batch_however_many_there_are() {
+        let little = ("log.initial_bytes", "4MiB");
+        let table: [(&[(&str, &str)], u16); 7] = [
+            (&[], 1),
+            (&[], 8),
+            (&[], 100),
+            (&[little], 8),
+            (&[("kafka.message_bytes_max", "1KiB"), little], 64),
+            (&[("kafka.message_bytes_max", "512KiB"), ("log.segment_bytes", "1MiB")], 100),
+            (&[("kafka.message_bytes_max", "64MiB")], 1),
+        ];
+        for (keys, shards) in table {
+            let config = config(keys);
+            let bytes = first_segment_bytes(&config, shards);
+            let block =
+                BlockHeader::bytes_for(EntryHeader::entry_bytes(config.kafka.message_bytes_max.0 as usize));
+            assert!(bytes >= block as u64 && bytes >= WRITE_BYTES as u64, "{keys:?} on {shards}: {bytes}");
+            assert!(
+                bytes.is_multiple_of(PAGE_BYTES as u64) && bytes <= config.log.segment_bytes.0,
+                "{bytes}"
+            );
+        }
+        assert_eq!(first_segment_bytes(&config(&[]), 1), FIRST_SEGMENT_BYTES);
+        let of_eight = first_segment_bytes(&config(&[]), 8);
+        assert!(8 * FIRST_SEGMENTS * of_eight <= 256 << 20, "within the budget where that is enough");
+    }
+
+    #[test]
+    fn no_more_connections_than_descriptors() {
+        let config = config(&[]);
+        for (nofile, connections) in [(1 << 20, 10_000), (4096, 3072), (1, 1)] {
+            assert_eq!(connections_max(&config, nofile), connections);
+        }
+    }
 }

@@ -204,6 +204,7 @@ schema! {
         /// Largest request, as `socket.request.max.bytes` of Kafka. A larger one closes its connection.
         request_bytes_max: ByteSize = "100MiB",
         /// Most connections at a time, an equal share for each shard. Further ones are closed at once.
+        /// Never more than three quarters of the descriptors that the process may have (`ulimit -n`).
         connections_max: u32 = "10000",
         /// Most requests of one connection that are being worked on. Above it the connection is not
         /// read from, and TCP slows the client down.
@@ -261,6 +262,7 @@ schema! {
         /// For segments made from now on; existing ones keep their size.
         segment_bytes: ByteSize = "256MiB",
         /// What all segments of a fresh data directory take together, so that a first start is quick.
+        /// With many shards more, so that each segment holds two of the largest batches.
         initial_bytes: ByteSize = "256MiB",
         /// Empty segments that are kept ready ahead of the one being written, per log.
         segments_ahead: u32 = "2",
@@ -278,9 +280,11 @@ schema! {
         commit_depth: Auto<u8> = "auto",
         /// Size of the memory chunks that blocks are built in and tail consumers are served from.
         chunk_bytes: ByteSize = "2MiB",
-        /// Memory per shard for recently written records. Auto: 128 MiB.
+        /// Memory of each data log for recently written records; slow readers may hold as much again.
+        /// Auto: an equal share of 256 MiB, at least 16 MiB.
         tail_cache_bytes: Auto<ByteSize> = "auto",
-        /// Memory per shard for records read back from the device. Auto: 64 MiB.
+        /// Memory of each data log for records read back from the device; as much again for batches
+        /// that are larger than `chunk_bytes`. Auto: an equal share of 256 MiB, at least 16 MiB.
         read_cache_bytes: Auto<ByteSize> = "auto",
         /// A checkpoint is made at least every so many bytes of a log: what a restart must read.
         checkpoint_bytes: ByteSize = "1GiB",

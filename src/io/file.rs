@@ -66,6 +66,4 @@ pub trait Disk {
     /// Names of the folder's entries, sorted.
     async fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     async fn exists(&self, path: &Path) -> io::Result<bool>;
-    /// Bytes that an unprivileged process can still allocate on the file system of `path`.
-    async fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }

@@ -21,14 +21,11 @@ pub fn of_call(error: &CallError) -> ErrorCode {
         CallError::OutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
         CallError::SequenceGap { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
         // PRODUCER_FENCED belongs to transactions; producers that get it from a leader do not expect it.
-        CallError::ProducerFenced | CallError::StaleProducerEpoch => ErrorCode::INVALID_PRODUCER_EPOCH,
+        CallError::StaleProducerEpoch => ErrorCode::INVALID_PRODUCER_EPOCH,
         // Makes producers split the batch.
         CallError::TooLarge => ErrorCode::MESSAGE_TOO_LARGE,
         // Retriable, and not persisted.
         CallError::Full(_) | CallError::Storage => ErrorCode::KAFKA_STORAGE_ERROR,
-        CallError::TimedOut => ErrorCode::REQUEST_TIMED_OUT,
-        // Makes clients ask for the leader again, and find the broker when it is back.
-        CallError::Stopping => ErrorCode::NOT_LEADER_OR_FOLLOWER,
         CallError::Group(error) => of_group(error),
     }
 }
@@ -39,12 +36,9 @@ pub fn of_coordinator(error: &CallError) -> ErrorCode {
         CallError::UnknownPartition => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         CallError::OutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
         CallError::TooLarge => ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
-        CallError::Full(_) | CallError::Storage | CallError::TimedOut => ErrorCode::COORDINATOR_NOT_AVAILABLE,
-        CallError::Stopping => ErrorCode::NOT_COORDINATOR,
+        CallError::Full(_) | CallError::Storage => ErrorCode::COORDINATOR_NOT_AVAILABLE,
         // Answers to appends; a coordinator appends for no producer.
-        CallError::SequenceGap { .. } | CallError::ProducerFenced | CallError::StaleProducerEpoch => {
-            ErrorCode::UNKNOWN_SERVER_ERROR
-        }
+        CallError::SequenceGap { .. } | CallError::StaleProducerEpoch => ErrorCode::UNKNOWN_SERVER_ERROR,
         CallError::Group(error) => of_group(error),
     }
 }
@@ -81,8 +75,6 @@ pub fn of_admin(error: &AdminError) -> ErrorCode {
         AdminError::Policy(_) => ErrorCode::POLICY_VIOLATION,
         AdminError::UnknownTopic => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         AdminError::Group(error) => of_refused_group(error),
-        // The metadata log is the controller.
-        AdminError::Log(CallError::Stopping) => ErrorCode::NOT_CONTROLLER,
         // A record of the metadata log is as long as its topic has partitions.
         AdminError::Log(CallError::TooLarge) => ErrorCode::INVALID_PARTITIONS,
         AdminError::Log(error) => of_call(error),
@@ -156,19 +148,12 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_retriable() {
-        for error in
-            [CallError::Full("no space"), CallError::Storage, CallError::TimedOut, CallError::Stopping]
-        {
+        for error in [CallError::Full("no space"), CallError::Storage] {
             // Codes that the Java client and librdkafka retry, by request.
-            let leader = [
-                ErrorCode::KAFKA_STORAGE_ERROR,
-                ErrorCode::REQUEST_TIMED_OUT,
-                ErrorCode::NOT_LEADER_OR_FOLLOWER,
-            ];
-            assert!(leader.contains(&of_call(&error)), "{error}");
-            let coordinator = [ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::NOT_COORDINATOR];
-            assert!(coordinator.contains(&of_coordinator(&error)), "{error}");
-            assert!(coordinator.contains(&of_assignment(&AdminError::Log(error))));
+            assert_eq!(of_call(&error), ErrorCode::KAFKA_STORAGE_ERROR, "{error}");
+            let coordinator = ErrorCode::COORDINATOR_NOT_AVAILABLE;
+            assert_eq!(of_coordinator(&error), coordinator, "{error}");
+            assert_eq!(of_assignment(&AdminError::Log(error)), coordinator);
         }
     }
 }

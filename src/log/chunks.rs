@@ -148,16 +148,16 @@ impl Chunks {
     /// The first durable entry of `slot` in chunk `id`, which is in memory.
     pub fn note_slot(&mut self, id: ChunkId, slot: Slot) {
         let chunk = self.tail.iter_mut().rev().find(|chunk| chunk.id == id);
-        chunk.expect("a chunk stays in memory until it is durable").slots.push(slot);
+        chunk.expect("a chunk stays in memory until it is applied").slots.push(slot);
     }
 
-    /// The oldest chunk leaves memory when it is closed and durable and there are more bytes than
+    /// The oldest chunk leaves memory when it is closed and applied and there are more bytes than
     /// the budget (or `force`). Returns where it ended and whose index it was part of.
-    pub fn evict(&mut self, durable: Position, force: bool) -> Option<(Position, Vec<Slot>)> {
+    pub fn evict(&mut self, applied: Position, force: bool) -> Option<(Position, Vec<Slot>)> {
         let oldest = self.tail.front()?;
         let bytes = oldest.bytes.as_ref()?.len();
         let end = oldest.base.plus(bytes as u64);
-        if end > durable || (self.tail_bytes <= self.tail_bytes_max && !force) {
+        if end > applied || (self.tail_bytes <= self.tail_bytes_max && !force) {
             return None;
         }
         let chunk = self.tail.pop_front().expect("looked at above");

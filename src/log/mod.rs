@@ -334,7 +334,7 @@ impl Log {
     /// Is there room for entries of so many bytes in sum? Where the disk is full there is nothing to wait
     /// for: the append says so.
     pub fn room(&self, entries_bytes: usize) -> Room {
-        if self.commit.failed() || self.space_error().is_some() {
+        if self.commit.failed() {
             return Room::Yes;
         }
         let undurable = self.append.end().since(self.commit.durable()) as usize;
@@ -342,7 +342,8 @@ impl Log {
         let fits = self.append.segment_bytes_left() >= need || self.segments.ready_bytes() >= need;
         let space = fits && self.leaves_reserve(need);
         // With all segments ready that ever are, more will not come of waiting: some of it is taken.
-        let comes = self.segments.ready_count() < self.config.segments_ahead && self.may_get_space();
+        let short = self.segments.ready_count() < self.config.segments_ahead;
+        let comes = short && self.may_get_space() && self.space_error().is_none();
         if !space && comes || undurable > self.config.undurable_bytes_max() { Room::Wait } else { Room::Yes }
     }
 
@@ -410,7 +411,10 @@ impl Log {
 
     /// The oldest chunk in memory leaves it, if it may. Returns whether one did.
     fn evict(&mut self, force: bool) -> bool {
-        let Some((end, slots)) = self.chunks.evict(self.commit.durable(), force) else { return false };
+        let durable = self.commit.durable();
+        // Appends come before what is durable since this turn is applied, and applying it needs its chunk.
+        let applied = self.pending.front().map_or(durable, |next| durable.min(next.position));
+        let Some((end, slots)) = self.chunks.evict(applied, force) else { return false };
         self.queues.evict(end, &slots);
         true
     }
@@ -564,7 +568,7 @@ impl Log {
         Position(end.0.next_multiple_of(page)).min(self.commit.durable())
     }
 
-    /// Work that may be put off: memory over budget, segments to be made or recycled, checkpoints.
+    /// Take chunks out of memory that are over its budget.
     pub fn maintain(&mut self) {
         while self.evict(false) {}
     }

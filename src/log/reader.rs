@@ -120,7 +120,9 @@ impl AsRef<[u8]> for Lent {
 #[derive(Debug)]
 enum Cached {
     Wanted,
-    Loading,
+    Loading {
+        bytes: usize,
+    },
     Loaded {
         chunk: ColdChunk,
         used: u64,
@@ -129,6 +131,17 @@ enum Cached {
     Failed {
         old: bool,
     },
+}
+
+impl Cached {
+    /// Memory that the chunk takes, now or as soon as it is read.
+    fn bytes(&self) -> usize {
+        match self {
+            Cached::Loading { bytes } => *bytes,
+            Cached::Loaded { chunk, .. } => chunk.bytes.len(),
+            Cached::Wanted | Cached::Failed { .. } => 0,
+        }
+    }
 }
 
 /// What a reader finds.
@@ -152,6 +165,8 @@ pub struct Load {
 pub struct ReadCache {
     log: LogId,
     pool: ChunkPool,
+    /// Of chunks that are too large for the pool, which hold one outsized batch each.
+    unpooled_bytes_max: usize,
     cached: FxHashMap<ChunkId, Cached>,
     wanted: VecDeque<(ChunkId, ChunkSpan)>,
     given_up: Vec<ChunkId>,
@@ -167,12 +182,14 @@ pub struct ReadCache {
 }
 
 impl ReadCache {
-    /// Keeps at most `cache_bytes`, and reads `loading_max` chunks at a time.
+    /// Keeps at most `cache_bytes`, and as much again of chunks that are larger than `chunk_bytes`. Reads
+    /// `loading_max` chunks at a time.
     pub fn new(log: LogId, chunk_bytes: usize, cache_bytes: usize, loading_max: usize) -> ReadCache {
         let chunks = (cache_bytes / chunk_bytes).max(loading_max + 1);
         ReadCache {
             log,
             pool: ChunkPool::new(chunk_bytes, chunks),
+            unpooled_bytes_max: cache_bytes,
             cached: FxHashMap::default(),
             wanted: VecDeque::new(),
             given_up: Vec::new(),
@@ -198,7 +215,7 @@ impl ReadCache {
                 *used = clock;
                 Lookup::Loaded(chunk)
             }
-            Cached::Wanted | Cached::Loading => Lookup::Loading,
+            Cached::Wanted | Cached::Loading { .. } => Lookup::Loading,
             Cached::Failed { .. } => Lookup::Failed,
         }
     }
@@ -220,14 +237,10 @@ impl ReadCache {
     }
 
     fn count_lent(&self) -> usize {
-        let loaded = self.cached.values().filter_map(|cached| match cached {
-            Cached::Loaded { chunk, .. } => Some(chunk.is_lent()),
-            _ => None,
-        });
-        let (mut here, mut lent) = (self.loading, 0);
-        for is_lent in loaded {
-            here += 1;
-            lent += usize::from(is_lent);
+        let (mut here, mut lent) = (0, 0);
+        for cached in self.cached.values() {
+            here += usize::from((1..=self.pool.chunk_bytes()).contains(&cached.bytes()));
+            lent += usize::from(matches!(cached, Cached::Loaded { chunk, .. } if chunk.is_lent()));
         }
         // Those that left the cache are with readers only.
         lent + self.pool.used().saturating_sub(here)
@@ -235,7 +248,11 @@ impl ReadCache {
 
     /// Memory of the cache, and of what left it while readers hold it.
     pub fn bytes(&self) -> u64 {
-        (self.pool.used() * self.pool.chunk_bytes()) as u64
+        (self.pool.used() * self.pool.chunk_bytes() + self.unpooled_bytes()) as u64
+    }
+
+    fn unpooled_bytes(&self) -> usize {
+        self.cached.values().map(Cached::bytes).filter(|bytes| *bytes > self.pool.chunk_bytes()).sum()
     }
 
     /// Read ahead, if there is room for it without pushing out anything newer.
@@ -252,28 +269,50 @@ impl ReadCache {
         }
         let (id, span) = *self.wanted.front()?;
         let bytes = (span.bytes as usize).next_multiple_of(PAGE_BYTES);
-        let buf =
-            if bytes > self.pool.chunk_bytes() { ChunkBuf::unpooled(bytes) } else { self.take_memory()? };
+        let buf = if bytes > self.pool.chunk_bytes() {
+            self.free_unpooled(bytes);
+            ChunkBuf::unpooled(bytes)
+        } else {
+            self.take_memory()?
+        };
         self.wanted.pop_front();
-        self.cached.insert(id, Cached::Loading);
+        self.cached.insert(id, Cached::Loading { bytes });
         self.loading += 1;
         Some(Load { id, span, buf })
     }
 
     /// A free chunk of memory, making one free if need be. `None` while all are being read.
     fn take_memory(&mut self) -> Option<ChunkBuf> {
+        let chunk_bytes = self.pool.chunk_bytes();
         loop {
             if let Some(buf) = self.pool.take() {
                 return Some(buf);
             }
-            let used = |cached: &Cached| match cached {
-                // What readers hold is not free when it leaves the cache.
-                Cached::Loaded { used, chunk } => Some(*used).filter(|_| !chunk.is_lent()),
-                _ => None,
-            };
-            let oldest = self.cached.iter().filter_map(|(id, cached)| Some((used(cached)?, *id))).min()?;
-            self.cached.remove(&oldest.1);
+            self.drop_oldest(|bytes| bytes <= chunk_bytes)?;
         }
+    }
+
+    /// Make room for a chunk of so many bytes that the pool has none for. What readers hold of others, or
+    /// is being read, is bounded by their number.
+    fn free_unpooled(&mut self, bytes: usize) {
+        let chunk_bytes = self.pool.chunk_bytes();
+        while self.unpooled_bytes() + bytes > self.unpooled_bytes_max {
+            if self.drop_oldest(|bytes| bytes > chunk_bytes).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Drop the least recently used of the chunks of such a size, if there is one to drop.
+    fn drop_oldest(&mut self, of_size: impl Fn(usize) -> bool) -> Option<()> {
+        let used = |cached: &Cached| match cached {
+            // What readers hold is not free when it leaves the cache.
+            Cached::Loaded { used, chunk } if of_size(chunk.bytes.len()) && !chunk.is_lent() => Some(*used),
+            _ => None,
+        };
+        let oldest = self.cached.iter().filter_map(|(id, cached)| Some((used(cached)?, *id))).min()?;
+        self.cached.remove(&oldest.1);
+        Some(())
     }
 
     /// The read of a chunk is over.
@@ -311,13 +350,13 @@ impl ReadCache {
     pub fn forget_failures(&mut self) {
         self.cached.retain(|_, cached| match cached {
             Cached::Failed { old } => !std::mem::replace(old, true),
-            Cached::Wanted | Cached::Loading | Cached::Loaded { .. } => true,
+            Cached::Wanted | Cached::Loading { .. } | Cached::Loaded { .. } => true,
         });
     }
 
     /// The log no longer has chunks before `first`.
     pub fn drop_before(&mut self, first: ChunkId) {
-        self.cached.retain(|id, cached| *id >= first || matches!(cached, Cached::Loading));
+        self.cached.retain(|id, cached| *id >= first || matches!(cached, Cached::Loading { .. }));
         let (kept, gone) = std::mem::take(&mut self.wanted).into_iter().partition(|(id, _)| *id >= first);
         self.wanted = kept;
         let gone: VecDeque<(ChunkId, ChunkSpan)> = gone;

@@ -91,6 +91,10 @@ pub struct Space {
     checkpoint_retry: Option<Nanos>,
     /// The durable position when it last moved, and when that was.
     moved: (Position, Nanos),
+    /// In a silent log the next slice waits until then.
+    next_slice: Nanos,
+    /// No segment is made any more.
+    stopping: bool,
     /// Why no segment could be made, for metrics and messages.
     last_error: Option<String>,
 }
@@ -100,6 +104,8 @@ impl Space {
         Space {
             dir,
             moved: (manifest.durable, Nanos(0)),
+            next_slice: Nanos(0),
+            stopping: false,
             manifest,
             state: State::Idle,
             preparation: None,
@@ -149,8 +155,10 @@ impl Log {
             (self.space.preparation.is_none() && self.wants_segment()).then_some(self.space.retry_at);
         let preparing = self.space.preparation.as_ref().is_some_and(|preparation| !preparation.is_busy());
         let records_idle = self.is_idle() && self.durable() > self.space.manifest.durable;
-        let idle = (records_idle || preparing && self.is_idle()).then(|| self.space.moved.1.plus(IDLE));
-        idle.into_iter().chain(begins).min()
+        let silent = self.space.moved.1.plus(IDLE);
+        let records = records_idle.then_some(silent);
+        let slice = (preparing && self.is_idle()).then(|| silent.max(self.space.next_slice));
+        records.into_iter().chain(slice).chain(begins).min()
     }
 
     /// Too few segments are ready, and making one is the way out: what is dead waits only for a
@@ -204,13 +212,13 @@ impl Log {
     /// The next slice of the file that is being made, when the appends ask for it or nobody else
     /// uses the device.
     fn poll_slice(&mut self, now: Now) -> Option<Job> {
-        let (appended, silent) = (self.appended(), self.is_silent(now));
+        let appended = self.appended();
+        // In a silent log there is a pause after each slice: others may share the device.
+        let silent = self.is_silent(now) && now.mono >= self.space.next_slice;
         let preparation = self.space.preparation.as_mut()?;
         if !preparation.is_waiting() || !(silent || preparation.is_due(appended)) {
             return None;
         }
-        // In a silent log, one slice per such time: others may share the device.
-        self.space.moved.1 = now.mono;
         Some(Job::Prepare(preparation.next(&self.space.dir, appended)))
     }
 
@@ -232,7 +240,7 @@ impl Log {
 
     fn may_grow(&self) -> bool {
         let max = self.config.log_bytes_max;
-        max == 0 || self.segments.total_bytes() + self.next_segment_bytes() <= max
+        !self.space.stopping && (max == 0 || self.segments.total_bytes() + self.next_segment_bytes() <= max)
     }
 
     /// More space is on its way, or could be.
@@ -245,6 +253,13 @@ impl Log {
                 self.may_grow() || self.oldest_is_dead()
             }
         }
+    }
+
+    /// The broker stops: nobody should wait for segments that it will not use. What there is of one is left
+    /// behind as by a crash, and a start removes it.
+    pub fn stop_preparing(&mut self) {
+        self.space.stopping = true;
+        self.space.preparation.take_if(|preparation| preparation.is_waiting());
     }
 
     fn begin_preparation(&mut self) {
@@ -332,6 +347,8 @@ impl Log {
         }
         match (std::mem::replace(&mut self.space.state, State::Idle), done) {
             (State::Publishing(segment), JobDone::Manifest(Ok(()))) => {
+                // Made or recycled: there is space again.
+                self.space.last_error = None;
                 self.segments.push_ready(segment);
                 Ok(None)
             }
@@ -361,7 +378,10 @@ impl Log {
                 preparation.on_slice(file);
                 if preparation.is_whole() {
                     self.space.last_error = None;
+                } else if self.space.stopping {
+                    self.space.preparation = None;
                 }
+                self.space.next_slice = now.mono.plus(IDLE);
                 Ok(None)
             }
             Err(error) => {

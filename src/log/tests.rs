@@ -281,3 +281,64 @@ fn a_checkpoint_that_fails_is_tried_again_after_a_while_and_told_once() {
         assert_eq!((machine.log.space_deadline(), machine.log.wants_checkpoint(now)), (None, false));
     }
 }
+
+#[test]
+fn a_full_disk_stops_nobody_from_waiting_for_the_device_and_is_told_each_time() {
+    let mut machine = machine(CommitMode::Dsync);
+    (machine.log.config.segments_ahead, machine.log.config.log_bytes_max) = (2, 0);
+    let full = || JobDone::Prepared(Err(io::ErrorKind::StorageFull.into()));
+    let mut now = machine.world.now();
+    assert!(matches!(machine.log.poll_job(now), Some(Job::Prepare(_))));
+    machine.log.on_job(full(), now).expect_err("the operator must know");
+
+    while machine.log.appended().since(machine.log.durable()) <= 128 << 10 {
+        assert_eq!(machine.log.room(5000), Room::Yes);
+        machine.append(EntryKind::GroupOffsets, &[1; 5000]).expect("there is room");
+    }
+    assert_eq!(machine.log.room(5000), Room::Wait, "the device is behind");
+    machine.commit();
+    assert_eq!(machine.log.room(5000), Room::Yes);
+
+    // What is dead makes room.
+    while machine.log.segments().ready_count() > 0 {
+        machine.append_and_commit();
+    }
+    machine.checkpoint();
+    assert!(matches!(machine.log.poll_job(now), Some(Job::Manifest { .. })));
+    assert!(machine.log.space_error().is_some());
+    assert_eq!(machine.log.on_job(JobDone::Manifest(Ok(())), now).map(drop), Ok(()));
+    assert_eq!((machine.log.space_error(), machine.log.segments().ready_count()), (None, 1));
+
+    now.mono = now.mono.plus(Duration::from_secs(1));
+    assert!(matches!(machine.log.poll_job(now), Some(Job::Prepare(_))));
+    machine.log.on_job(full(), now).expect_err("it is full again");
+}
+
+#[test]
+fn a_silent_log_rests_between_slices_and_makes_none_when_it_stops() {
+    let mut machine = machine(CommitMode::Dsync);
+    machine.append_and_commit();
+    machine.record_idle();
+    (machine.log.config.segments_ahead, machine.log.config.log_bytes_max) = (2, 0);
+    machine.log.config.slice_bytes = SEGMENT_BYTES / 4;
+    let mut now = machine.world.now();
+    let later = |now: Now, ms| Now { mono: now.mono.plus(Duration::from_millis(ms)), ..now };
+    let sliced = || JobDone::Prepared(Ok(crate::io::file::FileHandle::Sim(1)));
+    for slow_ms in [1, 50] {
+        assert!(matches!(machine.log.poll_job(now), Some(Job::Prepare(_))));
+        now = later(now, slow_ms);
+        assert_eq!(machine.log.on_job(sliced(), now).map(drop), Ok(()));
+        assert!(machine.log.poll_job(now).is_none(), "a slice of {slow_ms} ms leaves no pause");
+        let at = machine.log.space_deadline().expect("somebody must ask again");
+        assert!(at > now.mono);
+        now.mono = at;
+    }
+    assert!(matches!(machine.log.poll_job(now), Some(Job::Prepare(_))));
+    machine.log.stop_preparing();
+    assert!(!machine.log.space_is_quiet(), "the background has a slice");
+    assert_eq!(machine.log.on_job(sliced(), now).map(drop), Ok(()));
+    assert!(machine.log.space_is_quiet());
+    now = later(now, 1000);
+    assert!(machine.log.poll_job(now).is_none());
+    assert_eq!(machine.log.space_deadline(), None);
+}

@@ -10,4 +10,6 @@
 
 pub mod connection;
 pub mod outside;
+#[cfg(test)]
+mod tests;
 pub mod turn;

@@ -32,6 +32,13 @@ pub struct ServerConfig {
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A shard that is asked to stop waits this long for what is under way.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// Who has told that it is drained looks this often whether the others are: the last one wakes only those
+/// that sleep already.
+const DRAINED_EVERY: Duration = Duration::from_millis(10);
+/// A listener that failed is started again after this time.
+const LISTEN_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// The operator is told of it this often.
+const LISTEN_TOLD_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Slot {
@@ -45,6 +52,8 @@ struct Listener {
     /// The log whose port it is: its connections stay with this shard, which hosts the log. Those of the
     /// node's own port are dealt out.
     at: Option<LogId>,
+    /// Accepting has failed: it begins again then.
+    again_at: Option<Nanos>,
 }
 
 /// How far the end has come.
@@ -72,6 +81,8 @@ pub struct Server {
     free: Vec<u32>,
     connections: usize,
     listeners: Vec<Listener>,
+    /// When the operator may be told again that one of them failed.
+    listen_told_until: Nanos,
     outside: OutsideQueue,
     /// Connections to be looked at again before the turn ends.
     touched: Vec<ConnId>,
@@ -104,6 +115,7 @@ impl Server {
             free: Vec::new(),
             connections: 0,
             listeners: Vec::new(),
+            listen_told_until: Nanos(0),
             outside,
             touched: Vec::new(),
             stalled: Vec::new(),
@@ -139,7 +151,7 @@ impl Server {
         assert!(at.is_none_or(|log| self.shard.is_local(log)), "a log's port belongs to the log's shard");
         let listener = ListenerId(self.listeners.len() as u16);
         ops.push(Op::Listen { listener, socket: socket.try_clone()? });
-        self.listeners.push(Listener { socket, at });
+        self.listeners.push(Listener { socket, at, again_at: None });
         Ok(())
     }
 
@@ -178,6 +190,7 @@ impl Server {
         // Before deadlines: a fetch whose time is over still gets what was there before it came.
         self.wake(now, clock, ops);
         self.expire(now, clock, ops);
+        self.listen_again(now, ops);
         self.retry_stalled(now, clock, ops);
         self.resume_waiting(now, clock, ops);
         // Requests of this turn and answers of other shards may have made more; each pass is bounded
@@ -204,9 +217,10 @@ impl Server {
         if let Some((at, _)) = self.fetch_deadlines.first() {
             deadline = deadline.min(*at);
         }
-        if let Phase::Draining { until, .. } = self.phase {
-            deadline = deadline.min(until);
+        if let Phase::Draining { until, told } = self.phase {
+            deadline = deadline.min(if told { until.min(now.mono.plus(DRAINED_EVERY)) } else { until });
         }
+        deadline = self.listeners.iter().filter_map(|listener| listener.again_at).fold(deadline, Nanos::min);
         match deadline.since(now.mono) {
             0 => Wait::No,
             nanos => Wait::For(Duration::from_nanos(nanos)),
@@ -223,14 +237,7 @@ impl Server {
                     None => self.deal(socket, peer, now, ops),
                 }
             }
-            Event::AcceptFailed { listener, error } => {
-                self.news.messages.push(format!("accepting a connection failed: {error}"));
-                if let Some(Ok(socket)) =
-                    self.listeners.get(usize::from(listener.0)).map(|listener| listener.socket.try_clone())
-                {
-                    ops.push(Op::Listen { listener, socket });
-                }
-            }
+            Event::AcceptFailed { listener, error } => self.on_listen_failed(listener, &error, now),
             Event::Received { conn, data } => {
                 self.with(conn, now, clock, ops, |connection, turn| connection.on_received(&data, turn));
             }
@@ -294,6 +301,34 @@ impl Server {
             connection.close(ops);
         }
         self.touched.push(conn);
+    }
+
+    /// A listener accepts no more. It is usually for want of descriptors, which whoever tries again at once
+    /// finds as wanting, or takes from others that need one.
+    fn on_listen_failed(&mut self, listener: ListenerId, error: &io::Error, now: Now) {
+        self.listeners[usize::from(listener.0)].again_at = Some(now.mono.plus(LISTEN_AGAIN_AFTER));
+        if now.mono >= self.listen_told_until {
+            self.listen_told_until = now.mono.plus(LISTEN_TOLD_EVERY);
+            self.news.messages.push(format!(
+                "accepting connections failed, and is tried again ten times a second: {error} (if files are                  too many, raise `ulimit -n` or lower kafka.connections_max)"
+            ));
+        }
+    }
+
+    fn listen_again(&mut self, now: Now, ops: &mut Vec<Op>) {
+        for index in 0..self.listeners.len() {
+            let (listener, id) = (&mut self.listeners[index], ListenerId(index as u16));
+            if listener.again_at.is_none_or(|at| now.mono < at) {
+                continue;
+            }
+            match listener.socket.try_clone() {
+                Ok(socket) => {
+                    listener.again_at = None;
+                    ops.push(Op::Listen { listener: id, socket });
+                }
+                Err(error) => self.on_listen_failed(id, &error, now),
+            }
+        }
     }
 
     /// Connections are dealt out in turn: hashing would leave some cores with many and some idle.

@@ -202,8 +202,6 @@ pub enum CallError {
     OutOfRange { start: Offset, end: Offset },
     #[error("the batch does not continue the producer's sequence: expected {expected}, got {got}")]
     SequenceGap { expected: i32, got: i32 },
-    #[error("a newer instance of the producer has taken over")]
-    ProducerFenced,
     #[error("the producer's epoch is older than the one known")]
     StaleProducerEpoch,
     #[error("the batch does not fit in a segment")]
@@ -214,10 +212,6 @@ pub enum CallError {
     /// A write or read of the device failed, or what was read is not what was written.
     #[error("the log's storage failed")]
     Storage,
-    #[error("the request was not done in time")]
-    TimedOut,
-    #[error("the broker is stopping")]
-    Stopping,
     #[error(transparent)]
     Group(#[from] GroupError),
 }

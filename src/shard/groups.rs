@@ -186,8 +186,15 @@ impl GroupHost {
         self.groups.deadline()
     }
 
-    /// Time has passed; requests have been made: do what the groups ask for.
-    pub fn run(&mut self, home: &mut Home<'_>, now: Now, out: &mut Outbox) {
+    /// Of what is to be stored next and found no room.
+    pub fn waiting_bytes(&self) -> Option<usize> {
+        self.to_store.front().map(|(_, record)| EntryHeader::entry_bytes(record.len()))
+    }
+
+    /// Time has passed; requests have been made: do what the groups ask for. Returns whether something was
+    /// stored.
+    pub fn run(&mut self, home: &mut Home<'_>, now: Now, out: &mut Outbox) -> bool {
+        let mut stored = false;
         if home.log.failed() {
             self.groups.stop(now, &GroupError::NotStored);
         }
@@ -205,13 +212,16 @@ impl GroupHost {
                     Action::Store { id, record } => self.to_store.push_back((id, record)),
                 }
             }
-            let Some((id, record)) = self.to_store.pop_front() else { return };
+            let Some((id, record)) = self.to_store.pop_front() else { return stored };
             if home.log.room(EntryHeader::entry_bytes(record.len())) == Room::Wait {
                 self.to_store.push_front((id, record));
-                return;
+                return stored;
             }
             match home.partitions.store_group(home.log, &record, now) {
-                Ok(position) => home.acks.push(position, AckWaiter::Group(id)),
+                Ok(position) => {
+                    stored = true;
+                    home.acks.push(position, AckWaiter::Group(id));
+                }
                 Err(_) => self.groups.on_stored(now, id, Err(GroupError::NotStored)),
             }
         }

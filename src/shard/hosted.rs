@@ -92,6 +92,10 @@ pub struct Hosted {
     chunk_calls: Vec<(ChunkId, Origin, Call)>,
     /// Calls that append and found no room, in order.
     held: VecDeque<(Origin, Call)>,
+    /// What waits here takes the room that comes before this shard's clients do, or after them.
+    held_first: bool,
+    /// Whoever comes first has taken some.
+    first_went: bool,
     /// Topics that are deleted but whose slots could not all be closed yet.
     closing: Vec<TopicId>,
     retention: RetentionQueue,
@@ -117,6 +121,8 @@ impl Hosted {
             chunk_waiters: FxHashMap::default(),
             chunk_calls: Vec::new(),
             held: VecDeque::new(),
+            held_first: false,
+            first_went: false,
             closing: Vec::new(),
             retention,
             producers_at: Slot(0),
@@ -135,10 +141,38 @@ impl Hosted {
         now: Now,
     ) -> Result<Accepted, CallError> {
         let accepted = self.partitions.append(&mut self.log, key, batch, now).map_err(refused)?;
+        self.first_went |= !self.held_first && self.holds();
         if let Some(position) = accepted.durable_at {
             self.acks.push(position, AckWaiter::Batch(ticket));
         }
         Ok(accepted)
+    }
+
+    /// Is there room for a batch of this shard's clients? They ask before what waits here does, in every
+    /// turn, and would leave it nothing for ever: so each side takes what room comes by turns.
+    pub fn room(&self, bytes: usize) -> Room {
+        // Of a log with nothing under way no turn would follow in which the clients ask again.
+        let short = !self.log.is_idle() && !self.log.failed();
+        if short && self.held_first && self.held_finds_room() {
+            return Room::Wait;
+        }
+        self.log.room(bytes)
+    }
+
+    /// Something waits for room.
+    fn holds(&self) -> bool {
+        !self.held.is_empty() || self.groups.waiting_bytes().is_some()
+    }
+
+    /// Something waits for room, and there is some for it.
+    fn held_finds_room(&self) -> bool {
+        let call = self.held.front().map(|(_, call)| call.appended_bytes().unwrap_or(0));
+        call.into_iter().chain(self.groups.waiting_bytes()).any(|bytes| self.log.room(bytes) == Room::Yes)
+    }
+
+    /// The turn is over: who came first and got something comes second in the next one.
+    pub fn end_turn(&mut self) {
+        self.held_first ^= std::mem::take(&mut self.first_went);
     }
 
     /// Do a call. `None`: the answer comes later.
@@ -508,8 +542,9 @@ impl Hosted {
             self.fail(now, out);
         }
         let (groups, mut home) = self.groups();
-        groups.run(&mut home, now, out);
-        self.retry_held(catalog, now, out);
+        let stored = groups.run(&mut home, now, out);
+        let done = self.retry_held(catalog, now, out);
+        self.first_went |= self.held_first && (stored || done);
     }
 
     fn wake(&mut self, durable: &Durable, out: &mut Outbox) {
@@ -546,12 +581,15 @@ impl Hosted {
         }
     }
 
-    fn retry_held(&mut self, catalog: &Catalog, now: Now, out: &mut Outbox) {
+    /// Do the calls that found no room and find some now. Returns whether there was one.
+    fn retry_held(&mut self, catalog: &Catalog, now: Now, out: &mut Outbox) -> bool {
+        let mut any = false;
         while let Some((origin, call)) = self.held.pop_front() {
             if self.log.room(call.appended_bytes().unwrap_or(0)) == Room::Wait {
                 self.held.push_front((origin, call));
-                return;
+                return any;
             }
+            any = true;
             if let Some(answer) = self.perform(origin, call, catalog, now) {
                 out.answers.push((origin, answer));
             }
@@ -559,9 +597,10 @@ impl Hosted {
         while let Some(topic) = self.closing.pop() {
             if self.partitions.close_topic(&mut self.log, topic, now).is_err() {
                 self.closing.push(topic);
-                return;
+                break;
             }
         }
+        any
     }
 
     /// One step of retention. Returns whether a pass over all that may be due has ended.

@@ -91,8 +91,6 @@ pub struct Shard {
     outbox: Outbox,
     retention_at: Nanos,
     jobs_under_way: usize,
-    /// No new calls: the shard is stopping.
-    stopping: bool,
     pub stats: ShardStats,
 }
 
@@ -121,7 +119,6 @@ impl Shard {
             outbox: Outbox { me: id, ..Outbox::default() },
             retention_at: Nanos(0),
             jobs_under_way: 0,
-            stopping: false,
             stats: ShardStats::default(),
         }
     }
@@ -191,9 +188,9 @@ impl Shard {
         }
     }
 
-    /// Is there room for `bytes` more in a log of this shard?
+    /// Is there room for `bytes` more of a client of this shard, in a log of it?
     pub fn room(&mut self, log: LogId, bytes: usize) -> Room {
-        self.hosted(log).log.room(bytes)
+        self.hosted(log).room(bytes)
     }
 
     /// Append to a log of this shard without a detour: the hot path. Acknowledged through
@@ -370,16 +367,17 @@ impl Shard {
         for index in 0..self.logs.len() {
             let hosted = &mut self.logs[index];
             let log = hosted.log.id();
+            hosted.end_turn();
             hosted.log.submit(now, ops);
             hosted.log.maintain();
             if retain {
                 retained &= hosted.retain(&self.catalog, self.config.retention, now.wall);
             }
+            // Before the checkpoint is asked for: a dead segment may want one.
+            let structural = hosted.log.poll_job(now);
             let catalog = (log == LogId::METADATA).then_some(&self.catalog);
-            if let Some(job) = hosted.checkpoint(catalog, now) {
-                self.give_job(log, job, news);
-            }
-            if let Some(job) = self.logs[index].log.poll_job(now) {
+            let checkpoint = hosted.checkpoint(catalog, now);
+            for job in structural.into_iter().chain(checkpoint) {
                 self.give_job(log, job, news);
             }
         }
@@ -508,18 +506,18 @@ impl Shard {
         self.admin.is_empty() && self.outbox.answers.is_empty() && self.logs.iter().all(Hosted::is_quiet)
     }
 
-    /// The broker is about to stop: members of groups that wait for others are sent away.
+    /// The broker is about to stop: members of groups that wait for others are sent away, and no further
+    /// segments are made.
     pub fn begin_drain(&mut self, now: Now) {
         for hosted in &mut self.logs {
             hosted.stop_groups(now);
+            hosted.log.stop_preparing();
         }
     }
 
     /// All that was answered is durable: write final checkpoints. Then wait for
     /// [`Shard::jobs_done`], and [`Shard::close`].
     pub fn begin_close(&mut self, news: &mut News) {
-        assert!(!self.stopping);
-        self.stopping = true;
         for index in 0..self.logs.len() {
             let hosted = &mut self.logs[index];
             let log = hosted.log.id();

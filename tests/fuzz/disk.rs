@@ -127,8 +127,4 @@ impl Disk for MemoryDisk {
     async fn exists(&self, path: &Path) -> io::Result<bool> {
         Ok(self.files.borrow().names.contains_key(path))
     }
-
-    async fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(DISK_BYTES as u64)
-    }
 }

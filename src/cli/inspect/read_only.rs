@@ -42,10 +42,6 @@ impl Disk for ReadOnlyDisk {
         BlockingDisk.exists(path).await
     }
 
-    async fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        BlockingDisk.free_bytes(path).await
-    }
-
     async fn create(&self, _: &Path) -> io::Result<FileHandle> {
         refused()
     }

@@ -186,10 +186,6 @@ impl Disk for SimDisk {
     async fn exists(&self, path: &Path) -> io::Result<bool> {
         self.name_call(path, |disk| Ok(disk.exists(path))).await
     }
-
-    async fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.name_call(path, |disk| Ok(disk.free_bytes())).await
-    }
 }
 
 /// Ready when the virtual clock reaches its time. Made by [`SimWorld::sleep`].

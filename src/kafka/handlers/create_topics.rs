@@ -316,7 +316,7 @@ mod tests {
             (AdminError::TopicExists, ErrorCode::TOPIC_ALREADY_EXISTS),
             (AdminError::InvalidName("bad".into()), ErrorCode::INVALID_TOPIC_EXCEPTION),
             (AdminError::InvalidPartitions("too many".repeat(9999)), ErrorCode::INVALID_PARTITIONS),
-            (AdminError::Log(CallError::Stopping), ErrorCode::NOT_CONTROLLER),
+            (AdminError::Log(CallError::Storage), ErrorCode::KAFKA_STORAGE_ERROR),
         ];
         for (error, expected) in table {
             // The metadata log judges names and counts: whatever they are, they reach it.

@@ -123,7 +123,6 @@ mod tests {
         let table = [
             (AdminError::InvalidConfig("no number".into()), ErrorCode::INVALID_CONFIG),
             (AdminError::UnknownTopic, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-            (AdminError::Log(CallError::Stopping), ErrorCode::NOT_CONTROLLER),
             (AdminError::Log(CallError::Storage), ErrorCode::KAFKA_STORAGE_ERROR),
         ];
         for (error, expected) in table {

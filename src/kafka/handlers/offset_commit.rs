@@ -302,7 +302,7 @@ mod tests {
                 Call::Group { call: GroupCall::Commit { .. }, .. } => {
                     Answer::CommitOffsets(Err(CallError::Storage))
                 }
-                _ => Answer::AssignGroup(Err(AdminError::Log(CallError::TimedOut))),
+                _ => Answer::AssignGroup(Err(AdminError::Log(CallError::Storage))),
             });
             let failed = ErrorCode::COORDINATOR_NOT_AVAILABLE.0;
             assert_eq!(codes(&body, 8), [("a".to_owned(), 0, failed), ("a".to_owned(), 9, 3)]);

@@ -1,7 +1,8 @@
 //! Which offset lies at one of a partition's ends, or at a time.
 //!
 //! Times are found by runs, then batches, then records. Runs and batches know the largest timestamp of
-//! all their records; where the partition's start lies within one, that may be of a record before it.
+//! all their records, as the producer says; where the partition's start lies within one, that may be of a
+//! record before it.
 
 use bytes::Bytes;
 
@@ -63,7 +64,11 @@ impl Hosted {
                 if header.max_timestamp >= timestamp {
                     let batch = RecordBatch::parse(&payload).map_err(|_| ReadEnd::Failed)?;
                     let found = first_record_at_or_after(batch, start, timestamp, INFLATED_BYTES_MAX);
-                    if let Some(found) = found.map_err(|_| ReadEnd::Failed)? {
+                    // A batch that has no such record although its producer says so ends the search. Else
+                    // one that lies could have all that it ever wrote inflated in a single turn.
+                    let claimed = || (batch.last_offset(), header.max_timestamp);
+                    let claimed = (header.base_offset >= start).then(claimed);
+                    if let Some(found) = found.map_err(|_| ReadEnd::Failed)?.or(claimed) {
                         return Ok(Some(found));
                     }
                 }

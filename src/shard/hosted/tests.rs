@@ -9,8 +9,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::background::jobs;
 use crate::base::align::PAGE_BYTES;
+use crate::base::crc::crc32c;
 use crate::codec::batch_builder::BatchBuilder;
 use crate::codec::compression::Compression;
+use crate::codec::record_batch::CRC_START;
 use crate::io::blocking::{BlockingDisk, block_on, disk_folder};
 use crate::io::buffer::PageBuf;
 use crate::io::file::Disk;
@@ -23,13 +25,18 @@ use crate::metadata::record::MetaRecord;
 use crate::model::{CommitMode, LogId};
 use crate::shard::call::{CommittedOffset, FoundOffset, GroupCall, MemberRef, OffsetSpec};
 use crate::shard::mailbox::{Mailbox, PostOffice};
-use crate::shard::{Shard, ShardConfig};
+use crate::shard::{News, Shard, ShardConfig};
 
 const BROKER: [u8; 16] = [9; 16];
 const LOG: LogId = LogId(1);
 const TOPIC: TopicId = TopicId([7; 16]);
 const KEY: PartitionKey = PartitionKey { topic: TOPIC, index: 0 };
 const NOW: Now = Now { mono: Nanos(1), wall: WallMs(1_000_000) };
+/// Another shard's client.
+const ORIGIN: Origin = Origin {
+    shard: ShardId(1),
+    ticket: Ticket { conn: ConnId { index: 0, generation: 0 }, request: 0, part: 0 },
+};
 /// A batch of so many bytes has its chunk to itself.
 const WHOLE_CHUNK: usize = 24 << 10;
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -57,6 +64,19 @@ const GROUP_RULES: GroupRules = GroupRules {
     members_max: 100,
     bytes_max: 16 << 10,
 };
+
+/// A batch of records with these timestamps.
+fn batch(timestamps: &[i64], bytes: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for timestamp in timestamps {
+        builder.push(*timestamp, None, Some(&vec![1; bytes / timestamps.len()]), &[]);
+    }
+    Bytes::from(builder.finish())
+}
+
+fn append_call(batch: Bytes) -> Call {
+    Call::Append { partition: KEY, batch }
+}
 
 struct Rig {
     folder: TempDir,
@@ -149,6 +169,11 @@ impl Rig {
         }
     }
 
+    /// What another shard hears at once.
+    fn begin(&mut self, call: Call) -> Option<Answer> {
+        self.hosted.call(ORIGIN, call, &self.catalog, NOW)
+    }
+
     /// What another shard hears.
     fn ask(&mut self, call: Call) -> Answer {
         self.ask_and_wake(call).0
@@ -156,9 +181,7 @@ impl Rig {
 
     /// What another shard hears, and who is woken meanwhile.
     fn ask_and_wake(&mut self, call: Call) -> (Answer, Vec<Waiter>) {
-        let conn = ConnId { index: 0, generation: 0 };
-        let origin = Origin { shard: ShardId(1), ticket: Ticket { conn, request: 0, part: 0 } };
-        if let Some(answer) = self.hosted.call(origin, call, &self.catalog, NOW) {
+        if let Some(answer) = self.begin(call) {
             return (answer, Vec::new());
         }
         let Outbox { mut answers, woken, .. } = self.run();
@@ -168,14 +191,45 @@ impl Rig {
 
     /// Append a batch of records with these timestamps. Returns who is woken by it.
     fn append(&mut self, timestamps: &[i64], bytes: usize) -> Vec<Waiter> {
-        let mut builder = BatchBuilder::new(Compression::None);
-        for timestamp in timestamps {
-            builder.push(*timestamp, None, Some(&vec![1; bytes / timestamps.len()]), &[]);
-        }
-        let batch = Bytes::from(builder.finish());
-        let (answer, woken) = self.ask_and_wake(Call::Append { partition: KEY, batch });
+        self.append_batch(batch(timestamps, bytes))
+    }
+
+    fn append_batch(&mut self, batch: Bytes) -> Vec<Waiter> {
+        let (answer, woken) = self.ask_and_wake(append_call(batch));
         assert!(matches!(answer, Answer::Appended(Ok(_))), "{answer:?}");
         woken
+    }
+
+    /// Batches of a client of this shard, as long as there is room. Returns how many.
+    fn append_here(&mut self) -> usize {
+        let bytes = batch(&[0], WHOLE_CHUNK);
+        let mut count = 0;
+        while self.hosted.room(EntryHeader::entry_bytes(bytes.len())) == Room::Yes {
+            let checked = CheckedBatch { batch: RecordBatch::parse(&bytes).unwrap(), log_append_time: false };
+            self.hosted.append(KEY, checked, ORIGIN.ticket, NOW).unwrap();
+            count += 1;
+        }
+        count
+    }
+
+    /// The device writes the next block, and nobody has looked yet at what is durable now.
+    fn write_block(&mut self) {
+        let (mut ops, mut out) = (Vec::new(), Outbox::default());
+        self.hosted.log.submit(NOW, &mut ops);
+        for op in ops {
+            self.perform(op, &mut out);
+        }
+    }
+
+    /// A shard with this log alone, and the folder that it needs.
+    fn into_shard(self) -> (Shard, TempDir) {
+        let rules = TopicRules { partition_count_default: 1, partition_count_max: 1, batch_bytes_max: 1 };
+        let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
+        let me = ShardId(0);
+        let mailbox = Mailbox::new(me, PostOffice::new(1));
+        let logs = vec![self.hosted];
+        let shard = Shard::new(me, config, self.catalog, [me, me].into(), logs, mailbox, Box::new(NoIds));
+        (shard, self.folder)
     }
 
     fn delete_before(&mut self, offset: i64) -> i64 {
@@ -240,17 +294,25 @@ fn retention_comes_to_the_same_end_before_anybody_looks() {
     rig.retain();
     assert_eq!(rig.start(), 2);
 
-    let rig = rig.crash(&configs);
-    let rules = TopicRules { partition_count_default: 1, partition_count_max: 1, batch_bytes_max: 1 };
-    let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
-    let me = ShardId(0);
-    let mailbox = Mailbox::new(me, PostOffice::new(1));
-    let hosts = [me, me].into();
-    let mut shard = Shard::new(me, config, rig.catalog, hosts, vec![rig.hosted], mailbox, Box::new(NoIds));
+    let (mut shard, _folder) = rig.crash(&configs).into_shard();
     shard.start(NOW);
     let partitions = &shard.logs()[0].partitions;
     let slot = partitions.slot(KEY).unwrap();
     assert_eq!(partitions.get(slot).unwrap().log_start(), Offset(2));
+}
+
+#[test]
+fn a_dead_segment_gets_its_checkpoint_at_once() {
+    let mut rig = Rig::new(&[("retention.bytes", "1")]);
+    for timestamp in 0..4 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    rig.retain();
+    let (mut shard, _folder) = rig.into_shard();
+    let (mut ops, mut news) = (Vec::new(), News::default());
+    shard.submit(NOW, &mut ops, &mut news);
+    let checkpoints = news.jobs.iter().filter(|job| matches!(job.job, Job::Checkpoint { .. }));
+    assert_eq!(checkpoints.count(), 1, "{:?}", news.jobs);
 }
 
 #[test]
@@ -303,6 +365,26 @@ fn the_newest_record_is_one_that_readers_can_have() {
         rig.delete_before(start);
         assert_eq!(rig.find(OffsetSpec::MaxTimestamp), newest, "from {start}");
     }
+}
+
+#[test]
+fn a_batch_that_lies_about_its_timestamps_ends_the_search() {
+    let mut rig = Rig::new(&[]);
+    let mut lies = batch(&[10, 20], 100).to_vec();
+    // The largest timestamp, and the checksum in front of what it covers.
+    lies[35..43].copy_from_slice(&90_i64.to_be_bytes());
+    let crc = crc32c(&lies[CRC_START..]);
+    lies[CRC_START - 4..CRC_START].copy_from_slice(&crc.to_be_bytes());
+    rig.append_batch(lies.into());
+    rig.append(&[95], 100);
+    let mut find = |timestamp| rig.find(OffsetSpec::AtOrAfter(timestamp));
+    assert_eq!(
+        (find(15), find(21), find(90), find(91)),
+        (Some((1, 20)), Some((1, 90)), Some((1, 90)), Some((2, 95)))
+    );
+    // Of a batch that begins before the start, the record may be one that is gone.
+    rig.delete_before(1);
+    assert_eq!(rig.find(OffsetSpec::AtOrAfter(21)), Some((2, 95)));
 }
 
 fn waiter() -> Waiter {
@@ -487,6 +569,62 @@ fn readers_that_hold_on_to_what_was_read_back_do_not_stop_other_readers() {
 }
 
 #[test]
+fn batches_larger_than_a_chunk_do_not_pile_up_in_the_cold_cache() {
+    const BYTES: usize = 40 << 10;
+    let mut rig = Rig::new(&[]);
+    for offset in 0..6 {
+        rig.append(&[offset], BYTES);
+    }
+    for offset in 0..5 {
+        read_at(&mut rig, offset);
+        let cold = rig.hosted.log.cache_bytes().1 as usize;
+        assert!((BYTES..=CONFIG.read_cache_bytes).contains(&cold), "{cold} after offset {offset}");
+    }
+}
+
+#[test]
+fn what_is_durable_stays_in_memory_until_it_is_applied() {
+    let mut rig = Rig::new(&[]);
+    let mut held = Vec::new();
+    // Of eleven chunks, readers hold nine.
+    for offset in 0..9 {
+        rig.append(&[offset], WHOLE_CHUNK);
+        let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
+        held.push(rig.hosted.read(&part, 1, true, None, &rig.catalog));
+    }
+    let append = |rig: &mut Rig| rig.begin(append_call(batch(&[9], WHOLE_CHUNK)));
+    // One turn: the device has written the tenth, and appends want the eleventh and one more.
+    assert!(append(&mut rig).is_none());
+    while !rig.hosted.log.is_idle() {
+        rig.write_block();
+    }
+    assert!(append(&mut rig).is_none());
+    let refused = append(&mut rig);
+    assert!(matches!(refused, Some(Answer::Appended(Err(CallError::Full(_))))), "{refused:?}");
+    assert_eq!(rig.run().answers.len(), 2, "what was taken is applied");
+    held.clear();
+    rig.append(&[9], WHOLE_CHUNK);
+}
+
+#[test]
+fn calls_that_wait_and_clients_of_this_shard_share_what_room_comes() {
+    let mut rig = Rig::new(&[]);
+    assert!(rig.append_here() > 0);
+    for _ in 0..2 {
+        assert!(rig.begin(append_call(batch(&[0], WHOLE_CHUNK))).is_none());
+    }
+    let mut here = 0;
+    for _ in 0..10 {
+        rig.write_block();
+        here += rig.append_here();
+        rig.hosted.apply_durable(NOW, &rig.catalog, &mut rig.stats, &mut Outbox::default());
+        rig.hosted.end_turn();
+    }
+    assert_eq!(rig.hosted.held.len(), 0, "they wait for ever");
+    assert!(here >= 2, "{here} of this shard's clients");
+}
+
+#[test]
 fn retention_finds_what_is_due_without_looking_at_the_rest() {
     let mut rig = Rig::new(&[("retention.ms", "1000")]);
     for age in [100, 50, 0] {
@@ -514,10 +652,7 @@ fn retention_finds_what_is_due_without_looking_at_the_rest() {
 #[test]
 fn an_answer_by_mail_says_when_its_block_was_written() {
     let mut rig = Rig::new(&[]);
-    let mut builder = BatchBuilder::new(Compression::None);
-    builder.push(0, None, Some(b"value"), &[]);
-    let batch = Bytes::from(builder.finish());
-    let Answer::Appended(Ok(appended)) = rig.ask(Call::Append { partition: KEY, batch }) else {
+    let Answer::Appended(Ok(appended)) = rig.ask(append_call(batch(&[0], 5))) else {
         panic!("it is appended")
     };
     let at = NOW.mono;

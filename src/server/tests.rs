@@ -1,0 +1,109 @@
+//! A shard without logs: when it accepts, and how long it waits.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::Limits;
+use super::outside::{Outside, OutsideQueue};
+use super::turn::{Server, ServerConfig};
+use crate::io::op::{Event, ListenerId, Op, Wait};
+use crate::io::socket::SocketHandle;
+use crate::kafka::connection::Front;
+use crate::kafka::identity::BrokerIdentity;
+use crate::kafka::memory::MemoryLimits;
+use crate::kafka::settings::KafkaSettings;
+use crate::metadata::catalog::{Catalog, IdSource, TopicRules};
+use crate::model::{Nanos, Now, ShardId, TopicId, WallMs};
+use crate::shard::mailbox::{Mailbox, PostOffice};
+use crate::shard::{Retention, Shard, ShardConfig};
+
+const START: Now = Now { mono: Nanos(1_000_000_000), wall: WallMs(0) };
+
+struct NoIds;
+
+impl IdSource for NoIds {
+    fn next_topic_id(&mut self) -> TopicId {
+        unreachable!("nothing is made here")
+    }
+}
+
+struct Rig {
+    server: Server,
+    outside: OutsideQueue,
+    now: Now,
+}
+
+impl Rig {
+    /// Shard 0, which listens on one socket.
+    fn new(office: &Arc<PostOffice>) -> Rig {
+        let rules = TopicRules { partition_count_default: 1, partition_count_max: 1, batch_bytes_max: 1 };
+        let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
+        let me = ShardId(0);
+        let mailbox = Mailbox::new(me, office.clone());
+        let no_logs: Arc<[ShardId]> = Arc::from([]);
+        let shard = Shard::new(me, config, Catalog::default(), no_logs, Vec::new(), mailbox, Box::new(NoIds));
+        let identity = BrokerIdentity {
+            node_id: 1,
+            host: "broker.test".into(),
+            port: 9092,
+            cluster_id: "cluster".into(),
+            logs: None,
+        };
+        let memory = MemoryLimits { connection_max: 1 << 20, shard_max: 1 << 20 };
+        let front = Front::new(identity, KafkaSettings::default(), memory, Vec::new());
+        let limits = Limits { request_bytes_max: 1 << 16, in_flight_max: 1, memory_max: 1 << 20 };
+        let config = ServerConfig { limits, connections_max: 1, idle: None };
+        let outside = OutsideQueue::default();
+        let mut server = Server::new(shard, front, config, outside.clone());
+        server.listen(SocketHandle::Sim(1), None, &mut Vec::new()).expect("no descriptors in a simulation");
+        server.start(START);
+        Rig { server, outside, now: START }
+    }
+
+    /// A turn some milliseconds after the last one. Returns whether it listens, and how long it may wait.
+    fn step(&mut self, after_ms: u64, events: Vec<Event>) -> (bool, Duration) {
+        self.now.mono = self.now.mono.plus(Duration::from_millis(after_ms));
+        let (mut events, mut ops, now) = (events, Vec::new(), self.now.mono);
+        let wait = match self.server.step(&mut events, self.now, &|| now, &mut ops) {
+            Wait::No => Duration::ZERO,
+            Wait::For(time) => time,
+            Wait::Forever => panic!("a shard looks up once a second"),
+        };
+        (ops.iter().any(|op| matches!(op, Op::Listen { listener: ListenerId(0), .. })), wait)
+    }
+}
+
+#[test]
+fn a_listener_that_fails_is_tried_again_and_again_but_not_at_once() {
+    let mut rig = Rig::new(&PostOffice::new(1));
+    let mut told = 0;
+    // Two seconds.
+    for _ in 0..20 {
+        let error = io::Error::from_raw_os_error(libc::EMFILE);
+        let failed = Event::AcceptFailed { listener: ListenerId(0), error };
+        let (listens, wait) = rig.step(0, vec![failed]);
+        assert!(!listens && wait <= Duration::from_millis(100), "{listens} {wait:?}");
+        assert!(!rig.step(99, Vec::new()).0);
+        assert!(rig.step(1, Vec::new()).0, "it never accepts again");
+        assert!(!rig.step(0, Vec::new()).0, "twice");
+        told += rig.server.take_news().1.len();
+    }
+    assert_eq!(told, 2, "once a second");
+}
+
+#[test]
+fn a_shard_that_is_drained_looks_whether_the_others_are() {
+    let office = PostOffice::new(2);
+    let mut rig = Rig::new(&office);
+    rig.step(0, Vec::new());
+    rig.outside.push(Outside::Stop);
+    // The other one may be the last in the moment before this one sleeps, and take it for awake.
+    let (_, wait) = rig.step(0, Vec::new());
+    assert!(wait <= Duration::from_millis(10), "{wait:?}");
+    Mailbox::new(ShardId(1), office).tell_drained();
+    for _ in 0..3 {
+        rig.step(10, Vec::new());
+    }
+    assert!(rig.server.is_over());
+}

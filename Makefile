@@ -77,14 +77,18 @@ bench: $(RELEASE_BIN) ## Measure the rows of benches/README.md in BENCH_DIR; fla
 # Each against a broker of its own; goes on after a failure, and fails at the end.
 SCENARIOS := steady burst sweep find-max fan-out catch-up many-partitions many-connections slow-consumer \
 	restart-under-load
-SCENARIO_LOAD := --partitions 4 --connections 4 --rate 20k --seconds 15 --sweep rate=10k,20k,50k,100k
+SCENARIO_LOAD := --partitions 4 --connections 4 --rate 20k --seconds 15
+# Each plays the sweep once.
+SWEEPS := rate=10k,20k,50k,100k record-bytes=100,1KiB,16KiB partitions=1,10,100 connections=4,16,64
 # In cargo's tests it runs for three seconds.
 bench-truth: prereqs ## A stall of 1.4 s in 30 s: the load generator's percentiles against arithmetic
 	$(CARGO) test --locked --test bench -- --ignored truth
 
 bench-scenarios: $(RELEASE_BIN) ## Play every scenario of `ringmq bench`; reports in ./ringmq-bench-results
-	@failed=; for name in $(SCENARIOS); do echo "== $$name"; \
-		$(RELEASE_BIN) bench --scenario $$name --label $$name $(SCENARIO_LOAD) --quiet $(ARGS) || failed="$$failed $$name"; \
+	@failed=; play() { echo "== $$*"; name=$$1; shift; \
+		$(RELEASE_BIN) bench --scenario $$name --label $$name $(SCENARIO_LOAD) "$$@" --quiet $(ARGS) || failed="$$failed $$name"; }; \
+	for name in $(SCENARIOS); do \
+		if [ $$name = sweep ]; then for sweep in $(SWEEPS); do play sweep --sweep $$sweep; done; else play $$name; fi; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 bench-groups: $(RELEASE_BIN) ## What groups and idle connections cost; needs Go

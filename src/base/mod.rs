@@ -5,5 +5,6 @@
 pub mod align;
 pub mod bytes;
 pub mod calendar;
+pub mod child;
 pub mod crc;
 pub mod mutant;

@@ -1,15 +1,19 @@
 //! A broker of our own: started, timed, looked at, killed.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::driver::End;
 use super::error::BenchError;
-use super::kafka::control::{Control, End};
+use super::kafka::control::KafkaControl;
 use super::process::{self, Usage};
+use crate::base::child::end_with_parent;
 
 /// A broker that is not ready by then has failed.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -43,30 +47,42 @@ impl Launch {
         self.dir.join("broker.log")
     }
 
-    /// The settings as flags.
-    pub fn settings(&self) -> impl Iterator<Item = String> {
-        self.settings.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")])
+    /// The flags that configure it.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut flag = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
+        flag("--data-dir", self.data_dir().into());
+        flag("--kafka-listen", self.listen.clone().into());
+        flag("--admin-listen", "127.0.0.1:0".into());
+        flag("--shards", self.shards.to_string().into());
+        if !self.cpus.is_empty() {
+            let cpus: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
+            flag("--cpus", cpus.join(",").into());
+        }
+        // The banner must be there to be read, whatever this process's environment says.
+        flag("--set", "telemetry.log=info".into());
+        flag("--set", "telemetry.format=text".into());
+        for (key, value) in &self.settings {
+            flag("--set", format!("{key}={value}").into());
+        }
+        arguments
     }
 
     fn command(&self) -> std::io::Result<Command> {
         fs::create_dir_all(&self.dir)?;
         let log = File::create(self.log())?;
         let mut command = Command::new(&self.program);
-        command.arg("server").arg("--data-dir").arg(self.data_dir());
-        command.args(["--kafka-listen", &self.listen, "--admin-listen", "127.0.0.1:0"]);
-        command.args(["--shards", &self.shards.to_string()]);
-        if !self.cpus.is_empty() {
-            let cpus: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
-            command.args(["--cpus", &cpus.join(",")]);
-        }
-        // The banner must be there to be read, whatever this process's environment says.
-        command.args(["--set", "telemetry.log=info", "--set", "telemetry.format=text"]).args(self.settings());
+        command.arg("server").args(self.arguments());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // Ctrl-C is for the load, which then ends the broker: it must not lose it first.
+        command.process_group(0);
+        end_with_parent(&mut command);
         Ok(command)
     }
 }
 
-/// A running broker. Killed with `SIGKILL` when dropped: every run ends as a crash would.
+/// A running broker. Killed with `SIGKILL` when dropped, and when the thread that started it ends: every
+/// run ends as a crash would.
 #[derive(Debug)]
 pub struct Broker {
     child: Child,
@@ -110,7 +126,7 @@ impl Broker {
         let mut broker =
             Broker { child, launch, address: nowhere, admin: nowhere, ready_after: Duration::ZERO };
         (broker.address, broker.admin) = broker.wait_until_ready(began)?;
-        Control::connect(broker.address)?;
+        KafkaControl::connect(broker.address)?;
         broker.ready_after = began.elapsed();
         Ok(broker)
     }
@@ -167,7 +183,7 @@ impl Broker {
 
     /// Records between the two ends of all partitions of a topic.
     pub fn retained(&self, topic: &str, partitions: u32) -> Result<u64, BenchError> {
-        let mut control = Control::connect(self.address)?;
+        let mut control = KafkaControl::connect(self.address)?;
         let latest = control.offsets(topic, partitions, End::Latest)?;
         let earliest = control.offsets(topic, partitions, End::Earliest)?;
         Ok(latest.iter().zip(&earliest).map(|(latest, earliest)| latest.abs_diff(*earliest)).sum())

@@ -1,15 +1,20 @@
 //! Two results side by side: what changed, and how sure that is.
 //!
-//! Runs are matched by their label; runs of one label are repeats. With repeats, the confidence is
-//! that of an exact rank test (Mann and Whitney): of all ways in which the values could have been
-//! dealt out to the two sides, how many look as one-sided as this one. It asks nothing of how the
-//! values are distributed. Three repeats each reach 90 %, four 97 %.
+//! Runs are matched by their label; runs of one label are repeats, and must be of one load. With
+//! repeats, the confidence is that of an exact rank test (Mann and Whitney): of all ways in which the
+//! values could have been dealt out to the two sides, how many look as one-sided as this one. It asks
+//! nothing of how the values are distributed. Three repeats each reach 90 %, four 97 %; fewer can
+//! never bear a change out, so that it counts as it is.
+//!
+//! Of a search for the highest rate, what it found is compared: its steps are at other rates each
+//! time.
 
 use std::fmt;
 
 use super::output::BenchResult;
 use super::report::Report;
-use super::text::duration;
+use super::scenario::Scenario;
+use super::text::{duration, is_sound};
 
 /// A change is believed from this confidence on.
 const CONFIDENCE_MIN: f64 = 0.9;
@@ -20,29 +25,44 @@ const REPEATS_MAX: usize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     Records,
+    /// What a reader got, where nothing is produced.
+    Read,
     P50,
     P99,
     P999,
     Max,
+    /// The highest rate that met an objective.
+    Highest,
 }
 
 impl Metric {
-    const ALL: [Metric; 5] = [Metric::Records, Metric::P50, Metric::P99, Metric::P999, Metric::Max];
+    const LATENCIES: [Metric; 4] = [Metric::P50, Metric::P99, Metric::P999, Metric::Max];
+
+    /// What there is to compare in a run.
+    fn of_run(report: &Report) -> Vec<Metric> {
+        if report.connections == 0 {
+            return vec![Metric::Read];
+        }
+        [Metric::Records].into_iter().chain(Metric::LATENCIES).collect()
+    }
 
     fn name(self) -> &'static str {
         match self {
             Metric::Records => "records/s",
+            Metric::Read => "read/s",
             Metric::P50 => "p50",
             Metric::P99 => "p99",
             Metric::P999 => "p99.9",
             Metric::Max => "max",
+            Metric::Highest => "highest/s",
         }
     }
 
     fn of(self, report: &Report) -> f64 {
         let ack = report.ack();
         match self {
-            Metric::Records => report.records_per_s,
+            Metric::Records | Metric::Highest => report.records_per_s,
+            Metric::Read => report.read_records_per_s,
             Metric::P50 => ack.p50_ns as f64,
             Metric::P99 => ack.p99_ns as f64,
             Metric::P999 => ack.p99_9_ns as f64,
@@ -52,12 +72,33 @@ impl Metric {
 
     /// Where more is worse.
     fn is_latency(self) -> bool {
-        self != Metric::Records
+        Metric::LATENCIES.contains(&self)
     }
 
-    /// A single sample decides the maximum: it is shown and never judged.
-    fn is_judged(self) -> bool {
-        self != Metric::Max
+    fn quantile(self) -> Option<f64> {
+        match self {
+            Metric::P50 => Some(0.5),
+            Metric::P99 => Some(0.99),
+            Metric::P999 => Some(0.999),
+            Metric::Records | Metric::Read | Metric::Max | Metric::Highest => None,
+        }
+    }
+
+    /// Why it is shown and not judged, if it is not.
+    fn not_judged(self, runs: &[&Report]) -> Option<&'static str> {
+        if !self.is_latency() {
+            return None;
+        }
+        if runs.iter().any(|report| report.target_records_per_s.is_none()) {
+            return Some("of a closed loop");
+        }
+        // A single sample decides the maximum.
+        let Some(quantile) = self.quantile() else { return Some("one sample") };
+        match () {
+            () if !runs.iter().all(|report| is_sound(report.ack().samples, quantile)) => Some("few samples"),
+            () if !runs.iter().all(|report| report.is_sound(quantile)) => Some("the generator's own"),
+            () => None,
+        }
     }
 
     fn text(self, value: f64) -> String {
@@ -72,8 +113,8 @@ pub enum Judgement {
     Worse,
     /// Beyond the threshold, but the repeats do not bear it out.
     Unsure,
-    /// Not judged.
-    Shown,
+    /// Not judged, for this reason.
+    Shown(&'static str),
 }
 
 /// One metric of one label.
@@ -86,7 +127,9 @@ pub struct Row {
     pub after: f64,
     /// After over before, less one.
     pub change: f64,
-    /// `None` when a side has one run only.
+    /// Of each side.
+    pub runs: (usize, usize),
+    /// `None` when there are so few runs that it could not reach [`CONFIDENCE_MIN`].
     pub confidence: Option<f64>,
     pub judgement: Judgement,
 }
@@ -96,13 +139,18 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// What keeps the two from being compared, or makes it doubtful.
     pub warnings: Vec<String>,
-    worse: bool,
+    failed: bool,
 }
 
 impl Comparison {
-    /// Something is worse, or the second result must not be used, or nothing could be compared.
-    pub fn is_worse(&self) -> bool {
-        self.worse
+    /// Something is worse, or the second result must not be used, or the two cannot be compared.
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+
+    fn fault(&mut self, warning: String) {
+        self.warnings.push(warning);
+        self.failed = true;
     }
 }
 
@@ -110,47 +158,160 @@ impl Comparison {
 pub fn compare(before: &BenchResult, after: &BenchResult, threshold: f64) -> Comparison {
     let mut comparison = Comparison { warnings: warnings(before, after), ..Comparison::default() };
     if !after.passed {
-        comparison.warnings.push("the second result is not valid".to_owned());
-        comparison.worse = true;
+        comparison.fault("the second result is not valid".to_owned());
     }
+    if before.scenario == Scenario::FIND_MAX {
+        compare_searches(before, after, threshold, &mut comparison);
+    } else {
+        for label in labels(before) {
+            compare_label(label, before, after, threshold, &mut comparison);
+        }
+        for label in labels(after) {
+            if !labels(before).contains(&label) {
+                comparison.warnings.push(format!("only the second result has {label:?}"));
+            }
+        }
+    }
+    if comparison.rows.is_empty() {
+        comparison.fault("nothing could be compared".to_owned());
+    }
+    if comparison.rows.iter().any(|row| row.confidence.is_none() && row.is_judged()) {
+        comparison.warnings.push(
+            "a change counts as it is: three repeats a side (--repeat 3) are needed to say how sure it is"
+                .to_owned(),
+        );
+    }
+    comparison.failed |= comparison.rows.iter().any(|row| row.judgement == Judgement::Worse);
+    comparison
+}
+
+fn labels(result: &BenchResult) -> Vec<&str> {
     let mut labels: Vec<&str> = Vec::new();
-    for report in &before.runs {
+    for report in &result.runs {
         if !labels.contains(&report.label.as_str()) {
             labels.push(&report.label);
         }
     }
-    for label in labels {
-        let of = |result: &BenchResult, metric: Metric| -> Vec<f64> {
-            let runs = result.runs.iter().filter(|report| report.label == label);
-            runs.take(REPEATS_MAX).map(|report| metric.of(report)).collect()
-        };
-        for metric in Metric::ALL {
-            let (old, new) = (of(before, metric), of(after, metric));
-            if new.is_empty() {
-                comparison.warnings.push(format!("only the first result has {label:?}"));
-                break;
-            }
-            comparison.rows.push(judge(label, metric, &old, &new, threshold));
-        }
-    }
-    comparison.worse |= comparison.rows.is_empty();
-    comparison.worse |= comparison.rows.iter().any(|row| row.judgement == Judgement::Worse);
-    comparison
+    labels
 }
 
-fn judge(label: &str, metric: Metric, old: &[f64], new: &[f64], threshold: f64) -> Row {
+/// The runs of a label.
+fn repeats<'a>(result: &'a BenchResult, label: &str) -> Vec<&'a Report> {
+    result.runs.iter().filter(|report| report.label == label).take(REPEATS_MAX).collect()
+}
+
+fn compare_label(
+    label: &str,
+    before: &BenchResult,
+    after: &BenchResult,
+    threshold: f64,
+    comparison: &mut Comparison,
+) {
+    let (old, new) = (repeats(before, label), repeats(after, label));
+    if new.is_empty() {
+        comparison.fault(format!("only the first result has {label:?}"));
+        return;
+    }
+    let all = [&old[..], &new].concat();
+    if let Some(difference) = all.iter().find_map(|report| difference(&load(all[0]), &load(report))) {
+        comparison.fault(format!("{label:?} is not the same load: {difference}"));
+        return;
+    }
+    for metric in Metric::of_run(all[0]) {
+        let values = |runs: &[&Report]| runs.iter().map(|report| metric.of(report)).collect::<Vec<_>>();
+        let not_judged = metric.not_judged(&all);
+        comparison.rows.push(judge(label, metric, &values(&old), &values(&new), threshold, not_judged));
+    }
+}
+
+fn compare_searches(before: &BenchResult, after: &BenchResult, threshold: f64, comparison: &mut Comparison) {
+    let (Some(old), Some(new)) = (before.maxima.first(), after.maxima.first()) else {
+        comparison.fault("one of the results has no highest rate that was found".to_owned());
+        return;
+    };
+    if old.slo != new.slo {
+        comparison.fault(format!("another objective: {} against {}", old.slo, new.slo));
+        return;
+    }
+    // Its first run is the closed loop below whose rate it searches.
+    let shape = |result: &BenchResult| result.runs.first().map(load).unwrap_or_default();
+    if let Some(difference) = difference(&shape(before), &shape(after)) {
+        comparison.fault(format!("the searches are not of the same load: {difference}"));
+        return;
+    }
+    let values = |result: &BenchResult| {
+        result.maxima.iter().take(REPEATS_MAX).map(|found| found.records_per_s).collect::<Vec<_>>()
+    };
+    comparison.rows.push(judge(&old.slo, Metric::Highest, &values(before), &values(after), threshold, None));
+}
+
+/// What makes the load of a run: numbers of another load must not stand beside it.
+fn load(report: &Report) -> Vec<(&'static str, String)> {
+    let Report { arrivals, compression, .. } = report;
+    let rate = report.target_records_per_s.map_or("as it goes".to_owned(), |rate| format!("{rate:.0}/s"));
+    let codec = compression.map_or("none", |packing| packing.codec.name());
+    vec![
+        ("rate", rate),
+        ("arrivals", format!("{arrivals:?}")),
+        ("record bytes", report.record_bytes.to_string()),
+        ("records a batch", report.records_per_batch.to_string()),
+        ("linger ns", format!("{:?}", report.linger_ns)),
+        ("acks", report.acks.to_string()),
+        ("idempotence", report.idempotent.to_string()),
+        ("topics", report.topics.to_string()),
+        ("partitions", report.partitions.to_string()),
+        ("connections", report.connections.to_string()),
+        ("requests in flight", report.in_flight.to_string()),
+        ("consumers", report.consumers.to_string()),
+        ("groups", report.groups.to_string()),
+        ("key bytes", report.key_bytes.to_string()),
+        ("keys", report.keys.to_string()),
+        ("compression", codec.to_owned()),
+    ]
+}
+
+/// In words; `None` when they are the same.
+fn difference(before: &[(&'static str, String)], after: &[(&'static str, String)]) -> Option<String> {
+    let both = before.iter().zip(after).filter(|(old, new)| old != new);
+    let words: Vec<String> =
+        both.map(|((name, old), (_, new))| format!("{name} {old} against {new}")).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+fn judge(
+    label: &str,
+    metric: Metric,
+    old: &[f64],
+    new: &[f64],
+    threshold: f64,
+    not_judged: Option<&'static str>,
+) -> Row {
     let (before, after) = (median(old), median(new));
     let change = if before > 0.0 { after / before - 1.0 } else { 0.0 };
-    let confidence = (old.len() > 1 && new.len() > 1).then(|| 1.0 - chance(old, new));
-    let judgement = match confidence {
-        _ if !metric.is_judged() => Judgement::Shown,
+    // The most one-sided of all ways, and its mirror image.
+    let reachable = 1.0 - 2.0 / ways(old.len() + new.len(), old.len());
+    let confidence = (reachable >= CONFIDENCE_MIN).then(|| 1.0 - chance(old, new));
+    let judgement = match (not_judged, confidence) {
+        (Some(why), _) => Judgement::Shown(why),
         _ if change.abs() < threshold => Judgement::Same,
-        Some(confidence) if confidence < CONFIDENCE_MIN => Judgement::Unsure,
-        // One run each says how much, not how sure: a gate must not let it pass.
+        (None, Some(confidence)) if confidence < CONFIDENCE_MIN => Judgement::Unsure,
+        // Few runs say how much, not how sure: a gate must not let it pass.
         _ if (change > 0.0) == metric.is_latency() => Judgement::Worse,
         _ => Judgement::Better,
     };
-    Row { label: label.to_owned(), metric, before, after, change, confidence, judgement }
+    let runs = (old.len(), new.len());
+    Row { label: label.to_owned(), metric, before, after, change, runs, confidence, judgement }
+}
+
+/// In how many ways `count` of `all` can be chosen.
+fn ways(all: usize, count: usize) -> f64 {
+    (0..count).map(|index| (all - index) as f64 / (index + 1) as f64).product()
+}
+
+impl Row {
+    fn is_judged(&self) -> bool {
+        !matches!(self.judgement, Judgement::Shown(_))
+    }
 }
 
 fn warnings(before: &BenchResult, after: &BenchResult) -> Vec<String> {
@@ -167,11 +328,6 @@ fn warnings(before: &BenchResult, after: &BenchResult) -> Vec<String> {
     }
     if !before.passed {
         warnings.push("the first result is not valid".to_owned());
-    }
-    let closed =
-        |result: &BenchResult| result.runs.iter().any(|report| report.target_records_per_s.is_none());
-    if closed(before) || closed(after) {
-        warnings.push("latencies of closed loops depend on the throughput".to_owned());
     }
     warnings
 }
@@ -226,15 +382,16 @@ impl fmt::Display for Comparison {
             "run", "", "before", "after", "change", "confidence"
         )?;
         for row in &self.rows {
-            let confidence = match row.confidence {
-                Some(confidence) => format!("{:.0} %", confidence * 100.0),
-                None => "one run".to_owned(),
+            let confidence = match (row.confidence, row.runs) {
+                (Some(confidence), _) => format!("{:.0} %", confidence * 100.0),
+                (None, (old, new)) => format!("{old}:{new} runs"),
             };
             let word = match row.judgement {
-                Judgement::Same | Judgement::Shown => "",
-                Judgement::Better => "better",
-                Judgement::Worse => "WORSE",
-                Judgement::Unsure => "unsure",
+                Judgement::Same => String::new(),
+                Judgement::Better => "better".to_owned(),
+                Judgement::Worse => "WORSE".to_owned(),
+                Judgement::Unsure => "unsure".to_owned(),
+                Judgement::Shown(why) => format!("not judged: {why}"),
             };
             writeln!(
                 f,
@@ -253,30 +410,44 @@ impl fmt::Display for Comparison {
 
 #[cfg(test)]
 mod tests {
+    use super::super::output::Maximum;
     use super::super::output::tests::{report, result};
     use super::*;
 
+    /// Runs of one label, each with 100 times as many samples as a p99.9 needs at least.
     fn results(before_us: &[u64], after_us: &[u64]) -> (BenchResult, BenchResult) {
-        let of = |scales: &[u64]| result(scales.iter().map(|&scale| report("steady", scale)).collect());
+        let of = |scales: &[u64]| result(scales.iter().map(|&scale| sampled("steady", scale)).collect());
         (of(before_us), of(after_us))
+    }
+
+    fn sampled(label: &str, scale_us: u64) -> Report {
+        let mut report = report(label, scale_us);
+        report.response.samples = 10_000_000;
+        report
+    }
+
+    fn row_of(comparison: &Comparison, metric: Metric) -> Row {
+        comparison.rows.iter().find(|row| row.metric == metric).unwrap().clone()
     }
 
     fn p99(before_us: &[u64], after_us: &[u64]) -> Row {
         let (before, after) = results(before_us, after_us);
-        let rows = compare(&before, &after, 0.05).rows;
-        rows.into_iter().find(|row| row.metric == Metric::P99).unwrap()
+        row_of(&compare(&before, &after, 0.05), Metric::P99)
     }
 
     #[test]
     fn a_change_counts_when_it_is_large_and_the_repeats_bear_it_out() {
         use Judgement::{Better, Same, Unsure, Worse};
-        let table: [(&[u64], &[u64], Judgement); 6] = [
+        let table: [(&[u64], &[u64], Judgement); 8] = [
             (&[100, 101, 102], &[100, 102, 103], Same),
             (&[100, 101, 102], &[150, 151, 152], Worse),
             (&[150, 151, 152], &[100, 101, 102], Better),
             (&[100, 200, 300], &[150, 250, 350], Unsure),
             (&[100], &[150], Worse),
             (&[100], &[101], Same),
+            // Two repeats could never bear it out.
+            (&[100, 101], &[1000, 1001], Worse),
+            (&[100, 101, 102, 103], &[1000], Worse),
         ];
         for (before, after, judgement) in table {
             let row = p99(before, after);
@@ -285,11 +456,23 @@ mod tests {
     }
 
     #[test]
+    fn too_few_repeats_are_said() {
+        let (before, after) = results(&[100, 101], &[1000, 1001]);
+        let comparison = compare(&before, &after, 0.05);
+        assert!(comparison.failed() && row_of(&comparison, Metric::P99).confidence.is_none());
+        let text = comparison.to_string();
+        assert!(text.contains("2:2 runs") && text.contains("three repeats a side"), "{text}");
+        let (before, after) = results(&[100, 101, 102], &[100, 101, 102]);
+        assert!(!compare(&before, &after, 0.05).to_string().contains("three repeats"));
+    }
+
+    #[test]
     fn the_confidence_is_counted_out() {
         // 3 against 3 without overlap: 2 of 20 ways look like that.
         assert!((chance(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]) - 0.1).abs() < 1e-9);
         assert!((chance(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]) - 2.0 / 70.0).abs() < 1e-9);
         assert_eq!(chance(&[1.0, 1.0], &[1.0, 1.0]), 1.0);
+        assert_eq!((ways(6, 3), ways(8, 4), ways(5, 1)), (20.0, 70.0, 5.0));
         let row = p99(&[100, 101, 102], &[150, 151, 152]);
         assert!((row.change - 0.495).abs() < 0.01 && row.confidence.is_some_and(|c| (c - 0.9).abs() < 1e-9));
     }
@@ -297,17 +480,86 @@ mod tests {
     #[test]
     fn less_throughput_is_worse_and_so_is_an_invalid_result() {
         let (before, mut after) = results(&[100], &[100]);
-        assert!(!compare(&before, &after, 0.05).is_worse());
+        assert!(!compare(&before, &after, 0.05).failed());
         after.runs[0].records_per_s *= 0.5;
-        assert!(compare(&before, &after, 0.05).is_worse());
+        assert!(compare(&before, &after, 0.05).failed());
 
         let (before, mut after) = results(&[100], &[100]);
         after.passed = false;
-        assert!(compare(&before, &after, 0.05).is_worse());
-        after.runs[0].label = "another".to_owned();
-        after.passed = true;
-        let nothing = compare(&before, &after, 0.05);
-        assert!(nothing.is_worse() && nothing.to_string().contains("only the first result has"));
+        assert!(compare(&before, &after, 0.05).failed());
+    }
+
+    #[test]
+    fn a_label_that_is_gone_fails_and_a_new_one_is_said() {
+        let two = result(vec![sampled("steady", 100), sampled("burst", 100)]);
+        let one = result(vec![sampled("steady", 100)]);
+        let comparison = compare(&two, &one, 0.05);
+        assert!(comparison.failed() && !comparison.rows.is_empty());
+        assert!(comparison.to_string().contains("only the first result has \"burst\""), "{comparison}");
+        let comparison = compare(&one, &two, 0.05);
+        assert!(!comparison.failed(), "{comparison}");
+        assert!(comparison.to_string().contains("only the second result has \"burst\""), "{comparison}");
+    }
+
+    #[test]
+    fn another_load_under_the_same_label_is_not_compared() {
+        type Change = (fn(&mut Report), &'static str);
+        let changes: [Change; 5] = [
+            (|run| run.record_bytes = 100, "record bytes 1024 against 100"),
+            (|run| run.target_records_per_s = Some(2000.0), "rate 1000/s against 2000/s"),
+            (|run| run.target_records_per_s = None, "rate 1000/s against as it goes"),
+            (|run| (run.acks, run.connections) = (1, 8), "acks -1 against 1, connections 1 against 8"),
+            (|run| run.records_per_batch = 2, "records a batch 1 against 2"),
+        ];
+        for (change, words) in changes {
+            let (before, mut after) = results(&[100], &[100]);
+            change(&mut after.runs[0]);
+            let comparison = compare(&before, &after, 0.05);
+            assert!(comparison.failed() && comparison.rows.is_empty(), "{comparison}");
+            assert!(comparison.to_string().contains(words), "{comparison}");
+        }
+    }
+
+    #[test]
+    fn latencies_of_closed_loops_and_percentiles_of_few_samples_are_only_shown() {
+        let (mut before, mut after) = results(&[100], &[200]);
+        for run in before.runs.iter_mut().chain(&mut after.runs) {
+            run.target_records_per_s = None;
+        }
+        let comparison = compare(&before, &after, 0.05);
+        assert!(!comparison.failed(), "{comparison}");
+        assert_eq!(row_of(&comparison, Metric::P99).judgement, Judgement::Shown("of a closed loop"));
+        assert_eq!(row_of(&comparison, Metric::Records).judgement, Judgement::Same);
+
+        let (mut before, after) = results(&[100], &[200]);
+        before.runs[0].response.samples = 60_000;
+        let comparison = compare(&before, &after, 0.05);
+        assert_eq!(row_of(&comparison, Metric::P999).judgement, Judgement::Shown("few samples"));
+        assert_eq!(row_of(&comparison, Metric::P99).judgement, Judgement::Worse);
+
+        let (mut before, after) = results(&[100], &[200]);
+        before.runs[0].own_delay.p99_9_ns = before.runs[0].response.p99_9_ns / 5;
+        let comparison = compare(&before, &after, 0.05);
+        assert_eq!(row_of(&comparison, Metric::P999).judgement, Judgement::Shown("the generator's own"));
+    }
+
+    #[test]
+    fn of_a_search_the_rate_that_it_found_is_compared() {
+        let search = |rate: f64, slo: &str| {
+            let mut found = result(vec![sampled("closed loop", 100), sampled(&format!("rate {rate}"), 100)]);
+            found.scenario = Scenario::FIND_MAX.to_owned();
+            found.maxima = vec![Maximum { slo: slo.to_owned(), records_per_s: rate }];
+            found
+        };
+        let before = search(50_000.0, "p99<5ms");
+        assert!(!compare(&before, &search(49_000.0, "p99<5ms"), 0.05).failed());
+        let worse = compare(&before, &search(40_000.0, "p99<5ms"), 0.05);
+        assert!(worse.failed() && row_of(&worse, Metric::Highest).judgement == Judgement::Worse, "{worse}");
+        let another = compare(&before, &search(50_000.0, "p99<9ms"), 0.05);
+        assert!(another.failed() && another.to_string().contains("another objective"), "{another}");
+        let mut nothing = search(1.0, "");
+        nothing.maxima.clear();
+        assert!(compare(&before, &nothing, 0.05).failed());
     }
 
     #[test]

@@ -12,25 +12,23 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use super::driver::Driver;
+use super::driver::{Driver, End};
 use super::error::BenchError;
-use super::kafka::codes::Code;
-use super::kafka::control::{Control, End};
-use super::kafka::group::Positions;
-use super::kafka::topics::Topics;
+use super::groups::Positions;
+use super::interrupt::Interrupt;
 use super::ledger::{Expect, Ledger, Verdict};
 use super::producer::{Pace, Producer, Turn};
 use super::reader::{Goal, PartitionReader};
+use super::report::Backlog;
 use super::schedule::{Arrivals, Schedule};
 use super::stats::{Clock, Interval};
+use super::topics::Topics;
 use super::transport::Transport;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// After the load's end: how long to wait for an answer while none comes.
 const SILENCE_NS_MAX: u64 = 10 * SECOND_NS;
 const EVENTS: usize = 1024;
-/// Kafka's error code for an offset that retention has removed.
-const OFFSET_OUT_OF_RANGE: i16 = 1;
 /// Between two attempts to connect again. A broker that starts must not be flooded.
 const RETRY_NS: u64 = 10_000_000;
 
@@ -44,6 +42,15 @@ pub enum ReadBack {
     Afterwards,
     /// What was there at the beginning, from the first offset on.
     Cold,
+    /// That, by the first group; new records by the others, while they are written.
+    CatchUp,
+}
+
+impl ReadBack {
+    /// Whether the first group reads what was there at the beginning.
+    fn begins_cold(&self) -> bool {
+        matches!(self, ReadBack::Cold | ReadBack::CatchUp)
+    }
 }
 
 /// What one thread is to do.
@@ -68,8 +75,8 @@ pub struct Plan {
     pub arrivals: Arrivals,
     /// Groups that each read everything.
     pub groups: usize,
-    /// Of each group.
-    pub readers_per_thread: usize,
+    /// Of each group, in this thread.
+    pub readers: usize,
     /// The most that one reader takes while the load runs.
     pub reader_bytes_per_s: Option<f64>,
     /// Of each group, when its members commit how far they have read.
@@ -77,10 +84,13 @@ pub struct Plan {
     pub read_back: ReadBack,
     /// Connect again when a connection is lost, and send again what was not answered.
     pub reconnect: bool,
+    pub interrupt: Interrupt,
     pub start_ns: u64,
     /// The end of the warm-up.
     pub measured_from_ns: u64,
     pub end_ns: u64,
+    /// What was due before the end and is not sent by then is given up.
+    pub give_up_ns: u64,
 }
 
 impl Plan {
@@ -91,7 +101,8 @@ impl Plan {
     /// The partitions of each reader of a group: index in the thread's list, and number.
     pub fn reader_shares(&self) -> Vec<Vec<(usize, i32)>> {
         let partitions = self.own_partitions();
-        let readers = self.readers_per_thread.clamp(1, partitions.len());
+        // What is read afterwards needs one.
+        let readers = self.readers.clamp(1, partitions.len());
         let share = |index| partitions.iter().copied().enumerate().skip(index).step_by(readers).collect();
         (0..readers).map(share).collect()
     }
@@ -105,6 +116,8 @@ impl Plan {
 #[derive(Debug)]
 pub struct Outcome {
     pub verdict: Verdict,
+    /// All that was sent is answered, and all that had to be read was asked for until it came.
+    pub finished: bool,
     /// Requests that were due and could not be sent before the thread gave up.
     pub unsent: u64,
     /// Requests that were sent and never answered.
@@ -113,14 +126,24 @@ pub struct Outcome {
     pub due: u64,
     /// Records that were.
     pub due_records: u64,
+    /// What was there at the beginning, where others follow the tail beside its reader.
+    pub backlog: Option<Backlog>,
     /// Why it stopped early; the rest is what was counted until then.
     pub error: Option<BenchError>,
 }
 
 /// How a thread sends its intervals and gets them back empty.
 pub struct Reporter {
-    pub full: Sender<Interval>,
+    pub full: Sender<Reported>,
     pub empty: Receiver<Interval>,
+}
+
+/// What a thread counted in a second, or until it ended in the middle of one.
+pub struct Reported {
+    pub thread: usize,
+    pub interval: Interval,
+    /// There will be no more of this thread.
+    pub last: bool,
 }
 
 pub struct Worker<'a, D> {
@@ -135,9 +158,14 @@ pub struct Worker<'a, D> {
     /// One for each group of readers.
     ledgers: Vec<Ledger>,
     interval: Interval,
+    /// What is overdue is not sent any more.
+    gave_up: bool,
     /// The load is over; the readers' goal is final.
     draining: bool,
-    goal: Goal,
+    /// Of each group.
+    goals: Vec<Goal>,
+    /// When the first group had read all that was there at the beginning, since the schedule's begin.
+    caught_up_ns: Option<u64>,
 }
 
 impl<'a, D: Driver> Worker<'a, D> {
@@ -152,7 +180,9 @@ impl<'a, D: Driver> Worker<'a, D> {
         let poll = Poll::new().map_err(BenchError::io("cannot make an epoll"))?;
         let expect = match plan.read_back {
             ReadBack::Cold => Expect::Any,
-            _ => Expect::Run(driver.run()),
+            ReadBack::Nothing | ReadBack::Tail | ReadBack::Afterwards | ReadBack::CatchUp => {
+                Expect::Run(driver.run())
+            }
         };
         let mut worker = Worker {
             plan,
@@ -165,15 +195,18 @@ impl<'a, D: Driver> Worker<'a, D> {
             readers: Vec::new(),
             ledgers: (0..plan.groups).map(|_| Ledger::new(expect, &plan.own(&plan.latest))).collect(),
             interval: Interval::new(),
+            gave_up: false,
             draining: false,
-            goal: Goal::Tail,
+            goals: vec![Goal::Tail; plan.groups],
+            caught_up_ns: None,
         };
         worker.connect_producers()?;
         match plan.read_back {
             ReadBack::Tail => worker.connect_readers()?,
-            ReadBack::Cold => {
-                worker.read_from(&plan.own(&plan.earliest), Expect::Any);
-                worker.goal = Goal::Until(plan.own(&plan.latest));
+            ReadBack::Cold | ReadBack::CatchUp => {
+                let cold = if plan.read_back == ReadBack::Cold { plan.groups } else { 1 };
+                worker.read_from(cold, &plan.own(&plan.earliest), Expect::Any);
+                worker.goals[..cold].fill(Goal::Until(plan.own(&plan.latest)));
                 worker.connect_readers()?;
             }
             ReadBack::Nothing | ReadBack::Afterwards => {}
@@ -243,55 +276,85 @@ impl<'a, D: Driver> Worker<'a, D> {
         Ok(())
     }
 
-    fn read_from(&mut self, offsets: &[i64], expect: Expect) {
+    /// The first so many groups begin to read here.
+    fn read_from(&mut self, groups: usize, offsets: &[i64], expect: Expect) {
         for (local, &offset) in offsets.iter().enumerate() {
-            self.ledgers.iter_mut().for_each(|ledger| ledger.read_from(local, offset, expect));
+            self.ledgers[..groups].iter_mut().for_each(|ledger| ledger.read_from(local, offset, expect));
         }
     }
 
     /// Run until the load is over and everything is answered and read.
     pub fn run(mut self) -> Outcome {
-        let error = self.run_inner().err();
-        if error.is_some() {
+        let ended = self.run_inner();
+        if ended.is_err() {
             self.stop.store(true, Ordering::Relaxed);
         }
+        // What was due after a run that stopped early was never missed.
+        let until_ns = self.plan.end_ns.min(self.clock.now_ns());
+        let interval = std::mem::take(&mut self.interval);
         // Nobody listens only when the run was given up.
-        let _ = self.reporter.full.send(std::mem::take(&mut self.interval));
-        let to_acked_end = matches!(self.plan.read_back, ReadBack::Tail | ReadBack::Afterwards);
+        let _ = self.reporter.full.send(Reported { thread: self.plan.thread, interval, last: true });
+        let finished = matches!(ended, Ok(true));
         Outcome {
-            verdict: self.verdict(to_acked_end),
+            backlog: self.backlog(),
+            verdict: self.verdict(finished),
+            finished,
             due: self.producers.iter().map(Producer::due).sum(),
             due_records: self.producers.iter().map(Producer::due_records).sum(),
-            unsent: self.producers.iter().map(|producer| producer.overdue(self.plan.end_ns)).sum(),
+            unsent: self.producers.iter().map(|producer| producer.overdue(until_ns)).sum(),
             unanswered: self.producers.iter().map(|producer| producer.in_flight() as u64).sum(),
-            error,
+            error: ended.err(),
         }
     }
 
-    fn verdict(&self, to_acked_end: bool) -> Verdict {
-        let mut verdict = self.ledgers[0].verdict(to_acked_end);
+    /// `finished`: see [`Outcome::finished`]. Otherwise only what was seen is judged: what was on its way
+    /// is neither lost, nor are its offsets skipped.
+    fn verdict(&self, finished: bool) -> Verdict {
+        let to_acked_end = finished
+            && matches!(self.plan.read_back, ReadBack::Tail | ReadBack::Afterwards | ReadBack::CatchUp);
+        let mut verdict = self.ledgers[0].verdict(to_acked_end && !self.plan.read_back.begins_cold());
         for ledger in &self.ledgers[1..] {
             verdict += ledger.verdict(to_acked_end).without_acks();
+        }
+        if !finished {
+            verdict.ack_offsets_skipped = 0;
         }
         verdict
     }
 
-    fn run_inner(&mut self) -> Result<(), BenchError> {
+    fn backlog(&self) -> Option<Backlog> {
+        (self.plan.read_back == ReadBack::CatchUp).then(|| Backlog {
+            records: self.ledgers[0].verdict(false).read,
+            bytes: self.readers_of(0).map(PartitionReader::read_bytes).sum(),
+            read_after_ns: self.caught_up_ns,
+        })
+    }
+
+    fn readers_of(&self, group: usize) -> impl Iterator<Item = &PartitionReader> {
+        self.readers.iter().filter(move |reader| reader.group() == group)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.plan.interrupt.is_set()
+    }
+
+    /// False when it was stopped before all was done.
+    fn run_inner(&mut self) -> Result<bool, BenchError> {
         let mut events = Events::with_capacity(EVENTS);
         let (start_ns, end_ns) = (self.plan.start_ns, self.plan.end_ns);
-        while self.clock.now_ns() < start_ns {
+        while self.clock.now_ns() < start_ns && !self.is_stopped() {
             std::thread::yield_now();
         }
-        let last_second = (end_ns - start_ns) / SECOND_NS;
         let (mut before_ns, mut busy_ns) = (start_ns, start_ns);
-        while !self.stop.load(Ordering::Relaxed) {
+        while !self.is_stopped() {
             let now_ns = self.clock.now_ns();
+            let second = (now_ns - start_ns) / SECOND_NS;
+            if second > self.interval.second {
+                self.report(second, now_ns);
+            }
+            // After that: a stall belongs to the second in which it ends.
             self.interval.look(now_ns - before_ns);
             before_ns = now_ns;
-            let second = ((now_ns - start_ns) / SECOND_NS).min(last_second);
-            if second > self.interval.second {
-                self.report(second);
-            }
             self.poll_events(&mut events)?;
             if self.plan.reconnect {
                 self.reconnect(now_ns);
@@ -304,7 +367,7 @@ impl<'a, D: Driver> Worker<'a, D> {
                 std::thread::yield_now();
             }
             if self.finished(now_ns)? {
-                break;
+                return Ok(true);
             }
             // While there is a load, a broker may take its time: that is what is measured.
             let patient_until_ns = if self.producers.is_empty() { 0 } else { end_ns };
@@ -312,7 +375,7 @@ impl<'a, D: Driver> Worker<'a, D> {
                 return Err(BenchError::Silence);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn poll_events(&mut self, events: &mut Events) -> Result<(), BenchError> {
@@ -332,7 +395,13 @@ impl<'a, D: Driver> Worker<'a, D> {
         Ok(())
     }
 
+    /// What is due at this moment or later is not sent.
+    fn send_until_ns(&self) -> u64 {
+        if self.gave_up { 0 } else { self.plan.end_ns }
+    }
+
     fn turn(&mut self, now_ns: u64) -> Result<bool, BenchError> {
+        let end_ns = self.send_until_ns();
         let (thread, threads) = (self.plan.thread, self.plan.threads);
         let own = self.plan.topics.total() as usize;
         let local_of = |partition: i32| {
@@ -345,7 +414,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             ledgers: &mut self.ledgers,
             interval: &mut self.interval,
             now_ns,
-            end_ns: self.plan.end_ns,
+            end_ns,
             measured_from_ns: self.plan.measured_from_ns,
         };
         let may_reconnect = self.plan.reconnect;
@@ -356,12 +425,20 @@ impl<'a, D: Driver> Worker<'a, D> {
                 turned => busy |= turned?,
             }
         }
-        let afterwards = self.plan.read_back == ReadBack::Afterwards;
+        let (driver, afterwards) = (self.driver, self.plan.read_back == ReadBack::Afterwards);
         let mut removed = false;
         for reader in self.readers.iter_mut().filter(|reader| reader.retry_at_ns().is_none()) {
-            match reader.turn(&mut turn, &self.goal, local_of) {
+            let before_ns = turn.now_ns;
+            let turned = reader.turn(&mut turn, &self.goals[reader.group()], local_of);
+            // It has looked at the clock when an answer came: since then it has checked its records.
+            if turn.now_ns != before_ns {
+                let now_ns = turn.clock.now_ns();
+                turn.interval.work_since_look_ns += now_ns - turn.now_ns;
+                turn.now_ns = now_ns;
+            }
+            match turned {
                 // Retention goes on while we read what it has left.
-                Err(BenchError::Refused { code: Code(OFFSET_OUT_OF_RANGE), .. }) if afterwards => {
+                Err(BenchError::Refused { code, .. }) if afterwards && driver.is_removed(code) => {
                     removed = true
                 }
                 Err(BenchError::Connection { .. }) if may_reconnect => reader.disconnect(now_ns + RETRY_NS),
@@ -376,7 +453,7 @@ impl<'a, D: Driver> Worker<'a, D> {
 
     /// Read on behind what retention has removed in the meantime.
     fn skip_removed(&mut self) -> Result<(), BenchError> {
-        let earliest = Control::connect(self.plan.address)?.ends(&self.plan.topics, End::Earliest)?;
+        let earliest = self.driver.control(self.plan.address)?.ends(&self.plan.topics, End::Earliest)?;
         for (local, earliest) in self.plan.own(&earliest).into_iter().enumerate() {
             self.ledgers.iter_mut().for_each(|ledger| ledger.skip_removed(local, earliest));
         }
@@ -413,32 +490,41 @@ impl<'a, D: Driver> Worker<'a, D> {
     /// Whether all is done; moves from load to drain.
     fn finished(&mut self, now_ns: u64) -> Result<bool, BenchError> {
         let cold = self.plan.read_back == ReadBack::Cold;
+        let caught_up = || self.readers_of(0).all(PartitionReader::finished);
+        if self.plan.read_back == ReadBack::CatchUp && self.caught_up_ns.is_none() && caught_up() {
+            self.caught_up_ns = Some(now_ns - self.plan.start_ns);
+        }
         if cold && self.readers.iter().all(PartitionReader::finished) && self.producers.is_empty() {
             return Ok(true);
         }
         if now_ns < self.plan.end_ns {
             return Ok(false);
         }
-        let end_ns = self.plan.end_ns;
+        // A broker that cannot keep up would be given its backlog for as long as that takes.
+        self.gave_up |= now_ns >= self.plan.give_up_ns;
+        let end_ns = self.send_until_ns();
         if self.producers.iter().any(|producer| producer.in_flight() > 0 || producer.has_overdue(end_ns)) {
             return Ok(false);
         }
         if !self.draining {
             self.draining = true;
+            let before_ns = self.clock.now_ns();
             self.begin_drain()?;
+            self.interval.work_since_look_ns += self.clock.now_ns() - before_ns;
         }
         // A cold read is over with its time; what it came past is in the books.
-        Ok(cold || self.readers.iter().all(PartitionReader::finished))
+        let is_cold = |group: usize| group == 0 && self.plan.read_back.begins_cold();
+        Ok(cold || self.readers.iter().all(|reader| is_cold(reader.group()) || reader.finished()))
     }
 
     /// Every request is answered: what must be read is known now.
     fn begin_drain(&mut self) -> Result<(), BenchError> {
         match self.plan.read_back {
             ReadBack::Nothing | ReadBack::Cold => return Ok(()),
-            ReadBack::Tail => {}
+            ReadBack::Tail | ReadBack::CatchUp => {}
             ReadBack::Afterwards => {
                 let plan = self.plan;
-                let mut control = Control::connect(plan.address)?;
+                let mut control = self.driver.control(plan.address)?;
                 let earliest = control.ends(&plan.topics, End::Earliest)?;
                 let run_start = plan.own(&plan.latest);
                 let from = plan.own(&earliest);
@@ -446,23 +532,29 @@ impl<'a, D: Driver> Worker<'a, D> {
                 let run = self.driver.run();
                 let expect = if whole { Expect::Run(run) } else { Expect::RunTail(run) };
                 let from: Vec<i64> = from.iter().zip(&run_start).map(|(a, b)| *a.max(b)).collect();
-                self.read_from(&from, expect);
+                self.read_from(plan.groups, &from, expect);
                 self.connect_readers()?;
             }
         }
-        self.goal = Goal::Acked;
+        self.goals.iter_mut().filter(|goal| **goal == Goal::Tail).for_each(|goal| *goal = Goal::Acked);
         self.readers.iter_mut().for_each(PartitionReader::look_again);
         Ok(())
     }
 
     /// Send the interval away and go on with an empty one.
-    fn report(&mut self, second: u64) {
+    fn report(&mut self, second: u64, now_ns: u64) {
+        let end_ns = self.send_until_ns();
+        if now_ns >= end_ns {
+            self.interval.overdue =
+                self.producers.iter().map(|producer| producer.about_overdue(end_ns)).sum();
+        }
         self.interval.in_flight = self.producers.iter().map(|producer| producer.in_flight() as u64).sum();
         self.interval.in_flight_records = self.producers.iter().map(Producer::in_flight_records).sum();
         let mut next = self.reporter.empty.try_recv().unwrap_or_default();
         next.reset(second);
-        let full = std::mem::replace(&mut self.interval, next);
+        next.work_since_look_ns = self.interval.work_since_look_ns;
+        let interval = std::mem::replace(&mut self.interval, next);
         // Nobody listens only when the run was given up.
-        let _ = self.reporter.full.send(full);
+        let _ = self.reporter.full.send(Reported { thread: self.plan.thread, interval, last: false });
     }
 }

@@ -3,8 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::driver::Malformed;
-use super::kafka::codes::Code;
+use super::driver::{Code, Malformed};
 
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
@@ -28,8 +27,10 @@ pub enum BenchError {
     Partitions { topic: String, found: usize },
     #[error("topic {topic} did not get a leader for every partition")]
     NoLeader { topic: String },
-    #[error("the topic's leaders are on several nodes; this generator drives one node")]
+    #[error("the topics' leaders are on several nodes; this generator drives one node")]
     SeveralNodes,
+    #[error("the topic's leader is known as {node}, which cannot be used from here: {reason}")]
+    Leader { node: String, reason: String },
     #[error(transparent)]
     Malformed(#[from] Malformed),
     #[error("the broker has stopped answering")]
@@ -40,6 +41,9 @@ pub enum BenchError {
     Io { what: &'static str, reason: io::Error },
     #[error("a load thread panicked")]
     Panicked,
+    /// Why the load was ended before its time.
+    #[error("{0}")]
+    Interrupted(String),
 }
 
 impl BenchError {

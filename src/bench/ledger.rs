@@ -56,6 +56,20 @@ impl Verdict {
 }
 
 impl Verdict {
+    /// Records were acknowledged, and none was read: whether they are there is not known.
+    pub fn is_unread(&self) -> bool {
+        self.acked > 0 && self.read == 0
+    }
+
+    /// What the books come to, in words.
+    pub fn finding(&self) -> String {
+        match self.passed() {
+            true if self.is_unread() => "acks dense, nothing read back".to_owned(),
+            true => "complete".to_owned(),
+            false => self.faults(),
+        }
+    }
+
     /// What is wrong, in words; empty when nothing is.
     pub fn faults(&self) -> String {
         let faults = [
@@ -415,6 +429,19 @@ mod tests {
             let verdict = verdict_of(sequences);
             assert_eq!([verdict.lost, verdict.duplicated, verdict.reordered], expected, "{name}");
             assert_eq!(verdict.passed(), expected == [0; 3], "{name}");
+        }
+    }
+
+    #[test]
+    fn books_in_which_nothing_was_read_do_not_call_themselves_complete() {
+        for (acked, read, lost, finding) in [
+            (10, 10, 0, "complete"),
+            (0, 10, 0, "complete"),
+            (10, 0, 0, "acks dense, nothing read back"),
+            (10, 0, 10, "10 lost"),
+        ] {
+            let verdict = Verdict { acked, read, lost, ..Verdict::default() };
+            assert_eq!(verdict.finding(), finding);
         }
     }
 

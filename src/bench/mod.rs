@@ -4,12 +4,14 @@
 //! session    a broker, given or our own; a scenario against it; its result
 //! scenario   runs that belong together, by name; slo: what find-max must meet
 //! run        options -> topic, plans, threads; intervals -> report
+//!   collector, watch      the threads' seconds added up; the broker, before and after
 //!   engine   one spinning thread a core: epoll, producers, readers, books
 //!     producer, reader   one connection each: in flight, acks; fetches
 //!       schedule         when requests are due
 //!       slots, transport requests encoded once; frames on a non-blocking socket
 //!     ledger, payload    what was acknowledged against what was read
-//!     driver             what a protocol must do; kafka is the first (topics, keys, packing)
+//!     driver             what a protocol must do; kafka is the first (setup, keys, packing)
+//!     topics, groups     partitions counted through; members and how far they have read
 //! sink       a server that stores nothing: the generator's own ceiling
 //! raw        the device without a broker
 //! broker     a broker of our own, started and killed
@@ -24,13 +26,17 @@
 //! with the broker, so that a mistake of the one is found by the other.
 
 mod broker;
+mod collector;
 pub mod compare;
+pub mod cores;
 mod driver;
 mod engine;
 mod environment;
 mod error;
 #[cfg(test)]
 mod fake;
+mod groups;
+mod interrupt;
 mod kafka;
 mod ledger;
 mod options;
@@ -54,16 +60,20 @@ mod stages;
 mod stats;
 pub mod table;
 mod text;
+mod topics;
+#[cfg(test)]
+mod toy;
 mod transport;
+mod watch;
 
 pub use broker::Launch;
-pub use driver::Driver;
+pub use driver::{Driver, End};
 pub use engine::ReadBack;
 pub use error::BenchError;
-pub use kafka::control::{Control, End};
+pub use interrupt::Interrupt;
+pub use kafka::control::KafkaControl;
 pub use kafka::keys::{KeyDistribution, Keys};
 pub use kafka::packing::Compression;
-pub use kafka::topics::Topics;
 pub use kafka::{KafkaDriver, Shape};
 pub use ledger::Verdict;
 pub use options::{Load, Options};
@@ -73,3 +83,4 @@ pub use run::run;
 pub use schedule::{Arrivals, Burst};
 pub use slo::Slo;
 pub use stats::Percentiles;
+pub use topics::Topics;

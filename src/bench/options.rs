@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 
+use super::cores;
 use super::engine::ReadBack;
 use super::error::BenchError;
+use super::interrupt::Interrupt;
 use super::kafka::keys::Keys;
 use super::kafka::packing::Compression;
-use super::kafka::topics::Topics;
 use super::payload::{Body, HEADER_BYTES};
 use super::schedule::Arrivals;
+use super::topics::Topics;
 
 /// An idempotent Kafka producer may have so many requests in flight: what brokers remember.
 const IDEMPOTENT_IN_FLIGHT_MAX: usize = 5;
@@ -51,6 +53,9 @@ pub struct Options {
     pub arrivals: Arrivals,
     pub seconds: u64,
     pub warmup_s: u64,
+    /// What is overdue at the load's end is sent for so long, or for as long as was measured if that is
+    /// longer. Then it is given up.
+    pub drain_s: u64,
     /// Connections that read, of each group.
     pub consumers: usize,
     /// Groups that each read everything.
@@ -70,6 +75,8 @@ pub struct Options {
     pub admin: Option<SocketAddr>,
     /// One line a second on the standard error.
     pub progress: bool,
+    /// Ends the load before its time.
+    pub interrupt: Interrupt,
 }
 
 impl Default for Options {
@@ -95,6 +102,7 @@ impl Default for Options {
             arrivals: Arrivals::EVEN,
             seconds: 10,
             warmup_s: 2,
+            drain_s: 10,
             consumers: 0,
             groups: 1,
             group_protocol: false,
@@ -105,6 +113,7 @@ impl Default for Options {
             broker_pid: None,
             admin: None,
             progress: false,
+            interrupt: Interrupt::default(),
         }
     }
 }
@@ -139,6 +148,7 @@ impl Options {
 
     /// What makes a run impossible, in words for its user.
     pub fn check(&self) -> Result<(), BenchError> {
+        cores::check(&self.cpus)?;
         let fault = |reason: &str| Err(BenchError::Options(reason.to_owned()));
         let threads = self.threads();
         match () {
@@ -186,11 +196,20 @@ impl Options {
             () if self.consumers > 0 && self.consumers < threads => {
                 fault("every load core needs a consumer of its own, or there are none")
             }
+            () if self.consumers as u64 > self.partitions_total() => {
+                fault("more consumers than partitions: some would have nothing to read; fewer --consumers")
+            }
             () if self.groups == 0 => fault("at least one group"),
             () if self.group_protocol && self.consumers > 0 && self.read_back != ReadBack::Tail => {
                 fault("members of groups read what is written: neither --verify nor --cold")
             }
-            () if !matches!(self.acks, 1 | -1) => fault("acks are 1 or all: the ledger needs answers"),
+            () if !(-1..=1).contains(&self.acks) => fault("acks are 0, 1 or all"),
+            () if self.acks == 0 && self.read_back == ReadBack::Afterwards => {
+                fault("with acks 0 nothing is acknowledged that could be verified; read it with --consumers")
+            }
+            () if self.acks == 0 && self.read_back == ReadBack::Tail && self.partitions_total() > 1000 => {
+                fault("with acks 0 nobody says which partitions have something to read: at most 1,000")
+            }
             () if self.idempotent && self.acks != -1 => fault("idempotent producers need --acks all"),
             () if self.idempotent && self.in_flight > IDEMPOTENT_IN_FLIGHT_MAX => {
                 fault("idempotent producers have at most 5 requests in flight")

@@ -50,8 +50,14 @@ struct Stream {
     sequence: u64,
 }
 
+/// Where answers keep no order: so many times the requests in flight have a slot, before a late answer
+/// holds up the requests behind it.
+const UNORDERED_SLOTS: usize = 4;
+
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
+    /// Of the connection's requests; the low half is the correlation id.
+    number: u64,
     stream: u32,
     records: u32,
     sequence: u64,
@@ -66,13 +72,16 @@ pub struct Producer {
     pub transport: Transport,
     number: u32,
     slots: Slots,
+    /// As they were sent.
     in_flight: VecDeque<InFlight>,
     in_flight_max: usize,
+    /// How far the newest may be beyond the oldest: the slots.
+    window: u64,
     streams: Vec<Stream>,
     /// Whose turn it is.
     turn: usize,
     pace: Pace,
-    /// Requests sent so far. The low half is the next correlation id.
+    /// Requests sent so far: the next one's number.
     sent: u64,
     /// Since when there is room for a request.
     room_since_ns: u64,
@@ -95,7 +104,7 @@ pub struct Turn<'a, D> {
     /// One for each group of readers; the acks go into all.
     pub ledgers: &'a mut [Ledger],
     pub interval: &'a mut Interval,
-    /// A recent time: the turn's begin, or when the last bytes came.
+    /// A recent time: the turn's begin, or when bytes last came or went.
     pub now_ns: u64,
     /// Nothing is sent that is due at or after this.
     pub end_ns: u64,
@@ -118,7 +127,8 @@ impl Producer {
         let streams = streams.iter().map(|&(local, partition)| Stream { local, partition, sequence: 0 });
         let mut random = Random(driver.run() ^ (u64::from(number) << 40));
         let lingers = matches!(pace, Pace::Linger(..));
-        let slots = Slots::new(driver, number, in_flight_max, lingers, &mut random);
+        let window = if driver.answers_in_order() { in_flight_max } else { in_flight_max * UNORDERED_SLOTS };
+        let slots = Slots::new(driver, number, window, lingers, &mut random);
         let records = if lingers { driver.records() as usize } else { 0 };
         Producer {
             transport,
@@ -127,6 +137,7 @@ impl Producer {
             slots,
             in_flight: VecDeque::with_capacity(in_flight_max),
             in_flight_max,
+            window: window as u64,
             streams: streams.collect(),
             turn: 0,
             pace,
@@ -159,6 +170,14 @@ impl Producer {
         }
     }
 
+    /// The same, but at once: about so many.
+    pub fn about_overdue(&self, end_ns: u64) -> u64 {
+        match &self.pace {
+            Pace::Closed => 0,
+            Pace::Open(schedule) | Pace::Linger(schedule, _) => schedule.about_due_before(end_ns),
+        }
+    }
+
     /// Whether there are any of these.
     pub fn has_overdue(&self, end_ns: u64) -> bool {
         !self.gathered_ns.is_empty() || self.pace.due_ns().is_some_and(|due_ns| due_ns < end_ns)
@@ -187,7 +206,9 @@ impl Producer {
     /// An idempotent producer's broker tells from the sequences what it has already.
     pub fn reconnect(&mut self, transport: Transport, now_ns: u64) {
         self.transport = transport;
-        self.slots.rewind(self.in_flight.len() as u64);
+        let oldest = self.oldest();
+        let is_waiting = |number| self.in_flight.iter().any(|request| request.number == number);
+        self.slots.rewind(oldest, |number| !is_waiting(number));
         self.retry_at_ns = None;
         self.room_since_ns = now_ns;
     }
@@ -208,22 +229,53 @@ impl Producer {
             Pace::Linger(_, linger_ns) => self.stamp_gathered(turn, linger_ns),
             Pace::Closed | Pace::Open(_) => self.stamp_due(turn),
         };
-        self.flush()?;
+        self.flush(turn)?;
+        if !turn.driver.answers() {
+            self.book_sent(turn);
+        }
         Ok(busy)
     }
 
-    /// Answers come in the order of the requests.
+    /// Requests that nobody answers are over when the socket has taken them.
+    fn book_sent<D: Driver>(&mut self, turn: &mut Turn<'_, D>) {
+        let sent = self.slots.requests_sent();
+        while let Some(request) = self.in_flight.front().filter(|request| request.number < sent) {
+            turn.interval.requests += 1;
+            turn.interval.records += u64::from(request.records);
+            turn.interval.bytes += request.bytes;
+            if self.is_full() {
+                self.room_since_ns = turn.now_ns;
+            }
+            self.in_flight.pop_front();
+        }
+        // With a linger: of what is still in flight.
+        let waiting = self.in_flight_records() as usize;
+        self.intended_ns.drain(..self.intended_ns.len().saturating_sub(waiting));
+    }
+
+    /// Which of the requests in flight is answered: the oldest, where the protocol keeps their order.
+    #[inline]
+    fn answered(&self, correlation: u32, in_order: bool) -> Result<usize, Malformed> {
+        let is_it = |request: &InFlight| request.number as u32 == correlation;
+        match self.in_flight.front() {
+            Some(oldest) if is_it(oldest) => Ok(0),
+            Some(_) if in_order => Err(Malformed("an answer out of turn")),
+            _ => self.in_flight.iter().position(is_it).ok_or(Malformed("an answer that nobody asked for")),
+        }
+    }
+
     #[inline]
     fn take_ack<D: Driver>(&mut self, turn: &mut Turn<'_, D>, ack: &Ack) -> Result<(), BenchError> {
-        let expected = (self.sent - self.in_flight.len() as u64) as u32;
-        let Some(request) = self.in_flight.pop_front() else {
-            return Err(Malformed("an answer that nobody asked for").into());
-        };
+        let was_full = self.is_full();
+        let index = self.answered(ack.correlation, turn.driver.answers_in_order())?;
+        let older_records: usize =
+            self.in_flight.iter().take(index).map(|request| request.records as usize).sum();
+        let request = self.in_flight.remove(index).expect("its index was found above");
         let &Stream { local, partition, .. } = &self.streams[request.stream as usize];
-        if (ack.correlation, ack.partition) != (expected, partition) {
-            return Err(Malformed("an answer out of turn").into());
+        if ack.partition != partition {
+            return Err(Malformed("an answer for another partition").into());
         }
-        if self.in_flight.len() + 1 == self.in_flight_max {
+        if was_full && !self.is_full() {
             self.room_since_ns = turn.now_ns;
         }
         let (run, records) = (turn.driver.run(), request.records);
@@ -249,7 +301,7 @@ impl Producer {
             Pace::Closed => {}
             Pace::Open(_) => turn.interval.response.record(turn.now_ns.saturating_sub(request.intended_ns)),
             Pace::Linger(..) => {
-                for intended_ns in self.intended_ns.drain(..records as usize) {
+                for intended_ns in self.intended_ns.drain(older_records..older_records + records as usize) {
                     turn.interval.response.record(turn.now_ns.saturating_sub(intended_ns));
                 }
             }
@@ -316,7 +368,19 @@ impl Producer {
 
     #[inline]
     fn has_room(&self) -> bool {
-        self.in_flight.len() < self.in_flight_max && self.slots.has_room()
+        !self.is_full() && self.slots.has_room()
+    }
+
+    /// As many requests as may be are in flight, or the next one's slot is that of the oldest.
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.in_flight.len() == self.in_flight_max || self.sent - self.oldest() == self.window
+    }
+
+    /// Number of the oldest request that is not answered; of the next one when all are.
+    #[inline]
+    fn oldest(&self) -> u64 {
+        self.in_flight.front().map_or(self.sent, |request| request.number)
     }
 
     /// `ready_ns`: when it could have been sent at the earliest, but for the connection's room.
@@ -338,13 +402,14 @@ impl Producer {
             // What it took to compress is neither the schedule's delay nor the broker's service.
             let before_ns = std::mem::replace(&mut turn.now_ns, turn.clock.now_ns());
             turn.interval.packing_ns += turn.now_ns - before_ns;
-            turn.interval.packing_since_look_ns += turn.now_ns - before_ns;
+            turn.interval.work_since_look_ns += turn.now_ns - before_ns;
             turn.interval.packed_requests += 1;
             turn.interval.plain_bytes += (sizes.plain_bytes - self.overhead_bytes) as u64;
             turn.interval.packed_bytes += (sizes.sent_bytes - self.overhead_bytes) as u64;
         }
         stream.sequence += u64::from(records);
         self.in_flight.push_back(InFlight {
+            number: self.sent,
             stream: self.turn as u32,
             records,
             sequence,
@@ -363,21 +428,67 @@ impl Producer {
 
     /// Hand the socket what it takes.
     #[inline]
-    fn flush(&mut self) -> Result<(), BenchError> {
+    fn flush<D: Driver>(&mut self, turn: &mut Turn<'_, D>) -> Result<(), BenchError> {
+        let mut wrote = false;
         loop {
             let unsent = self.slots.unsent();
-            if unsent[0].is_empty() {
-                return Ok(());
-            }
-            let taken = self.transport.write(unsent).map_err(lost)?;
+            let taken = if unsent[0].is_empty() { 0 } else { self.transport.write(unsent).map_err(lost)? };
             if taken == 0 {
-                return Ok(());
+                break;
             }
             self.slots.sent(taken);
+            wrote = true;
         }
+        if wrote {
+            // Each call takes microseconds: of hundreds of connections, the last is late by all of them.
+            turn.now_ns = turn.clock.now_ns();
+        }
+        Ok(())
     }
 }
 
 fn lost(reason: std::io::Error) -> BenchError {
     BenchError::Connection { during: "the load", reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::kafka::{KafkaDriver, Shape};
+    use crate::bench::ledger::Expect;
+    use crate::bench::options::Options;
+    use crate::bench::schedule::Arrivals;
+
+    #[test]
+    fn who_comes_after_a_write_is_late_by_the_time_that_it_took() {
+        let topics = Options::default().topics();
+        let driver =
+            KafkaDriver::new(Shape { topics, acks: -1, record_bytes: 32, records: 1, ..Shape::default() });
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let clock = Clock::new();
+        let mut producers: Vec<Producer> = (0..2)
+            .map(|number| {
+                let transport = Transport::connect(listener.local_addr().unwrap()).unwrap();
+                let pace = Pace::Open(Schedule::new(Arrivals::EVEN, 0, 0.0, 1e12, 1));
+                Producer::new(transport, &driver, number, 1, &[(0, 0)], pace, driver.batch_bytes())
+            })
+            .collect();
+        let (mut ledgers, mut interval) = ([Ledger::new(Expect::Run(0), &[0])], Interval::new());
+        let mut turn = Turn {
+            driver: &driver,
+            clock: &clock,
+            ledgers: &mut ledgers,
+            interval: &mut interval,
+            // Both are due now, by a clock that is read once a turn.
+            now_ns: 0,
+            end_ns: 1,
+            measured_from_ns: 0,
+        };
+        for producer in &mut producers {
+            assert!(producer.turn(&mut turn).unwrap() && producer.in_flight() == 1);
+        }
+        let delay = interval.own_delay.percentiles();
+        assert_eq!((delay.samples, delay.p50_ns), (2, 0), "the first is on time");
+        assert!(delay.max_ns >= 1000, "a system call took {} ns", delay.max_ns);
+    }
 }

@@ -32,7 +32,15 @@ impl Progress {
     }
 
     pub fn print(&mut self, second: &Second) {
-        let line = self.line(second);
+        self.show(&self.line(second));
+    }
+
+    /// A second after the load's end; of what was due before it, `overdue` is not sent.
+    pub fn print_rest(&mut self, second: &Second, overdue: u64) {
+        self.show(&rest_line(second, overdue));
+    }
+
+    fn show(&mut self, line: &str) {
         let mut stderr = std::io::stderr().lock();
         // Nobody watches when this fails.
         let _ = if self.in_place { write!(stderr, "\r\x1b[2K{line}") } else { writeln!(stderr, "{line}") };
@@ -48,14 +56,7 @@ impl Progress {
         };
         let phase = if passed_s <= self.warmup_s { " warm-up" } else { "" };
         let target = self.target.map(|target| format!(" of {target:.0}")).unwrap_or_default();
-        let read = match second.read_bytes {
-            0 => String::new(),
-            bytes => format!("  read {:.1} MB/s", bytes as f64 / 1e6),
-        };
-        let errors = match second.errors {
-            0 => String::new(),
-            errors => format!("  ERRORS {errors}"),
-        };
+        let (read, errors) = (read_text(second), errors_text(second));
         format!(
             "{left}{phase}  {}{target} rec/s {:.1} MB/s{read}  in flight {}  \
              p50 {} p99 {} p99.9 {} max {}{errors}",
@@ -67,6 +68,30 @@ impl Progress {
             duration(second.p99_9_ns),
             duration(second.max_ns),
         )
+    }
+}
+
+fn rest_line(second: &Second, overdue: u64) -> String {
+    let what = match (overdue, second.in_flight_records) {
+        (0, 0) => "reading back".to_owned(),
+        (0, in_flight) => format!("draining, {in_flight} in flight"),
+        (overdue, _) => format!("draining, {overdue} overdue"),
+    };
+    let rate = format!("{} rec/s {:.1} MB/s", second.records, second.bytes as f64 / 1e6);
+    format!("{what}  {rate}{}{}", read_text(second), errors_text(second))
+}
+
+fn read_text(second: &Second) -> String {
+    match second.read_bytes {
+        0 => String::new(),
+        bytes => format!("  read {:.1} MB/s", bytes as f64 / 1e6),
+    }
+}
+
+fn errors_text(second: &Second) -> String {
+    match second.errors {
+        0 => String::new(),
+        errors => format!("  ERRORS {errors}"),
     }
 }
 
@@ -108,5 +133,14 @@ mod tests {
             "  8 s left warm-up  990 of 1000 rec/s 1.2 MB/s  in flight 20  \
              p50 100 µs p99 1.00 ms p99.9 2.00 ms max 3.00 ms"
         );
+    }
+
+    #[test]
+    fn after_the_end_it_says_what_is_waited_for() {
+        let second = Second { records: 700, bytes: 1_000_000, in_flight_records: 5, ..Second::default() };
+        assert_eq!(rest_line(&second, 90_000), "draining, 90000 overdue  700 rec/s 1.0 MB/s");
+        assert_eq!(rest_line(&second, 0), "draining, 5 in flight  700 rec/s 1.0 MB/s");
+        let reading = Second { read_bytes: 9_000_000, ..Second::default() };
+        assert_eq!(rest_line(&reading, 0), "reading back  0 rec/s 0.0 MB/s  read 9.0 MB/s");
     }
 }

@@ -1,17 +1,17 @@
 //! One connection that reads a share of the partitions and puts every record into the books.
+//!
+//! It has as many fetches in flight as the protocol allows, each for as many partitions, and none is
+//! named by two: one fetch of everything for Kafka, one a queue for a protocol of pulls.
 
 use std::sync::Arc;
 
 use super::driver::{Driver, FetchFrom, Malformed};
 use super::error::BenchError;
-use super::kafka::codes::Code;
-use super::kafka::group::Positions;
+use super::groups::Positions;
 use super::producer::Turn;
 use super::transport::Transport;
 
-/// Partitions named in one fetch. Of more, only those are named that are known to have something.
-const FETCH_PARTITIONS: usize = 1000;
-/// Partitions looked at in one turn to find these.
+/// Partitions looked at in one turn to find those that have something to read.
 const SCAN_PARTITIONS: usize = 4096;
 
 /// How far to read.
@@ -27,16 +27,17 @@ pub enum Goal {
 
 pub struct PartitionReader {
     pub transport: Transport,
-    /// Index in the thread's list and number of every partition it reads.
-    partitions: Vec<(usize, i32)>,
+    partitions: Vec<Place>,
     /// Where the next look for partitions begins.
     cursor: usize,
     /// Partitions in a row that had nothing to read.
     idle: usize,
-    request: Vec<u8>,
-    request_sent: usize,
+    /// Frames of fetches, and how much of them the socket has taken.
+    requests: Vec<u8>,
+    requests_sent: usize,
+    /// Of the last fetch.
     correlation: u32,
-    waiting: bool,
+    in_flight: Vec<Fetch>,
     /// Which of the thread's ledgers it fills.
     group: usize,
     /// Where it tells the group's members how far it has read.
@@ -45,11 +46,30 @@ pub struct PartitionReader {
     bytes_per_s: Option<f64>,
     /// When that lets it ask again.
     ask_at_ns: u64,
+    /// Of answers, since it was made.
+    read_bytes: u64,
     /// The connection is lost; when to try again.
     retry_at_ns: Option<u64>,
 }
 
+/// A partition that it reads.
+struct Place {
+    /// Index in the thread's list.
+    local: usize,
+    partition: i32,
+    /// Named by a fetch in flight.
+    asked: bool,
+}
+
+struct Fetch {
+    correlation: u32,
+    from: Vec<FetchFrom>,
+    /// Index in `partitions` of each.
+    places: Vec<usize>,
+}
+
 impl PartitionReader {
+    /// `partitions`: index in the thread's list and number of every partition it reads.
     pub fn new(
         transport: Transport,
         partitions: Vec<(usize, i32)>,
@@ -57,26 +77,36 @@ impl PartitionReader {
         bytes_per_s: Option<f64>,
         positions: Option<Arc<Positions>>,
     ) -> PartitionReader {
+        let place = |(local, partition)| Place { local, partition, asked: false };
         PartitionReader {
             transport,
             group,
             positions,
             bytes_per_s,
             ask_at_ns: 0,
+            read_bytes: 0,
             retry_at_ns: None,
-            partitions,
+            partitions: partitions.into_iter().map(place).collect(),
             cursor: 0,
             idle: 0,
-            request: Vec::new(),
-            request_sent: 0,
+            requests: Vec::new(),
+            requests_sent: 0,
             correlation: 0,
-            waiting: false,
+            in_flight: Vec::new(),
         }
+    }
+
+    pub fn group(&self) -> usize {
+        self.group
+    }
+
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     /// True when there is nothing left to ask for, and nothing is awaited.
     pub fn finished(&self) -> bool {
-        !self.waiting && self.idle >= self.partitions.len()
+        self.in_flight.is_empty() && self.idle >= self.partitions.len()
     }
 
     /// Look again at partitions that had nothing: the goal has moved.
@@ -96,58 +126,66 @@ impl PartitionReader {
     /// Ask again over another connection, from where the books stand.
     pub fn reconnect(&mut self, transport: Transport) {
         self.transport = transport;
-        self.waiting = false;
-        self.request.clear();
-        self.request_sent = 0;
+        self.in_flight.clear();
+        self.partitions.iter_mut().for_each(|place| place.asked = false);
+        self.requests.clear();
+        self.requests_sent = 0;
         self.idle = 0;
         self.retry_at_ns = None;
     }
 
-    /// Take the answer that came, ask on. True when something happened.
+    /// Take the answers that came, ask on. True when something happened.
     pub fn turn<D: Driver>(
         &mut self,
         turn: &mut Turn<'_, D>,
         goal: &Goal,
         local_of: impl Fn(i32) -> Option<usize>,
     ) -> Result<bool, BenchError> {
-        let lost = |reason| BenchError::Connection { during: "reading", reason };
         let mut busy = false;
         if self.transport.readable() && self.transport.fill().map_err(lost)? {
             busy = true;
             turn.now_ns = turn.clock.now_ns();
-            if let Some(frame) = self.transport.frame().map_err(lost)? {
-                if !std::mem::take(&mut self.waiting) {
-                    return Err(Malformed("an answer that nobody asked for").into());
-                }
-                turn.interval.read_bytes += frame.len() as u64;
-                if let Some(bytes_per_s) = self.bytes_per_s {
-                    let takes_ns = frame.len() as f64 / bytes_per_s * 1e9;
-                    self.ask_at_ns = self.ask_at_ns.max(turn.now_ns) + takes_ns as u64;
-                }
-                let positions = self.positions.as_deref();
-                read_answer(frame, self.correlation, turn, self.group, positions, local_of)?;
+        }
+        while let Some(frame) = self.transport.frame().map_err(lost)? {
+            busy = true;
+            let fetch = answered(&mut self.in_flight, turn.driver.fetched_correlation(frame)?)?;
+            fetch.places.iter().for_each(|&place| self.partitions[place].asked = false);
+            // There may be more of what it named.
+            self.idle = 0;
+            self.read_bytes += frame.len() as u64;
+            turn.interval.read_bytes += frame.len() as u64;
+            if let Some(bytes_per_s) = self.bytes_per_s {
+                let takes_ns = frame.len() as f64 / bytes_per_s * 1e9;
+                self.ask_at_ns = self.ask_at_ns.max(turn.now_ns) + takes_ns as u64;
             }
+            let positions = self.positions.as_deref();
+            read_answer(frame, &fetch.from, turn, self.group, positions, &local_of)?;
         }
         let slowed = *goal == Goal::Tail && turn.now_ns < self.ask_at_ns;
-        if !self.waiting && !slowed && self.find_partitions(turn, goal) {
-            self.waiting = true;
+        while !slowed && self.in_flight.len() < turn.driver.fetches_max() && self.ask(turn, goal) {
             busy = true;
         }
-        if self.request_sent < self.request.len() {
-            let unsent = &self.request[self.request_sent..];
-            self.request_sent += self.transport.write([unsent, &[]]).map_err(lost)?;
+        if self.requests_sent < self.requests.len() {
+            let unsent = &self.requests[self.requests_sent..];
+            self.requests_sent += self.transport.write([unsent, &[]]).map_err(lost)?;
         }
         Ok(busy)
     }
 
     /// Encode the next fetch. False when no partition, of those looked at, has something to read.
-    fn find_partitions<D: Driver>(&mut self, turn: &mut Turn<'_, D>, goal: &Goal) -> bool {
+    fn ask<D: Driver>(&mut self, turn: &mut Turn<'_, D>, goal: &Goal) -> bool {
         let count = self.partitions.len();
-        let few = count <= FETCH_PARTITIONS;
-        let mut from = Vec::new();
+        let each_max = turn.driver.fetch_partitions_max();
+        // Whether every partition can be in a fetch that waits for it.
+        let few = count <= each_max * turn.driver.fetches_max();
+        let (mut from, mut places) = (Vec::new(), Vec::new());
         for _ in 0..count.min(SCAN_PARTITIONS) {
-            let (local, partition) = self.partitions[self.cursor];
-            self.cursor = if self.cursor + 1 == count { 0 } else { self.cursor + 1 };
+            let index = self.cursor;
+            self.cursor = if index + 1 == count { 0 } else { index + 1 };
+            let Place { local, partition, asked } = self.partitions[index];
+            if asked {
+                continue;
+            }
             let ledger = &turn.ledgers[self.group];
             let offset = ledger.read_next(local);
             let wanted = match goal {
@@ -161,25 +199,36 @@ impl PartitionReader {
             }
             self.idle = 0;
             from.push(FetchFrom { partition, offset });
-            if from.len() == FETCH_PARTITIONS {
+            places.push(index);
+            if from.len() == each_max {
                 break;
             }
         }
         if from.is_empty() {
             return false;
         }
+        if self.requests_sent == self.requests.len() {
+            self.requests.clear();
+            self.requests_sent = 0;
+        }
         self.correlation = self.correlation.wrapping_add(1);
-        self.request.clear();
-        self.request_sent = 0;
         let wait = few && *goal == Goal::Tail;
-        turn.driver.encode_fetch(self.correlation, &from, wait, &mut self.request);
+        turn.driver.encode_fetch(self.correlation, &from, wait, &mut self.requests);
+        places.iter().for_each(|&place| self.partitions[place].asked = true);
+        self.in_flight.push(Fetch { correlation: self.correlation, from, places });
         true
     }
 }
 
+/// Take the fetch that is answered out of those in flight.
+fn answered(in_flight: &mut Vec<Fetch>, correlation: u32) -> Result<Fetch, Malformed> {
+    let found = in_flight.iter().position(|fetch| fetch.correlation == correlation);
+    Ok(in_flight.swap_remove(found.ok_or(Malformed("an answer that nobody asked for"))?))
+}
+
 fn read_answer<D: Driver>(
     frame: &[u8],
-    correlation: u32,
+    from: &[FetchFrom],
     turn: &mut Turn<'_, D>,
     group: usize,
     positions: Option<&Positions>,
@@ -191,7 +240,7 @@ fn read_answer<D: Driver>(
     let (mut stranger, mut failed) = (false, None);
     driver.parse_fetch(
         frame,
-        correlation,
+        from,
         &mut |partition, offset, value| {
             let Some(local) = local_of(partition) else {
                 stranger = true;
@@ -213,7 +262,11 @@ fn read_answer<D: Driver>(
         return Err(Malformed("records of a partition that was not asked for").into());
     }
     match failed {
-        Some(code) => Err(BenchError::Refused { api: "Fetch", code: Code(code) }),
+        Some(code) => Err(BenchError::Refused { api: "Fetch", code }),
         None => Ok(()),
     }
+}
+
+fn lost(reason: std::io::Error) -> BenchError {
+    BenchError::Connection { during: "reading", reason }
 }

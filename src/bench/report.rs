@@ -3,12 +3,12 @@
 //! `result.json` is this, serialized; [`text`](super::text) prints it, [`output`](super::output)
 //! draws it.
 
+use std::ops::AddAssign;
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::kafka::codes::Code;
-use super::kafka::group::GroupWork;
+use super::groups::GroupWork;
 use super::kafka::packing::Compression;
 use super::ledger::Verdict;
 use super::options::{Load, Options};
@@ -17,7 +17,7 @@ use super::recording::Recording;
 use super::schedule::Arrivals;
 use super::stages::Stages;
 use super::stats::{Interval, Percentiles};
-use super::text::duration;
+use super::text::{duration, is_sound};
 
 /// An open loop that sends less than this share of what was due has missed its rate.
 const RATE_SHARE_MIN: f64 = 0.99;
@@ -26,6 +26,8 @@ const RATE_SHARE_MIN: f64 = 0.99;
 const OWN_DELAY_NS_MAX: u64 = 50_000;
 /// Of an open loop's time the machine may stand still for this share: more, and p99 is the machine's.
 const STALLED_SHARE_MAX: f64 = 0.01;
+/// Of a closed loop's, whose rate is too low by about as much: more, and the rate is the machine's.
+const STALLED_SHARE_CLOSED_MAX: f64 = 0.1;
 
 /// One second of the timeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -127,6 +129,26 @@ impl Packing {
     }
 }
 
+/// What was there when the load began, and its reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backlog {
+    /// Read of it.
+    pub records: u64,
+    /// Of the answers that brought them.
+    pub bytes: u64,
+    /// From the load's begin to the last of them; `None`: the load ended before.
+    pub read_after_ns: Option<u64>,
+}
+
+impl AddAssign for Backlog {
+    /// What another thread has read of it.
+    fn add_assign(&mut self, other: Backlog) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.read_after_ns = self.read_after_ns.zip(other.read_after_ns).map(|(a, b)| a.max(b));
+    }
+}
+
 /// Quantile and nanoseconds, along an axis of nines, by kind of latency.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curves {
@@ -167,6 +189,9 @@ pub struct Report {
     /// That produce.
     pub connections: usize,
     pub in_flight: usize,
+    /// The cores of the load threads; empty: one thread that was not pinned.
+    #[serde(default)]
+    pub load_cpus: Vec<usize>,
     /// Of each group.
     pub consumers: usize,
     pub groups: usize,
@@ -204,6 +229,9 @@ pub struct Report {
     /// What the members of groups did, where consumers joined them.
     #[serde(default)]
     pub group_work: Option<GroupWork>,
+    /// Where a reader had to catch up.
+    #[serde(default)]
+    pub backlog: Option<Backlog>,
     pub broker: Option<Used>,
     /// Where the broker says the time went.
     pub stages: Option<Stages>,
@@ -247,6 +275,7 @@ impl Report {
             linger_ns: options.linger_ns,
             connections: if options.load == Load::None { 0 } else { options.connections },
             in_flight: options.in_flight,
+            load_cpus: options.cpus.clone(),
             consumers: options.consumers,
             groups: options.groups,
             seconds: seconds as u64,
@@ -274,7 +303,7 @@ impl Report {
             stall_ns_max: measured.stall_ns_max,
             stalled_share: in_time.stalled_ns as f64 / 1e9 / (seconds * options.threads()) as f64,
             errors: measured.errors,
-            error_code: measured.error_code,
+            error_code: measured.error_code.number,
             reconnects: measured.reconnects,
             due: counts.due,
             due_records: counts.due_records,
@@ -282,6 +311,7 @@ impl Report {
             unanswered: counts.unanswered,
             ledger: counts.ledger,
             group_work: None,
+            backlog: None,
             broker: None,
             stages: None,
             invalid: Vec::new(),
@@ -298,14 +328,17 @@ impl Report {
         if self.errors > 0 {
             fault(format!(
                 "{} requests were refused, the last with error code {}",
-                self.errors,
-                Code(self.error_code)
+                self.errors, self.measured.error_code
             ));
         }
         if self.unanswered > 0 {
             fault(format!("{} requests were never answered", self.unanswered));
         }
-        if options.load != Load::None && self.ledger.acked == 0 {
+        if self.unsent > 0 {
+            let what = if options.linger_ns.is_some() { "records" } else { "requests" };
+            fault(format!("{} {what} were due and were never sent", self.unsent));
+        }
+        if options.load != Load::None && options.acks != 0 && self.ledger.acked == 0 {
             fault("nothing was acknowledged".to_owned());
         }
         if self.target_records_per_s.is_some() {
@@ -314,17 +347,61 @@ impl Report {
                 fault(format!("the rate was missed: {:.0} of {due:.0} records/s", self.records_per_s));
             }
             let (own, response) = (self.own_delay.p99_ns, self.response.p99_ns);
-            if own > OWN_DELAY_NS_MAX.max(response / 10) {
+            if is_spoiled(own, response) {
                 fault(format!("the generator itself was late: p99 {}", duration(own)));
             }
-            if self.stalled_share > STALLED_SHARE_MAX {
-                fault(format!(
-                    "the machine stood still for {:.1} % of the time, at worst for {}",
-                    self.stalled_share * 100.0,
-                    duration(self.stall_ns_max)
-                ));
-            }
         }
+        let stalled_max = match options.load {
+            Load::Open { .. } => STALLED_SHARE_MAX,
+            Load::Closed => STALLED_SHARE_CLOSED_MAX,
+            // How long it takes is measured by the clock, whoever took the time.
+            Load::None => f64::INFINITY,
+        };
+        if self.stalled_share > stalled_max {
+            fault(format!(
+                "the machine stood still for {:.1} % of the time, at worst for {}",
+                self.stalled_share * 100.0,
+                duration(self.stall_ns_max)
+            ));
+        }
+        if self.measured.latencies().iter().any(|latency| latency.is_clipped()) {
+            fault("latencies above an hour were booked as an hour".to_owned());
+        }
+    }
+
+    /// The quantile from which on the percentiles of `of`, which count from the moment that something
+    /// was due, are the generator's own: it was late there by more than 50 µs and a tenth of them. 1:
+    /// nowhere.
+    pub fn own_from(&self, of: &Percentiles) -> f64 {
+        let own = &self.own_delay;
+        let pairs = [
+            (0.99, own.p99_ns, of.p99_ns),
+            (0.999, own.p99_9_ns, of.p99_9_ns),
+            (0.9999, own.p99_99_ns, of.p99_99_ns),
+        ];
+        let first = pairs.into_iter().find(|&(_, own_ns, ns)| is_spoiled(own_ns, ns));
+        first.map_or(1.0, |(quantile, ..)| quantile)
+    }
+
+    /// Whether a percentile of [`ack`](Self::ack) says something of the broker.
+    pub fn is_sound(&self, quantile: f64) -> bool {
+        let ack = self.ack();
+        is_sound(ack.samples, quantile) && quantile < self.ack_own_from()
+    }
+
+    /// [`own_from`](Self::own_from) of [`ack`](Self::ack): what counts from the send is never its own.
+    pub fn ack_own_from(&self) -> f64 {
+        if self.target_records_per_s.is_some() { self.own_from(&self.response) } else { 1.0 }
+    }
+
+    /// Every request was sent and answered well, and the ledger agrees; whatever the numbers are worth.
+    pub fn is_whole(&self) -> bool {
+        self.errors + self.unanswered + self.unsent == 0 && self.ledger.acked > 0 && self.ledger.passed()
+    }
+
+    /// Whether the schedule's error is what this generator promises: at most 50 µs at p99.
+    pub fn is_on_time(&self) -> bool {
+        self.own_delay.p99_ns <= OWN_DELAY_NS_MAX
     }
 
     /// True when the numbers may be used and the ledger agrees.
@@ -359,6 +436,11 @@ impl Report {
     }
 }
 
+/// Whether a delay of the generator itself made a latency what it is.
+fn is_spoiled(own_ns: u64, latency_ns: u64) -> bool {
+    own_ns > OWN_DELAY_NS_MAX.max(latency_ns / 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,6 +451,10 @@ mod tests {
             measured.response.record(100_000);
             measured.own_delay.record(own_delay_ns);
         }
+        report_of(options, records, measured, counts)
+    }
+
+    fn report_of(options: &Options, records: u64, measured: Interval, counts: Counts) -> Report {
         let line = Second { records, bytes: records * 1000, ..Second::default() };
         let ledger = Verdict { acked: records, ..Verdict::default() };
         let counts = Counts { ledger, due: 1000, due_records: 1000, ..counts };
@@ -379,20 +465,64 @@ mod tests {
     fn a_run_is_invalid_when_it_missed_its_rate_or_was_late_itself_or_met_errors_or_a_stall() {
         let options =
             Options { load: Load::Open { records_per_s: 1000.0 }, warmup_s: 0, ..Options::default() };
-        for (records, own_delay_ns, unanswered, stalled_share, faults) in [
-            (1000, 1_000, 0, 0.0, 0),
-            (995, 49_000, 0, 0.009, 0),
-            (980, 1_000, 0, 0.0, 1),
-            (1000, 60_000, 0, 0.0, 1),
-            (1000, 1, 3, 0.0, 1),
-            (1000, 1, 0, 0.02, 1),
+        for (records, own_delay_ns, unanswered, unsent, stalled_share, faults) in [
+            (1000, 1_000, 0, 0, 0.0, 0),
+            (995, 49_000, 0, 0, 0.009, 0),
+            (980, 1_000, 0, 0, 0.0, 1),
+            (1000, 60_000, 0, 0, 0.0, 1),
+            (1000, 1, 3, 0, 0.0, 1),
+            (1000, 1, 0, 3, 0.0, 1),
+            (1000, 1, 0, 0, 0.02, 1),
         ] {
             let mut report =
-                report(&options, records, own_delay_ns, Counts { unanswered, ..Counts::default() });
+                report(&options, records, own_delay_ns, Counts { unanswered, unsent, ..Counts::default() });
             report.stalled_share = stalled_share;
             report.judge(&options, Vec::new());
             assert_eq!(report.invalid.len(), faults, "{:?}", report.invalid);
             assert_eq!(report.passed(), faults == 0);
+        }
+    }
+
+    #[test]
+    fn a_closed_loop_is_invalid_when_the_machine_stood_still_for_a_tenth_of_it() {
+        let options = Options { load: Load::Closed, warmup_s: 0, ..Options::default() };
+        for (stalled_share, faults) in [(0.09, 0), (0.11, 1)] {
+            let mut report = report(&options, 1000, 0, Counts::default());
+            report.stalled_share = stalled_share;
+            report.judge(&options, Vec::new());
+            assert_eq!(report.invalid.len(), faults, "{:?}", report.invalid);
+        }
+    }
+
+    #[test]
+    fn a_latency_that_was_cut_off_at_the_bound_makes_the_run_invalid() {
+        let options =
+            Options { load: Load::Open { records_per_s: 1000.0 }, warmup_s: 0, ..Options::default() };
+        let mut measured = Interval::new();
+        measured.response.record(u64::MAX);
+        let mut report = report_of(&options, 1000, measured, Counts::default());
+        report.judge(&options, Vec::new());
+        assert!(report.invalid.iter().any(|fault| fault.contains("above an hour")), "{:?}", report.invalid);
+    }
+
+    #[test]
+    fn a_percentile_that_the_generator_itself_has_made_is_not_sound() {
+        let options =
+            Options { load: Load::Open { records_per_s: 1000.0 }, warmup_s: 0, ..Options::default() };
+        // One of 500 requests was late by that: far beyond p99, and more than p99.9 bears.
+        for (late_ns, own_from, sound) in [(20_000, 1.0, true), (40_000_000, 0.999, false)] {
+            let mut measured = Interval::new();
+            for index in 0..1_000_000 {
+                let own_ns = if index % 500 == 0 { late_ns } else { 100 };
+                measured.own_delay.record(own_ns);
+                measured.response.record(100_000 + own_ns);
+            }
+            let mut report = report_of(&options, 1000, measured, Counts::default());
+            report.judge(&options, Vec::new());
+            assert!(report.invalid.is_empty(), "{:?}", report.invalid);
+            assert_eq!((report.ack_own_from(), report.is_sound(0.999)), (own_from, sound), "{report}");
+            assert!(report.is_sound(0.99), "{report}");
+            assert_eq!(report.to_string().contains('~'), !sound, "{report}");
         }
     }
 

@@ -1,28 +1,23 @@
 //! One run: prepare the topic, start the load threads, follow them, judge the result.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
-use super::driver::Driver;
+use super::collector::{Collected, collect};
+use super::cores;
+use super::driver::{Control, Driver, End};
 use super::engine::{Outcome, Plan, ReadBack, Reporter, Worker};
 use super::error::BenchError;
-use super::kafka::control::{Control, End, resolve};
-use super::kafka::group::{GroupWork, Members, Positions, Share};
-use super::kafka::topics::Topics;
-use super::kafka::{KafkaDriver, Shape};
+use super::groups::{GroupWork, Members, Positions, Share};
+use super::kafka;
 use super::options::{Load, Options};
-use super::payload::Random;
-use super::process;
-use super::progress::Progress;
-use super::recording::Recording;
-use super::report::{Counts, Report, Second};
-use super::stages::{self, Stages};
+use super::report::{Backlog, Counts, Report};
 use super::stats::{Clock, Interval};
-use super::transport::FRAME_BYTES_MAX;
+use super::topics::Topics;
+use super::watch::Watch;
 
 /// Time for the threads to get ready before the schedule begins.
 const LEAD_NS: u64 = 100_000_000;
@@ -34,33 +29,22 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// The run could not begin.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
     options.check()?;
-    let address = resolve(&options.bootstrap)?;
-    let mut control = Control::connect(address)?;
+    let (address, driver) = kafka::setup::prepare(options)?;
+    run_with(options, address, &driver)
+}
+
+/// The same with a driver that is ready: its topics are there.
+pub(super) fn run_with<D: Driver>(
+    options: &Options,
+    address: SocketAddr,
+    driver: &D,
+) -> Result<Report, BenchError> {
     let topics = options.topics();
-    control.prepare(&topics, &options.topic_configs)?;
+    let mut control = driver.control(address)?;
     let latest = control.ends(&topics, End::Latest)?;
     let earliest = control.ends(&topics, End::Earliest)?;
-    let producers = if options.idempotent { options.connections } else { 0 };
-    let producer_ids = (0..producers).map(|_| control.producer_id()).collect::<Result<_, _>>()?;
-    drop(control);
-
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let driver = KafkaDriver::new(Shape {
-        run: Random(since_epoch.as_nanos() as u64).next(),
-        topics: topics.clone(),
-        acks: options.acks,
-        record_bytes: options.record_bytes,
-        body: options.body.clone(),
-        records: options.records_per_batch,
-        keys: options.keys,
-        compression: options.compression,
-        unpacked_bytes_max: FRAME_BYTES_MAX,
-        producer_ids,
-        timestamp_ms: since_epoch.as_millis() as i64,
-    });
-    let clock = Clock::new();
     let plans = plans(options, topics, address, driver.batch_bytes(), earliest, latest);
-    drive(options, &driver, clock, plans)
+    drive(options, driver, control, Clock::new(), plans)
 }
 
 fn plans(
@@ -97,28 +81,39 @@ fn plans(
         linger_ns: options.linger_ns,
         arrivals: options.arrivals,
         groups: options.groups,
-        readers_per_thread: options.consumers.div_ceil(threads),
+        readers: 0,
         reader_bytes_per_s: options.consumer_bytes_per_s,
         positions,
         read_back: options.read_back.clone(),
         reconnect: options.reconnect,
+        interrupt: options.interrupt.clone(),
         // Set when it is known how long getting ready takes.
         start_ns: 0,
         measured_from_ns: 0,
         end_ns: 0,
+        give_up_ns: 0,
     };
+    // Thread `t` has the readers whose number leaves `t`, as with partitions and producers.
+    let readers = |thread| options.consumers.saturating_sub(thread).div_ceil(threads);
     (0..threads)
-        .map(|thread| Plan { thread, core: options.cpus.get(thread).copied(), ..plan.clone() })
+        .map(|thread| Plan {
+            thread,
+            core: options.cpus.get(thread).copied(),
+            readers: readers(thread),
+            ..plan.clone()
+        })
         .collect()
 }
 
 fn drive<D: Driver>(
     options: &Options,
     driver: &D,
+    control: Box<dyn Control>,
     clock: Clock,
     mut plans: Vec<Plan>,
 ) -> Result<Report, BenchError> {
-    let members = join_groups(options, &plans)?;
+    let members = join_groups(options, driver, &plans)?;
+    let mut watch = Watch::new(options);
     let stop = AtomicBool::new(false);
     let (full_sender, full) = channel();
     // Connecting and encoding takes longer with more connections.
@@ -128,10 +123,13 @@ fn drive<D: Driver>(
         plan.start_ns = start_ns;
         plan.measured_from_ns = start_ns + options.measured_from_s() * SECOND_NS;
         plan.end_ns = start_ns + options.end_s() * SECOND_NS;
+        plan.give_up_ns = plan.end_ns + options.drain_s.max(options.seconds) * SECOND_NS;
     }
-    let usage_before = options.broker_pid.and_then(process::usage);
-    let stages_before = options.admin.and_then(|admin| stages::fetch(admin).ok());
-    let (outcomes, collected) = std::thread::scope(|scope| {
+    let (joined, ticked, collected) = std::thread::scope(|scope| {
+        let (over, is_over) = channel();
+        let stop = &stop;
+        let ticker =
+            driver.tick_every().map(|every| scope.spawn(move || tick(control, every, &is_over, stop)));
         let mut threads = Vec::new();
         let mut empties = Vec::new();
         for plan in &plans {
@@ -142,90 +140,80 @@ fn drive<D: Driver>(
             }
             empties.push(empty_sender);
             let reporter = Reporter { full: full_sender.clone(), empty };
-            let stop = &stop;
-            threads.push(scope.spawn(move || {
-                if let Some(core) = plan.core {
-                    core_affinity::set_for_current(core_affinity::CoreId { id: core });
-                }
-                Worker::new(plan, driver, clock, stop, reporter).map(Worker::run)
-            }));
+            threads.push(scope.spawn(move || work(plan, driver, clock, stop, reporter)));
         }
         drop(full_sender);
-        let collected = collect(options, &full, &empties);
-        let join =
-            |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or(Err(BenchError::Panicked));
-        let outcomes: Vec<Result<Outcome, BenchError>> = threads.into_iter().map(join).collect();
-        (outcomes, collected)
+        let collected = collect(options, &full, &empties, |second| watch.second_is_over(second));
+        let joined: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        drop(over);
+        let ticked = ticker.map_or(Ok(()), |ticker| ticker.join().unwrap_or(Err(BenchError::Panicked)));
+        (joined, ticked, collected)
     });
-    let work = members.map(Members::leave);
-    let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let mut report = judge(options, outcomes, collected, work);
-    let usage_after = options.broker_pid.and_then(process::usage);
-    report.broker = usage_before.zip(usage_after).map(|(before, after)| after.since(&before));
-    let stages_after = options.admin.and_then(|admin| stages::fetch(admin).ok());
-    // A broker that was restarted in between has begun to count anew.
-    report.stages =
-        stages_before.zip(stages_after).and_then(|(before, after)| Stages::between(&before, &after));
+    let group_work = members.map(|members| members.leave());
+    let mut outcomes = Vec::new();
+    let mut failures: Vec<String> = ticked.err().iter().map(BenchError::to_string).collect();
+    for outcome in joined {
+        match outcome {
+            Ok(outcome) => outcomes.push(outcome?),
+            Err(_) => failures.push(BenchError::Panicked.to_string()),
+        }
+    }
+    let mut report = judge(options, outcomes, failures, collected, group_work);
+    (report.broker, report.stages) = watch.found();
     Ok(report)
 }
 
-/// The intervals, added up.
-struct Collected {
-    /// The measured seconds and what was answered after the end; without the warm-up.
-    measured: Interval,
-    /// Of the measured seconds alone: what rates are made of.
-    in_time: Second,
-    timeline: Vec<Second>,
-    /// Second by second, the warm-up included.
-    recording: Recording,
+/// Tick until `is_over` is hung up. A broker that does not take it ends the run.
+fn tick(
+    mut control: Box<dyn Control>,
+    every: Duration,
+    is_over: &Receiver<()>,
+    stop: &AtomicBool,
+) -> Result<(), BenchError> {
+    while let Err(RecvTimeoutError::Timeout) = is_over.recv_timeout(every) {
+        if let Err(error) = control.tick() {
+            stop.store(true, Ordering::Relaxed);
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
-/// Receive intervals until every thread is done.
-fn collect(options: &Options, full: &Receiver<Interval>, empties: &[Sender<Interval>]) -> Collected {
-    let (measured_from_s, end_s) = (options.measured_from_s(), options.end_s());
-    let mut collected = Collected {
-        measured: Interval::new(),
-        in_time: Second::default(),
-        timeline: Vec::new(),
-        recording: Recording::begin(),
-    };
-    let mut progress = Progress::new(options);
-    // Seconds that not every thread has reported.
-    let mut open: BTreeMap<u64, (Interval, usize)> = BTreeMap::new();
-    for (received, interval) in full.iter().enumerate() {
-        let second = interval.second;
-        if second >= measured_from_s {
-            collected.measured.add(&interval);
+/// A load thread, from its first instruction to its last.
+///
+/// # Errors
+/// It could not begin. The others then do not either.
+fn work<D: Driver>(
+    plan: &Plan,
+    driver: &D,
+    clock: Clock,
+    stop: &AtomicBool,
+    reporter: Reporter,
+) -> Result<Outcome, BenchError> {
+    /// A run without one of its threads is not the run that was asked for: the others stop.
+    struct StopOnPanic<'a>(&'a AtomicBool);
+    impl Drop for StopOnPanic<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                self.0.store(true, Ordering::Relaxed);
+            }
         }
-        let (sum, reported) = open.entry(second).or_default();
-        sum.add(&interval);
-        *reported += 1;
-        let complete = *reported == empties.len();
-        // A thread that is done takes none back.
-        let _ = empties[received % empties.len()].send(interval);
-        if !complete {
-            continue;
-        }
-        let (sum, _) = open.remove(&second).expect("its entry was met above");
-        collected.recording.push(second, second < measured_from_s, &sum);
-        // What was answered after the end counts, but makes no second.
-        if second >= end_s {
-            continue;
-        }
-        let line = Second::of(second, &sum);
-        if second >= measured_from_s {
-            collected.in_time.add(&line);
-        }
-        if options.progress {
-            progress.print(&line);
-        }
-        collected.timeline.push(line);
     }
-    collected
+    let _stops = StopOnPanic(stop);
+    let pinned = plan.core.map_or(Ok(()), cores::pin);
+    let worker = pinned.and_then(|()| Worker::new(plan, driver, clock, stop, reporter));
+    if worker.is_err() {
+        stop.store(true, Ordering::Relaxed);
+    }
+    worker.map(Worker::run)
 }
 
 /// The members of all groups, when there are any that join.
-fn join_groups(options: &Options, plans: &[Plan]) -> Result<Option<Members>, BenchError> {
+fn join_groups<D: Driver>(
+    options: &Options,
+    driver: &D,
+    plans: &[Plan],
+) -> Result<Option<Box<dyn Members>>, BenchError> {
     let plan = &plans[0];
     if plan.positions.is_empty() {
         return Ok(None);
@@ -237,17 +225,23 @@ fn join_groups(options: &Options, plans: &[Plan]) -> Result<Option<Members>, Ben
             shares.push(Share { group, partitions });
         }
     }
-    Members::join(plan.address, &plan.topics, shares, &plan.positions, options.reconnect).map(Some)
+    driver.join(plan.address, shares, &plan.positions, options.reconnect).map(Some)
 }
 
 fn judge(
     options: &Options,
     outcomes: Vec<Outcome>,
+    mut failures: Vec<String>,
     collected: Collected,
     group_work: Option<Result<GroupWork, BenchError>>,
 ) -> Report {
     let mut counts = Counts::default();
-    let mut failures = Vec::new();
+    let mut backlog: Option<Backlog> = None;
+    if let Some(reason) = options.interrupt.reason()
+        && outcomes.iter().any(|outcome| !outcome.finished)
+    {
+        failures.push(format!("stopped early: {reason}"));
+    }
     let records_each = if options.linger_ns.is_some() { 1 } else { u64::from(options.records_per_batch) };
     for outcome in outcomes {
         counts.ledger += outcome.verdict;
@@ -256,6 +250,18 @@ fn judge(
         counts.unsent += outcome.unsent;
         counts.unanswered += outcome.unanswered;
         failures.extend(outcome.error.map(|error| error.to_string()));
+        backlog = match (backlog, outcome.backlog) {
+            (Some(mut sum), Some(more)) => {
+                sum += more;
+                Some(sum)
+            }
+            (sum, more) => sum.or(more),
+        };
+    }
+    if let Some(Backlog { records, read_after_ns: None, .. }) = backlog
+        && failures.is_empty()
+    {
+        failures.push(format!("the reader did not catch up: it came past {records} records of the backlog"));
     }
     let group_work = group_work.and_then(|work| match work {
         Ok(work) => Some(work),
@@ -270,6 +276,7 @@ fn judge(
     let Collected { measured, in_time, timeline, recording } = collected;
     let mut report = Report::new(options, measured, in_time, timeline, recording, counts);
     report.group_work = group_work;
+    report.backlog = backlog;
     report.judge(options, failures);
     report
 }
@@ -278,9 +285,14 @@ fn judge(
 mod tests {
     use super::*;
     use crate::bench::fake::{Fault, Memory};
+    use crate::bench::interrupt::Interrupt;
     use crate::bench::kafka::keys::Keys;
     use crate::bench::kafka::packing::Compression;
+    use crate::bench::kafka::{KafkaDriver, Shape};
+    use crate::bench::ledger::Verdict;
     use crate::bench::payload::Body;
+    use crate::bench::recording::Recording;
+    use crate::bench::report::Second;
     use crate::bench::schedule::{Arrivals, Burst};
     use crate::bench::sink::{Null, Sink};
 
@@ -355,6 +367,74 @@ mod tests {
         // Only the few in flight were sent before the stall: a closed loop sees nothing else.
         assert!(report.service.p90_ns < report.response.p90_ns, "{report}");
         assert_eq!(report.response.samples, 1000);
+    }
+
+    #[test]
+    fn what_a_broker_cannot_be_given_in_time_is_given_up_and_fails_the_run() {
+        let report = run_against(Fault::Stall(5, std::time::Duration::from_millis(2500)), |options| {
+            options.partitions = 1;
+            options.drain_s = 1;
+            options.read_back = ReadBack::Afterwards;
+        });
+        // A second of load, a second of patience: the rest of 1000 requests was never sent.
+        assert!(report.unsent > 900 && report.response.samples + report.unsent == 1000, "{report}");
+        assert_eq!((report.unanswered, report.ledger.read), (0, report.ledger.acked), "{report}");
+        assert!(report.ledger.passed() && report.to_string().contains("were never sent"), "{report}");
+    }
+
+    #[test]
+    fn a_run_that_ends_early_accuses_the_broker_of_nothing() {
+        for read_back in [ReadBack::Tail, ReadBack::Afterwards] {
+            let report = run_against(Fault::Cut(40), |options| {
+                options.read_back = read_back.clone();
+                options.consumers = 1;
+                options.seconds = 60;
+            });
+            assert!(!report.passed() && report.ledger.acked > 0, "{report}");
+            // The batch of the connection that was cut is stored, and its offsets are acknowledged by
+            // nobody; what was on its way to the reader is not lost.
+            assert!(report.ledger.passed(), "{report}");
+            assert!(report.invalid[0].contains("did the broker end?"), "{report}");
+            assert!(report.seconds <= 2 && report.unsent < 1000, "nothing was due after it: {report}");
+        }
+    }
+
+    #[test]
+    fn an_interrupt_ends_the_run_and_keeps_what_was_measured() {
+        let interrupt = Interrupt::default();
+        let report = run_against(Fault::None, |options| {
+            options.interrupt = interrupt.clone();
+            options.seconds = 3600;
+            std::thread::spawn(move || {
+                // Any moment will do: before the begin, too.
+                std::thread::sleep(std::time::Duration::from_millis(300));
+                interrupt.set("SIGTERM");
+            });
+        });
+        assert!(report.to_string().contains("INVALID: stopped early: SIGTERM"), "{report}");
+        assert!(report.ledger.passed() && report.timeline.len() < 60, "{report}");
+    }
+
+    #[test]
+    fn a_thread_that_cannot_begin_holds_up_no_other() {
+        let sink = Sink::start(Null::default(), 2, None).unwrap();
+        let options = Options { connections: 2, partitions: 2, seconds: 3600, ..Options::default() };
+        let topics = options.topics();
+        let driver = KafkaDriver::new(Shape {
+            topics: topics.clone(),
+            acks: -1,
+            record_bytes: 1024,
+            records: 1,
+            ..Shape::default()
+        });
+        let ends = vec![0; 2];
+        let (address, bytes) = (sink.address(), driver.batch_bytes());
+        let mut plans = plans(&options, topics, address, bytes, ends.clone(), ends);
+        plans[0].threads = 2;
+        plans.push(Plan { thread: 1, core: Some(1_000_000), ..plans[0].clone() });
+        let control = driver.control(address).unwrap();
+        let error = drive(&options, &driver, control, Clock::new(), plans).unwrap_err().to_string();
+        assert!(error.contains("core 1000000"), "{error}");
     }
 
     #[test]
@@ -508,6 +588,102 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_acknowledges_is_counted_when_it_is_sent_and_checked_when_it_is_read() {
+        for linger_ns in [None, Some(5_000_000)] {
+            let report = run_against(Fault::None, |options| {
+                options.acks = 0;
+                options.linger_ns = linger_ns;
+                options.read_back = ReadBack::Tail;
+                options.consumers = 2;
+            });
+            assert!(report.ledger.passed() && report.errors == 0, "{report}");
+            assert_eq!(
+                (report.ledger.acked, report.unanswered, report.response.samples),
+                (0, 0, 0),
+                "{report}"
+            );
+            // What was sent last may be on its way still.
+            assert!((3_500..=7_000).contains(&report.ledger.read), "{report}");
+            assert!(report.records_per_s > 3_500.0 && report.end_to_end.samples > 3_500, "{report}");
+            assert!(report.to_string().contains("acks=0"), "{report}");
+        }
+        let lossy = run_against(Fault::Lose(5), |options| {
+            options.acks = 0;
+            options.read_back = ReadBack::Tail;
+            options.consumers = 1;
+        });
+        assert_eq!(lossy.ledger.lost, 14, "{lossy}");
+    }
+
+    #[test]
+    fn as_many_readers_are_made_as_were_asked_for() {
+        for (threads, consumers, readers) in [(1, 3, vec![3]), (2, 3, vec![2, 1]), (3, 5, vec![2, 2, 1])] {
+            let options =
+                Options { cpus: (0..threads).collect(), consumers, partitions: 5, ..Options::default() };
+            let address = "127.0.0.1:1".parse().unwrap();
+            let plans = plans(&options, options.topics(), address, 1, vec![0; 5], vec![0; 5]);
+            let shares: Vec<usize> = plans.iter().map(|plan| plan.reader_shares().len()).collect();
+            assert_eq!(shares, readers, "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_catches_up_beside_one_that_tails_says_after_what_time() {
+        let sink = Sink::start(Memory::new(Fault::None), 3, None).unwrap();
+        let options = Options {
+            bootstrap: sink.address().to_string(),
+            partitions: 3,
+            record_bytes: 64,
+            connections: 3,
+            load: Load::Open { records_per_s: 3_000.0 },
+            seconds: 1,
+            warmup_s: 0,
+            ..Options::default()
+        };
+        let backlog = run(&options).unwrap().ledger.acked;
+        let catch_up = Options { read_back: ReadBack::CatchUp, groups: 2, consumers: 1, ..options };
+        let report = run(&catch_up).unwrap();
+        assert!(report.ledger.passed(), "{report}");
+        let found = report.backlog.unwrap();
+        // Its last answers may have brought what was written in the meantime.
+        assert!(found.records >= backlog, "{found:?}");
+        assert!(
+            found.bytes > backlog * 64 && found.read_after_ns.is_some_and(|ns| ns < 1_000_000_000),
+            "{found:?}"
+        );
+        let tailed = report.ledger.read - found.records;
+        assert_eq!(tailed, report.ledger.acked, "the other follows the tail: {report}");
+    }
+
+    #[test]
+    fn a_reader_that_does_not_catch_up_fails_the_run() {
+        let backlog = Backlog { records: 5, bytes: 9, read_after_ns: None };
+        let outcome = |read_after_ns| Outcome {
+            verdict: Verdict { acked: 1, ..Verdict::default() },
+            unsent: 0,
+            unanswered: 0,
+            due: 0,
+            due_records: 0,
+            backlog: Some(Backlog { read_after_ns, ..backlog }),
+            finished: true,
+            error: None,
+        };
+        for (second, caught_up) in [(Some(7), true), (None, false)] {
+            let collected = Collected {
+                measured: Interval::new(),
+                in_time: Second::default(),
+                timeline: Vec::new(),
+                recording: Recording::begin(),
+            };
+            let outcomes = vec![outcome(Some(9)), outcome(second)];
+            let report = judge(&Options::default(), outcomes, Vec::new(), collected, None);
+            let found = report.backlog.unwrap();
+            assert_eq!((found.records, found.read_after_ns), (10, caught_up.then_some(9)));
+            assert_eq!(report.invalid.is_empty(), caught_up, "{:?}", report.invalid);
+        }
+    }
+
+    #[test]
     fn a_broker_that_goes_away_leaves_a_partial_report_and_an_address_without_one_is_named() {
         let sink = Sink::start(Null::default(), 1, None).unwrap();
         let options =
@@ -531,7 +707,9 @@ mod tests {
 
     #[test]
     fn options_that_cannot_work_are_refused() {
-        let changes: [fn(&mut Options); 13] = [
+        let changes: [fn(&mut Options); 16] = [
+            |options| options.consumers = 2,
+            |options| options.cpus = vec![1_000_000],
             |options| options.topics = 0,
             |options| options.keys.count = 5,
             |options| options.keys = Keys { bytes: 1, count: 257, ..Keys::default() },
@@ -543,7 +721,8 @@ mod tests {
             |options| options.record_bytes = 31,
             |options| options.cpus = vec![0, 1],
             |options| options.in_flight = 0,
-            |options| options.acks = 0,
+            |options| options.acks = 2,
+            |options| (options.acks, options.read_back) = (0, ReadBack::Afterwards),
             |options| options.load = Load::Open { records_per_s: f64::NAN },
         ];
         for change in changes {

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::engine::ReadBack;
 use super::error::BenchError;
 use super::options::{Load, Options};
-use super::report::Report;
+use super::output::Maximum;
+use super::report::{Backlog, Report};
 use super::schedule::{Arrivals, Burst};
 use super::session::Target;
 use super::slo::Slo;
-use super::text::duration;
+use super::text::{duration, plural};
 
 /// Ten times the rate for a second: what a broker must take without losing what was due.
 const BURST: Burst = Burst { every_s: 5, factor: 10.0 };
@@ -23,6 +24,8 @@ const MANY_PARTITIONS: u32 = 10_000;
 const MANY_CONNECTIONS: usize = 500;
 /// A slow consumer takes this share of what is produced.
 const SLOW_SHARE: f64 = 0.25;
+/// The backlog is written in this part of the time that there is for reading it.
+const BACKLOG_PART: u64 = 3;
 /// The search for a maximum ends when the bounds are so close.
 const SEARCH_PRECISION: f64 = 0.05;
 /// Rates are tried so often at most.
@@ -64,12 +67,14 @@ pub enum Scenario {
 }
 
 impl Scenario {
+    pub const FIND_MAX: &str = "find-max";
+
     pub fn name(&self) -> &'static str {
         match self {
             Scenario::Steady => "steady",
             Scenario::Burst => "burst",
             Scenario::Sweep(_) => "sweep",
-            Scenario::FindMax(_) => "find-max",
+            Scenario::FindMax(_) => Scenario::FIND_MAX,
             Scenario::FanOut => "fan-out",
             Scenario::CatchUp => "catch-up",
             Scenario::ManyPartitions => "many-partitions",
@@ -85,6 +90,8 @@ impl Scenario {
 pub struct Outcome {
     pub runs: Vec<Report>,
     pub finding: Option<String>,
+    /// What each search for a highest rate found.
+    pub maxima: Vec<Maximum>,
     /// All runs were made.
     pub complete: bool,
     /// Runs before this one were attempts, whose failure is no failure of the scenario.
@@ -176,10 +183,17 @@ impl Stage<'_> {
     }
 
     fn once(&mut self, options: &Options) -> Result<&Report, BenchError> {
+        options.interrupt.check()?;
         let report = super::run(&self.target.aim(options))?;
+        self.keep(report);
+        // No further run.
+        options.interrupt.check()?;
+        Ok(self.outcome.runs.last().expect("it was kept above"))
+    }
+
+    fn keep(&mut self, report: Report) {
         (self.told)(&report);
         self.outcome.runs.push(report);
-        Ok(self.outcome.runs.last().expect("it was pushed above"))
     }
 
     /// One after the other; `what` in the labels says which is which.
@@ -243,7 +257,7 @@ impl Stage<'_> {
             ..options.clone()
         };
         let ceiling = self.once(&closed)?.records_per_s;
-        let (mut met, mut best, mut missed) = (0.0, None, ceiling);
+        let (mut met, mut best, mut missed, mut unknown) = (0.0, None, ceiling, 0);
         for _ in 0..SEARCH_STEPS {
             if missed - met <= ceiling * SEARCH_PRECISION {
                 break;
@@ -252,7 +266,11 @@ impl Stage<'_> {
             let label = format!("rate {records_per_s}");
             let step = Options { label, load: Load::Open { records_per_s }, ..options.clone() };
             let report = self.once(&step)?;
-            if report.passed() && slo.is_met(&report.response) {
+            // A percentile that the generator has made says neither that the broker meets it nor that it
+            // does not.
+            let is_known = !slo.reaches(report.own_from(&report.response));
+            unknown += u64::from(!is_known);
+            if report.passed() && is_known && slo.is_met(&report.response) {
                 (met, best) = (records_per_s, Some(report.clone()));
             } else {
                 missed = records_per_s;
@@ -260,15 +278,21 @@ impl Stage<'_> {
         }
         // The search is meant to go too far: only the best rate must be without fault.
         self.outcome.judged_from = self.outcome.runs.len();
+        let but = match unknown {
+            0 => String::new(),
+            rates => format!("; at {} the generator itself was too late to say", plural(rates, "rate")),
+        };
         let Some(best) = best else {
-            return Err(BenchError::Options(format!("{slo} was not met at any rate that was tried")));
+            return Err(BenchError::Options(format!("{slo} was not met at any rate that was tried{but}")));
         };
         let finding = format!(
-            "{met:.0} records/s meet {slo}: p50 {}, p99 {}, p99.9 {}; the closed loop reached {ceiling:.0}",
+            "{met:.0} records/s meet {slo}: p50 {}, p99 {}, p99.9 {}; the closed loop reached \
+             {ceiling:.0}{but}",
             duration(best.response.p50_ns),
             duration(best.response.p99_ns),
             duration(best.response.p99_9_ns),
         );
+        self.outcome.maxima.push(Maximum { slo: slo.to_string(), records_per_s: met });
         Ok(Some(finding))
     }
 
@@ -276,6 +300,7 @@ impl Stage<'_> {
         let backlog = Options {
             label: "backlog".to_owned(),
             load: Load::Closed,
+            seconds: (options.seconds / BACKLOG_PART).max(1),
             read_back: ReadBack::Nothing,
             consumers: 0,
             ..options.clone()
@@ -288,10 +313,11 @@ impl Stage<'_> {
             ..options.clone()
         };
         let undisturbed = self.once(&undisturbed)?.ack().p99_ns;
-        // The last second of a cold read is the one in which it ends: warmed up or not, it counts.
+        // The backlog is read from the load's first moment on: warmed up or not, it counts.
         let catch_up = Options {
             label: "catch-up".to_owned(),
-            read_back: ReadBack::Cold,
+            read_back: ReadBack::CatchUp,
+            groups: 2,
             // A group would begin where it has committed.
             group_protocol: false,
             consumers: options.consumers.max(1),
@@ -299,11 +325,17 @@ impl Stage<'_> {
             ..options.clone()
         };
         let report = self.once(&catch_up)?;
+        let caught_up = match report.backlog {
+            Some(Backlog { records, read_after_ns: Some(ns), .. }) => {
+                format!("{records} records of backlog read after {}", duration(ns))
+            }
+            Some(Backlog { records, .. }) => format!("NOT CAUGHT UP: {records} records of backlog read"),
+            None => "no backlog".to_owned(),
+        };
         Ok(Some(format!(
-            "producers' p99 {} while a reader catches up, {} undisturbed; {} records read",
+            "{caught_up}, beside producers and a reader of the tail; producers' p99 {}, {} undisturbed",
             duration(report.ack().p99_ns),
             duration(undisturbed),
-            report.ledger.read,
         )))
     }
 
@@ -327,6 +359,7 @@ impl Stage<'_> {
     }
 
     fn restart(&mut self, options: &Options) -> Finding {
+        options.interrupt.check()?;
         let Some(broker) = self.target.own.take() else {
             let reason = "restart-under-load needs a broker of its own: leave --bootstrap out";
             return Err(BenchError::Options(reason.to_owned()));
@@ -343,23 +376,30 @@ impl Stage<'_> {
         let half = Duration::from_secs(options.warmup_s + options.seconds / 2);
         let aimed = Options { admin: None, ..self.target.aim(&options) };
         let (report, restarted) = std::thread::scope(|scope| {
-            let restarting = scope.spawn(move || {
-                // The moment is part of the scenario, not a wait for something.
-                std::thread::sleep(half);
-                broker.restart()
-            });
-            let report = super::run(&aimed);
-            let restarted = restarting.join().unwrap_or(Err(BenchError::Panicked));
-            (report, restarted)
+            let loading = scope.spawn(|| super::run(&aimed));
+            // On this thread: a broker ends with the one that started it. The moment is part of the
+            // scenario, not a wait for something.
+            let restarted = match options.interrupt.wait(half) {
+                true => Ok(broker),
+                false => broker.restart(),
+            };
+            if let Err(error) = &restarted {
+                options.interrupt.set(format!("the broker was not started again: {error}"));
+            }
+            (loading.join().unwrap_or(Err(BenchError::Panicked)), restarted)
+        });
+        // What was measured is kept, whatever became of the broker.
+        let measured = report.map(|report| {
+            let seen = (report.ack().max_ns, report.reconnects);
+            self.keep(report);
+            seen
         });
         let restarted = restarted?;
         let (ready_after, admin) = (restarted.ready_after, restarted.admin());
         self.target.own = Some(restarted);
         self.target.admin = Some(admin);
-        let report = report?;
-        (self.told)(&report);
-        let (slowest, connections) = (report.ack().max_ns, report.reconnects);
-        self.outcome.runs.push(report);
+        options.interrupt.check()?;
+        let (slowest, connections) = measured?;
         Ok(Some(format!(
             "killed and ready again after {}; the longest ack took {}, {connections} connections made again",
             duration(ready_after.as_nanos() as u64),

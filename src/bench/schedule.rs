@@ -95,22 +95,60 @@ impl Schedule {
     #[inline]
     pub fn advance(&mut self) {
         self.index += 1;
-        self.even_ns = if self.arrivals.poisson {
-            self.even_ns + self.gap_ns()
-        } else {
-            // A product, not a sum of rounded steps: exact to a nanosecond for months.
-            self.first_ns + self.index as f64 * self.interval_ns
-        };
+        self.even_ns =
+            if self.arrivals.poisson { self.even_ns + self.gap_ns() } else { self.even_ns_at(self.index) };
         self.due_ns = self.to_due_ns();
     }
 
     /// Requests from the next one on that are due before `end_ns`.
     pub fn due_before(&self, end_ns: u64) -> u64 {
-        let mut rest = self.clone();
-        while rest.due_ns < end_ns {
-            rest.advance();
+        if self.due_ns >= end_ns {
+            return 0;
         }
-        rest.index - self.index
+        if self.arrivals.poisson {
+            // Chance has to be played out.
+            let mut rest = self.clone();
+            while rest.due_ns < end_ns {
+                rest.advance();
+            }
+            return rest.index - self.index;
+        }
+        // Due times rise: double until one is too late, then halve. There may be hundreds of millions.
+        let is_due = |count| self.due_ns_at(self.index + count) < end_ns;
+        let mut late = 1;
+        while is_due(late) {
+            late *= 2;
+        }
+        let mut due = late / 2;
+        while late - due > 1 {
+            let middle = due + (late - due) / 2;
+            if is_due(middle) {
+                due = middle;
+            } else {
+                late = middle;
+            }
+        }
+        late
+    }
+
+    /// The same, but at once: where chance decides, what is to be expected.
+    pub fn about_due_before(&self, end_ns: u64) -> u64 {
+        if !self.arrivals.poisson {
+            return self.due_before(end_ns);
+        }
+        let ahead_ns = end_ns.saturating_sub(self.due_ns) as f64;
+        (ahead_ns * self.arrivals.mean_factor() / self.interval_ns) as u64
+    }
+
+    /// When the request of this index is due, if they come evenly.
+    fn due_ns_at(&self, index: u64) -> u64 {
+        self.start_ns + self.arrivals.real_ns(self.even_ns_at(index)) as u64
+    }
+
+    #[inline]
+    fn even_ns_at(&self, index: u64) -> f64 {
+        // A product, not a sum of rounded steps: exact to a nanosecond for months.
+        self.first_ns + index as f64 * self.interval_ns
     }
 
     #[inline]
@@ -150,6 +188,29 @@ mod tests {
         );
         (0..10).for_each(|_| schedule.advance());
         assert_eq!(schedule.due_before(1_000_000_000), 990);
+    }
+
+    #[test]
+    fn a_count_agrees_with_going_there_one_by_one() {
+        let burst = Some(Burst { every_s: 3, factor: 4.5 });
+        for (poisson, burst) in [(false, None), (false, burst), (true, None), (true, burst)] {
+            let mut schedule = Schedule::new(Arrivals { poisson, burst }, 12_345, 1e5, 1e9 / 700.0, 3);
+            schedule.advance();
+            for end_ns in [0, 12_345, 1_500_000, 2_999_999_999, 3_000_012_345, 7_777_777_777] {
+                let (mut walker, mut count) = (schedule.clone(), 0);
+                while walker.due_ns() < end_ns {
+                    walker.advance();
+                    count += 1;
+                }
+                assert_eq!(schedule.due_before(end_ns), count, "{poisson} {burst:?} {end_ns}");
+                // Five standard deviations of chance.
+                let about = schedule.about_due_before(end_ns).abs_diff(count);
+                let bound = if poisson { (count as f64).sqrt() * 5.0 + 5.0 } else { 0.0 };
+                // A burst that has begun is not the mean: half of one period's difference.
+                let burst_bound = if poisson && burst.is_some() { 700.0 * 3.0 } else { 0.0 };
+                assert!(about as f64 <= bound + burst_bound, "{poisson} {burst:?} {end_ns}: {about}");
+            }
+        }
     }
 
     #[test]

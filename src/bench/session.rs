@@ -67,9 +67,8 @@ pub fn run(session: &Session, mut told: impl FnMut(&Report)) -> Result<BenchResu
     let mut target = Target::reach(&session.endpoint)?;
     let broker = target.facts(&session.endpoint);
     let outcome = scenario::run(&session.scenario, session.repeat, &session.options, &mut target, &mut told);
-    if let Some(own) = target.own.take() {
-        own.discard()?;
-    }
+    // The numbers are as good with the data still there: that is said, and nothing else changes.
+    let left = target.own.take().and_then(|own| own.discard().err()).map(|error| error.to_string());
     let passed = outcome.complete && !outcome.runs.is_empty() && outcome.judged().all(Report::passed);
     Ok(BenchResult {
         schema: SCHEMA,
@@ -77,7 +76,11 @@ pub fn run(session: &Session, mut told: impl FnMut(&Report)) -> Result<BenchResu
         began_unix_ms: outcome.runs.first().map_or(0, |report| report.began_unix_ms),
         command: session.command.clone(),
         scenario: session.scenario.name().to_owned(),
-        finding: outcome.finding,
+        finding: [outcome.finding, left]
+            .into_iter()
+            .flatten()
+            .reduce(|finding, left| format!("{finding}; {left}")),
+        maxima: outcome.maxima,
         environment,
         broker,
         passed,
@@ -137,7 +140,7 @@ fn resolve_admin(admin: &str) -> Result<SocketAddr, BenchError> {
 /// What `ringmq config print` says for a broker that is started like this.
 fn config_of(launch: &Launch) -> Option<String> {
     let output =
-        Command::new(&launch.program).args(["config", "print"]).args(launch.settings()).output().ok()?;
+        Command::new(&launch.program).args(["config", "print"]).args(launch.arguments()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

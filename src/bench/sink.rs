@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 use rustc_hash::FxHashMap;
 
+use super::cores;
 use super::driver::Malformed;
 use super::error::BenchError;
 use super::kafka::wire::{Api, Reader, Writer, framed};
@@ -86,7 +87,11 @@ pub struct Sink {
 
 impl Sink {
     /// Listen on a free loopback port, served by one thread on `core`. Each topic has `partitions`.
+    ///
+    /// # Errors
+    /// There is no such core, or no port.
     pub fn start(store: impl Store, partitions: u32, core: Option<usize>) -> Result<Sink, BenchError> {
+        cores::check(core.as_slice())?;
         let start = || {
             let listener = TcpListener::bind("127.0.0.1:0")?;
             listener.set_nonblocking(true)?;
@@ -109,8 +114,11 @@ impl Sink {
             service: Service::new(store, partitions),
         };
         let thread = std::thread::spawn(move || {
-            if let Some(core) = core {
-                core_affinity::set_for_current(core_affinity::CoreId { id: core });
+            if let Some(core) = core
+                && let Err(error) = cores::pin(core)
+            {
+                // It was allowed above, and is not any more.
+                tracing::error!(%error, "the null sink runs where the kernel puts it");
             }
             if let Err(error) = server.serve() {
                 tracing::error!(%error, "the null sink stopped");
@@ -305,6 +313,8 @@ impl<S: Store> Service<S> {
         let _client = request.string()?;
         let api = Api::ALL.into_iter().find(|api| (api.key, api.version) == (key, version));
         let api = api.ok_or(Malformed("a request that the null sink does not know"))?;
+        let start = out.len();
+        let is_answered = api != Api::PRODUCE || acks_of(request)? != 0;
         let mut result = Ok(());
         framed(out, |out| {
             out.i32(correlation);
@@ -324,6 +334,9 @@ impl<S: Store> Service<S> {
                 }
             };
         });
+        if !is_answered {
+            out.truncate(start);
+        }
         result
     }
 
@@ -424,6 +437,12 @@ impl<S: Store> Service<S> {
         }
         Ok(())
     }
+}
+
+/// Of a produce request.
+fn acks_of(mut request: Reader<'_>) -> Result<i16, Malformed> {
+    let _transactional_id = request.string()?;
+    request.i16()
 }
 
 /// Copy the frame of topics and partitions, which requests and answers share; `partition` reads and

@@ -36,6 +36,18 @@ impl Name {
         ("max", Name::Max),
     ];
 
+    /// `None` for the maximum, which is a sample and no percentile.
+    fn quantile(self) -> Option<f64> {
+        match self {
+            Name::P50 => Some(0.5),
+            Name::P90 => Some(0.9),
+            Name::P99 => Some(0.99),
+            Name::P999 => Some(0.999),
+            Name::P9999 => Some(0.9999),
+            Name::Max => None,
+        }
+    }
+
     fn of(self, latency: &Percentiles) -> u64 {
         match self {
             Name::P50 => latency.p50_ns,
@@ -51,6 +63,11 @@ impl Name {
 impl Slo {
     pub fn is_met(&self, latency: &Percentiles) -> bool {
         latency.samples > 0 && self.0.iter().all(|limit| limit.name.of(latency) < limit.below_ns)
+    }
+
+    /// Whether it limits a percentile at or beyond a quantile.
+    pub fn reaches(&self, from: f64) -> bool {
+        self.0.iter().filter_map(|limit| limit.name.quantile()).any(|quantile| quantile >= from)
     }
 }
 
@@ -103,6 +120,8 @@ mod tests {
         assert!(!slo.is_met(&latency(1, 20_000_000)));
         assert!(!slo.is_met(&Percentiles::default()), "nothing was measured");
         assert_eq!(slo.to_string(), "p99<5ms,p99.9<20ms");
+        assert!(slo.reaches(0.99) && slo.reaches(0.999) && !slo.reaches(0.9999));
+        assert!(!"max<1s".parse::<Slo>().unwrap().reaches(0.5));
     }
 
     #[test]

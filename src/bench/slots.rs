@@ -73,6 +73,12 @@ impl Slots {
         self.packed.is_some()
     }
 
+    /// Requests that the socket has taken as a whole.
+    #[inline]
+    pub fn requests_sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Whether a slot is free.
     #[inline]
     pub fn has_room(&self) -> bool {
@@ -122,10 +128,11 @@ impl Slots {
     /// What is sent for the request of this number.
     fn to_send(&self, request: u64) -> &[u8] {
         let slot = (request % self.count) as usize;
-        match &self.packed {
-            Some(packed) => &packed.slots[slot],
-            None => &self.bytes[slot * self.request_bytes..][..self.len_of(slot)],
-        }
+        let all = match &self.packed {
+            Some(packed) => &packed.slots[slot][..],
+            None => &self.bytes[slot * self.request_bytes..],
+        };
+        &all[..self.len_of(slot)]
     }
 
     #[inline]
@@ -133,14 +140,20 @@ impl Slots {
         self.lens.as_ref().map_or(self.request_bytes, |lens| lens[slot])
     }
 
-    /// The last `requests` are to be sent again, as they are.
+    /// The requests from number `oldest` on are to be sent again, as they are, but for those that are
+    /// answered.
     ///
     /// Their bytes are there still: a slot is stamped anew only when its request is answered, because
-    /// a connection has no more requests in flight than slots.
-    pub fn rewind(&mut self, requests: u64) {
-        assert!(requests <= self.count.min(self.stamped));
-        self.sent = self.stamped - requests;
+    /// a connection goes no further than its slots beyond its oldest request.
+    pub fn rewind(&mut self, oldest: u64, is_answered: impl Fn(u64) -> bool) {
+        assert!(oldest <= self.stamped && self.stamped - oldest <= self.count);
+        self.sent = oldest;
         self.part = 0;
+        for request in (oldest..self.stamped).filter(|&request| is_answered(request)) {
+            assert!(request > oldest, "the oldest is not answered");
+            let lens = self.lens.get_or_insert_with(|| vec![self.request_bytes; self.count as usize]);
+            lens[(request % self.count) as usize] = 0;
+        }
     }
 
     /// The socket took the next `count` bytes.
@@ -162,7 +175,8 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::driver::{Ack, FetchFrom, Malformed};
+    use crate::bench::driver::{Ack, Code, Control, FetchFrom, Malformed};
+    use crate::bench::error::BenchError;
 
     /// A request has up to three records, each of them its correlation id.
     struct Toy {
@@ -185,6 +199,9 @@ mod tests {
         fn records(&self) -> u32 {
             3
         }
+        fn batch_bytes(&self) -> usize {
+            3
+        }
         fn packer(&self) -> Option<Box<dyn Packer>> {
             self.packs.then(|| Box::new(Twice) as Box<dyn Packer>)
         }
@@ -199,15 +216,33 @@ mod tests {
         fn parse_ack(&self, _: &[u8]) -> Result<Ack, Malformed> {
             unreachable!("nothing is answered")
         }
+        fn answers_in_order(&self) -> bool {
+            true
+        }
+        fn fetch_partitions_max(&self) -> usize {
+            1
+        }
+        fn fetches_max(&self) -> usize {
+            1
+        }
         fn encode_fetch(&self, _: u32, _: &[FetchFrom], _: bool, _: &mut Vec<u8>) {}
+        fn fetched_correlation(&self, _: &[u8]) -> Result<u32, Malformed> {
+            unreachable!("nothing is fetched")
+        }
         fn parse_fetch(
             &self,
             _: &[u8],
-            _: u32,
+            _: &[FetchFrom],
             _: &mut dyn FnMut(i32, i64, &[u8]),
-            _: &mut dyn FnMut(i32, i16),
+            _: &mut dyn FnMut(i32, Code),
         ) -> Result<(), Malformed> {
             Ok(())
+        }
+        fn is_removed(&self, _: Code) -> bool {
+            false
+        }
+        fn control(&self, _: std::net::SocketAddr) -> Result<Box<dyn Control>, BenchError> {
+            unreachable!("nobody is asked")
         }
     }
 
@@ -224,8 +259,37 @@ mod tests {
             stamp(&mut slots, &driver, correlation, 3);
             slots.sent(3);
         }
-        slots.rewind(3);
+        slots.rewind(3, |_| false);
         assert_eq!(slots.unsent().concat(), [3, 3, 3, 4, 4, 4, 5, 5, 5]);
+    }
+
+    #[test]
+    fn what_was_answered_out_of_turn_is_not_sent_again() {
+        for packs in [false, true] {
+            let driver = Toy { packs };
+            let mut slots = Slots::new(&driver, 0, 4, false, &mut Random(0));
+            let copies = if packs { 2 } else { 1 };
+            for correlation in 0..6 {
+                stamp(&mut slots, &driver, correlation, 3);
+                slots.sent(3 * copies);
+            }
+            slots.rewind(2, |request| request == 3 || request == 5);
+            let mut out = Vec::new();
+            let mut send_all = |slots: &mut Slots| {
+                while !slots.unsent()[0].is_empty() {
+                    let unsent = slots.unsent().concat();
+                    out.extend_from_slice(&unsent);
+                    slots.sent(unsent.len());
+                }
+            };
+            send_all(&mut slots);
+            // Slots are used again, with all their bytes.
+            stamp(&mut slots, &driver, 6, 3);
+            stamp(&mut slots, &driver, 7, 3);
+            send_all(&mut slots);
+            let expected: Vec<u8> = [2, 4, 6, 7].iter().flat_map(|&byte| vec![byte; 3 * copies]).collect();
+            assert_eq!(out, expected, "packs {packs}");
+        }
     }
 
     #[test]

@@ -8,8 +8,10 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Latencies above a minute are booked as a minute.
-const LATENCY_NS_MAX: u64 = 60_000_000_000;
+use super::driver::Code;
+
+/// Latencies above an hour are booked as an hour; a run that has one is invalid.
+const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// Three digits: a percentile is exact to 0.1 %.
 const DIGITS: u8 = 3;
 /// A gap between two looks at the sockets that is longer counts as a stall of the machine.
@@ -49,6 +51,11 @@ impl Latency {
 
     pub fn add(&mut self, other: &Latency) {
         self.0 += &other.0;
+    }
+
+    /// Whether a sample was too long to be kept as it was.
+    pub fn is_clipped(&self) -> bool {
+        self.0.max() >= LATENCY_NS_MAX
     }
 
     /// For writers of standard formats.
@@ -110,7 +117,7 @@ pub struct Percentiles {
 /// The counts of one thread in one second, or of several added up.
 #[derive(Clone, Debug)]
 pub struct Interval {
-    /// Seconds since the run began; all that comes after the load's end is one interval.
+    /// Seconds since the run began. They go on after the load's end, while answers and readers catch up.
     pub second: u64,
     pub requests: u64,
     pub records: u64,
@@ -121,11 +128,12 @@ pub struct Interval {
     pub packed_bytes: u64,
     pub packing_ns: u64,
     pub packed_requests: u64,
-    /// Spent compressing since the last look at the sockets: work, and no stall.
-    pub packing_since_look_ns: u64,
+    /// Spent compressing, or with answers to readers, since the last look at the sockets: work, and no
+    /// stall.
+    pub work_since_look_ns: u64,
     /// Requests that were refused, and the code of the last.
     pub errors: u64,
-    pub error_code: i16,
+    pub error_code: Code,
     pub read_records: u64,
     /// Of fetch answers, on the wire.
     pub read_bytes: u64,
@@ -148,6 +156,9 @@ pub struct Interval {
     /// Requests, and their records, without an answer when the interval ended.
     pub in_flight: u64,
     pub in_flight_records: u64,
+    /// After the load's end: about how much of what was due before it was not sent when the interval
+    /// ended.
+    pub overdue: u64,
     /// Connections that were lost and made again.
     pub reconnects: u64,
 }
@@ -163,9 +174,9 @@ impl Interval {
             packed_bytes: 0,
             packing_ns: 0,
             packed_requests: 0,
-            packing_since_look_ns: 0,
+            work_since_look_ns: 0,
             errors: 0,
-            error_code: 0,
+            error_code: Code::default(),
             read_records: 0,
             read_bytes: 0,
             response: Latency::new(),
@@ -177,6 +188,7 @@ impl Interval {
             stalled_ns: 0,
             in_flight: 0,
             in_flight_records: 0,
+            overdue: 0,
             reconnects: 0,
         }
     }
@@ -199,6 +211,7 @@ impl Interval {
         self.stalled_ns += other.stalled_ns;
         self.in_flight += other.in_flight;
         self.in_flight_records += other.in_flight_records;
+        self.overdue += other.overdue;
         self.reconnects += other.reconnects;
         let [response, service, delay, own_delay, end_to_end] = other.latencies();
         self.response.add(response);
@@ -218,15 +231,15 @@ impl Interval {
         (self.requests, self.records, self.bytes, self.errors) = (0, 0, 0, 0);
         (self.read_records, self.read_bytes) = (0, 0);
         (self.stall_ns_max, self.stalled_ns) = (0, 0);
-        (self.in_flight, self.in_flight_records, self.reconnects) = (0, 0, 0);
+        (self.in_flight, self.in_flight_records, self.overdue, self.reconnects) = (0, 0, 0, 0);
         (self.plain_bytes, self.packed_bytes) = (0, 0);
-        (self.packing_ns, self.packed_requests, self.packing_since_look_ns) = (0, 0, 0);
+        (self.packing_ns, self.packed_requests, self.work_since_look_ns) = (0, 0, 0);
     }
 
     /// The time since the last look at the sockets was `gap_ns`.
     #[inline]
     pub fn look(&mut self, gap_ns: u64) {
-        let gap_ns = gap_ns.saturating_sub(std::mem::take(&mut self.packing_since_look_ns));
+        let gap_ns = gap_ns.saturating_sub(std::mem::take(&mut self.work_since_look_ns));
         self.stall_ns_max = self.stall_ns_max.max(gap_ns);
         if gap_ns > STALL_NS {
             self.stalled_ns += gap_ns;
@@ -271,9 +284,9 @@ mod tests {
     }
 
     #[test]
-    fn compressing_is_no_stall() {
+    fn work_is_no_stall() {
         let mut interval = Interval::new();
-        interval.packing_since_look_ns = 4 * STALL_NS;
+        interval.work_since_look_ns = 4 * STALL_NS;
         interval.look(5 * STALL_NS);
         assert_eq!((interval.stall_ns_max, interval.stalled_ns), (STALL_NS, 0));
         interval.look(5 * STALL_NS);
@@ -283,7 +296,9 @@ mod tests {
     #[test]
     fn a_latency_beyond_the_bounds_is_kept_as_the_bound() {
         let mut latency = Latency::new();
+        latency.record(LATENCY_NS_MAX / 2);
+        assert!(!latency.is_clipped());
         latency.record(u64::MAX);
-        assert!(latency.percentiles().max_ns >= LATENCY_NS_MAX);
+        assert!(latency.is_clipped() && latency.percentiles().max_ns >= LATENCY_NS_MAX);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::cores::listed;
 use super::ledger::Verdict;
 use super::report::Report;
 use super::stats::{Percentiles, SAMPLES_BEYOND_MIN};
@@ -14,7 +15,7 @@ impl fmt::Display for Report {
             None if self.connections == 0 => write!(f, "reading only")?,
             None => write!(f, "closed loop (its tail is not comparable with an open loop's)")?,
         }
-        writeln!(f, ", acks={}, {} s", if self.acks == -1 { "all" } else { "1" }, self.seconds)?;
+        writeln!(f, ", acks={}, {} s", self.acks_text(), self.seconds)?;
         writeln!(
             f,
             "{record_bytes} B x {}{records_per_batch} a request, {}, {} x {in_flight} in flight, {}{}",
@@ -24,13 +25,15 @@ impl fmt::Display for Report {
             self.readers(),
             if self.idempotent { ", idempotent" } else { "" },
         )?;
+        writeln!(f, "{}", self.cores_text())?;
         let lines = [self.keys_text(), self.linger_text(), self.packing_text(), self.groups_text()];
         for line in lines.iter().flatten() {
             writeln!(f, "{line}")?;
         }
         writeln!(
             f,
-            "\nacknowledged {:>12.0} records/s {:>10.0} requests/s {:>9.1} MB/s",
+            "\n{:<12} {:>12.0} records/s {:>10.0} requests/s {:>9.1} MB/s",
+            if self.acks == 0 { "sent" } else { "acknowledged" },
             self.records_per_s,
             self.requests_per_s,
             self.bytes_per_s / 1e6
@@ -51,13 +54,16 @@ impl fmt::Display for Report {
         write_latencies(
             f,
             &[
-                ("response: ack - intended", &self.response),
-                ("service: ack - sent", &self.service),
-                ("delay: sent - intended", &self.delay),
-                ("of it, the generator's", &self.own_delay),
-                ("end to end", &self.end_to_end),
+                ("response: ack - intended", &self.response, self.own_from(&self.response)),
+                ("service: ack - sent", &self.service, 1.0),
+                ("delay: sent - intended", &self.delay, 1.0),
+                ("of it, the generator's", &self.own_delay, 1.0),
+                ("end to end", &self.end_to_end, self.own_from(&self.end_to_end)),
             ],
         )?;
+        if let Some(text) = self.own_text() {
+            writeln!(f, "{text}")?;
+        }
         writeln!(
             f,
             "longest stall of the generator: {}; {:.2} % of the time in stalls above 1 ms",
@@ -82,6 +88,14 @@ impl fmt::Display for Report {
 
 /// What `text` and the report's page say alike.
 impl Report {
+    pub fn acks_text(&self) -> &'static str {
+        match self.acks {
+            0 => "0",
+            1 => "1",
+            _ => "all",
+        }
+    }
+
     pub fn places(&self) -> String {
         let partitions = plural(u64::from(self.partitions), "partition");
         match self.topics {
@@ -102,6 +116,21 @@ impl Report {
             (_, 0) => Some(format!("keys of {bytes} B, random")),
             (_, keys) => Some(format!("{keys} keys of {bytes} B")),
         }
+    }
+
+    pub fn cores_text(&self) -> String {
+        match self.load_cpus.as_slice() {
+            [] => "load not pinned to a core".to_owned(),
+            [core] => format!("load on core {core}"),
+            several => format!("load on cores {}", listed(several)),
+        }
+    }
+
+    /// Why percentiles with enough samples beyond them are marked.
+    pub fn own_text(&self) -> Option<String> {
+        let ack = [(0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
+        let (_, name) = ack.into_iter().find(|(quantile, _)| *quantile == self.ack_own_from())?;
+        Some(format!("from {name} on it was the generator itself that was late"))
     }
 
     pub fn linger_text(&self) -> Option<String> {
@@ -137,14 +166,18 @@ pub fn plural(count: u64, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
-/// A `~` marks a percentile with too few samples beyond it.
-pub fn write_latencies(f: &mut impl fmt::Write, rows: &[(&str, &Percentiles)]) -> fmt::Result {
+/// A row of latencies: its name, its percentiles, and the quantile from which on they say nothing,
+/// however many samples there are (1: nowhere).
+pub type LatencyRow<'a> = (&'a str, &'a Percentiles, f64);
+
+/// A `~` marks a percentile that says nothing: too few samples lie beyond it, or the generator made it.
+pub fn write_latencies(f: &mut impl fmt::Write, rows: &[LatencyRow<'_>]) -> fmt::Result {
     write!(f, "{:<26}", "microseconds")?;
     for name in ["p50", "p90", "p99", "p99.9", "p99.99", "max", "<= 1 ms"] {
         write!(f, "{name:>11}")?;
     }
     writeln!(f)?;
-    for (name, row) in rows.iter().filter(|(_, row)| row.samples > 0) {
+    for (name, row, unsound_from) in rows.iter().filter(|(_, row, _)| row.samples > 0) {
         write!(f, "{name:<26}")?;
         let values = [
             (0.5, row.p50_ns),
@@ -154,7 +187,8 @@ pub fn write_latencies(f: &mut impl fmt::Write, rows: &[(&str, &Percentiles)]) -
             (0.9999, row.p99_99_ns),
         ];
         for (quantile, ns) in values {
-            let mark = if is_sound(row.samples, quantile) { "" } else { "~" };
+            let sound = is_sound(row.samples, quantile) && quantile < *unsound_from;
+            let mark = if sound { "" } else { "~" };
             write!(f, "{:>11}", format!("{mark}{:.1}", ns as f64 / 1e3))?;
         }
         writeln!(f, "{:>11.1}{:>10.3}%", row.max_ns as f64 / 1e3, row.within_1ms * 100.0)?;
@@ -164,11 +198,7 @@ pub fn write_latencies(f: &mut impl fmt::Write, rows: &[(&str, &Percentiles)]) -
 
 fn write_verdict(f: &mut fmt::Formatter<'_>, ledger: &Verdict) -> fmt::Result {
     let word = if ledger.passed() { "ledger ok" } else { "LEDGER FAILED" };
-    write!(f, "{word}: {} acknowledged, {} read", ledger.acked, ledger.read)?;
-    if !ledger.passed() {
-        write!(f, ", {}", ledger.faults())?;
-    }
-    writeln!(f)
+    writeln!(f, "{word}: {} acknowledged, {} read, {}", ledger.acked, ledger.read, ledger.finding())
 }
 
 /// Whether so many samples say something about a quantile.

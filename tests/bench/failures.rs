@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -54,13 +54,18 @@ impl Drop for Server {
 
 /// Run `ringmq bench`, and `interfere` when it has reported its first second.
 fn bench_and(dir: &Path, line: &str, interfere: impl FnOnce()) -> Output {
-    let mut child = command(dir, line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    run_and(&mut command(dir, line), |_| interfere())
+}
+
+/// The same for any command of it; `interfere` is told the process.
+fn run_and(command: &mut Command, interfere: impl FnOnce(u32)) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
     while !said.contains("rec/s") {
         assert!(stderr.read_line(&mut said).unwrap() > 0, "no progress: {said}");
     }
-    interfere();
+    interfere(child.id());
     // Before the other end: a few lines do not fill a pipe.
     stderr.read_to_string(&mut said).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -86,11 +91,50 @@ fn assert_partial(dir: &Path, output: &Output, reason: &str) -> Value {
 
 #[test]
 fn a_broker_that_is_killed_under_load_leaves_a_partial_result_that_is_marked() {
-    let (data, dir) = (folder(), folder());
-    let mut server = Server::start(data.path());
-    let line = format!("--bootstrap {} --rate 2k --seconds 60 --warmup 0 --consumers 1", server.address);
-    let output = bench_and(dir.path(), &line, || server.child.kill().unwrap());
-    assert_partial(dir.path(), &output, "did the broker end?");
+    for read_back in ["--consumers 1", "--verify"] {
+        let (data, dir) = (folder(), folder());
+        let mut server = Server::start(data.path());
+        let line = format!("--bootstrap {} --rate 2k --seconds 60 --warmup 0 {read_back}", server.address);
+        let output = bench_and(dir.path(), &line, || server.child.kill().unwrap());
+        let result = assert_partial(dir.path(), &output, "did the broker end?");
+        // What nobody could read any more is not lost; nor was missed what was due after that.
+        let (run, said) = (&result["runs"][0], text(&output));
+        assert_ledger(run, &said);
+        assert_eq!(run["ledger"]["ack_offsets_skipped"], 0, "{said}");
+        assert!(run["due_records"].as_f64().is_some_and(|due| due < 60_000.0), "{run}");
+    }
+}
+
+#[test]
+fn a_signal_ends_the_load_in_order_and_leaves_neither_a_broker_nor_its_data() {
+    for signal in ["INT", "TERM"] {
+        let dir = folder();
+        let line = "--rate 2k --seconds 3600 --warmup 0 --partitions 2 --connections 2";
+        let output = run_and(&mut command(dir.path(), line), |bench| {
+            let kill = Command::new("sh").args(["-c", &format!("kill -{signal} {bench}")]).status();
+            assert!(kill.unwrap().success());
+        });
+        let result = assert_partial(dir.path(), &output, &format!("stopped early: SIG{signal}"));
+        assert_ledger(&result["runs"][0], &text(&output));
+        assert!(!results(dir.path()).join("broker").exists(), "its data");
+        let broker = result["broker"]["endpoint"].as_str().unwrap();
+        assert!(TcpStream::connect(broker).is_err(), "it is gone");
+    }
+}
+
+#[test]
+fn a_broker_that_cannot_be_started_again_leaves_what_was_measured_until_then() {
+    let (dir, binaries) = (folder(), folder());
+    let binary = binaries.path().join("ringmq");
+    fs::hard_link(env!("CARGO_BIN_EXE_ringmq"), &binary).unwrap();
+    let line =
+        "bench --scenario restart-under-load --rate 2k --seconds 6 --warmup 0 --partitions 2 --connections 2";
+    let mut command = Command::new(&binary);
+    command.args(line.split_whitespace()).arg("--out").arg(dir.path());
+    // It is running; half of the seconds later there is nothing to be started.
+    let output = run_and(&mut command, |_| fs::remove_file(&binary).unwrap());
+    let result = assert_partial(dir.path(), &output, "the broker was not started again");
+    assert_ledger(&result["runs"][0], &text(&output));
 }
 
 #[test]
@@ -157,4 +201,20 @@ fn results_that_cannot_be_written_are_said_and_the_others_are_kept() {
     assert!(said.contains("cannot write /dev/full") && said.contains("No space left on device"), "{said}");
     assert_ledger(&result(dir.path())["runs"][0], &said);
     assert!(results(dir.path()).join("report.html").exists());
+}
+
+#[test]
+fn a_report_that_cannot_be_written_does_not_take_the_json_with_it() {
+    let (data, dir) = (folder(), folder());
+    let server = Server::start(data.path());
+    let (file, json) = (dir.path().join("file"), dir.path().join("result.json"));
+    fs::write(&file, "").unwrap();
+    let line = format!("--bootstrap {} --rate 1k --seconds 1 --warmup 0 --quiet --verify", server.address);
+    let mut command = command(&file, &line);
+    let output = command.arg("--json").arg(&json).current_dir(dir.path()).output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot write the results"), "{said}");
+    let result: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_ledger(&result["runs"][0], &said);
 }

@@ -54,7 +54,7 @@ fn assert_ledger(run: &Value, said: &str) {
 #[test]
 fn without_a_broker_it_starts_one_and_leaves_a_report_and_nothing_else() {
     let dir = folder();
-    let output = bench(dir.path(), "--rate 2k --seconds 1 --warmup 0 --partitions 3 --connections 3");
+    let output = bench(dir.path(), "--rate 2k --seconds 1 --warmup 2 --partitions 3 --connections 3");
     let said = text(&output);
     let result = result(dir.path());
     assert_ledger(&result["runs"][0], &said);
@@ -65,10 +65,16 @@ fn without_a_broker_it_starts_one_and_leaves_a_report_and_nothing_else() {
 
     assert!(result["broker"]["durability"].as_str().unwrap().starts_with("sync"), "{}", result["broker"]);
     assert_eq!(result["broker"]["info"]["shards"], 1);
-    assert!(result["broker"]["config"].as_str().unwrap().contains("segment_bytes"));
+    let config = result["broker"]["config"].as_str().unwrap();
+    for key in ["segment_bytes", "flag --shards", "flag --kafka-listen", "flag --data-dir"] {
+        assert!(config.contains(key), "{key}: {config}");
+    }
     assert!(result["environment"]["storage"]["file_system"].is_string(), "{}", result["environment"]);
     let stages = &result["runs"][0]["stages"];
     assert_eq!(stages["names"][4], "device_write", "{stages}");
+    let samples = result["runs"][0]["response"]["samples"].as_u64().unwrap();
+    let staged = stages["buckets"].as_array().unwrap().iter().map(|bucket| bucket["count"].as_u64().unwrap());
+    assert!((1..samples * 2).contains(&staged.sum()), "of the measured second, not of three: {stages}");
 
     let mut names: Vec<String> = fs::read_dir(results(dir.path()))
         .unwrap()
@@ -171,6 +177,13 @@ fn repeats_can_be_compared_and_a_regression_fails() {
     };
     // The machine may have spoiled the run: here it is the comparison that is tested.
     result["passed"] = true.into();
+    for run in result["runs"].as_array_mut().unwrap() {
+        // As of a run that was long enough, and on time itself, for its percentiles to be judged.
+        run["response"]["samples"] = 1_000_000.into();
+        for name in ["p99_ns", "p99_9_ns", "p99_99_ns"] {
+            run["own_delay"][name] = 0.into();
+        }
+    }
     let (good, bad) = (path.join("good.json"), path.join("bad.json"));
     fs::write(&good, result.to_string()).unwrap();
     let same = compare(&good, &good);
@@ -227,6 +240,7 @@ fn what_cannot_be_measured_is_said_and_fails() {
         ("--seconds 1 --record-bytes 8".to_owned(), "at least 32 bytes"),
         ("--seconds 1 --set log.nonsense=1".to_owned(), "log.nonsense"),
         ("--seconds 1 --topic bad/name".to_owned(), "bad/name"),
+        ("--seconds 1 --cpus 1000000".to_owned(), "core 1000000 is none of those"),
         ("--scenario sweep".to_owned(), "a sweep needs --sweep"),
     ] {
         let output = bench(dir.path(), &line);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use ringmq::bench::{Control, Driver, End, KafkaDriver, Shape, Topics};
+use ringmq::bench::{Driver, End, KafkaControl, KafkaDriver, Shape, Topics};
 use ringmq::codec::batch_builder::BatchBuilder;
 use ringmq::codec::compression::Compression;
 
@@ -16,8 +16,9 @@ pub const ANSWERS: Target = Target {
     run: |bytes| {
         let driver = driver();
         let ack = driver.parse_ack(bytes);
+        let _ = driver.fetched_correlation(bytes);
         let fetched =
-            driver.parse_fetch(bytes, CORRELATION, &mut |_, offset, _| assert!(offset >= 0), &mut |_, _| {});
+            driver.parse_fetch(bytes, &[], &mut |_, offset, _| assert!(offset >= 0), &mut |_, _| {});
         if let Ok(ack) = ack {
             assert!(ack.result.is_ok_and(|base| base >= 0) || ack.result.is_err());
         }
@@ -38,7 +39,7 @@ pub const ANSWERS: Target = Target {
 /// a topic's leaders and its offsets, until one of them ends the conversation.
 pub const CONTROL: Target = Target {
     run: |bytes| {
-        let Ok(mut control) = Control::over(Script { answers: bytes }) else { return false };
+        let Ok(mut control) = KafkaControl::over(Script { answers: bytes }) else { return false };
         let leaders = control.leaders(TOPIC);
         let offsets = control.offsets(TOPIC, 2, End::Latest);
         leaders.is_ok() && offsets.is_ok_and(|offsets| offsets.iter().all(|offset| *offset >= 0))

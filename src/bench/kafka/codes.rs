@@ -1,24 +1,19 @@
 //! Kafka's error codes by name, as far as a load meets them.
 
-use std::fmt;
+use crate::bench::driver::Code;
 
-/// An error code in words: `56 (KAFKA_STORAGE_ERROR: the broker cannot write, see its log)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Code(pub i16);
+/// What a reader asked for is not there: retention has removed it.
+pub const OFFSET_OUT_OF_RANGE: i16 = 1;
 
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match words(self.0) {
-            Some(words) => write!(f, "{} ({words})", self.0),
-            None => write!(f, "{}", self.0),
-        }
-    }
+/// With its words: `56 (KAFKA_STORAGE_ERROR: the broker cannot write, see its log)`.
+pub fn code(number: i16) -> Code {
+    Code { number, words: words(number) }
 }
 
 fn words(code: i16) -> Option<&'static str> {
     Some(match code {
         -1 => "UNKNOWN_SERVER_ERROR: see the broker's log",
-        1 => "OFFSET_OUT_OF_RANGE: retention is faster than the reader",
+        OFFSET_OUT_OF_RANGE => "OFFSET_OUT_OF_RANGE: retention is faster than the reader",
         2 => "CORRUPT_MESSAGE",
         3 => "UNKNOWN_TOPIC_OR_PARTITION: was the topic deleted?",
         5 => "LEADER_NOT_AVAILABLE",
@@ -61,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_code_has_its_number_and_its_name_where_there_is_one() {
-        assert_eq!(Code(7).to_string(), "7 (REQUEST_TIMED_OUT)");
-        assert_eq!(Code(999).to_string(), "999");
+        assert_eq!(code(7).to_string(), "7 (REQUEST_TIMED_OUT)");
+        assert_eq!(code(999).to_string(), "999");
     }
 }

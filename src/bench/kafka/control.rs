@@ -1,15 +1,16 @@
-//! What comes before the load, over one blocking connection: versions, the topic, its offsets.
+//! What comes before the load and beside it, over one blocking connection: versions, the topic and
+//! who leads it, its offsets.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::ProducerId;
-use super::codes::Code;
-use super::topics::Topics;
+use super::codes::code;
 use super::wire::{Api, Reader, Writer, request};
-use crate::bench::driver::Malformed;
+use crate::bench::driver::{Control, End, Malformed};
 use crate::bench::error::BenchError;
+use crate::bench::topics::Topics;
 use crate::bench::transport::FRAME_BYTES_MAX;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,31 +27,64 @@ const LEADER_NOT_AVAILABLE: i16 = 5;
 const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 
-/// Which end of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    Latest = -1,
-    Earliest = -2,
-}
-
 /// A blocking connection to a broker whose versions fit ours.
-pub struct Control<S = TcpStream> {
+pub struct KafkaControl<S = TcpStream> {
     stream: S,
     correlation: u32,
     /// Key and versions of each API that the broker speaks.
     offered: Vec<(i16, i16, i16)>,
 }
 
-/// The first address that a bootstrap of `host:port` names.
-pub fn resolve(bootstrap: &str) -> Result<SocketAddr, BenchError> {
-    let unknown = |reason| BenchError::Address { bootstrap: bootstrap.to_owned(), reason };
-    let found = bootstrap.to_socket_addrs().map_err(unknown)?.next();
-    found.ok_or_else(|| unknown(std::io::ErrorKind::NotFound.into()))
+/// A broker as its cluster names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub id: i32,
+    /// HOST:PORT.
+    pub address: String,
 }
 
-impl Control {
+/// What a broker says of a topic.
+#[derive(Clone, Debug)]
+pub struct Leaders {
+    /// All brokers of the cluster.
+    pub nodes: Vec<Node>,
+    /// By partition; -1: none.
+    pub of: Vec<i32>,
+}
+
+/// Every address that a bootstrap names: `host:port`, or several with commas.
+pub fn resolve(bootstrap: &str) -> Result<Vec<SocketAddr>, BenchError> {
+    let (mut found, mut failure) = (Vec::new(), None);
+    for server in bootstrap.split(',') {
+        match server.trim().to_socket_addrs() {
+            Ok(addresses) => found.extend(addresses),
+            Err(reason) => failure = Some(reason),
+        }
+    }
+    if found.is_empty() {
+        let reason = failure.unwrap_or_else(|| std::io::ErrorKind::NotFound.into());
+        return Err(BenchError::Address { bootstrap: bootstrap.to_owned(), reason });
+    }
+    Ok(found)
+}
+
+/// Connect to the first of `addresses` that takes connections: a name may stand for several, and of a
+/// cluster some may be down.
+pub fn connect_any(addresses: &[SocketAddr]) -> Result<(SocketAddr, KafkaControl), BenchError> {
+    let mut refused = None;
+    for &address in addresses {
+        match KafkaControl::connect(address) {
+            Ok(control) => return Ok((address, control)),
+            Err(error @ BenchError::Connect { .. }) => _ = refused.get_or_insert(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.expect("at least one address was resolved"))
+}
+
+impl KafkaControl {
     /// Connect and compare versions.
-    pub fn connect(address: SocketAddr) -> Result<Control, BenchError> {
+    pub fn connect(address: SocketAddr) -> Result<KafkaControl, BenchError> {
         let connect = || {
             let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
             stream.set_nodelay(true)?;
@@ -59,7 +93,7 @@ impl Control {
             Ok(stream)
         };
         let stream = connect().map_err(|reason| BenchError::Connect { address, reason })?;
-        let control = Control::over(stream).map_err(|error| match error {
+        let control = KafkaControl::over(stream).map_err(|error| match error {
             // The first answer tells a broker from other servers.
             BenchError::Connection { .. } | BenchError::Malformed(_) => {
                 BenchError::NotKafka { address, reason: error.to_string() }
@@ -73,22 +107,29 @@ impl Control {
     }
 }
 
-impl<S: Read + Write> Control<S> {
+impl Control for KafkaControl {
+    fn ends(&mut self, topics: &Topics, end: End) -> Result<Vec<i64>, BenchError> {
+        let mut ends = Vec::new();
+        for name in topics.names() {
+            ends.extend(self.offsets(name, topics.partitions(), end)?);
+        }
+        Ok(ends)
+    }
+}
+
+impl<S: Read + Write> KafkaControl<S> {
     /// Compare versions with a broker that is connected.
-    pub fn over(stream: S) -> Result<Control<S>, BenchError> {
-        let mut control = Control { stream, correlation: 0, offered: Vec::new() };
+    pub fn over(stream: S) -> Result<KafkaControl<S>, BenchError> {
+        let mut control = KafkaControl { stream, correlation: 0, offered: Vec::new() };
         control.ask_versions()?;
-        control.require(&Api::ALL)?;
+        control.require(&Api::LOAD)?;
         Ok(control)
     }
 
     fn ask_versions(&mut self) -> Result<(), BenchError> {
         let answer = self.call(Api::API_VERSIONS, |_| ())?;
         let mut reader = Reader(&answer);
-        let code = reader.i16()?;
-        if code != 0 {
-            return Err(BenchError::Refused { api: Api::API_VERSIONS.name, code: Code(code) });
-        }
+        refuse(Api::API_VERSIONS, reader.i16()?)?;
         for _ in 0..reader.count()? {
             self.offered.push((reader.i16()?, reader.i16()?, reader.i16()?));
         }
@@ -109,22 +150,29 @@ impl<S: Read + Write> Control<S> {
     }
 
     /// [`prepare_topic`](Self::prepare_topic) for each.
-    pub fn prepare(&mut self, topics: &Topics, configs: &[(String, String)]) -> Result<(), BenchError> {
-        topics.names().iter().try_for_each(|name| self.prepare_topic(name, topics.partitions(), configs))
-    }
-
-    /// The offset at one end of each partition of all topics, as they are counted.
-    pub fn ends(&mut self, topics: &Topics, end: End) -> Result<Vec<i64>, BenchError> {
-        let mut ends = Vec::new();
-        for name in topics.names() {
-            ends.extend(self.offsets(name, topics.partitions(), end)?);
+    ///
+    /// # Errors
+    /// The topics' leaders are on several nodes.
+    pub fn prepare(
+        &mut self,
+        topics: &Topics,
+        configs: &[(String, String)],
+    ) -> Result<Option<Node>, BenchError> {
+        let mut leader = None;
+        for (index, name) in topics.names().iter().enumerate() {
+            let found = self.prepare_topic(name, topics.partitions(), configs)?;
+            if index > 0 && found != leader {
+                return Err(BenchError::SeveralNodes);
+            }
+            leader = found;
         }
-        Ok(ends)
+        Ok(leader)
     }
 
     /// Create the topic unless it exists, and wait until every partition has its leader.
     ///
-    /// `configs`: names and values of the topic's configuration, used only when it is new.
+    /// `configs`: names and values of the topic's configuration, used only when it is new. Returns the
+    /// node that leads it, when there are others from which to tell it.
     ///
     /// # Errors
     /// The topic exists with fewer partitions; it has leaders on several nodes.
@@ -133,7 +181,7 @@ impl<S: Read + Write> Control<S> {
         topic: &str,
         partitions: u32,
         configs: &[(String, String)],
-    ) -> Result<(), BenchError> {
+    ) -> Result<Option<Node>, BenchError> {
         let answer = self.call(Api::CREATE_TOPICS, |out| {
             out.count(1);
             out.string(topic);
@@ -152,28 +200,29 @@ impl<S: Read + Write> Control<S> {
         let _throttle_ms = reader.i32()?;
         for _ in 0..reader.count()? {
             reader.string()?;
-            let code = reader.i16()?;
+            let number = reader.i16()?;
             let message = String::from_utf8_lossy(reader.string()?).into_owned();
-            if code != 0 && code != TOPIC_ALREADY_EXISTS {
-                return Err(BenchError::Topic { topic: topic.to_owned(), code: Code(code), message });
+            if number != 0 && number != TOPIC_ALREADY_EXISTS {
+                return Err(BenchError::Topic { topic: topic.to_owned(), code: code(number), message });
             }
         }
         self.wait_for_leaders(topic, partitions)
     }
 
-    fn wait_for_leaders(&mut self, topic: &str, partitions: u32) -> Result<(), BenchError> {
+    fn wait_for_leaders(&mut self, topic: &str, partitions: u32) -> Result<Option<Node>, BenchError> {
         let deadline = Instant::now() + TOPIC_TIMEOUT;
         loop {
-            let found = self.leaders(topic)?;
-            match found {
-                Ok(leaders) if leaders.iter().all(|&leader| leader >= 0) => {
-                    if leaders.len() < partitions as usize {
-                        return Err(BenchError::Partitions { topic: topic.to_owned(), found: leaders.len() });
+            match self.leaders(topic)? {
+                Ok(Leaders { nodes, of }) if of.iter().all(|&leader| leader >= 0) => {
+                    if of.len() < partitions as usize {
+                        return Err(BenchError::Partitions { topic: topic.to_owned(), found: of.len() });
                     }
-                    if leaders.iter().any(|leader| *leader != leaders[0]) {
+                    if of.iter().any(|leader| *leader != of[0]) {
                         return Err(BenchError::SeveralNodes);
                     }
-                    return Ok(());
+                    // A single node is the one that was asked, whatever it calls itself.
+                    let others = nodes.len() > 1;
+                    return Ok(nodes.into_iter().find(|node| others && node.id == of[0]));
                 }
                 Ok(_) | Err(UNKNOWN_TOPIC_OR_PARTITION | LEADER_NOT_AVAILABLE)
                     if Instant::now() < deadline =>
@@ -181,10 +230,10 @@ impl<S: Read + Write> Control<S> {
                     std::thread::sleep(TOPIC_POLL);
                 }
                 Ok(_) => return Err(BenchError::NoLeader { topic: topic.to_owned() }),
-                Err(code) => {
+                Err(number) => {
                     return Err(BenchError::Topic {
                         topic: topic.to_owned(),
-                        code: Code(code),
+                        code: code(number),
                         message: String::new(),
                     });
                 }
@@ -192,8 +241,8 @@ impl<S: Read + Write> Control<S> {
         }
     }
 
-    /// The leader of every partition (-1: none), or the topic's error code.
-    pub fn leaders(&mut self, topic: &str) -> Result<Result<Vec<i32>, i16>, BenchError> {
+    /// The leader of every partition, or the topic's error code.
+    pub fn leaders(&mut self, topic: &str) -> Result<Result<Leaders, i16>, BenchError> {
         let answer = self.call(Api::METADATA, |out| {
             out.count(1);
             out.string(topic);
@@ -201,11 +250,13 @@ impl<S: Read + Write> Control<S> {
         })?;
         let mut reader = Reader(&answer);
         let _throttle_ms = reader.i32()?;
+        let mut nodes = Vec::new();
         for _ in 0..reader.count()? {
-            let _node = reader.i32()?;
-            reader.string()?;
-            let _port = reader.i32()?;
+            let id = reader.i32()?;
+            let host = String::from_utf8_lossy(reader.string()?).into_owned();
+            let port = reader.i32()?;
             let _rack = reader.string()?;
+            nodes.push(Node { id, address: format!("{host}:{port}") });
         }
         let _cluster = reader.string()?;
         let _controller = reader.i32()?;
@@ -215,17 +266,17 @@ impl<S: Read + Write> Control<S> {
         let topic_code = reader.i16()?;
         reader.string()?;
         let _internal = reader.i8()?;
-        let mut leaders = Vec::new();
+        let mut of = Vec::new();
         for _ in 0..reader.count()? {
             let _code = reader.i16()?;
             let _index = reader.i32()?;
-            leaders.push(reader.i32()?);
+            of.push(reader.i32()?);
             for _replicas_then_isr in 0..2 {
                 let count = reader.count()?;
                 reader.take(count.saturating_mul(4))?;
             }
         }
-        Ok(if topic_code == 0 { Ok(leaders) } else { Err(topic_code) })
+        Ok(if topic_code == 0 { Ok(Leaders { nodes, of }) } else { Err(topic_code) })
     }
 
     /// The offset at one end of each partition of `0..partitions`.
@@ -242,13 +293,13 @@ impl<S: Read + Write> Control<S> {
     fn until_ready<T>(
         &mut self,
         codes: &[i16],
-        mut ask: impl FnMut(&mut Control<S>) -> Result<T, BenchError>,
+        mut ask: impl FnMut(&mut KafkaControl<S>) -> Result<T, BenchError>,
     ) -> Result<T, BenchError> {
         let deadline = Instant::now() + TOPIC_TIMEOUT;
         loop {
             match ask(self) {
-                Err(BenchError::Refused { code: Code(code), .. })
-                    if codes.contains(&code) && Instant::now() < deadline =>
+                Err(BenchError::Refused { code, .. })
+                    if codes.contains(&code.number) && Instant::now() < deadline =>
                 {
                     std::thread::sleep(TOPIC_POLL);
                 }
@@ -259,6 +310,11 @@ impl<S: Read + Write> Control<S> {
 
     fn offsets_now(&mut self, topic: &str, partitions: u32, end: End) -> Result<Vec<i64>, BenchError> {
         let mut offsets = vec![None; partitions as usize];
+        // How the protocol names the ends among times.
+        let time = match end {
+            End::Latest => -1,
+            End::Earliest => -2,
+        };
         for from in (0..partitions as usize).step_by(LIST_PARTITIONS) {
             let indices = from..offsets.len().min(from + LIST_PARTITIONS);
             let answer = self.call(Api::LIST_OFFSETS, |out| {
@@ -268,7 +324,7 @@ impl<S: Read + Write> Control<S> {
                 out.count(indices.len());
                 for index in indices {
                     out.i32(index as i32);
-                    out.i64(end as i64);
+                    out.i64(time);
                 }
             })?;
             let mut reader = Reader(&answer);
@@ -280,9 +336,7 @@ impl<S: Read + Write> Control<S> {
                     let _timestamp = reader.i64()?;
                     // -1 stands for "none".
                     let offset = reader.i64()?.max(0);
-                    if code != 0 {
-                        return Err(BenchError::Refused { api: Api::LIST_OFFSETS.name, code: Code(code) });
-                    }
+                    refuse(Api::LIST_OFFSETS, code)?;
                     let known = usize::try_from(index).ok().and_then(|index| offsets.get_mut(index));
                     *known.ok_or(Malformed("offsets of a partition that was not asked for"))? = Some(offset);
                 }
@@ -296,7 +350,7 @@ impl<S: Read + Write> Control<S> {
     ///
     /// Kafka has none to give before it has fetched its first block of them.
     pub fn producer_id(&mut self) -> Result<ProducerId, BenchError> {
-        self.until_ready(&[COORDINATOR_LOAD_IN_PROGRESS], Control::producer_id_now)
+        self.until_ready(&[COORDINATOR_LOAD_IN_PROGRESS], KafkaControl::producer_id_now)
     }
 
     fn producer_id_now(&mut self) -> Result<ProducerId, BenchError> {
@@ -306,10 +360,7 @@ impl<S: Read + Write> Control<S> {
         })?;
         let mut reader = Reader(&answer);
         let _throttle_ms = reader.i32()?;
-        let code = reader.i16()?;
-        if code != 0 {
-            return Err(BenchError::Refused { api: Api::INIT_PRODUCER_ID.name, code: Code(code) });
-        }
+        refuse(Api::INIT_PRODUCER_ID, reader.i16()?)?;
         Ok(ProducerId { id: reader.i64()?, epoch: reader.i16()? })
     }
 
@@ -337,5 +388,143 @@ impl<S: Read + Write> Control<S> {
         }
         answer.drain(..4);
         Ok(answer)
+    }
+}
+
+/// An error code other than 0 is an error.
+fn refuse(api: Api, number: i16) -> Result<(), BenchError> {
+    match number {
+        0 => Ok(()),
+        number => Err(BenchError::Refused { api: api.name, code: code(number) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A broker that answers the requests 1, 2, ... with these bodies.
+    struct Script(std::io::Cursor<Vec<u8>>);
+
+    impl Script {
+        fn new(bodies: &[Vec<u8>]) -> Script {
+            let mut answers = Vec::new();
+            for (correlation, body) in (1..).zip(bodies) {
+                answers.count(body.len() + 4);
+                answers.i32(correlation);
+                answers.put(body);
+            }
+            Script(std::io::Cursor::new(answers))
+        }
+    }
+
+    impl Read for Script {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(buf)
+        }
+    }
+
+    impl Write for Script {
+        fn write(&mut self, request: &[u8]) -> std::io::Result<usize> {
+            Ok(request.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn versions(apis: &[Api]) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.i16(0);
+        out.count(apis.len());
+        for api in apis {
+            out.i16(api.key);
+            out.i16(0);
+            out.i16(api.version);
+        }
+        out
+    }
+
+    fn created(topic: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.i32(0);
+        out.count(1);
+        out.string(topic);
+        out.i16(TOPIC_ALREADY_EXISTS);
+        out.null_string();
+        out
+    }
+
+    /// Nodes 1, 2, ... at ports 9001, 9002, ...; the leader of each partition.
+    fn metadata(topic: &str, nodes: i32, leaders: &[i32]) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.i32(0);
+        out.i32(nodes);
+        for id in 1..=nodes {
+            out.i32(id);
+            out.string("host");
+            out.i32(9000 + id);
+            out.null_string();
+        }
+        out.null_string();
+        out.i32(1);
+        out.count(1);
+        out.i16(0);
+        out.string(topic);
+        out.i8(0);
+        out.count(leaders.len());
+        for (index, leader) in (0..).zip(leaders) {
+            out.i16(0);
+            out.i32(index);
+            out.i32(*leader);
+            out.i32(0);
+            out.i32(0);
+        }
+        out
+    }
+
+    fn prepare(count: u32, answers: &[Vec<u8>]) -> Result<Option<Node>, BenchError> {
+        let bodies = [&[versions(&Api::LOAD)][..], answers].concat();
+        KafkaControl::over(Script::new(&bodies))?.prepare(&Topics::new("t", count, 2), &[])
+    }
+
+    #[test]
+    fn the_leader_is_told_from_other_nodes_and_must_be_one() {
+        let two = prepare(1, &[created("t"), metadata("t", 2, &[2, 2])]).unwrap();
+        assert_eq!(two, Some(Node { id: 2, address: "host:9002".to_owned() }));
+        // The only node is the one that was asked, wherever it says it can be reached.
+        assert_eq!(prepare(1, &[created("t"), metadata("t", 1, &[1, 1])]).unwrap(), None);
+        let split = prepare(1, &[created("t"), metadata("t", 2, &[1, 2])]);
+        assert!(matches!(split, Err(BenchError::SeveralNodes)), "{split:?}");
+        let topics =
+            [created("t-0"), metadata("t-0", 2, &[1, 1]), created("t-1"), metadata("t-1", 2, &[2, 2])];
+        assert!(matches!(prepare(2, &topics), Err(BenchError::SeveralNodes)));
+    }
+
+    #[test]
+    fn producer_ids_are_asked_for_only_where_they_are_needed() {
+        let control = KafkaControl::over(Script::new(&[versions(&Api::LOAD)])).unwrap();
+        let missing = control.require(&[Api::INIT_PRODUCER_ID]).unwrap_err();
+        assert!(missing.to_string().contains("does not speak InitProducerId"), "{missing}");
+        let none = KafkaControl::over(Script::new(&[versions(&[])]));
+        assert!(matches!(none, Err(BenchError::Version { .. })));
+    }
+
+    #[test]
+    fn every_address_of_a_bootstrap_is_tried() {
+        use crate::bench::sink::{Null, Sink};
+
+        let sink = Sink::start(Null::default(), 1, None).unwrap();
+        // A port that was free a moment ago, and is nobody's now.
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addresses = resolve(&format!("{nobody}, {}", sink.address())).unwrap();
+        assert_eq!(addresses, [nobody, sink.address()]);
+        assert_eq!(connect_any(&addresses).unwrap().0, sink.address());
+        let error = connect_any(&[nobody]).err().unwrap().to_string();
+        assert!(error.contains(&nobody.to_string()) && error.contains("is the broker up?"), "{error}");
+        for wrong in ["nowhere", "", ","] {
+            assert!(matches!(resolve(wrong), Err(BenchError::Address { .. })), "{wrong:?}");
+        }
     }
 }

@@ -6,20 +6,18 @@
 //! has, and the leader assigns each member just these.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use super::codes::Code;
-use super::control::Control;
-use super::topics::Topics;
+use super::codes::code;
+use super::control::KafkaControl;
 use super::wire::{Api, Reader, Writer};
 use crate::bench::driver::Malformed;
 use crate::bench::error::BenchError;
+use crate::bench::groups::{GroupWork, Members, Positions, Share};
+use crate::bench::topics::Topics;
 
 /// As in Kafka's consumers.
 const SESSION_TIMEOUT_MS: i32 = 45_000;
@@ -39,46 +37,6 @@ const ILLEGAL_GENERATION: i16 = 22;
 const UNKNOWN_MEMBER: i16 = 25;
 const REBALANCE_IN_PROGRESS: i16 = 27;
 
-/// How far each group has read, by counted partition: written by the load, committed by the members.
-#[derive(Debug, Default)]
-pub struct Positions(Vec<AtomicI64>);
-
-impl Positions {
-    pub fn new(offsets: &[i64]) -> Positions {
-        Positions(offsets.iter().map(|&offset| AtomicI64::new(offset)).collect())
-    }
-
-    #[inline]
-    pub fn set(&self, partition: i32, offset: i64) {
-        self.0[partition as usize].store(offset, Ordering::Relaxed);
-    }
-
-    fn get(&self, partition: i32) -> i64 {
-        self.0[partition as usize].load(Ordering::Relaxed)
-    }
-}
-
-/// What the members of all groups did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupWork {
-    pub members: u64,
-    pub heartbeats: u64,
-    /// Requests that committed offsets.
-    pub commits: u64,
-    /// Times that a member had to join again after all were there.
-    pub rebalances: u64,
-    /// Partitions whose committed offset, asked for at the end, is not what was read.
-    pub offsets_wrong: u64,
-}
-
-/// One member's part.
-#[derive(Clone, Debug)]
-pub struct Share {
-    pub group: usize,
-    /// Counted through all topics.
-    pub partitions: Vec<i32>,
-}
-
 /// What all members have in common.
 struct Common {
     address: SocketAddr,
@@ -90,12 +48,12 @@ struct Common {
 }
 
 /// Everybody who has joined; dropped, they leave.
-pub struct Members {
+pub struct Joined {
     threads: Vec<JoinHandle<Result<GroupWork, BenchError>>>,
     leave: Vec<Sender<()>>,
 }
 
-impl Members {
+impl Joined {
     /// Join all groups, and wait until each is complete and has its assignments.
     ///
     /// # Errors
@@ -106,8 +64,8 @@ impl Members {
         shares: Vec<Share>,
         positions: &[Arc<Positions>],
         reconnect: bool,
-    ) -> Result<Members, BenchError> {
-        Control::connect(address)?.require(&Api::GROUPS)?;
+    ) -> Result<Joined, BenchError> {
+        KafkaControl::connect(address)?.require(&Api::GROUPS)?;
         let mut generations = vec![Vec::new(); positions.len()];
         let mut numbered = Vec::new();
         for share in shares {
@@ -116,7 +74,7 @@ impl Members {
         }
         let topics = topics.clone();
         let common = Arc::new(Common { address, topics, reconnect, generations: Mutex::new(generations) });
-        let mut members = Members { threads: Vec::new(), leave: Vec::new() };
+        let mut members = Joined { threads: Vec::new(), leave: Vec::new() };
         for (number, share) in numbered {
             let (leave, left) = channel();
             let common = common.clone();
@@ -129,7 +87,7 @@ impl Members {
         let deadline = Instant::now() + JOIN_TIMEOUT;
         while !common.is_complete() {
             if Instant::now() > deadline || members.threads.iter().any(JoinHandle::is_finished) {
-                let reason = members.leave().err().map_or("in time".to_owned(), |error| error.to_string());
+                let reason = members.end().err().map_or("in time".to_owned(), |error| error.to_string());
                 return Err(BenchError::Options(format!("the groups did not come together: {reason}")));
             }
             std::thread::sleep(JOINING);
@@ -137,11 +95,7 @@ impl Members {
         Ok(members)
     }
 
-    /// Commit what was read, ask for it, leave.
-    ///
-    /// # Errors
-    /// A member had to give up.
-    pub fn leave(mut self) -> Result<GroupWork, BenchError> {
+    fn end(mut self) -> Result<GroupWork, BenchError> {
         self.leave.clear();
         let mut sum = GroupWork::default();
         let mut failure = None;
@@ -158,6 +112,12 @@ impl Members {
             }
         }
         failure.map_or(Ok(sum), Err)
+    }
+}
+
+impl Members for Joined {
+    fn leave(self: Box<Self>) -> Result<GroupWork, BenchError> {
+        (*self).end()
     }
 }
 
@@ -183,7 +143,7 @@ struct Member {
     partitions: Vec<(usize, Vec<(i32, i32)>)>,
     positions: Arc<Positions>,
     left: Receiver<()>,
-    control: Control,
+    control: KafkaControl,
     id: String,
     generation: i32,
     work: GroupWork,
@@ -215,7 +175,7 @@ impl Member {
                 None => partitions.push((topic, vec![(partition, counted)])),
             }
         }
-        let control = Control::connect(common.address)?;
+        let control = KafkaControl::connect(common.address)?;
         Ok(Member {
             name: format!("{}-group-{}", common.topics.names()[0], share.group),
             group: share.group,
@@ -241,7 +201,7 @@ impl Member {
                     if self.is_over(RETRY) {
                         return Ok(self.work);
                     }
-                    if let Ok(control) = Control::connect(self.common.address) {
+                    if let Ok(control) = KafkaControl::connect(self.common.address) {
                         self.control = control;
                     }
                 }
@@ -530,8 +490,8 @@ fn wished(subscription: &[u8]) -> Result<&[u8], Malformed> {
     reader.bytes()
 }
 
-fn refused(api: Api, code: i16) -> BenchError {
-    BenchError::Refused { api: api.name, code: Code(code) }
+fn refused(api: Api, number: i16) -> BenchError {
+    BenchError::Refused { api: api.name, code: code(number) }
 }
 
 #[cfg(test)]

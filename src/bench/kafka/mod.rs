@@ -1,21 +1,29 @@
-//! The Kafka driver: [`control`] prepares a topic over a blocking connection, [`KafkaDriver`] makes
-//! the requests of the load and reads its answers.
+//! The Kafka driver: [`setup`] prepares topics over a blocking connection ([`control`]),
+//! [`KafkaDriver`] makes the requests of the load and reads its answers, [`group`] has the members of
+//! groups.
 
 pub mod codes;
 pub mod control;
 pub mod group;
 pub mod keys;
 pub mod packing;
-pub mod topics;
+pub mod setup;
 pub mod wire;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use super::driver::{Ack, Driver, FetchFrom, Malformed, Packer, Stamp};
+use super::driver::{Ack, Code, Control, Driver, FetchFrom, Malformed, Packer, Stamp};
+use super::error::BenchError;
+use super::groups::{Members, Positions, Share};
 use super::payload::{self, Body, Random};
+use super::topics::Topics;
+use codes::code;
+use control::KafkaControl;
+use group::Joined;
 use keys::Keys;
 use packing::{BatchPacker, Compression, seal};
-use topics::Topics;
 use wire::{Api, Reader, Writer, request};
 
 /// Bytes of a record batch before its first record.
@@ -41,13 +49,15 @@ const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 const FETCH_WAIT_MS: i32 = 500;
 /// Of one answer. Large enough to cost few round trips, small enough to stay in the cache.
 const FETCH_BYTES: i32 = 1 << 20;
+/// Partitions named in one fetch. Of more, only those are named that are known to have something.
+const FETCH_PARTITIONS_MAX: usize = 1000;
 
 /// What every request of a run has in common.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
     pub run: u64,
     pub topics: Topics,
-    /// 1 or -1 (all).
+    /// 0, 1 or -1 (all).
     pub acks: i16,
     /// Of a record's value, at least [`payload::HEADER_BYTES`].
     pub record_bytes: usize,
@@ -132,11 +142,6 @@ impl KafkaDriver {
         }
     }
 
-    /// Bytes of a request's batch with all its records, before it is compressed.
-    pub fn batch_bytes(&self) -> usize {
-        BATCH_HEADER_BYTES + (0..self.shape.records).map(|index| self.shape.record_len(index)).sum::<usize>()
-    }
-
     /// Append a request with zeros for keys and values.
     fn encode(&self, out: &mut Vec<u8>) -> Layout {
         let start = out.len();
@@ -208,6 +213,10 @@ impl Driver for KafkaDriver {
         self.shape.records
     }
 
+    fn batch_bytes(&self) -> usize {
+        BATCH_HEADER_BYTES + (0..self.shape.records).map(|index| self.shape.record_len(index)).sum::<usize>()
+    }
+
     fn packer(&self) -> Option<Box<dyn Packer>> {
         let packer = BatchPacker::new(self.shape.compression, self.layout.batch_at)?;
         Some(Box::new(packer))
@@ -271,6 +280,10 @@ impl Driver for KafkaDriver {
         request.len()
     }
 
+    fn answers(&self) -> bool {
+        self.shape.acks != 0
+    }
+
     #[inline]
     fn parse_ack(&self, frame: &[u8]) -> Result<Ack, Malformed> {
         let mut reader = Reader(frame);
@@ -288,8 +301,20 @@ impl Driver for KafkaDriver {
         match error {
             0 if base < 0 => Err(Malformed("a negative base offset")),
             0 => Ok(Ack { correlation, partition, result: Ok(base) }),
-            code => Ok(Ack { correlation, partition, result: Err(code) }),
+            number => Ok(Ack { correlation, partition, result: Err(code(number)) }),
         }
+    }
+
+    fn answers_in_order(&self) -> bool {
+        true
+    }
+
+    fn fetch_partitions_max(&self) -> usize {
+        FETCH_PARTITIONS_MAX
+    }
+
+    fn fetches_max(&self) -> usize {
+        1
     }
 
     fn encode_fetch(&self, correlation: u32, from: &[FetchFrom], wait: bool, out: &mut Vec<u8>) {
@@ -318,37 +343,57 @@ impl Driver for KafkaDriver {
         });
     }
 
+    fn fetched_correlation(&self, frame: &[u8]) -> Result<u32, Malformed> {
+        Ok(Reader(frame).i32()? as u32)
+    }
+
     fn parse_fetch(
         &self,
         frame: &[u8],
-        correlation: u32,
+        _from: &[FetchFrom],
         record: &mut dyn FnMut(i32, i64, &[u8]),
-        error: &mut dyn FnMut(i32, i16),
+        error: &mut dyn FnMut(i32, Code),
     ) -> Result<(), Malformed> {
         let mut reader = Reader(frame);
-        if reader.i32()? as u32 != correlation {
-            return Err(Malformed("an answer out of turn"));
-        }
+        let _correlation = reader.i32()?;
         let _throttle_ms = reader.i32()?;
         for _ in 0..reader.count()? {
             let topic = reader.string()?;
             for _ in 0..reader.count()? {
                 let partition = self.shape.topics.count(topic, reader.i32()?)?;
-                let code = reader.i16()?;
+                let number = reader.i16()?;
                 let _high_watermark = reader.i64()?;
                 let _last_stable_offset = reader.i64()?;
                 for _ in 0..reader.count()? {
                     let _aborted = (reader.i64()?, reader.i64()?);
                 }
                 let batches = reader.bytes()?;
-                if code != 0 {
-                    error(partition, code);
+                if number != 0 {
+                    error(partition, code(number));
                 }
                 let bytes_max = self.shape.unpacked_bytes_max;
                 parse_batches(batches, bytes_max, &mut |offset, value| record(partition, offset, value))?;
             }
         }
         Ok(())
+    }
+
+    fn is_removed(&self, code: Code) -> bool {
+        code.number == codes::OFFSET_OUT_OF_RANGE
+    }
+
+    fn control(&self, address: SocketAddr) -> Result<Box<dyn Control>, BenchError> {
+        Ok(Box::new(KafkaControl::connect(address)?))
+    }
+
+    fn join(
+        &self,
+        address: SocketAddr,
+        shares: Vec<Share>,
+        positions: &[Arc<Positions>],
+        reconnect: bool,
+    ) -> Result<Box<dyn Members>, BenchError> {
+        Ok(Box::new(Joined::join(address, &self.shape.topics, shares, positions, reconnect)?))
     }
 }
 

@@ -158,7 +158,10 @@ impl Api {
         Api::LEAVE_GROUP,
         Api::SYNC_GROUP,
     ];
-    /// What a server must offer.
+    /// What a server must offer to be loaded at all.
+    pub const LOAD: [Api; 6] =
+        [Api::PRODUCE, Api::FETCH, Api::LIST_OFFSETS, Api::METADATA, Api::API_VERSIONS, Api::CREATE_TOPICS];
+    /// These, and what idempotent producers need: what the null sink offers.
     pub const ALL: [Api; 7] = [
         Api::PRODUCE,
         Api::FETCH,

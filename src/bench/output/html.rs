@@ -50,7 +50,7 @@ fn title(result: &BenchResult) -> String {
 }
 
 fn head(out: &mut String, result: &BenchResult) {
-    let badge = badge(result.passed);
+    let badge = badge(result);
     put(out, format_args!("<header><h1>{} {badge}</h1>", escape(&title(result))));
     let generator = &result.generator;
     let revision = generator.revision.as_ref().map(|revision| format!(" ({revision})")).unwrap_or_default();
@@ -71,12 +71,18 @@ fn head(out: &mut String, result: &BenchResult) {
     out.push_str("</header>\n");
 }
 
-fn badge(passed: bool) -> &'static str {
-    if passed {
-        "<span class=\"badge good\">valid · ledger complete</span>"
-    } else {
-        "<span class=\"badge bad\">INVALID</span>"
+/// Of runs whose records nobody read, it does not claim that they are there.
+fn badge(result: &BenchResult) -> String {
+    if !result.passed {
+        return "<span class=\"badge bad\">INVALID</span>".to_owned();
     }
+    let runs = result.runs.len();
+    let ledger = match result.runs.iter().filter(|report| report.ledger.is_unread()).count() {
+        0 => "ledger complete".to_owned(),
+        unread if unread == runs => "acks dense, nothing read back".to_owned(),
+        unread => format!("ledger complete, {unread} of {runs} runs not read back"),
+    };
+    format!("<span class=\"badge good\">valid · {ledger}</span>")
 }
 
 /// All runs in one chart each of percentiles and of rate against latency.
@@ -86,7 +92,7 @@ fn comparison(out: &mut String, result: &BenchResult) {
         name: report.label.clone(),
         points: curve(report.ack_curve()),
         dashed: report.target_records_per_s.is_none(),
-        pale_from: pale_from(report.ack()),
+        pale_from: pale_from(report.ack(), report.ack_own_from()),
     });
     figure(out, "Ack latency by percentile", &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect() });
     let of = |name: &str, value: fn(&Percentiles) -> u64| {
@@ -113,11 +119,10 @@ fn comparison(out: &mut String, result: &BenchResult) {
                 report.bytes_per_s / 1e6
             ),
         );
-        for (quantile, ns) in
-            [(0.5, ack.p50_ns), (0.99, ack.p99_ns), (0.999, ack.p99_9_ns), (0.0, ack.max_ns)]
-        {
-            cell(out, ack.samples, quantile, ns);
+        for (quantile, ns) in [(0.5, ack.p50_ns), (0.99, ack.p99_ns), (0.999, ack.p99_9_ns)] {
+            cell(out, report.is_sound(quantile), ns);
         }
+        cell(out, true, ack.max_ns);
         put(out, format_args!("<td>{}</td></tr>\n", escape(&verdict(report))));
     }
     out.push_str("</table></div></section>\n");
@@ -166,8 +171,8 @@ fn load(report: &Report) -> String {
     let extras = [report.keys_text(), report.linger_text(), report.packing_text(), report.groups_text()];
     let extras: String = extras.iter().flatten().map(|text| format!(" · {text}")).collect();
     format!(
-        "{pace} · acks={}{} · {} B × {}{} a request · {} · {} × {} in flight · {}{extras} · {} s",
-        if report.acks == -1 { "all" } else { "1" },
+        "{pace} · acks={}{} · {} B × {}{} a request · {} · {} × {} in flight · {}{extras} · {} · {} s",
+        report.acks_text(),
         if report.idempotent { ", idempotent" } else { "" },
         report.record_bytes,
         if report.linger_ns.is_some() { "up to " } else { "" },
@@ -176,6 +181,7 @@ fn load(report: &Report) -> String {
         plural(report.connections as u64, "connection"),
         report.in_flight,
         report.readers(),
+        report.cores_text(),
         report.seconds,
     )
 }
@@ -192,9 +198,9 @@ fn numbers(out: &mut String, report: &Report) {
     };
     number(count(report.records_per_s), "records/s", true);
     number(format!("{:.1}", report.bytes_per_s / 1e6), "MB/s", true);
-    number(duration(ack.p50_ns), "p50", is_sound(ack.samples, 0.5));
-    number(duration(ack.p99_ns), "p99", is_sound(ack.samples, 0.99));
-    number(duration(ack.p99_9_ns), "p99.9", is_sound(ack.samples, 0.999));
+    number(duration(ack.p50_ns), "p50", report.is_sound(0.5));
+    number(duration(ack.p99_ns), "p99", report.is_sound(0.99));
+    number(duration(ack.p99_9_ns), "p99.9", report.is_sound(0.999));
     number(duration(ack.max_ns), "max", true);
     if report.ledger.read > 0 {
         number(count(report.read_records_per_s), "records/s read", true);
@@ -203,21 +209,28 @@ fn numbers(out: &mut String, report: &Report) {
 }
 
 fn percentiles(out: &mut String, report: &Report) {
+    let Report { response, service, end_to_end, .. } = report;
     let kinds = [
-        ("response: ack − intended", &report.curves.response, &report.response, false),
-        ("service: ack − sent", &report.curves.service, &report.service, true),
-        ("end to end: received − intended", &report.curves.end_to_end, &report.end_to_end, false),
+        ("response: ack − intended", &report.curves.response, response, report.own_from(response), false),
+        ("service: ack − sent", &report.curves.service, service, 1.0, true),
+        (
+            "end to end: received − intended",
+            &report.curves.end_to_end,
+            end_to_end,
+            report.own_from(end_to_end),
+            false,
+        ),
     ];
     let lines = kinds.iter().filter(|(_, points, ..)| !points.is_empty());
-    let lines = lines.map(|&(name, points, of, dashed)| Line {
+    let lines = lines.map(|&(name, points, of, own_from, dashed)| Line {
         name: name.to_owned(),
         points: curve(points),
         dashed,
-        pale_from: pale_from(of),
+        pale_from: pale_from(of, own_from),
     });
     figure(
         out,
-        "Latency by percentile; pale where too few samples lie beyond",
+        "Latency by percentile; pale where too few samples lie beyond, or the generator itself was late",
         &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect() },
     );
 }
@@ -229,12 +242,14 @@ fn over_time(out: &mut String, report: &Report) {
         dashed,
         pale_from: None,
     };
-    let latency = vec![
+    let mut latency = vec![
         line("p50", &|second| second.p50_ns as f64, false),
         line("p99", &|second| second.p99_ns as f64, false),
         line("p99.9", &|second| second.p99_9_ns as f64, false),
         line("max", &|second| second.max_ns as f64, true),
     ];
+    // A second in which nothing was answered has no latency.
+    latency.iter_mut().for_each(|line| line.points.retain(|&(_, ns)| ns > 0.0));
     figure(out, "Latency, second by second", &Chart { x: SECONDS, y: LATENCY, lines: latency });
     let mut rates = vec![line("acknowledged", &|second| second.records as f64, false)];
     if report.ledger.read > 0 {
@@ -266,13 +281,13 @@ fn latencies(out: &mut String, report: &Report) {
     }
     out.push_str("</tr>\n");
     let rows = [
-        ("response: ack − intended", &report.response),
-        ("service: ack − sent", &report.service),
-        ("delay: sent − intended", &report.delay),
-        ("of it, the generator's own", &report.own_delay),
-        ("end to end: received − intended", &report.end_to_end),
+        ("response: ack − intended", &report.response, report.own_from(&report.response)),
+        ("service: ack − sent", &report.service, 1.0),
+        ("delay: sent − intended", &report.delay, 1.0),
+        ("of it, the generator's own", &report.own_delay, 1.0),
+        ("end to end: received − intended", &report.end_to_end, report.own_from(&report.end_to_end)),
     ];
-    for (name, of) in rows.into_iter().filter(|(_, of)| of.samples > 0) {
+    for (name, of, own_from) in rows.into_iter().filter(|(_, of, _)| of.samples > 0) {
         put(out, format_args!("<tr><td>{name}</td><td class=\"n\">{}</td>", grouped(of.samples)));
         let values = [
             (0.5, of.p50_ns),
@@ -280,28 +295,31 @@ fn latencies(out: &mut String, report: &Report) {
             (0.99, of.p99_ns),
             (0.999, of.p99_9_ns),
             (0.9999, of.p99_99_ns),
-            (0.0, of.max_ns),
         ];
-        values.into_iter().for_each(|(quantile, ns)| cell(out, of.samples, quantile, ns));
+        for (quantile, ns) in values {
+            cell(out, is_sound(of.samples, quantile) && quantile < own_from, ns);
+        }
+        cell(out, true, of.max_ns);
         out.push_str("</tr>\n");
     }
     put(
         out,
         format_args!(
             "</table></div><p class=\"dim\">Ledger: {} acknowledged, {} read, {} · longest stall of the \
-             generator {}, {:.2} % of the time in stalls above 1 ms</p>",
+             generator {}, {:.2} % of the time in stalls above 1 ms{}</p>",
             grouped(report.ledger.acked),
             grouped(report.ledger.read),
-            escape(&if report.ledger.passed() { "complete".to_owned() } else { report.ledger.faults() }),
+            report.ledger.finding(),
             duration(report.stall_ns_max),
             report.stalled_share * 100.0,
+            report.own_text().map(|text| format!(" · {text}")).unwrap_or_default(),
         ),
     );
 }
 
-/// A latency; pale when too few samples lie beyond the quantile.
-fn cell(out: &mut String, samples: u64, quantile: f64, ns: u64) {
-    let class = if is_sound(samples, quantile) || quantile == 0.0 { "n" } else { "n unsound" };
+/// A latency; pale when it says nothing.
+fn cell(out: &mut String, sound: bool, ns: u64) {
+    let class = if sound { "n" } else { "n unsound" };
     put(out, format_args!("<td class=\"{class}\">{}</td>", duration(ns)));
 }
 
@@ -344,13 +362,14 @@ fn figure(out: &mut String, title: &str, chart: &Chart) {
     put(out, format_args!("<figure{class}><h3>{title}</h3>{}</figure>\n", chart.svg(width)));
 }
 
-/// The quantile from which on fewer samples lie beyond than are needed.
-fn pale_from(of: &Percentiles) -> Option<f64> {
-    Some(1.0 - SAMPLES_BEYOND_MIN as f64 / of.samples.max(1) as f64)
+/// The quantile from which on fewer samples lie beyond than are needed, or `own_from` if that is lower.
+fn pale_from(of: &Percentiles, own_from: f64) -> Option<f64> {
+    Some((1.0 - SAMPLES_BEYOND_MIN as f64 / of.samples.max(1) as f64).min(own_from))
 }
 
 fn verdict(report: &Report) -> String {
     match (report.invalid.is_empty(), report.ledger.passed()) {
+        (true, true) if report.ledger.is_unread() => "valid, nothing read back".to_owned(),
         (true, true) => "valid".to_owned(),
         (true, false) => report.ledger.faults(),
         (false, _) => format!("INVALID: {}", report.invalid.join("; ")),
@@ -436,6 +455,39 @@ mod tests {
         let page = page(&result(vec![bad]));
         assert!(page.contains("INVALID") && page.contains("the rate was missed") && page.contains("3 lost"));
         assert!(page.contains("x&lt;y") && !page.contains("x<y"));
+    }
+
+    #[test]
+    fn what_was_not_read_back_is_not_called_complete() {
+        let of = |read: &[u64]| {
+            let run = |&read: &u64| {
+                let mut run = report("run", 10);
+                run.ledger.read = read;
+                run
+            };
+            page(&result(read.iter().map(run).collect()))
+        };
+        let complete = "valid · ledger complete<";
+        assert!(of(&[1000, 1000]).contains(complete));
+        let unread = of(&[0]);
+        assert!(unread.contains("valid · acks dense, nothing read back<") && !unread.contains("complete"));
+        let half = of(&[1000, 0]);
+        assert!(half.contains("valid · ledger complete, 1 of 2 runs not read back<"));
+        assert!(half.contains("<td>valid, nothing read back</td>"), "the run is named");
+    }
+
+    #[test]
+    fn percentiles_that_the_generator_has_made_are_pale() {
+        let mut late = report("run", 10);
+        let pale = |report: &Report| {
+            let page = page(&result(vec![report.clone()]));
+            page.matches("<div class=\"number unsound\"><b>10.0 s").count()
+        };
+        late.response.samples = 1_000_000;
+        (late.response.p99_9_ns, late.own_delay.p99_9_ns) = (10_000_000_000, 1_000_000_000);
+        assert_eq!(pale(&late), 0);
+        late.own_delay.p99_9_ns += 1;
+        assert_eq!(pale(&late), 1);
     }
 
     #[test]

@@ -36,11 +36,21 @@ pub struct BenchResult {
     pub scenario: String,
     /// What a search found, in words.
     pub finding: Option<String>,
+    /// The highest rates that `find-max` found, one for each repeat.
+    #[serde(default)]
+    pub maxima: Vec<Maximum>,
     pub environment: Environment,
     pub broker: BrokerFacts,
     /// True when all numbers may be used and no record was lost, repeated, reordered or damaged.
     pub passed: bool,
     pub runs: Vec<Report>,
+}
+
+/// The highest rate at which an objective is met.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Maximum {
+    pub slo: String,
+    pub records_per_s: f64,
 }
 
 /// The program that made the result.
@@ -170,6 +180,7 @@ pub(super) mod tests {
             command: vec!["ringmq".to_owned(), "bench".to_owned()],
             scenario: "steady".to_owned(),
             finding: None,
+            maxima: Vec::new(),
             environment: Environment::read(None),
             broker: BrokerFacts { durability: "sync".to_owned(), ..BrokerFacts::default() },
             passed: runs.iter().all(Report::passed),

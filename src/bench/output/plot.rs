@@ -12,6 +12,8 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
+/// About the width of a digit of the axes.
+const GLYPH: f64 = 7.0;
 /// Colours of the page.
 const COLOURS: usize = 7;
 /// About so many ticks on a linear axis.
@@ -161,12 +163,18 @@ impl Chart {
                     HEIGHT - BOTTOM
                 ),
             );
+            let text = (self.x.text)(tick);
+            // One that would go beyond the edge ends there.
+            let (at, anchor) = match at + text.chars().count() as f64 * GLYPH / 2.0 > width {
+                true => (width, r#" style="text-anchor:end""#),
+                false => (at, ""),
+            };
             put(
                 &mut out,
                 format_args!(
-                    r#"<text class="tx" x="{at:.1}" y="{}">{}</text>"#,
+                    r#"<text class="tx" x="{at:.1}"{anchor} y="{}">{}</text>"#,
                     HEIGHT - BOTTOM + 16.0,
-                    escape(&(self.x.text)(tick))
+                    escape(&text)
                 ),
             );
         }
@@ -307,6 +315,20 @@ mod tests {
         let log = Map::new(Scale::Log, [120.0, 45_000.0].into_iter());
         assert_eq!(log.ticks(), [100.0, 1000.0, 10_000.0, 100_000.0]);
         assert_eq!(Map::new(Scale::Linear, [].into_iter()).at(1.0), 1.0, "an empty chart has an axis");
+    }
+
+    #[test]
+    fn the_last_label_of_an_axis_is_not_cut_off() {
+        let text =
+            |quantile: f64| format!("p{:.7}", quantile * 100.0).trim_end_matches(['0', '.']).to_owned();
+        let x = Axis { title: "t", scale: Scale::Nines, text };
+        let y = Axis { title: "t", scale: Scale::Linear, text: |value| format!("{value}") };
+        let points = vec![(0.0, 1.0), (0.99999, 2.0)];
+        let line = Line { name: "a".to_owned(), points, dashed: false, pale_from: None };
+        let svg = Chart { x, y, lines: vec![line] }.svg(500.0);
+        let label = r#"<text class="tx" x="500.0" style="text-anchor:end" y="276">p99.999</text>"#;
+        assert!(svg.contains(label), "{svg}");
+        assert_eq!(svg.matches("text-anchor:end").count(), 1, "{svg}");
     }
 
     #[test]

@@ -21,13 +21,14 @@ pub struct CompareArgs {
 
 impl CompareArgs {
     /// # Errors
-    /// A result cannot be read; the second is worse than the first.
+    /// A result cannot be read; the second is worse than the first, or cannot be compared with it.
     pub fn run(self) -> anyhow::Result<()> {
         let (before, after) = (output::read(&self.before)?, output::read(&self.after)?);
         let comparison = compare(&before, &after, self.threshold / 100.0);
         print!("{comparison}");
-        if comparison.is_worse() {
-            bail!("{} is worse than {}", self.after.display(), self.before.display());
+        if comparison.failed() {
+            let (before, after) = (self.before.display(), self.after.display());
+            bail!("{after} is worse than {before} or must not be compared with it: see above");
         }
         Ok(())
     }

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use clap::{Args, CommandFactory, Parser, ValueEnum};
+use clap::{Arg, Args, CommandFactory, Parser, ValueEnum};
 
+use super::signals::interrupt_on_signal;
 use super::workload;
 use super::{parse_bytes, parse_count, parse_pair, write_json};
+use crate::bench::cores;
 use crate::bench::scenario::{Scenario, Sweep};
 use crate::bench::session::{self, Endpoint, Session, result_dir};
 use crate::bench::{
@@ -32,7 +34,8 @@ pub struct RunArgs {
     /// Names the runs in reports; `compare` matches runs by it.
     #[arg(long, default_value = "run", value_name = "NAME")]
     label: String,
-    /// The broker, HOST:PORT. Without it a broker is started here, and ended afterwards.
+    /// The broker, HOST:PORT, or several with commas. All partitions must be led by one node, to which
+    /// the load goes. Without it a broker is started here, and ended afterwards.
     #[arg(long, value_name = "ADDR")]
     bootstrap: Option<String>,
     /// The admin address of a RingMQ at --bootstrap: it says which stage took the time.
@@ -70,7 +73,7 @@ pub struct RunArgs {
     /// The cores of the load threads, one thread each: 1,2,3. Without it one thread, not pinned.
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     cpus: Vec<usize>,
-    /// Connections that read what is written, while it is written.
+    /// Connections that read what is written, while it is written; at most one a partition.
     #[arg(long, value_name = "N")]
     consumers: Option<usize>,
     /// Groups of so many consumers, each of which reads everything.
@@ -119,7 +122,7 @@ enum ScenarioName {
     FindMax,
     /// Five groups that each read everything
     FanOut,
-    /// A reader from the first offset on, while producers go on
+    /// A reader from the first offset on, while producers and a reader of the tail go on
     CatchUp,
     /// Ten thousand partitions, and the usual ones beside them
     ManyPartitions,
@@ -143,10 +146,11 @@ enum GroupProtocol {
 pub struct LoadArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     topics: u32,
-    /// Of each topic. A batch goes to one of them, all in turns.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub partitions: u32,
-    /// 1 or all: when the broker answers.
+    /// Of each topic. A batch goes to one of them, all in turns [default: 1, 8 for the ceiling].
+    #[arg(long, value_name = "N")]
+    pub partitions: Option<u32>,
+    /// When the broker answers. With 0 never: a record counts when it is sent, there are no latencies but
+    /// those to a consumer, and the ledger checks what is read.
     #[arg(long, default_value = "all")]
     acks: Acks,
     /// Producers with ids and sequences, which a broker can tell repeated batches by.
@@ -184,8 +188,9 @@ pub struct LoadArgs {
     /// and latency counts from each record's own moment.
     #[arg(long, value_name = "MS", conflicts_with = "closed")]
     linger_ms: Option<f64>,
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    connections: usize,
+    /// That produce: a producer each [default: 1, 8 for the ceiling].
+    #[arg(long, visible_alias = "producers", value_name = "N")]
+    pub connections: Option<usize>,
     /// Requests in flight on each connection.
     #[arg(long, default_value_t = 5, value_name = "N")]
     in_flight: usize,
@@ -210,6 +215,8 @@ pub struct LoadArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Acks {
+    #[value(name = "0")]
+    None,
     #[value(name = "1")]
     Leader,
     #[value(name = "all", alias = "-1")]
@@ -238,10 +245,12 @@ impl RunArgs {
 
     fn merge(path: &Path, typed: &[String]) -> anyhow::Result<RunArgs> {
         let command = Merged::command();
-        let options: Vec<&str> = command.get_arguments().filter_map(|option| option.get_long()).collect();
-        let name = |argument: &String| Some(argument.strip_prefix("--")?.split('=').next()?.to_owned());
-        let given: Vec<String> = typed.iter().filter_map(name).collect();
-        let workload = workload::read(path, &options, &given)?;
+        let names: Vec<Vec<&str>> = command.get_arguments().map(names_of).collect();
+        let typed_names = typed.iter().filter_map(|argument| argument.strip_prefix("--")?.split('=').next());
+        // What was typed is given under each of its names.
+        let same = |name| names.iter().filter(move |names| names.contains(&name)).flatten();
+        let given: Vec<String> = typed_names.flat_map(same).map(|&name| name.to_owned()).collect();
+        let workload = workload::read(path, &names.concat(), &given)?;
         let program = "ringmq bench".to_owned();
         let line = [program].into_iter().chain(workload.arguments.clone()).chain(typed.to_vec());
         let merged = Merged::try_parse_from(line).map_err(|error| {
@@ -259,6 +268,10 @@ impl RunArgs {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let out = result_dir(&self.out, since_epoch.as_millis() as u64);
         let mut options = self.options()?;
+        // Before a broker is started for nothing.
+        cores::check(&self.cpus)?;
+        cores::check(&self.broker_cpus)?;
+        options.interrupt = interrupt_on_signal()?;
         let endpoint = match &self.bootstrap {
             Some(bootstrap) => Endpoint::Given {
                 bootstrap: bootstrap.clone(),
@@ -289,11 +302,16 @@ impl RunArgs {
         if let Some(finding) = &result.finding {
             println!("{finding}");
         }
-        if !self.no_report {
-            let report = output::write(&out, &result)?;
-            println!("report: {}", report.display());
-        }
-        write_json(&result, self.load.json.clone())?;
+        let written = match self.no_report {
+            true => Ok(()),
+            false => output::write(&out, &result).map(|report| println!("report: {}", report.display())),
+        };
+        // Each is tried, whatever became of the other: they are all that is left of the run.
+        let json = write_json(&result, self.load.json.clone());
+        match (written, json) {
+            (Err(written), Err(json)) => bail!("{written}; {json:#}"),
+            (written, json) => (written?, json?),
+        };
         if !result.passed {
             bail!("the run failed or must not be used: see above");
         }
@@ -303,8 +321,7 @@ impl RunArgs {
     /// The broker's cores and the load's. On one core, or on cores that the user gave to neither,
     /// nobody is pinned.
     fn share_cpus(&self) -> (Vec<usize>, Vec<usize>) {
-        let allowed: Vec<usize> =
-            core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+        let allowed = cores::allowed();
         let free_of =
             |taken: &[usize]| allowed.iter().copied().filter(|cpu| !taken.contains(cpu)).collect::<Vec<_>>();
         let broker = match self.broker_cpus.is_empty() {
@@ -411,8 +428,9 @@ impl LoadArgs {
         };
         Ok(Options {
             topics: self.topics,
-            partitions: self.partitions,
+            partitions: self.partitions.unwrap_or(1),
             acks: match self.acks {
+                Acks::None => 0,
                 Acks::Leader => 1,
                 Acks::All => -1,
             },
@@ -423,7 +441,7 @@ impl LoadArgs {
             compression: self.compression,
             records_per_batch: self.batch_records.unwrap_or(fitting),
             linger_ns,
-            connections: self.connections,
+            connections: self.connections.unwrap_or(1),
             in_flight: self.in_flight,
             load,
             arrivals: Arrivals { poisson: self.poisson, burst: None },
@@ -432,6 +450,11 @@ impl LoadArgs {
             ..Options::default()
         })
     }
+}
+
+/// The long names of an option.
+fn names_of(option: &Arg) -> Vec<&str> {
+    option.get_long().into_iter().chain(option.get_all_aliases().unwrap_or_default()).collect()
 }
 
 /// A number of keys; 0 for none in particular.
@@ -537,6 +560,20 @@ mod tests {
             names.push(path);
         }
         assert!(names.len() >= 2, "{names:?}");
+    }
+
+    #[test]
+    fn producers_are_another_name_for_connections_that_produce() {
+        assert_eq!(options("--producers 8").unwrap().connections, 8);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.yaml");
+        for (file, typed) in [("connections: 4", "--producers=2"), ("producers: 4", "--connections=2")] {
+            std::fs::write(&path, file).unwrap();
+            let connections = |typed: &[String]| {
+                RunArgs::merge(&path, typed).and_then(|merged| merged.options()).unwrap().connections
+            };
+            assert_eq!((connections(&[]), connections(&[typed.to_owned()])), (4, 2), "{file}, {typed}");
+        }
     }
 
     #[test]

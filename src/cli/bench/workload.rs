@@ -166,6 +166,9 @@ impl Omb<'_> {
                  remove it and use `scenario: catch-up`, which reads a backlog beside producers"
             );
         }
+        if self.fields.get("backlogDrainRatio").is_some() {
+            bail!("backlogDrainRatio cannot be honoured: there is no backlog to drain; remove it");
+        }
         if self.fields.get("sampleRateMillis").is_some() {
             bail!("sampleRateMillis cannot be honoured: the timeline has a point a second; remove it");
         }
@@ -289,6 +292,7 @@ mod tests {
         for (text, reason) in [
             ("consumerBacklogSizeGB: 100", "scenario: catch-up"),
             ("sampleRateMillis: 10", "a point a second"),
+            ("consumerBacklogSizeGB: 0\nbacklogDrainRatio: 1.0", "no backlog to drain"),
             ("keyDistributor: MINE", "none of NO_KEY"),
             ("messageSize: many", "messageSize is a number"),
             ("producerRates: 1", "did you mean producerRate?"),

@@ -13,6 +13,8 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 16, 12, 40
 BARS_WIDTH = 540
 BAR_HEIGHT = 16
 BAR_PITCH = 42
+# About the width of a digit of the axes.
+GLYPH = 7
 # Room for a value beside its bar.
 VALUE_WIDTH = 100
 TICKS = 6
@@ -93,7 +95,10 @@ def lines(x, y, series, pale_before=None):
     for tick in x.ticks(x_least, x_most):
         at = at_x(tick)
         parts.append(f'<path class="grid" d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text class="tx" x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}">{html.escape(x.text(tick))}</text>')
+        text = x.text(tick)
+        # One that would go beyond the edge ends there.
+        where = f'x="{at:.1f}"' if at + len(text) * GLYPH / 2 <= WIDTH else f'x="{WIDTH}" style="text-anchor:end"'
+        parts.append(f'<text class="tx" {where} y="{HEIGHT - BOTTOM + 16}">{html.escape(text)}</text>')
     for tick in y.ticks(y_least, y_most):
         at = at_y(tick)
         parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')

@@ -119,6 +119,7 @@ def digest(scenario, result):
     stopped = result.get("finding") or ""
     stopped = [stopped] if stopped.startswith("stopped") else []
     run = runs[-1]
+    generator = result.get("generator") or {}
     # A closed loop has no intended times.
     has_latency = bool(scenario.latency) and run[scenario.latency]["samples"] > 0
     records_per_s, bytes_per_s = rate_of(scenario, runs)
@@ -130,6 +131,8 @@ def digest(scenario, result):
         "reasons": [*stopped, *faults, *reasons] or ([] if valid else ["ringmq bench did not pass it"]),
         "records_per_s": records_per_s,
         "bytes_per_s": bytes_per_s,
+        # Of the program that loads, which is the RingMQ that is measured, too.
+        "revision": generator.get("revision"),
         "latency": run[scenario.latency] if has_latency else None,
         "curve": run["curves"][scenario.latency] if has_latency else None,
         "per_second": [second["records"] for second in run["timeline"]],

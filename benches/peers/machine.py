@@ -5,7 +5,7 @@ import platform
 import time
 
 QUIET_S = 2.0
-SETTLE_S_MAX = 15.0
+SETTLE_S_MAX = 8.0
 POLL_S = 0.1
 
 
@@ -52,7 +52,7 @@ class Times:
 
 
 def settle(folder):
-    """Returns when the disk under `folder` has had nothing to do for two seconds, or after 15 s.
+    """Returns when the disk under `folder` has had nothing to do for two seconds, or after 8 s.
 
     What the last run left to be written or discarded would be charged to the next.
     """

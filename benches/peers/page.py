@@ -7,7 +7,7 @@ import re
 import charts
 from lib.toolchain import ROOT
 from summary import losses, rows, void_reasons
-from table import HEADS, duration, lines, preface, remarks, title_of
+from table import HEADS, MARK, duration, lines, preface, remarks, title_of
 
 # The look of the reports of `ringmq bench`.
 STYLE = os.path.join(ROOT, "src", "bench", "output", "report.css")
@@ -209,7 +209,7 @@ def _inline(text):
     """The Markdown that the table's cells have."""
     text = _text(text)
     text = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
-    text = re.sub(r"\*([^*]+)\*", r"<i>\1</i>", text)
+    text = re.sub(r"\*([^*]+)\*", r"<i>\1</i>", text).replace(MARK, "~")
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
 
 

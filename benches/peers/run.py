@@ -34,7 +34,7 @@ from session import RESULT, Session  # noqa: E402
 from summary import rows, void_reasons  # noqa: E402
 
 README = os.path.join(HERE, "..", "README.md")
-SECONDS, WARMUP_S, PREHEAT_S, ALTERNATIONS = 30, 5, 20, 3
+SECONDS, WARMUP_S, PREHEAT_S, ALTERNATIONS = 30, 5, 12, 3
 
 
 def parse():

@@ -9,6 +9,9 @@ import statistics
 from dataclasses import dataclass
 
 PERCENTILES = {"p50": "p50_ns", "p99": "p99_ns", "p99.9": "p99_9_ns"}
+QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+# A percentile with fewer samples beyond it is marked: it says little. As in `ringmq bench`.
+SAMPLES_BEYOND_MIN = 100
 # Of an open loop, what is compared.
 COMPARED = ("p50", "p99")
 
@@ -20,11 +23,13 @@ class Spread:
     median: float
     least: float
     most: float
+    # Of a percentile: each run had enough samples beyond it.
+    sound: bool = True
 
     @staticmethod
-    def of(values):
+    def of(values, sound=True):
         values = list(values)
-        return Spread(statistics.median(values), min(values), max(values)) if values else None
+        return Spread(statistics.median(values), min(values), max(values), sound) if values else None
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,19 @@ def raw_rows(result):
 def latencies(percentiles):
     """Spread of each percentile in nanoseconds. Percentiles of runs are never averaged: this is their median run."""
     percentiles = list(percentiles)
-    return {name: Spread.of(p[field] for p in percentiles) for name, field in PERCENTILES.items()} if percentiles else {}
+    if not percentiles:
+        return {}
+    samples = min(p["samples"] for p in percentiles)
+    return {
+        name: Spread.of((p[field] for p in percentiles), is_sound(samples, QUANTILES[name]))
+        for name, field in PERCENTILES.items()
+    }
+
+
+def is_sound(samples, quantile):
+    """Whether so many samples say something about a quantile."""
+    # A hair less: 1 - 0.99 is below a hundredth in binary.
+    return samples * (1 - quantile) >= SAMPLES_BEYOND_MIN * 0.999_999
 
 
 def nice_rate(limit):

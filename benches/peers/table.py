@@ -1,11 +1,13 @@
 """The Markdown of a result, and its place in benches/README.md."""
 
-from summary import COMPARED, latencies, losses, raw_rows, rows, void_reasons
+from summary import COMPARED, SAMPLES_BEYOND_MIN, latencies, losses, raw_rows, rows, void_reasons
 
 BEGIN = "<!-- peers: begin; written by `make bench-peers ARGS=--write-readme` -->"
 END = "<!-- peers: end -->"
 HEADS = ["work", "who, and what an ack means", "records/s", "MB/s", "p50", "p99", "p99.9", "RingMQ is"]
 NOTHING = "–"
+# Of a percentile with too few samples beyond it. Escaped: two of them would strike out what is between.
+MARK = "\\~"
 
 
 def markdown(result):
@@ -31,7 +33,9 @@ def preface(result):
     alone = f"{machine.get('processor', 'unknown processor')}, {machine.get('cores')} cores, {machine.get('memory')}"
     storage = ", ".join(machine[name] for name in ("device", "file system") if name in machine)
     storage += f", write cache {machine['write cache']}" if "write cache" in machine else ""
-    yield f"{result['date']}, one machine: {alone}, Linux {machine.get('kernel')}; {storage}."
+    revision = next((run["revision"] for run in result["runs"] if run.get("revision")), None)
+    built = f" RingMQ at revision {revision}." if revision else ""
+    yield f"{result['date']}, one machine: {alone}, Linux {machine.get('kernel')}; {storage}.{built}"
     yield (
         f"Brokers on core {_cpus(result['broker_cpus'])}, load on core {_cpus(result['load_cpus'])}; "
         f"load average {result['load_average_before']:.2f} before, {result.get('load_average_after', 0):.2f} after, "
@@ -43,6 +47,8 @@ def preface(result):
         "without a rate a closed loop, which has no latency to compare."
     )
     yield "*RingMQ is*: by how many times better, run against run in the same alternation; below 1 it is worse."
+    if any(not spread.sound for row in rows(result) for spread in row.latency.values()):
+        yield f"{MARK}: fewer than {SAMPLES_BEYOND_MIN} samples of a run lie beyond this percentile; it says little."
 
 
 def lines(result, found=None):
@@ -132,10 +138,16 @@ def advantage(row):
 
 def _percentiles(latency):
     return [
-        f"{duration(spread.median)} ({duration(spread.least)}–{duration(spread.most)})"
-        if spread.least != spread.most else duration(spread.median)
+        _mark(spread) + (
+            f"{duration(spread.median)} ({duration(spread.least)}–{duration(spread.most)})"
+            if spread.least != spread.most else duration(spread.median)
+        )
         for spread in latency.values()
     ] or [NOTHING] * 3  # fmt: skip
+
+
+def _mark(spread):
+    return "" if spread.sound else MARK
 
 
 def _spread(spread, unit):

@@ -21,7 +21,7 @@ def run(system, number, rate, p99_ms=None, reasons=(), scenario="closed"):
     return {
         "round": number, "scenario": scenario, "system": system, "valid": not reasons, "reasons": list(reasons),
         "records_per_s": rate, "bytes_per_s": rate * 1000, "bytes_all": rate * 30_000, "steal_share": 0.0,
-        "latency": ns and {"p50_ns": ns // 10, "p99_ns": ns, "p99_9_ns": ns * 2},
+        "latency": ns and {"p50_ns": ns // 10, "p99_ns": ns, "p99_9_ns": ns * 2, "samples": 1_000_000},
         "curve": ns and [[0.0, ns // 20], [0.99, ns]], "per_second": [rate] * 3,
         "broker": {"cpu_s": 3.0, "resident_bytes_after": 1 << 30}, "stages": None,
     }  # fmt: skip
@@ -118,7 +118,7 @@ class Arithmetic(unittest.TestCase):
 
     def test_the_device_is_its_fastest_and_its_smallest_write(self):
         def write(size, depth, rate):
-            latency = {"p50_ns": 1, "p99_ns": 2, "p99_9_ns": 3}
+            latency = {"p50_ns": 1, "p99_ns": 2, "p99_9_ns": 3, "samples": 1_000_000}
             return {"direction": "durable_write", "bytes": size, "depth": depth, "bytes_per_s": rate, "latency": latency}
 
         whole = {"raw": [[write(4096, 1, 10), write(4096, 4, 30), write(65536, 4, rate)] for rate in (70, 90, 80)]}
@@ -128,6 +128,14 @@ class Arithmetic(unittest.TestCase):
 
 
 class Digest(unittest.TestCase):
+    def test_the_revision_is_that_of_the_program(self):
+        one = {
+            "records_per_s": 1.0, "bytes_per_s": 2.0, "invalid": [], "ledger": {"acked": 9},
+            "timeline": [], "broker": None, "stages": None, "curves": {},
+        }  # fmt: skip
+        found = digest(scenarios.CORE[0], {"runs": [one], "passed": True, "generator": {"revision": "abc"}})
+        self.assertEqual(found["revision"], "abc")
+
     def test_a_fault_of_the_ledger_is_fatal_and_a_missed_rate_is_not(self):
         scenario = scenarios.CORE[0]
         one = {
@@ -143,10 +151,13 @@ class Digest(unittest.TestCase):
         none = digest(scenario, {"runs": [], "passed": False, "finding": "stopped: no"})
         self.assertEqual((none["fatal"], none["reasons"]), (True, ["stopped: no"]))
 
-    def test_the_speed_of_catching_up_is_that_of_whole_seconds(self):
+    def test_the_speed_of_catching_up_is_that_of_the_backlogs_reader(self):
         scenario = next(s for s in scenarios.FULL if s.loop == "catch-up")
-        timeline = [{"read_records": n, "read_bytes": n * 10} for n in (0, 1, 8, 6, 2, 0)]
-        self.assertEqual(scenarios.rate_of(scenario, [{"timeline": timeline}]), (7.0, 70.0))
+        run = {"seconds": 8, "backlog": {"records": 6000, "bytes": 60_000, "read_after_ns": 1_500_000_000}}
+        self.assertEqual(scenarios.rate_of(scenario, [run]), (4000.0, 40_000.0))
+        # Not caught up: what it read in all the time.
+        run["backlog"]["read_after_ns"] = None
+        self.assertEqual(scenarios.rate_of(scenario, [run]), (750.0, 7500.0))
 
 
 class Output(unittest.TestCase):
@@ -154,6 +165,23 @@ class Output(unittest.TestCase):
         for line in table.lines(good()):
             self.assertEqual(len(line), len(table.HEADS), line)
         self.assertIn("**3.00×** (2.00–4.00)", table.markdown(good()))
+
+    def test_a_percentile_with_few_samples_beyond_it_is_marked(self):
+        whole = good()
+        self.assertNotIn(table.MARK, table.markdown(whole))
+        for one in whole["runs"]:
+            if one["latency"]:
+                # 20,000 records/s in batches of 10 for 30 s: 60 of them are beyond p99.9.
+                one["latency"]["samples"] = 60_000
+        cells = next(cells for cells in table.lines(whole) if cells[1] == "ours 1, d" and cells[6] != table.NOTHING)
+        self.assertEqual(cells[4:7], ["200 µs", "2.00 ms", "\\~4.00 ms"])
+        self.assertIn("fewer than 100 samples", table.markdown(whole))
+        self.assertIn(">~4.00 ms<", page.page(whole))
+
+    def test_the_revision_that_was_measured_is_named(self):
+        whole = good()
+        whole["runs"][3]["revision"] = "abc123"
+        self.assertIn("RingMQ at revision abc123.", table.markdown(whole))
 
     def test_the_readme_is_written_between_its_markers_and_again(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -178,6 +206,11 @@ class Output(unittest.TestCase):
         text = page.page(good())
         self.assertNotRegex(text, r"(src|href)=|url\(|@import")
         self.assertEqual(text.count("<section>"), text.count("</section>"))
+
+    def test_the_last_label_of_an_axis_is_not_cut_off(self):
+        drawn = charts.lines(page.PERCENTILE, page.LATENCY, [("a", 0, [(0.0, 1e6), (0.99999, 2e6)])])
+        self.assertRegex(drawn, r'x="720" style="text-anchor:end" y="276">99.999<')
+        self.assertEqual(drawn.count("text-anchor:end"), 1)
 
     def test_numbers_have_three_digits_and_a_unit(self):
         for ns, text in [(950, "950 ns"), (1234, "1.23 µs"), (98_700, "98.7 µs"), (4.5e6, "4.50 ms"), (2e9, "2.00 s")]:

@@ -1,7 +1,9 @@
 """A full disk: producers are told to try again, no ack is lost, consumers go on, and space that returns is used."""
 
+import json
 import os
 import shutil
+import subprocess
 
 import wire
 from rig import CaseFailed, CaseSkipped, admin, check, equal, until
@@ -13,6 +15,9 @@ VALUES = [bytes([65 + index]) * VALUE_BYTES for index in range(4)]
 # A request that is not answered for so long is held back.
 STALLED_S = 3
 RESUMED_S_MAX = 20
+SMALL_LOG = ["log.initial_bytes=64MiB", "log.segment_bytes=32MiB", "log.tail_cache_bytes=16MiB"]
+# Of the load, and of everything.
+BENCH_S, BENCH_S_MAX = 15, 120
 
 
 class Filler:
@@ -83,8 +88,7 @@ def small_file_system(rig):
     ballast = os.path.join(folder, "ballast")
     with open(ballast, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, 96 << 20)
-    settings = ["log.initial_bytes=64MiB", "log.segment_bytes=32MiB", "log.tail_cache_bytes=16MiB"]
-    broker = rig.running(settings=settings, data_dir=os.path.join(folder, "data"))
+    broker = rig.running(settings=SMALL_LOG, data_dir=os.path.join(folder, "data"))
     filler = Filler(broker, "t")
     with wire.Client(broker.kafka) as client:
         client.create_topic("t")
@@ -142,7 +146,37 @@ def deleted_topic(rig):
     new.verify(start=max(new.acked) - 200)
 
 
+def under_bench(rig):
+    """`ringmq bench` on a disk that its own broker fills: it names the reason, fails, and keeps what it measured."""
+    folder = rig.loop_disk(400 << 20)
+    settings = [text for setting in SMALL_LOG for text in ("--set", setting)]
+    command = [
+        rig.binary, "bench", "--out", folder, "--rate", "50k", "--seconds", str(BENCH_S), "--warmup", "0", "--verify",
+        "--quiet", *settings,
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=BENCH_S_MAX
+    )
+    said = done.stdout + done.stderr
+    equal(done.returncode, 1, f"its exit code; it said: {said}")
+    for word in ("INVALID", "KAFKA_STORAGE_ERROR", "ledger ok"):
+        check(word in said, f"it does not say {word}: {said}")
+    (results,) = (entry.path for entry in os.scandir(folder) if entry.name != "lost+found")
+    with open(os.path.join(results, "result.json"), encoding="utf-8") as file:
+        result = json.load(file)
+    (run,) = result["runs"]
+    check(not result["passed"], "the result is said to be good")
+    check(any("KAFKA_STORAGE_ERROR" in reason for reason in run["invalid"]), f"its reasons: {run['invalid']}")
+    check(run["response"]["samples"] > 0 and run["timeline"], "nothing of what was measured is kept")
+    acked = run["ledger"]["acked"]
+    check(acked > 100_000, f"only {acked} records of 1 KiB went onto the disk")
+    equal(run["ledger"]["read"], acked, "records that are read back from the full disk")
+    check(os.path.exists(os.path.join(results, "report.html")), "there is no report")
+    check(not os.path.exists(os.path.join(results, "broker")), "the broker's data is still there")
+
+
 CASES = {
     "full disk/small file system": small_file_system,
+    "full disk/under ringmq bench": under_bench,
     "full disk/a deleted topic of 2 GB": deleted_topic,
 }

@@ -3,7 +3,7 @@
 
 .PHONY: bench-peers bench-peers-full bench-peers-test
 
-bench-peers: $(RELEASE_BIN) ## Measure Kafka beside RingMQ in BENCH_DIR, about 45 minutes; flags in ARGS
+bench-peers: $(RELEASE_BIN) ## Measure Kafka beside RingMQ in BENCH_DIR, below an hour; flags in ARGS
 	$(PYTHON) benches/peers/run.py --binary $(BROKER) --dir $(BENCH_DIR) $(ARGS)
 
 bench-peers-full: $(RELEASE_BIN) ## The same with every scenario, two hours and a half

@@ -310,7 +310,8 @@ impl Server {
         if now.mono >= self.listen_told_until {
             self.listen_told_until = now.mono.plus(LISTEN_TOLD_EVERY);
             self.news.messages.push(format!(
-                "accepting connections failed, and is tried again ten times a second: {error} (if files are                  too many, raise `ulimit -n` or lower kafka.connections_max)"
+                "accepting connections failed, and is tried again ten times a second: {error} (if files are \
+                 too many, raise `ulimit -n` or lower kafka.connections_max)"
             ));
         }
     }

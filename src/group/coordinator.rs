@@ -64,7 +64,7 @@ impl<W: Copy> Groups<W> {
     pub fn restore(&mut self, stored: &StoredGroups, now: Now) {
         for (name, record) in stored.iter() {
             let key = self.insert(name, now);
-            self.with(key, now, |group, scene| group.restore(record, scene));
+            self.with(key, now, |group, scene| group.restore(record.clone(), scene));
         }
     }
 

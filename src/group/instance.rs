@@ -48,13 +48,7 @@ impl<W: Copy> Group<W> {
         if let Some(earlier) = member.syncing.take() {
             scene.actions.push_back(Action::Sync(earlier, Err(GroupError::FencedInstance)));
         }
-        // A process that has not even heard of the id that it was given.
-        self.newcomers.retain(|earlier| {
-            if earlier.member == key {
-                scene.actions.push_back(Action::Join(earlier.who, Err(GroupError::FencedInstance)));
-            }
-            earlier.member != key
-        });
+        self.turn_away(key, &GroupError::FencedInstance, scene);
         if !mutant::is(Mutant::AdmitReplacedMember) {
             self.ids.remove(&old_id);
         }
@@ -69,6 +63,17 @@ impl<W: Copy> Group<W> {
         let id = self.next_store(scene);
         self.store_instance(Newcomer { id, member: key, who, led_as, can_skip }, stays, scene);
         Ok(None)
+    }
+
+    /// The member goes, or another takes its place: tell a process that has not even heard of the id that it
+    /// was given. Later nobody may be there to do it: a group without members may be deleted.
+    pub fn turn_away(&mut self, key: MemberKey, why: &GroupError, scene: &mut Scene<'_, W>) {
+        self.newcomers.retain(|newcomer| {
+            if newcomer.member == key {
+                scene.actions.push_back(Action::Join(newcomer.who, Err(why.clone())));
+            }
+            newcomer.member != key
+        });
     }
 
     /// Somebody has come under an instance id that the group does not know. What is stored may know it still,
@@ -100,7 +105,7 @@ impl<W: Copy> Group<W> {
 
     /// The newcomer whose id was stored under this number, or was to be.
     pub fn take_newcomer(&mut self, id: StoreId) -> Option<Newcomer<W>> {
-        // The first, unless one before it was fenced: what is stored becomes durable in order.
+        // Nearly always the first: what is stored becomes durable in order.
         let at = self.newcomers.iter().position(|newcomer| newcomer.id == id)?;
         self.newcomers.remove(at)
     }
@@ -108,10 +113,7 @@ impl<W: Copy> Group<W> {
     /// Its id is durable: it joins the rebalance, or hears of the generation that it belongs to already.
     pub fn welcome(&mut self, newcomer: Newcomer<W>, scene: &mut Scene<'_, W>) {
         let Newcomer { member: key, who, led_as, can_skip, .. } = newcomer;
-        let Some(member) = self.members.get_mut(&key) else {
-            scene.actions.push_back(Action::Join(who, Err(GroupError::UnknownMember)));
-            return;
-        };
+        let member = self.members.get_mut(&key).expect("who goes is turned away");
         if let Phase::Preparing { .. } = self.phase {
             self.wait_to_join(key, who, scene);
             self.rebalance(scene);

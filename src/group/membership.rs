@@ -34,6 +34,7 @@ impl<W: Copy> Group<W> {
         if let Some(instance) = &member.instance {
             self.instances.remove(instance);
         }
+        self.turn_away(key, &GroupError::UnknownMember, scene);
         if let Some(who) = member.joining {
             self.joining -= 1;
             scene.actions.push_back(Action::Join(who, Err(GroupError::UnknownMember)));

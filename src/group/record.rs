@@ -74,36 +74,22 @@ pub fn encode_gone(group: &str) -> Vec<u8> {
 impl StateRecord {
     pub fn encode(&self, group: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + group.len() + self.members.len() * 256);
-        self.encode_head(group, self.members.len(), &mut out);
+        put_string(&mut out, group);
+        out.push(STATE);
+        out.extend_from_slice(&self.since.0.to_le_bytes());
+        out.extend_from_slice(&self.generation.to_le_bytes());
+        put_string(&mut out, &self.protocol_type);
+        put_optional(&mut out, self.protocol.as_deref());
+        put_optional(&mut out, self.leader.as_deref());
+        out.extend_from_slice(&(self.members.len() as u32).to_le_bytes());
         for member in &self.members {
             member.encode(&mut out);
         }
         out
     }
 
-    /// All that comes before the members.
-    fn encode_head(&self, group: &str, members: usize, out: &mut Vec<u8>) {
-        put_string(out, group);
-        out.push(STATE);
-        out.extend_from_slice(&self.since.0.to_le_bytes());
-        out.extend_from_slice(&self.generation.to_le_bytes());
-        put_string(out, &self.protocol_type);
-        put_optional(out, self.protocol.as_deref());
-        put_optional(out, self.leader.as_deref());
-        out.extend_from_slice(&(members as u32).to_le_bytes());
-    }
-
     fn decode(fields: &mut Fields<'_>) -> Result<StateRecord, Truncated> {
-        let (mut record, members) = StateRecord::decode_head(fields)?;
-        for _ in 0..members {
-            record.members.push(MemberRecord::decode(fields)?);
-        }
-        Ok(record)
-    }
-
-    /// The record without its members, and how many follow.
-    fn decode_head(fields: &mut Fields<'_>) -> Result<(StateRecord, usize), Truncated> {
-        let record = StateRecord {
+        let mut record = StateRecord {
             since: WallMs(fields.i64()?),
             generation: fields.i32()?,
             protocol_type: fields.string()?.to_owned(),
@@ -111,7 +97,23 @@ impl StateRecord {
             leader: optional(fields)?.map(str::to_owned),
             members: Vec::new(),
         };
-        Ok((record, fields.count(MEMBER_BYTES_MIN)?))
+        for _ in 0..fields.count(MEMBER_BYTES_MIN)? {
+            record.members.push(MemberRecord::decode(fields)?);
+        }
+        Ok(record)
+    }
+
+    /// Another process has the place of one of the members, if there is such a one.
+    fn change(&mut self, change: InstanceRecord) {
+        let its = |member: &&mut MemberRecord| member.instance.as_ref() == Some(&change.instance);
+        let Some(member) = self.members.iter_mut().find(its) else { return };
+        if self.leader.as_ref() == Some(&member.id) {
+            self.leader = Some(change.id.clone());
+        }
+        member.id = change.id;
+        if let Some(said) = change.said {
+            member.said = said;
+        }
     }
 }
 
@@ -130,21 +132,6 @@ impl MemberRecord {
             said: take_said(fields)?,
             assignment: Bytes::copy_from_slice(take_bytes(fields)?),
         })
-    }
-
-    /// Go past a member; returns its instance.
-    fn skip<'a>(fields: &mut Fields<'a>) -> Result<Option<&'a str>, Truncated> {
-        take_bytes(fields)?;
-        let instance = optional(fields)?;
-        take_bytes(fields)?;
-        take_bytes(fields)?;
-        fields.u64()?;
-        for _ in 0..fields.count(PROTOCOL_BYTES_MIN)? {
-            take_bytes(fields)?;
-            take_bytes(fields)?;
-        }
-        take_bytes(fields)?;
-        Ok(instance)
     }
 }
 
@@ -168,37 +155,6 @@ impl InstanceRecord {
             id: fields.string()?.to_owned(),
             said: if fields.u8()? == 0 { None } else { Some(take_said(fields)?) },
         })
-    }
-
-    /// The entry of the whole group with this change in it; `None` if it has no such member. The other
-    /// members are copied as they lie there.
-    fn applied_to(&self, entry: &[u8]) -> Result<Option<Box<[u8]>>, Truncated> {
-        let mut fields = Fields::new(entry);
-        let group = fields.string()?;
-        fields.u8()?;
-        let (mut head, count) = StateRecord::decode_head(&mut fields)?;
-        let members = fields.rest();
-        for _ in 0..count {
-            let from_here = fields.rest();
-            if MemberRecord::skip(&mut fields)? != Some(&*self.instance) {
-                continue;
-            }
-            let mut member = MemberRecord::decode(&mut Fields::new(from_here))?;
-            if head.leader.as_ref() == Some(&member.id) {
-                head.leader = Some(self.id.clone());
-            }
-            member.id.clone_from(&self.id);
-            if let Some(said) = &self.said {
-                member.said = said.clone();
-            }
-            let mut out = Vec::with_capacity(entry.len() + 256);
-            head.encode_head(group, count, &mut out);
-            out.extend_from_slice(&members[..members.len() - from_here.len()]);
-            member.encode(&mut out);
-            out.extend_from_slice(fields.rest());
-            return Ok(Some(out.into()));
-        }
-        Ok(None)
     }
 }
 
@@ -252,11 +208,10 @@ fn optional<'a>(fields: &mut Fields<'a>) -> Result<Option<&'a str>, Truncated> {
     if fields.u8()? == 0 { Ok(None) } else { fields.string().map(Some) }
 }
 
-/// The durable level of a log's groups: the newest entry of each, as it was written, and as single members have
-/// changed it since.
+/// The durable level of a log's groups: the newest entry of each, as single members have changed it since.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct StoredGroups {
-    entries: BTreeMap<Box<str>, Box<[u8]>>,
+    groups: BTreeMap<Box<str>, StateRecord>,
 }
 
 impl StoredGroups {
@@ -266,20 +221,17 @@ impl StoredGroups {
         let group = fields.string()?;
         match fields.u8()? {
             GONE => {
-                self.entries.remove(group);
+                self.groups.remove(group);
                 Ok(Some(group))
             }
             STATE => {
-                StateRecord::decode(&mut fields)?;
-                self.entries.insert(group.into(), payload.into());
+                self.groups.insert(group.into(), StateRecord::decode(&mut fields)?);
                 Ok(None)
             }
             INSTANCE => {
                 let change = InstanceRecord::decode(&mut fields)?;
-                if let Some(entry) = self.entries.get_mut(group)
-                    && let Some(changed) = change.applied_to(entry)?
-                {
-                    *entry = changed;
+                if let Some(state) = self.groups.get_mut(group) {
+                    state.change(change);
                 }
                 Ok(None)
             }
@@ -289,9 +241,9 @@ impl StoredGroups {
 
     /// For the checkpoint: a count, and each entry with a `u32` length in front.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&(self.entries.len() as u32).to_le_bytes());
-        for entry in self.entries.values() {
-            put_bytes(out, entry);
+        out.extend_from_slice(&(self.groups.len() as u32).to_le_bytes());
+        for (group, state) in &self.groups {
+            put_bytes(out, &state.encode(group));
         }
     }
 
@@ -305,16 +257,8 @@ impl StoredGroups {
     }
 
     /// Every group that is kept.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, StateRecord)> {
-        self.entries.iter().map(|(group, payload)| {
-            let mut fields = Fields::new(payload);
-            let mut read = || {
-                fields.string()?;
-                fields.u8()?;
-                StateRecord::decode(&mut fields)
-            };
-            (&**group, read().expect("it was decoded when it was applied"))
-        })
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &StateRecord)> {
+        self.groups.iter().map(|(group, state)| (&**group, state))
     }
 }
 
@@ -354,7 +298,7 @@ mod tests {
             assert_eq!(stored.apply(&payload), Ok(None));
         }
         assert_eq!(stored.apply(&encode_gone("gone")), Ok(Some("gone")));
-        assert_eq!(stored.iter().collect::<Vec<_>>(), [("g", record())]);
+        assert_eq!(stored.iter().collect::<Vec<_>>(), [("g", &record())]);
 
         let mut bytes = Vec::new();
         stored.encode(&mut bytes);
@@ -405,6 +349,6 @@ mod tests {
         group.members[1].said = said;
         group.members[2].id = "longer".into();
         group.leader = Some("b-again".into());
-        assert_eq!(stored.iter().collect::<Vec<_>>(), [("g", group)]);
+        assert_eq!(stored.iter().collect::<Vec<_>>(), [("g", &group)]);
     }
 }

@@ -156,8 +156,7 @@ fn a_rebalance_waits_for_ids_to_be_stored() {
     stable(&["a static=s", "b"]).then(
         "a restarts; the disk waits; a joins; s is removed; the disk works",
         expect![[r#"
-            s is removed: s ok
-            the disk works: a joins: UnknownMember
+            s is removed: s ok, a joins: UnknownMember
         "#]],
     );
 }

@@ -444,6 +444,17 @@ fn host_of(log: LogId, shards: u16) -> ShardId {
 
 /// Make the logs of a new data directory and choose how they commit.
 fn format(data_dir: &DataDir, config: &Config, shards: u16) -> anyhow::Result<BrokerFile> {
+    let bytes = first_segment_bytes(config, shards);
+    let first_bytes = FIRST_SEGMENTS * bytes * u64::from(shards);
+    if let config::Limit::At(max) = &config.log.log_bytes_max
+        && first_bytes > max.0
+    {
+        bail!(
+            "log.log_bytes_max is {max}, but the first segments of {shards} shards take {}: each holds two batches \
+             of kafka.message_bytes_max; raise the one, or lower the other or server.shards",
+            config::ByteSize(first_bytes)
+        );
+    }
     data_dir.remove_unfinished()?;
     let broker = uuid::Uuid::new_v4();
     let cluster_id = match &config.server.cluster_id {
@@ -451,7 +462,6 @@ fn format(data_dir: &DataDir, config: &Config, shards: u16) -> anyhow::Result<Br
         config::Auto::Auto => uuid::Uuid::new_v4().simple().to_string(),
     };
     let mut file = BrokerFile::new(broker, cluster_id, u32::from(shards));
-    let bytes = first_segment_bytes(config, shards);
     for log in file.log_ids() {
         let bytes = if log == LogId::METADATA { METADATA_SEGMENT_BYTES } else { bytes };
         let sizes = [bytes; FIRST_SEGMENTS as usize];

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) struct SpinHistory {
     /// One bit a wait, the newest lowest: it was short.
     short: u8,
-    /// Long waits in a row.
+    /// Long waits since the last short one, or since the last try.
     long: u8,
 }
 

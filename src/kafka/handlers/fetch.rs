@@ -198,7 +198,7 @@ impl FetchRequestState {
         self.max_bytes
     }
 
-    /// There is something to look at, and nothing of it has been gathered.
+    /// Something is to be looked at, and no look is under way.
     pub fn is_unread(&self) -> bool {
         self.again && self.outstanding == 0
     }

@@ -137,8 +137,8 @@ def digest(scenario, result):
         "curve": run["curves"][scenario.latency] if has_latency else None,
         "per_second": [second["records"] for second in run["timeline"]],
         "broker": run["broker"],
-        # Warming up is in the broker's processor time, too.
-        "bytes_all": sum(second["bytes"] for second in run["timeline"]),
+        # Of the measured seconds, as the broker's processor time is.
+        "bytes_all": run["bytes_per_s"] * run["seconds"],
         "stages": run["stages"],
     }
 

@@ -113,6 +113,7 @@ def rate_of(scenario, runs):
     if scenario.loop != "catch-up":
         return run["records_per_s"], run["bytes_per_s"]
     # The timeline has what the reader of the tail reads, too.
-    backlog = run["backlog"]
+    # None if it was stopped before.
+    backlog = run["backlog"] or {"records": 0, "bytes": 0, "read_after_ns": None}
     seconds = (backlog["read_after_ns"] or run["seconds"] * 1e9) / 1e9
     return backlog["records"] / seconds, backlog["bytes"] / seconds

@@ -130,7 +130,7 @@ class Arithmetic(unittest.TestCase):
 class Digest(unittest.TestCase):
     def test_the_revision_is_that_of_the_program(self):
         one = {
-            "records_per_s": 1.0, "bytes_per_s": 2.0, "invalid": [], "ledger": {"acked": 9},
+            "seconds": 30, "records_per_s": 1.0, "bytes_per_s": 2.0, "invalid": [], "ledger": {"acked": 9},
             "timeline": [], "broker": None, "stages": None, "curves": {},
         }  # fmt: skip
         found = digest(scenarios.CORE[0], {"runs": [one], "passed": True, "generator": {"revision": "abc"}})
@@ -139,7 +139,7 @@ class Digest(unittest.TestCase):
     def test_a_fault_of_the_ledger_is_fatal_and_a_missed_rate_is_not(self):
         scenario = scenarios.CORE[0]
         one = {
-            "records_per_s": 1.0, "bytes_per_s": 2.0, "invalid": [], "ledger": {"acked": 9, "read": 0, "lost": 0},
+            "seconds": 30, "records_per_s": 1.0, "bytes_per_s": 2.0, "invalid": [], "ledger": {"acked": 9, "read": 0, "lost": 0},
             "timeline": [{"records": 1, "bytes": 8}], "broker": None, "stages": None, "curves": {},
         }  # fmt: skip
         ok = digest(scenario, {"runs": [one], "passed": True, "finding": None})

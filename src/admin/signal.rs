@@ -8,6 +8,9 @@ use std::thread;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Of a process that a second signal ends: 128 + SIGINT, as shells report it.
+pub const EXIT_CODE: i32 = 130;
+
 /// Why [`Termination::wait_or`] returned.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cause<T> {
@@ -52,9 +55,6 @@ impl Termination {
     /// Ends the process at the next signal, as a crash would: for while the stop is under way and
     /// its operator loses patience. Recovery takes care of the rest.
     pub fn exit_at_next(mut self) -> io::Result<()> {
-        /// 128 + SIGINT, as shells report it.
-        const EXIT_CODE: i32 = 130;
-
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             if let Cause::Signal(name) = self.wait_or(std::future::pending::<()>()) {
                 tracing::warn!("{name} again: ending now, without a clean-shutdown marker");

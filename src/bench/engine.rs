@@ -416,6 +416,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             now_ns,
             end_ns,
             measured_from_ns: self.plan.measured_from_ns,
+            is_end_to_end: self.plan.read_back != ReadBack::Afterwards,
         };
         let may_reconnect = self.plan.reconnect;
         let mut busy = false;

@@ -56,14 +56,17 @@ impl Verdict {
 }
 
 impl Verdict {
-    /// Records were acknowledged, and none was read: whether they are there is not known.
+    /// No record was read: whether those that were sent are there is not known.
     pub fn is_unread(&self) -> bool {
-        self.acked > 0 && self.read == 0
+        self.read == 0
     }
 
     /// What the books come to, in words.
     pub fn finding(&self) -> String {
         match self.passed() {
+            true if self.is_unread() && self.acked == 0 => {
+                "nothing acknowledged, nothing read back".to_owned()
+            }
             true if self.is_unread() => "acks dense, nothing read back".to_owned(),
             true => "complete".to_owned(),
             false => self.faults(),
@@ -438,6 +441,7 @@ mod tests {
             (10, 10, 0, "complete"),
             (0, 10, 0, "complete"),
             (10, 0, 0, "acks dense, nothing read back"),
+            (0, 0, 0, "nothing acknowledged, nothing read back"),
             (10, 0, 10, "10 lost"),
         ] {
             let verdict = Verdict { acked, read, lost, ..Verdict::default() };

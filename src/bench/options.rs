@@ -207,7 +207,10 @@ impl Options {
             () if self.acks == 0 && self.read_back == ReadBack::Afterwards => {
                 fault("with acks 0 nothing is acknowledged that could be verified; read it with --consumers")
             }
-            () if self.acks == 0 && self.read_back == ReadBack::Tail && self.partitions_total() > 1000 => {
+            () if self.acks == 0
+                && matches!(self.read_back, ReadBack::Tail | ReadBack::CatchUp)
+                && self.partitions_total() > 1000 =>
+            {
                 fault("with acks 0 nobody says which partitions have something to read: at most 1,000")
             }
             () if self.idempotent && self.acks != -1 => fault("idempotent producers need --acks all"),

@@ -110,6 +110,8 @@ pub struct Turn<'a, D> {
     pub end_ns: u64,
     /// The warm-up is over.
     pub measured_from_ns: u64,
+    /// Records are read as they come. What is read back afterwards says only when it was asked for.
+    pub is_end_to_end: bool,
 }
 
 impl Producer {
@@ -483,6 +485,7 @@ mod tests {
             now_ns: 0,
             end_ns: 1,
             measured_from_ns: 0,
+            is_end_to_end: true,
         };
         for producer in &mut producers {
             assert!(producer.turn(&mut turn).unwrap() && producer.in_flight() == 1);

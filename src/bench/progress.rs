@@ -73,6 +73,7 @@ impl Progress {
 
 fn rest_line(second: &Second, overdue: u64) -> String {
     let what = match (overdue, second.in_flight_records) {
+        (0, 0) if second.read_bytes == 0 => "answered".to_owned(),
         (0, 0) => "reading back".to_owned(),
         (0, in_flight) => format!("draining, {in_flight} in flight"),
         (overdue, _) => format!("draining, {overdue} overdue"),

@@ -234,7 +234,7 @@ fn read_answer<D: Driver>(
     positions: Option<&Positions>,
     local_of: impl Fn(i32) -> Option<usize>,
 ) -> Result<(), BenchError> {
-    let Turn { driver, ledgers, interval, now_ns, .. } = turn;
+    let Turn { driver, ledgers, interval, now_ns, is_end_to_end, .. } = turn;
     let ledger = &mut ledgers[group];
     let run = driver.run();
     let (mut stranger, mut failed) = (false, None);
@@ -252,6 +252,7 @@ fn read_answer<D: Driver>(
             }
             if let Some(payload) = ledger.read(local, offset, value)
                 && payload.run == run
+                && *is_end_to_end
             {
                 interval.end_to_end.record(now_ns.saturating_sub(payload.intended_ns));
             }

@@ -54,7 +54,7 @@ pub enum Scenario {
     FindMax(Slo),
     /// Five groups that each read everything.
     FanOut,
-    /// A reader from the first offset on, while producers go on.
+    /// A reader from the first offset on, while producers and a reader of the tail go on.
     CatchUp,
     /// Ten thousand partitions beside the one that was asked for.
     ManyPartitions,
@@ -301,6 +301,8 @@ impl Stage<'_> {
             label: "backlog".to_owned(),
             load: Load::Closed,
             seconds: (options.seconds / BACKLOG_PART).max(1),
+            // How fast it is written is not asked.
+            warmup_s: 0,
             read_back: ReadBack::Nothing,
             consumers: 0,
             ..options.clone()

@@ -79,7 +79,7 @@ fn badge(result: &BenchResult) -> String {
     let runs = result.runs.len();
     let ledger = match result.runs.iter().filter(|report| report.ledger.is_unread()).count() {
         0 => "ledger complete".to_owned(),
-        unread if unread == runs => "acks dense, nothing read back".to_owned(),
+        unread if unread == runs => "nothing read back".to_owned(),
         unread => format!("ledger complete, {unread} of {runs} runs not read back"),
     };
     format!("<span class=\"badge good\">valid · {ledger}</span>")
@@ -251,7 +251,8 @@ fn over_time(out: &mut String, report: &Report) {
     // A second in which nothing was answered has no latency.
     latency.iter_mut().for_each(|line| line.points.retain(|&(_, ns)| ns > 0.0));
     figure(out, "Latency, second by second", &Chart { x: SECONDS, y: LATENCY, lines: latency });
-    let mut rates = vec![line("acknowledged", &|second| second.records as f64, false)];
+    let answered = if report.acks == 0 { "sent" } else { "acknowledged" };
+    let mut rates = vec![line(answered, &|second| second.records as f64, false)];
     if report.ledger.read > 0 {
         rates.push(line("read", &|second| second.read_records as f64, false));
     }
@@ -470,7 +471,7 @@ mod tests {
         let complete = "valid · ledger complete<";
         assert!(of(&[1000, 1000]).contains(complete));
         let unread = of(&[0]);
-        assert!(unread.contains("valid · acks dense, nothing read back<") && !unread.contains("complete"));
+        assert!(unread.contains("valid · nothing read back<") && !unread.contains("complete"));
         let half = of(&[1000, 0]);
         assert!(half.contains("valid · ledger complete, 1 of 2 runs not read back<"));
         assert!(half.contains("<td>valid, nothing read back</td>"), "the run is named");

@@ -3,16 +3,14 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::io::Write;
 use std::process;
 use std::thread;
 
 use anyhow::Context;
 
-use crate::admin::signal::{Cause, Termination};
+use crate::admin::signal::{Cause, EXIT_CODE, Termination};
 use crate::bench::Interrupt;
-
-/// 128 + SIGINT, as shells report it.
-const EXIT_CODE: i32 = 130;
 
 /// What the first signal sets. Install before anything is started that would have to be ended.
 pub fn interrupt_on_signal() -> anyhow::Result<Interrupt> {
@@ -22,8 +20,10 @@ pub fn interrupt_on_signal() -> anyhow::Result<Interrupt> {
         let told = interrupt.clone();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let name = next(&mut termination);
-            eprintln!("\n{name}: ending; a second one ends at once, without a result");
             told.set(name);
+            // Nobody may be there to read it.
+            let _ =
+                writeln!(std::io::stderr(), "\n{name}: ending; a second one ends at once, without a result");
             next(&mut termination);
             // A broker of ours ends with us.
             process::exit(EXIT_CODE);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::driver::{Driver, FetchFrom, Malformed};
 use super::error::BenchError;
 use super::groups::Positions;
+use super::ledger::Ledger;
 use super::producer::Turn;
 use super::transport::Transport;
 
@@ -160,6 +161,7 @@ impl PartitionReader {
             }
             let positions = self.positions.as_deref();
             read_answer(frame, &fetch.from, turn, self.group, positions, &local_of)?;
+            self.go_on_behind(&fetch, &turn.ledgers[self.group]);
         }
         let slowed = *goal == Goal::Tail && turn.now_ns < self.ask_at_ns;
         while !slowed && self.in_flight.len() < turn.driver.fetches_max() && self.ask(turn, goal) {
@@ -170,6 +172,16 @@ impl PartitionReader {
             self.requests_sent += self.transport.write([unsent, &[]]).map_err(lost)?;
         }
         Ok(busy)
+    }
+
+    /// An answer is filled in the order of its fetch: the next one begins with whom it had no room for.
+    fn go_on_behind(&mut self, fetch: &Fetch, ledger: &Ledger) {
+        let got = |(from, &place): (&FetchFrom, &usize)| {
+            ledger.read_next(self.partitions[place].local) > from.offset
+        };
+        if let Some(last) = fetch.from.iter().zip(&fetch.places).rposition(got) {
+            self.cursor = (fetch.places[last] + 1) % self.partitions.len();
+        }
     }
 
     /// Encode the next fetch. False when no partition, of those looked at, has something to read.

@@ -24,6 +24,8 @@ pub struct Gather {
     bytes: usize,
     /// Where the next read goes on.
     next: Offset,
+    /// Some of it was in the tail.
+    fresh: bool,
 }
 
 impl Gather {
@@ -39,6 +41,11 @@ impl Gather {
     /// One past the last record gathered.
     pub fn next(&self) -> Offset {
         self.next
+    }
+
+    /// Some of it was never read back from the device.
+    pub fn fresh(&self) -> bool {
+        self.fresh
     }
 
     /// `lent`: the piece may stay where it is for as long as its reader takes; otherwise it is copied.
@@ -70,8 +77,9 @@ impl Gather {
 pub enum ReadEnd {
     /// All there is, or all that was asked for.
     Done,
-    /// The rest lies in a chunk that is being read: ask again when it was.
-    Missing(ChunkId),
+    /// The rest lies in a chunk that is being read: ask again when it was. There are about so many bytes
+    /// in it, entry headers included.
+    Missing(ChunkId, u32),
     /// The device cannot read the rest, or it is not what was written.
     Failed,
 }
@@ -99,7 +107,8 @@ impl Log {
     }
 
     /// Whole batches of `slot` from the one that holds `from` on, up to `bytes_max` in sum, but at
-    /// least one when `at_least_one`. An offset at or beyond the end finds nothing.
+    /// least one when `at_least_one`. An offset at or beyond the end finds nothing. It waits for one chunk
+    /// at most: where something was found, the next chunk is read ahead, and whoever reads on will wait for it.
     pub fn read(
         &mut self,
         slot: Slot,
@@ -127,6 +136,7 @@ impl Log {
                             break;
                         }
                         out.push(self.tail_payload(entry.position, entry.payload_bytes), lends_tail);
+                        out.fresh = true;
                     }
                     // A batch that does not fit may begin before what was asked for.
                     out.next = next.max(from);
@@ -134,10 +144,14 @@ impl Log {
                 }
                 Some(Found::Chunk(id)) => {
                     let Some(span) = self.chunks.span(id) else { return ReadEnd::Failed };
+                    let run_bytes = queue.runs_from(from).next().map_or(0, |run| run.bytes);
                     self.read_ahead(slot, from, id, bytes_max);
+                    if out.bytes() > before && !self.cache.is_loaded(id) {
+                        return ReadEnd::Done;
+                    }
                     let lent = self.cache.lend(id);
                     match self.cache.get(id, span) {
-                        Lookup::Loading => return ReadEnd::Missing(id),
+                        Lookup::Loading => return ReadEnd::Missing(id, run_bytes),
                         Lookup::Failed => return ReadEnd::Failed,
                         Lookup::Loaded(chunk) => {
                             let start = from;
@@ -204,7 +218,7 @@ impl Log {
         }
         let Some(span) = self.chunks.span(run.chunk) else { return Err(ReadEnd::Failed) };
         match self.cache.get(run.chunk, span) {
-            Lookup::Loading => Err(ReadEnd::Missing(run.chunk)),
+            Lookup::Loading => Err(ReadEnd::Missing(run.chunk, run.bytes)),
             Lookup::Failed => Err(ReadEnd::Failed),
             Lookup::Loaded(chunk) => chunk
                 .entries(slot, run.base_offset)

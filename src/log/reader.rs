@@ -220,6 +220,10 @@ impl ReadCache {
         }
     }
 
+    pub fn is_loaded(&self, id: ChunkId) -> bool {
+        matches!(self.cached.get(&id), Some(Cached::Loaded { .. }))
+    }
+
     /// Whether readers may hold parts of this chunk, or get copies. Half of the memory is never lent: slow
     /// readers would keep all others from reading.
     pub fn lend(&mut self, id: ChunkId) -> bool {

@@ -321,6 +321,14 @@ pub struct ReadResult {
     pub bytes: usize,
     /// One past the last record: where the next read goes on.
     pub next: Offset,
-    /// More is there, but must be read from the device first; it is being read.
-    pub loading: bool,
+    /// Some of the records come from the tail.
+    pub fresh: bool,
+    /// About so many bytes more are there, but must be read from the device first; they are being read.
+    pub loading_bytes: usize,
+}
+
+impl ReadResult {
+    pub fn is_loading(&self) -> bool {
+        self.loading_bytes > 0
+    }
 }

@@ -1,6 +1,6 @@
 //! A log and everything that lives on it: partitions, who waits for durability, who waits for data.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 
 use crate::base::mutant::{self, Mutant};
@@ -87,7 +87,8 @@ pub struct Hosted {
     waiters: Waiters,
     /// Woken by something else than records: their partition is gone, or begins elsewhere.
     woken: Vec<Waiter>,
-    chunk_waiters: FxHashMap<ChunkId, Vec<Waiter>>,
+    /// Each once, however often it looks.
+    chunk_waiters: FxHashMap<ChunkId, FxHashSet<Waiter>>,
     /// Calls that need a chunk which is being read.
     chunk_calls: Vec<(ChunkId, Origin, Call)>,
     /// Calls that append and found no room, in order.
@@ -304,8 +305,8 @@ impl Hosted {
         let mut any = !at_least_one;
         for part in parts {
             let result = self.read(part, left.min(part.bytes_max), !any, waiter, catalog);
-            left = left.saturating_sub(result.bytes);
-            any |= result.bytes > 0;
+            left = left.saturating_sub(result.bytes + result.loading_bytes);
+            any |= result.bytes > 0 || result.is_loading();
             results.push(result);
         }
         if let Some((waiter, enough)) = park
@@ -358,10 +359,11 @@ impl Hosted {
                 ReadEnd::Done => {}
                 ReadEnd::Failed if gather.bytes() == 0 => result.error = Some(CallError::Storage),
                 ReadEnd::Failed => {}
-                ReadEnd::Missing(chunk) => {
-                    result.loading = true;
+                ReadEnd::Missing(chunk, bytes) => {
+                    result.loading_bytes =
+                        (bytes as usize).min(bytes_max.saturating_sub(gather.bytes())).max(1);
                     if let Some(waiter) = park {
-                        self.chunk_waiters.entry(chunk).or_default().push(waiter);
+                        self.chunk_waiters.entry(chunk).or_default().insert(waiter);
                     }
                 }
             }
@@ -369,7 +371,7 @@ impl Hosted {
         if let Some(waiter) = park.filter(|_| part.offset == end) {
             self.waiters.wait(part.partition, waiter);
         }
-        (result.bytes, result.next) = (gather.bytes(), gather.next());
+        (result.bytes, result.next, result.fresh) = (gather.bytes(), gather.next(), gather.fresh());
         result.records = gather.finish();
         result
     }

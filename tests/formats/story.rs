@@ -315,7 +315,7 @@ fn read(rig: &mut Data, slot: Slot, from: Offset) -> Vec<u8> {
         match rig.log.read(slot, from, usize::MAX, true, &mut gather) {
             ReadEnd::Done => return gather.finish().concat(),
             ReadEnd::Failed => panic!("slot {slot} cannot be read"),
-            ReadEnd::Missing(_) => rig.submit(),
+            ReadEnd::Missing(..) => rig.submit(),
         }
     }
 }

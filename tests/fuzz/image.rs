@@ -191,7 +191,7 @@ fn read_all(rig: &mut Rig<Partitions, MemoryDisk>, slot: Slot) {
         let mut gather = Gather::default();
         match rig.log.read(slot, from, usize::MAX, true, &mut gather) {
             ReadEnd::Done | ReadEnd::Failed => return,
-            ReadEnd::Missing(_) => rig.submit(),
+            ReadEnd::Missing(..) => rig.submit(),
         }
     }
     panic!("slot {slot} is never read to its end");

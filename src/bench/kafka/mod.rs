@@ -49,6 +49,10 @@ const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 const FETCH_WAIT_MS: i32 = 500;
 /// Of one answer. Large enough to cost few round trips, small enough to stay in the cache.
 const FETCH_BYTES: i32 = 1 << 20;
+/// The same where it names more than so many partitions: as with clients, who ask for 50 MiB, the answer has
+/// room for some of each.
+const FETCH_BYTES_OF_MANY: i32 = 16 << 20;
+const FEW_PARTITIONS: usize = 100;
 /// Partitions named in one fetch. Of more, only those are named that are known to have something.
 const FETCH_PARTITIONS_MAX: usize = 1000;
 
@@ -322,7 +326,7 @@ impl Driver for KafkaDriver {
             out.i32(-1);
             out.i32(if wait { FETCH_WAIT_MS } else { 0 });
             out.i32(1);
-            out.i32(FETCH_BYTES);
+            out.i32(if from.len() > FEW_PARTITIONS { FETCH_BYTES_OF_MANY } else { FETCH_BYTES });
             out.i8(0);
             let topics = &self.shape.topics;
             let mut by_topic: BTreeMap<usize, Vec<(i32, i64)>> = BTreeMap::new();

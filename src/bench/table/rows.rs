@@ -12,6 +12,9 @@ use crate::bench::sink::{Null, Sink};
 use crate::bench::{Load, Options, Percentiles, ReadBack, run};
 
 const GB: u64 = 1_000_000_000;
+/// With 5 requests of 16 KiB in flight on each: 8 are not enough to keep the device and the broker's core busy
+/// at once.
+const BATCH_CONNECTIONS: usize = 16;
 /// Long enough for a rate to settle, short enough to find half of it.
 const SHORT_S: u64 = 10;
 const IDLE_LOOK: Duration = Duration::from_secs(10);
@@ -108,13 +111,13 @@ impl Bench<'_> {
         Options { cpus: vec![self.setup.load_cpu], seconds: self.setup.seconds, ..Options::default() }
     }
 
-    /// 8 connections with 5 requests in flight, a partition each.
+    /// A partition for each connection, 5 requests in flight on each.
     fn batches(&self, record_bytes: usize, batch_bytes: usize) -> Options {
         Options {
             record_bytes,
             records_per_batch: KafkaDriver::records_in(batch_bytes, record_bytes, 0),
-            partitions: 8,
-            connections: 8,
+            partitions: BATCH_CONNECTIONS as u32,
+            connections: BATCH_CONNECTIONS,
             ..self.options()
         }
     }
@@ -220,17 +223,23 @@ impl Bench<'_> {
         Ok(Cells { result, beside, reports: vec![alone, tailed, null] })
     }
 
+    /// First in segments that are made meanwhile, then, when all are there, in recycled ones. Each at half of
+    /// what the broker takes then.
     fn latency(&self) -> Result<Cells, BenchError> {
         let batches = self.batches(1024, 16 << 10);
-        let broker = self.fresh(&[])?;
-        let maximum = self.run(&broker, &Options { seconds: SHORT_S, ..batches.clone() })?;
-        drop(broker);
-        let half = Options {
+        let short = Options { seconds: SHORT_S, ..batches.clone() };
+        let half_of = |maximum: &Report, options: &Options| Options {
             load: Load::Open { records_per_s: maximum.records_per_s / 2.0 },
             read_back: ReadBack::Afterwards,
-            ..batches
+            ..options.clone()
         };
+        let first_maximum = self.run(&self.fresh(&[])?, &short)?;
         let broker = self.fresh(&[])?;
+        let first = self.run(&broker, &half_of(&first_maximum, &short))?;
+        let keep = self.setup.retention_bytes;
+        let (mut reports, _) = self.write(&broker, &batches, self.setup.scaled(keep), keep)?;
+        let maximum = self.run(&broker, &short)?;
+        let half = half_of(&maximum, &batches);
         let before = DeviceWrites::now(&self.setup.dir);
         let report = self.run(&broker, &half)?;
         let after = DeviceWrites::now(&self.setup.dir);
@@ -247,8 +256,12 @@ impl Bench<'_> {
             ),
             None => format!("mean block unknown; null sink: {}", percentiles(null.ack())),
         };
-        let result = format!("at {} /s: {}", thousands(report.records_per_s), percentiles(report.ack()));
-        Ok(Cells { result, beside, reports: vec![maximum, report, null] })
+        let at = |report: &Report| {
+            format!("at {} /s: {}", thousands(report.records_per_s), percentiles(report.ack()))
+        };
+        let result = format!("recycled, {}; first fill, {}", at(&report), at(&first));
+        reports.extend([first_maximum, first, maximum, report, null]);
+        Ok(Cells { result, beside, reports })
     }
 
     fn open_100k(&self) -> Result<Cells, BenchError> {

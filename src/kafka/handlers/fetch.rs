@@ -2,7 +2,9 @@
 //!
 //! A fetch looks at all its partitions; if that is not enough it is parked and looks again when one of
 //! them has more, when a chunk it needs has been read, or when its time is over. It goes on where the last
-//! look ended: what it has gathered is not read again. A fetch that goes on with a
+//! look ended: what it has gathered is not read again. Of partitions that lag, each gives what one chunk has
+//! of it, so that those of a fetch share the chunks that are read, and none is read whose records would find
+//! no room. A fetch that goes on with a
 //! session ([`fetch_session`](crate::kafka::fetch_session)) looks only at the partitions that are ready, and
 //! answers only with those that it has something to say about.
 
@@ -72,6 +74,8 @@ pub struct FetchRequestState {
     parts: Vec<Part>,
     /// What the last look has found has not been judged.
     looked: bool,
+    /// What had been gathered when it began.
+    bytes_before: usize,
     read_committed: bool,
     min_bytes: usize,
     max_bytes: usize,
@@ -120,6 +124,7 @@ pub fn begin(
         topics: Vec::new(),
         parts: Vec::new(),
         looked: false,
+        bytes_before: 0,
         read_committed: request.isolation_level == 1,
         min_bytes: (request.min_bytes.max(0) as usize).min(max_bytes),
         max_bytes,
@@ -191,7 +196,7 @@ impl FetchRequestState {
     }
 
     pub fn deadline(&self) -> Nanos {
-        if self.is_loading() && self.bytes() == 0 { self.cold_deadline } else { self.deadline }
+        if self.awaits_device() { self.cold_deadline } else { self.deadline }
     }
 
     pub fn max_bytes(&self) -> usize {
@@ -255,8 +260,11 @@ impl FetchRequestState {
         self.parts.iter().map(|part| part.result.bytes).sum()
     }
 
-    fn is_loading(&self) -> bool {
-        self.parts.iter().any(|part| part.result.loading)
+    /// Of what it asked for some is being read from the device, and it has nothing fresher that would have
+    /// to wait for it: the answer takes all of it.
+    fn awaits_device(&self) -> bool {
+        let loading = self.parts.iter().any(|part| part.result.is_loading());
+        loading && !self.parts.iter().any(|part| part.result.fresh)
     }
 
     /// Look, if there is a reason to; `held_bytes`: what the connection holds besides. Returns whether the
@@ -277,6 +285,8 @@ impl FetchRequestState {
                 if self.is_done(turn.now.mono, too_early) {
                     return true;
                 }
+                // A read waits for one chunk at most: there may be more behind what it has found.
+                self.again |= self.bytes() > self.bytes_before;
             }
             if !std::mem::take(&mut self.again) {
                 return self.is_done(turn.now.mono, too_early);
@@ -287,10 +297,9 @@ impl FetchRequestState {
 
     /// There is enough, something else to say, or no time left.
     fn is_done(&self, now: Nanos, too_early: bool) -> bool {
-        let bytes = self.bytes();
         let failed = self.parts.iter().any(Part::failed);
         let nothing_asked = self.session.is_none() && self.parts.is_empty();
-        let enough = bytes >= self.min_bytes && !(bytes == 0 && self.is_loading());
+        let enough = self.bytes() >= self.min_bytes && !self.awaits_device();
         enough || failed || nothing_asked || (now >= self.deadline() && !too_early)
     }
 
@@ -316,6 +325,9 @@ impl FetchRequestState {
     fn look(&mut self, turn: &mut Turn<'_>, ticket: Ticket, held_bytes: usize) {
         self.name_ready(turn);
         self.looked = true;
+        self.bytes_before = self.bytes();
+        // What is there is enough, as soon as the others have theirs.
+        let enough = self.bytes_before >= self.min_bytes;
         let fits = turn.front.memory.response_bytes(held_bytes, self.max_bytes);
         self.limited = turn.front.memory.is_used_up();
         if fits < self.max_bytes {
@@ -328,11 +340,15 @@ impl FetchRequestState {
         let mut remote: Vec<RemoteRead> = Vec::new();
         for (place, part) in self.parts.iter_mut().enumerate() {
             let Ok((log, read)) = part.target else { continue };
+            if enough && part.result.bytes > 0 {
+                continue;
+            }
             if turn.shard.is_local(log) {
                 let bytes_max = left.min(read.bytes_max);
                 let found = turn.shard.read(log, &read, bytes_max, !any, Some(ticket.conn));
-                left = left.saturating_sub(found.bytes);
-                any |= found.bytes > 0;
+                // What is being read will fill the answer: no chunk is read that would find no room in it.
+                left = left.saturating_sub(found.bytes + found.loading_bytes);
+                any |= found.bytes > 0 || found.is_loading();
                 part.add(found);
                 continue;
             }
@@ -506,7 +522,7 @@ impl Part {
     fn add(&mut self, mut read: ReadResult) {
         if self.result.bytes > 0 && read.error.is_some() {
             // The records that there are, now; the error at the next fetch.
-            self.result.error = read.error;
+            (self.result.error, self.result.loading_bytes) = (read.error, 0);
             return;
         }
         if let Ok((_, rest)) = &mut self.target {
@@ -515,8 +531,8 @@ impl Part {
         }
         let mut records = std::mem::take(&mut self.result.records);
         records.append(&mut read.records);
-        let bytes = self.result.bytes + read.bytes;
-        self.result = ReadResult { records, bytes, ..read };
+        let (bytes, fresh) = (self.result.bytes + read.bytes, self.result.fresh || read.fresh);
+        self.result = ReadResult { records, bytes, fresh, ..read };
     }
 
     fn failed(&self) -> bool {
@@ -548,7 +564,89 @@ impl Part {
             // After an error the partition is told of again, as in Kafka, whatever its bounds are.
             bounds: if failed { Bounds::UNKNOWN } else { self.bounds() },
             found: failed || self.result.bytes > 0,
-            waits: !failed && at_end && !self.result.loading,
+            waits: !failed && at_end && !self.result.is_loading(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE: Nanos = Nanos(100);
+    const COLD_DEADLINE: Nanos = Nanos(1000);
+
+    fn state(found: &[ReadResult]) -> FetchRequestState {
+        let part = |result: &ReadResult| {
+            let partition = PartitionKey { topic: TopicId([1; 16]), index: 0 };
+            let read = ReadPart { partition, offset: result.next, bytes_max: 1000, waiter: NO_PART };
+            let mut part = Part {
+                slot: NO_PART,
+                topic: 0,
+                index: 0,
+                target: Ok((LogId(1), read)),
+                result: ReadResult::default(),
+            };
+            part.add(ReadResult { records: Vec::new(), error: None, ..*result });
+            part
+        };
+        FetchRequestState {
+            by_id: false,
+            refused: None,
+            session: None,
+            topics: Vec::new(),
+            parts: found.iter().map(part).collect(),
+            looked: true,
+            bytes_before: 0,
+            read_committed: false,
+            min_bytes: 1,
+            max_bytes: 1000,
+            deadline: DEADLINE,
+            cold_deadline: COLD_DEADLINE,
+            calls: Vec::new(),
+            outstanding: 0,
+            again: false,
+            limited: false,
+            new: false,
+        }
+    }
+
+    fn found(bytes: usize, fresh: bool, loading_bytes: usize) -> ReadResult {
+        ReadResult { bytes, fresh, loading_bytes, ..ReadResult::default() }
+    }
+
+    #[test]
+    fn an_answer_takes_what_is_being_read_unless_it_has_something_fresher() {
+        let done = |found: &[ReadResult], now| state(found).is_done(now, false);
+        let (cold, fresh, loading) = (found(10, false, 0), found(10, true, 0), found(0, false, 10));
+        let nothing = found(0, false, 0);
+        for (partitions, at_once, at_deadline) in [
+            (vec![&cold, &nothing], true, true),
+            (vec![&cold, &loading], false, false),
+            (vec![&loading, &nothing], false, false),
+            (vec![&fresh, &loading], true, true),
+            (vec![&nothing, &nothing], false, true),
+        ] {
+            let partitions: Vec<_> = partitions
+                .into_iter()
+                .map(|result| found(result.bytes, result.fresh, result.loading_bytes))
+                .collect();
+            assert_eq!(done(&partitions, Nanos(1)), at_once, "{partitions:?}");
+            assert_eq!(done(&partitions, DEADLINE), at_deadline, "{partitions:?}");
+            assert!(
+                done(&partitions, COLD_DEADLINE),
+                "the device is not waited for for ever: {partitions:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_fresh_stays_so_when_more_is_found() {
+        let mut state = state(&[found(10, true, 10)]);
+        state.parts[0].add(found(10, false, 0));
+        let result = &state.parts[0].result;
+        assert_eq!((result.bytes, result.fresh, result.is_loading()), (20, true, false));
+        state.parts[0].add(ReadResult { error: Some(CallError::Storage), ..found(0, false, 0) });
+        assert_eq!(state.parts[0].result.bytes, 20, "the error comes with the next fetch");
     }
 }

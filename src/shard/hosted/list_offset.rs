@@ -47,7 +47,7 @@ impl Hosted {
         };
         let found = match found {
             Ok(found) => found,
-            Err(ReadEnd::Missing(chunk)) => return Err(chunk),
+            Err(ReadEnd::Missing(chunk, _)) => return Err(chunk),
             Err(ReadEnd::Failed | ReadEnd::Done) => return Ok(Answer::ListOffset(Err(CallError::Storage))),
         };
         Ok(Answer::ListOffset(Ok(found.map(|(offset, timestamp)| {

@@ -400,9 +400,11 @@ fn who_is_told_by_mail_still_learns_that_a_read_failed() {
     rig.broken = true;
     let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1, waiter: 7 };
     let read = |rig: &mut Rig| rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog);
-    let result = read(&mut rig);
-    assert!(result.loading && result.error.is_none(), "{result:?}");
-    assert_eq!(rig.run().woken, [waiter()]);
+    for _ in 0..2 {
+        let result = read(&mut rig);
+        assert!(result.is_loading() && result.error.is_none(), "{result:?}");
+    }
+    assert_eq!(rig.run().woken, [waiter()], "once, however often it has asked");
 
     // Retention ends a pass before the other shard has read its mail.
     rig.hosted.log.forget_read_failures();
@@ -410,9 +412,28 @@ fn who_is_told_by_mail_still_learns_that_a_read_failed() {
 
     rig.hosted.log.forget_read_failures();
     rig.broken = false;
-    assert!(read(&mut rig).loading, "whoever asks later has it read again");
+    assert!(read(&mut rig).is_loading(), "whoever asks later has it read again");
     rig.run();
     assert!(read(&mut rig).bytes > 0);
+}
+
+#[test]
+fn no_chunk_is_read_that_finds_no_room_in_the_answer() {
+    let mut rig = Rig::new(&[]);
+    for timestamp in 0..5 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    let part =
+        |offset| ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1 << 20, waiter: NO_PART };
+    let parts = [part(0), part(1), part(2)];
+    let read = |rig: &mut Rig, room| rig.hosted.read_all(&parts, (room, true), None, &rig.catalog);
+    let loading =
+        |results: Vec<ReadResult>| -> Vec<bool> { results.iter().map(ReadResult::is_loading).collect() };
+    assert_eq!(loading(read(&mut rig, WHOLE_CHUNK)), [true, false, false]);
+    assert_eq!(loading(read(&mut rig, WHOLE_CHUNK + 1000)), [true, true, false], "a part of one is room");
+    rig.run();
+    let found = read(&mut rig, WHOLE_CHUNK + 1000);
+    assert!(found[0].bytes > WHOLE_CHUNK && !found[0].fresh, "{:?}", found[0]);
 }
 
 #[test]
@@ -471,7 +492,7 @@ fn who_waits_for_a_chunk_that_goes_is_answered() {
     let call = Call::ListOffset { partition: KEY, spec: OffsetSpec::AtOrAfter(0) };
     assert!(rig.hosted.call(origin, call, &rig.catalog, NOW).is_none(), "the chunk must be read");
     let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1, waiter: 7 };
-    assert!(rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog).loading);
+    assert!(rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog).is_loading());
 
     // Before it is, its segment dies and is taken.
     rig.retain();
@@ -527,7 +548,7 @@ fn read_at(rig: &mut Rig, offset: i64) -> ReadResult {
     for _ in 0..2 {
         let result = rig.hosted.read(&part, 1, true, None, &rig.catalog);
         // What comes next may be loading still.
-        if result.bytes > 0 || !result.loading {
+        if result.bytes > 0 || !result.is_loading() {
             assert!(result.error.is_none() && result.bytes > WHOLE_CHUNK, "{result:?}");
             return result;
         }
@@ -547,7 +568,7 @@ fn readers_that_hold_on_to_the_tail_do_not_stop_the_producers() {
         rig.append(&[offset], WHOLE_CHUNK);
         let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
         held.push(rig.hosted.read(&part, 1, true, None, &rig.catalog));
-        assert!(!held.last().unwrap().loading, "it is in the tail");
+        assert!(!held.last().unwrap().is_loading(), "it is in the tail");
     }
     let values = held.iter().map(|result| result.records.concat().len());
     assert!(values.eq(std::iter::repeat_n(held[0].bytes, held.len())), "copies are whole");

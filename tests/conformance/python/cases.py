@@ -1,7 +1,8 @@
 """The cases of the clients that are written in Python: kafka-python and aiokafka.
 
 Each of the two is wrapped as an *adapter* (kafka_python_client.py, aiokafka_client.py) with the same methods;
-`Adapter` below says what they are. Blocking calls only: aiokafka's loop runs in a thread of its own.
+`Adapter` below says what they are. Blocking calls only: aiokafka's loop runs in a thread of its own, and so do
+the polls of each member of kafka-python.
 """
 
 import os

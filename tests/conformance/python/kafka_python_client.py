@@ -1,5 +1,6 @@
 """kafka-python as an adapter of cases.py."""
 
+import concurrent.futures
 import os
 import re
 
@@ -31,6 +32,8 @@ STRATEGIES = {
 }
 # Restarts are what these cases are about; the defaults wait up to 30 s between attempts.
 QUICK = {"retry_backoff_ms": 20, "reconnect_backoff_ms": 20, "reconnect_backoff_max_ms": 100}
+# Long against what lies between two polls of a member and against a round of joining; short for who would commit.
+MEMBER_POLL_MS = 500
 
 
 def messages(polled):
@@ -102,6 +105,14 @@ class Reader:
 
 
 class Member(ConsumerRebalanceListener):
+    """A consumer with a thread of its own, which does nothing but poll, as users run it.
+
+    kafka-python (3.0.12) goes on joining when a poll's time is up; but where that ends between two polls, the
+    next one forgets the outcome and joins again, and if the member leads the group, so must all others. Were
+    members polled in turn by one thread, most rounds would end while the leader is not polled: the group would
+    begin anew until one ended at the right moment, from no time at all to more than a minute later.
+    """
+
     def __init__(self, bootstrap, group, topic, strategy, instance=None):
         self.rebalances = 0
         self.records = []
@@ -118,6 +129,20 @@ class Member(ConsumerRebalanceListener):
             **QUICK,
         )
         self._consumer.subscribe([topic], listener=self)
+        self._closing = False
+        self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+        self._thread.submit(self._queue_up).result()
+
+    def _queue_up(self):
+        """Asks the thread, from within, for the next poll, behind a call that waits already."""
+        self._polling = self._thread.submit(self._poll_on)
+
+    def _poll_on(self):
+        if self._closing:
+            return
+        for message in messages(self._consumer.poll(MEMBER_POLL_MS)):
+            self.records.append((message.partition, message.offset))
+        self._queue_up()
 
     def on_partitions_assigned(self, assigned):
         self.rebalances += 1
@@ -129,15 +154,19 @@ class Member(ConsumerRebalanceListener):
         return {tp.partition for tp in self._consumer.assignment()}
 
     def poll(self, wait_s):
-        for message in messages(self._consumer.poll(int(wait_s * 1000))):
-            self.records.append((message.partition, message.offset))
+        """Gives the thread time for a poll; raises what has stopped it."""
+        done, _ = concurrent.futures.wait([self._polling], wait_s)
+        for polling in done:
+            polling.result()
 
     def commit(self, offsets):
         offsets = {TopicPartition(self._topic, p): OffsetAndMetadata(at, "", -1) for p, at in offsets.items()}
-        self._consumer.commit(offsets, timeout_ms=WAIT_S * 1000)
+        self._thread.submit(self._consumer.commit, offsets, timeout_ms=WAIT_S * 1000).result()
 
     def close(self):
-        self._consumer.close()
+        self._closing = True
+        self._thread.submit(self._consumer.close).result()
+        self._thread.shutdown()
 
 
 class KafkaPython(cases.Adapter):

@@ -171,6 +171,9 @@ def run(command, cwd=None):
         raise BuildError(f"{' '.join(command[:4])} ... failed:\n{done.stdout[-4000:]}")
 
 
+_TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
 def cached(name, inputs, build, salt="", parent=None):
     """The folder of `name` built from `inputs`, below `parent` or the tests' cache.
 
@@ -179,7 +182,8 @@ def cached(name, inputs, build, salt="", parent=None):
     key = hashlib.sha256(salt.encode())
     for path in inputs:
         with open(path, "rb") as file:
-            key.update(path.encode() + b"\0" + file.read())
+            # Checkouts that share a cache must not build each other's clients anew, even while they are in use.
+            key.update(os.path.relpath(path, _TESTS).encode() + b"\0" + file.read())
     folder = os.path.join(parent or cache_folder(), name)
     key_path = os.path.join(folder, "built-from")
     if os.path.exists(key_path):

@@ -66,10 +66,11 @@ def preface(result):
         f"after {result['preheat_s']} s of every kind of load and {result['warmup_s']} s of its own; "
         "without a rate a closed loop, which has no latency to compare."
     )
-    yield (
-        "In each alternation another system came first." if result.get("rotated")
-        else "The systems took their turns in the same order in each alternation."
-    )  # fmt: skip
+    if result["alternations"] > 1:
+        yield (
+            "In each alternation another system came first." if result.get("rotated")
+            else "The systems took their turns in the same order in each alternation."
+        )  # fmt: skip
     yield (
         "*RingMQ is*: by how many times better, run against run in the same alternation; below 1 it is worse, and "
         "undecided when some alternations were won and others lost."

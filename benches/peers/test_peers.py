@@ -1,6 +1,8 @@
-"""The arithmetic and the table of the comparison, without a broker: `make bench-peers-test`."""
+"""The arithmetic and the table of the comparison, and the verdicts of benches/groups, without a broker:
+`make bench-peers-test`."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -26,6 +28,17 @@ from generator import Generator, GeneratorFailed  # noqa: E402
 from host import RETENTION_BYTES, digest  # noqa: E402
 from machine import cpu_list  # noqa: E402
 from session import room_needed, rotated  # noqa: E402
+
+
+def groups():
+    """benches/groups/run.py, whose name is that of ours."""
+    spec = importlib.util.spec_from_file_location("groups_run", os.path.join(HERE, "..", "groups", "run.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+groups_run = groups()
 
 
 def run(system, number, rate, p99_ms=None, reasons=(), scenario="closed"):
@@ -193,6 +206,8 @@ class Arithmetic(unittest.TestCase):
         self.assertRegex(said[0], "theirs: .* found without it: it stood still")
 
     def test_each_system_comes_first_once(self):
+        self.assertIn("in the same order in each alternation", table.markdown(good()))
+        self.assertIn("another system came first", table.markdown({**good(), "rotated": True}))
         orders = ["".join(rotated("abc", number)) for number in range(4)]
         self.assertEqual(orders, ["abc", "bca", "cab", "abc"])
 
@@ -327,6 +342,29 @@ class Folders(unittest.TestCase):
             with open(os.path.join(folder, "runs", "closed-ours-2.json"), "w", encoding="utf-8") as file:
                 json.dump({"generator": {"revision": "abc123"}}, file)
             self.assertIn("RingMQ at revision abc123.", table.markdown(peers_run.load(folder)))
+
+
+class Groups(unittest.TestCase):
+    """What benches/groups makes of its measurements."""
+
+    def test_the_configured_delay_is_taken_off_once(self):
+        lines = list(groups_run.rebalance({"first_s": 2.75, "next_s": 0.03, "heartbeat_s": 0.05}))
+        # With a second delay off it would be 1.75 s and good.
+        self.assertEqual([value for _, value, _, _ in lines], [2.25, 0.03])
+        self.assertEqual([groups_run.reached(value, wanted) for _, value, _, wanted in lines], [False, True])
+
+    def test_commits_must_leave_a_core_its_rest(self):
+        found = {"data_mb_per_s": 16, "p99_ms": 2, "commits_per_s": 20_000, "cores": 1.2}
+        lines = list(groups_run.commits(found))
+        self.assertEqual([groups_run.reached(value, wanted) for _, value, _, wanted in lines], [True, False])
+        self.assertRegex(groups_run.line(*lines[1]), "^MISSED .*: 1.2 cores, wanted at most 1$")
+
+    def test_members_are_judged_by_their_heartbeats_alone(self):
+        found = {"cores": 0.008, "cores_without_heartbeats": 0.001, "cores_polling": 0.2, "polls_per_s": 2000}
+        lines = list(groups_run.members(found))
+        self.assertEqual([groups_run.reached(value, wanted) for _, value, _, wanted in lines], [True, True])
+        self.assertRegex(groups_run.line(*lines[0]), "^ok     .* only send heartbeats .*: 0.8 % of a core, wanted at most 1$")
+        self.assertRegex(groups_run.line(*lines[1]), r"^       .*\(2,000 fetches/s\): 20 % of a core$")
 
 
 class Output(unittest.TestCase):

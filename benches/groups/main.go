@@ -17,6 +17,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// As long as clients ask a broker to keep a fetch that finds nothing.
+const maxWait = 500 * time.Millisecond
+
 type settings struct {
 	bootstrap string
 	pid       int
@@ -47,8 +50,8 @@ func main() {
 	fmt.Println(string(line))
 }
 
-// rebalance: `count` members over 1,000 partitions come together, then one more joins. The broker's initial delay and
-// the members' heartbeats are configured delays: they are in the times, and run.py takes them off.
+// rebalance: `count` members over 1,000 partitions come together, then one more joins. The broker's initial delay is
+// a configured one: it is in the first time, and run.py takes it off once.
 func rebalance(s settings) map[string]float64 {
 	const topic, partitions, heartbeat = "rebalance", 1000, 50 * time.Millisecond
 	createTopic(dial(s.bootstrap), topic, partitions)
@@ -130,34 +133,60 @@ func commits(s settings) map[string]float64 {
 	}
 }
 
-// idleMembers: `count` members of one group do nothing but say every three seconds that they are there.
+// idleMembers: `count` members of one group say every three seconds that they are there. First they do nothing else;
+// then each asks as well for what is new in a partition of its own, where nothing is: a consumer that has read
+// everything. That goes over a second connection, as with clients, whose coordinator has one of its own.
 func idleMembers(s settings) map[string]float64 {
-	const topic, interval = "members", 3 * time.Second
-	createTopic(dial(s.bootstrap), topic, 10)
+	const topic, polled, interval = "members", "polled", 3 * time.Second
+	c := dial(s.bootstrap)
+	createTopic(c, topic, 10)
+	createTopic(c, polled, int32(s.count))
 	var members []*member
 	for range s.count {
 		members = append(members, newMember(s.bootstrap, "members", topic))
 	}
 	together(members, topic, 10)
-	quiet := cores(s, func() { time.Sleep(s.seconds) })
-	busy := cores(s, func() {
-		until := time.Now().Add(s.seconds)
-		spread := make([]int, len(members))
-		for n := range spread {
-			spread[n] = n
-		}
-		each(spread, func(n int) {
+	wait := func() { time.Sleep(s.seconds) }
+	quiet := cores(s, wait)
+
+	var stop atomic.Bool
+	var running sync.WaitGroup
+	for n, m := range members {
+		running.Go(func() {
 			// Spread over the interval, as members are that did not start together.
 			time.Sleep(interval * time.Duration(n) / time.Duration(len(members)))
-			for time.Now().Before(until) {
-				if !members[n].heartbeat() {
+			for !stop.Load() {
+				if !m.heartbeat() {
 					fail("an idle group is rebalanced")
 				}
 				time.Sleep(interval)
 			}
 		})
-	})
-	return map[string]float64{"cores": busy, "cores_without_heartbeats": quiet}
+	}
+	// Counted when all of them do, and while all of them do.
+	time.Sleep(interval)
+	beating := cores(s, wait)
+
+	var polls atomic.Int64
+	for partition := range int32(s.count) {
+		c, request := dial(s.bootstrap), fetchRequest(polled, partition, maxWait)
+		running.Go(func() {
+			time.Sleep(maxWait * time.Duration(partition) / time.Duration(s.count))
+			for !stop.Load() {
+				fetchNothing(c, request)
+				polls.Add(1)
+			}
+		})
+	}
+	time.Sleep(2 * maxWait)
+	before, begin := polls.Load(), time.Now()
+	polling := cores(s, wait)
+	rate := float64(polls.Load()-before) / time.Since(begin).Seconds()
+	stop.Store(true)
+	running.Wait()
+	return map[string]float64{
+		"cores": beating, "cores_without_heartbeats": quiet, "cores_polling": polling, "polls_per_s": rate,
+	}
 }
 
 // idleConnections: `count` connections that have asked for the broker's versions, and a producer beside them.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -118,4 +119,30 @@ func produceRequest(topic string, partition int32, batch []byte) *kmsg.ProduceRe
 func produce(c *conn, request *kmsg.ProduceRequest) {
 	response := c.ask(request).(*kmsg.ProduceResponse)
 	checkCode(response.Topics[0].Partitions[0].ErrorCode, "produce")
+}
+
+// fetchRequest asks for what is new in one partition, without a session.
+func fetchRequest(topic string, partition int32, wait time.Duration) *kmsg.FetchRequest {
+	request := kmsg.NewPtrFetchRequest()
+	request.SetVersion(11)
+	request.MaxWaitMillis, request.MinBytes, request.MaxBytes = int32(wait.Milliseconds()), 1, 50<<20
+	request.SessionID, request.SessionEpoch = 0, -1
+	from := kmsg.NewFetchRequestTopic()
+	from.Topic = topic
+	of := kmsg.NewFetchRequestTopicPartition()
+	of.Partition, of.FetchOffset, of.CurrentLeaderEpoch, of.PartitionMaxBytes = partition, 0, -1, 1<<20
+	from.Partitions = append(from.Partitions, of)
+	request.Topics = append(request.Topics, from)
+	return request
+}
+
+// fetchNothing returns when the broker has waited in vain.
+func fetchNothing(c *conn, request *kmsg.FetchRequest) {
+	response := c.ask(request).(*kmsg.FetchResponse)
+	checkCode(response.ErrorCode, "fetch")
+	of := response.Topics[0].Partitions[0]
+	checkCode(of.ErrorCode, "fetch")
+	if len(of.RecordBatches) > 0 {
+		fail("an empty partition has %d bytes", len(of.RecordBatches))
+	}
 }

@@ -21,7 +21,10 @@ TICKS = 6
 
 
 def bars(entries, text):
-    """`entries`: name, colour, Spread or None, and what to say instead of None. Bars begin at 0."""
+    """`entries`: name, colour, Spread or None, and what to say instead of None. Bars begin at 0.
+
+    `text` writes a Spread's value.
+    """
     most = max((spread.most for _, _, spread, _ in entries if spread), default=1) or 1
     width = BARS_WIDTH - VALUE_WIDTH - 8
     parts = []
@@ -39,7 +42,7 @@ def bars(entries, text):
             f'<rect class="bar s{colour}" x="0" y="{top}" width="{max(end, 1):.1f}" height="{BAR_HEIGHT}" rx="3"/>'
             f'<path class="whisker" d="M{least:.1f} {middle}H{highest:.1f}M{least:.1f} {middle - 4}v8'
             f'M{highest:.1f} {middle - 4}v8"/>'
-            f'<text class="value" x="{max(end, highest) + 8:.1f}" y="{top + 13}">{html.escape(text(spread.median))}</text>'
+            f'<text class="value" x="{max(end, highest) + 8:.1f}" y="{top + 13}">{html.escape(text(spread))}</text>'
         )
     return _svg(BARS_WIDTH, len(entries) * BAR_PITCH, "".join(parts))
 

@@ -14,28 +14,30 @@ class GeneratorFailed(Exception):
     """The load generator wrote no result; the text is its last word."""
 
 
+# What `ringmq bench` speaks, and the flags that choose it.
+DRIVERS = {"kafka": []}
+
+
 class Generator:
     def __init__(self, binary, cpus):
         self._binary = binary
         self._cpus = ",".join(map(str, cpus))
 
-    def load(self, server, durability, flags, result, seconds):
+    def load(self, server, driver, durability, flags, result, seconds):
         """Loads `server`; the result as `ringmq bench` wrote it to `result`. An invalid run is a result, too."""
+        if driver not in DRIVERS:
+            raise GeneratorFailed(f"ringmq bench does not speak {driver}, but {', '.join(DRIVERS)}")
         admin = getattr(server, "admin", None)
         command = [
-            self._binary, "bench", "--bootstrap", server.bootstrap, *(["--admin", admin] if admin else []),
+            self._binary, "bench", *DRIVERS[driver], "--bootstrap", server.bootstrap, *(["--admin", admin] if admin else []),
             "--broker-pid", str(server.pid), "--durability", durability, "--cpus", self._cpus,
             *flags, "--json", result, "--no-report", "--quiet",
         ]  # fmt: skip
         return self._run(command, result, seconds + EXTRA_S_MAX)
 
-    def delete_topic(self, server, topic):
-        """Says so when it fails: all that is lost is space."""
-        command = [self._binary, "topic", "delete", "--if-exists", "--bootstrap", server.bootstrap, topic]
-        try:
-            subprocess.run(command, capture_output=True, check=True, timeout=EXTRA_S_MAX)
-        except subprocess.SubprocessError as reason:
-            print(f"topic {topic} is still there: {reason}", flush=True)
+    def command_line(self, *words):
+        """Another command of the program, for peers that speak what it speaks."""
+        subprocess.run([self._binary, *words], capture_output=True, check=True, timeout=EXTRA_S_MAX)
 
     def ceiling(self, sink_cpu, flags, result, seconds):
         """The same load against a sink that stores nothing."""

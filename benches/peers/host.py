@@ -55,7 +55,7 @@ class Host:
             began, before = time.time(), machine.Times()
             keep = RETENTION_BYTES // scenario.partitions()
             result = self._generator.load(
-                server, self._system.variant.durability,
+                server, self._system.peer.driver, self._system.variant.durability,
                 ["--label", scenario.key, "--topic", name, "--topic-config", f"retention.bytes={keep}", *flags],
                 os.path.join(self._files, f"{name}.json"), seconds,
             )  # fmt: skip
@@ -92,7 +92,11 @@ class Host:
         if self._server is not None and not self._server.is_running():
             self._end()
         if self._server is not None:
-            self._generator.delete_topic(self._server, topic)
+            try:
+                self._system.peer.delete_topic(self._server, topic, self._generator.command_line)
+            except (OSError, subprocess.SubprocessError) as reason:
+                # All that is lost is space.
+                print(f"topic {topic} is still there: {reason}", flush=True)
 
     def _end(self):
         server, self._server = self._server, None

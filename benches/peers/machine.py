@@ -7,6 +7,10 @@ import time
 QUIET_S = 2.0
 SETTLE_S_MAX = 8.0
 POLL_S = 0.1
+WRITEBACK = (
+    "dirty_background_ratio", "dirty_background_bytes", "dirty_ratio", "dirty_bytes",
+    "dirty_expire_centisecs", "dirty_writeback_centisecs",
+)  # fmt: skip
 
 
 def facts(folder):
@@ -26,6 +30,8 @@ def facts(folder):
         "I/O scheduler": disk and _chosen(f"{disk}/queue/scheduler"),
         "write cache": disk and _line(f"{disk}/queue/write_cache"),
         "FUA": disk and {"1": "yes", "0": "no"}.get(_line(f"{disk}/queue/fua")),
+        # When the kernel begins to write out what a broker left in the page cache, and when it lets the broker wait.
+        **{f"vm.{name}": _line(f"/proc/sys/vm/{name}") for name in WRITEBACK},
     }
     return {name: value for name, value in known.items() if value}
 

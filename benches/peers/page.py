@@ -6,8 +6,8 @@ import re
 
 import charts
 from lib.toolchain import ROOT
-from summary import losses, rows, void_reasons
-from table import HEADS, MARK, duration, lines, preface, remarks, title_of
+from summary import ALL_REQUESTS, rows, void_reasons
+from table import HEADS, MARK, duration, findings, lines, preface, title_of
 
 # The look of the reports of `ringmq bench`.
 STYLE = os.path.join(ROOT, "src", "bench", "output", "report.css")
@@ -44,8 +44,7 @@ def page(result):
         _advantages(result, found),
         *(_scenario(result, scenario, found, colours) for scenario in result["scenarios"]),
         f"<section><h2>The table</h2>{_table(HEADS, lines(result, found))}</section>",
-        _words("Where RingMQ is behind", losses(found) or ["In no row."]),
-        _words("What could not be measured, or not each time", remarks(result, found) or ["Nothing."]),
+        *(_words(title, said or ["Nothing."]) for title, said in findings(result, found)),
         _costs(found),
         _machine(result),
         *map(_configuration, result["systems"]),
@@ -74,7 +73,10 @@ def _advantages(result, found):
         cells = "".join(_ratio(by_peer.get(peer["key"])) for peer in peers)
         body.append(f"<tr><td><b>{_text(title)}</b><br><span class=\"dim\">{_text(name)}</span></td>{cells}</tr>")
     heads = "".join(f"<th>than {_text(peer['label'])}</th>" for peer in peers)
-    dim = '<p class="dim">Above 1 it is better, below 1 it is worse; in brackets the least and the most.</p>'
+    dim = (
+        '<p class="dim">Above 1 it is better, below 1 it is worse; in brackets the least and the most of the '
+        "alternations: undecided when 1 lies between them.</p>"
+    )
     table = f'<div class="scroll"><table><tr><th>RingMQ is better</th>{heads}</tr>{"".join(body)}</table></div>'
     return f"<section><h2>By how many times</h2>{dim}{table}</section>"
 
@@ -82,10 +84,10 @@ def _advantages(result, found):
 def _ratio(spread):
     if spread is None:
         return '<td class="bad">no valid runs to compare</td>'
-    kind = "good" if spread.median >= 1 else "bad"
+    kind = "" if spread.is_undecided() else "good" if spread.median >= 1 else "bad"
     return (
         f'<td class="ratio"><span class="badge {kind}">{spread.median:.2f}×</span> '
-        f'<span class="dim">({spread.least:.2f}–{spread.most:.2f})</span></td>'
+        f'<span class="dim">({spread.least:.2f}–{spread.most:.2f}){"" if kind else " undecided"}</span></td>'
     )
 
 
@@ -94,7 +96,8 @@ def _scenario(result, scenario, found, colours):
     figures = []
     if scenario["loop"] != "open":
         entries = [_bar(row, colours, row.records_per_s) for row in here]
-        figures.append(_figure("Records/s: median, least and most", charts.bars(entries, lambda v: f"{v:,.0f}")))
+        drawn = charts.bars(entries, lambda spread: f"{spread.median:,.0f}")
+        figures.append(_figure("Records/s: median, least and most", drawn))
         series = [
             (row.system["label"], colours[row.system["key"]], list(enumerate(run["per_second"])))
             for row in here for run in _runs(result, row) if run.get("per_second")
@@ -106,7 +109,7 @@ def _scenario(result, scenario, found, colours):
     else:
         for name in ("p50", "p99", "p99.9"):
             entries = [_bar(row, colours, row.latency.get(name)) for row in here]
-            figures.append(_figure(f"{name}: median, least and most", charts.bars(entries, duration)))
+            figures.append(_figure(f"{name}: median, least and most", charts.bars(entries, _marked)))
         series = [
             (row.system["label"], colours[row.system["key"]], run["curve"])
             for row in here for run in _runs(result, row) if run["valid"] and run["curve"]
@@ -121,6 +124,11 @@ def _scenario(result, scenario, found, colours):
     )
 
 
+def _marked(spread):
+    """As in the table: with few samples beyond it, it says little."""
+    return ("" if spread.sound else "~") + duration(spread.median)
+
+
 def _bar(row, colours, spread):
     instead = f"INVALID: {row.reasons[0]}" if row.reasons else "not measured"
     return row.system["label"], colours[row.system["key"]], spread, instead
@@ -132,7 +140,7 @@ def _costs(found):
             row.scenario["title"], row.system["label"],
             f"{row.cpu_s_per_gb.median:.2f}" if row.cpu_s_per_gb else "–",
             f"{row.resident_bytes.median / 2**20:,.0f}",
-            ", ".join(f"{name} {share:.0%}" for name, share in row.stages.get("all requests", {}).items() if share >= 0.01),
+            ", ".join(f"{name} {share:.0%}" for name, share in row.stages.get(ALL_REQUESTS, {}).items() if share >= 0.01),
         ]
         for row in found if row.resident_bytes
     ]  # fmt: skip

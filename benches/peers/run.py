@@ -30,7 +30,7 @@ from generator import Generator, GeneratorFailed  # noqa: E402
 from lib import toolchain  # noqa: E402
 from lib.broker import BrokerError  # noqa: E402
 from machine import cpu_list  # noqa: E402
-from session import RESULT, Session  # noqa: E402
+from session import RESULT, SCHEMA, Session  # noqa: E402
 from summary import rows, void_reasons  # noqa: E402
 
 README = os.path.join(HERE, "..", "README.md")
@@ -87,7 +87,7 @@ def measure(args):
     peers, missing = prepare(args.peer or list(PEERS))
     if not peers:
         print("no peer can be measured here; Kafka needs a JDK and Maven (Debian: apt install "
-              "default-jre-headless maven)", file=sys.stderr)  # fmt: skip
+              "openjdk-21-jdk-headless maven, or openjdk-17-jdk-headless where there is no 21)", file=sys.stderr)  # fmt: skip
         return None
     binary = os.path.abspath(args.binary)
     ours = OURS(binary)
@@ -97,12 +97,16 @@ def measure(args):
         print(f"{binary} does not run: {reason}; build it with `make build`, or name another with --binary", file=sys.stderr)
         return None
     own_folder = not os.path.isdir(args.dir)
-    os.makedirs(args.dir, exist_ok=True)
+    folder = os.path.join(os.path.abspath(args.out), time.strftime("peers-%Y-%m-%d-%H%M%S", time.gmtime()))
+    for flag, needed in (("--dir", args.dir), ("--out", folder)):
+        try:
+            os.makedirs(needed, exist_ok=True)
+        except OSError as reason:
+            print(f"{needed} cannot be made: {reason.strerror}; choose another {flag}", file=sys.stderr)
+            return None
     args.dir = os.path.abspath(args.dir)
     chosen = [s for s in scenarios.FULL if s.key in args.scenario] if args.scenario else None
     chosen = chosen or (scenarios.FULL if args.full else scenarios.CORE)
-    folder = os.path.join(os.path.abspath(args.out), time.strftime("peers-%Y-%m-%d-%H%M%S", time.gmtime()))
-    os.makedirs(folder)
     try:
         Session(args, Generator(binary, args.load_cpus), ours, peers, missing, chosen, folder).run()
     except (BrokerError, GeneratorFailed, OSError) as reason:
@@ -113,6 +117,34 @@ def measure(args):
         if own_folder and not os.listdir(args.dir):
             os.rmdir(args.dir)
     return folder
+
+
+def load(folder):
+    """What was measured. Raises ValueError with what is wrong with the folder."""
+    path = os.path.join(folder, RESULT)
+    try:
+        with open(path, encoding="utf-8") as file:
+            result = json.load(file)
+    except OSError as reason:
+        raise ValueError(f"{path}: {reason.strerror}; name a folder that this program has made") from None
+    except ValueError as reason:
+        raise ValueError(f"{path} is not whole: {reason}") from None
+    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
+        raise ValueError(f"{path} is no result of schema {SCHEMA}: only the program that made it can read it")
+    for run in result["runs"]:
+        # Earlier results do not have it, but what `ringmq bench` wrote for each run lies beside them.
+        name = f"{run['scenario']}-{run['system']}-{run['round'] + 1}.json"
+        run.setdefault("revision", revision(os.path.join(folder, "runs", name)))
+    return result
+
+
+def revision(path):
+    """Of the program that loaded and, here, was loaded; None when the file does not say it."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)["generator"]["revision"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write(folder, result):
@@ -134,9 +166,16 @@ def main():
     folder = args.results or measure(args)
     if folder is None:
         return 1
-    with open(os.path.join(folder, RESULT), encoding="utf-8") as file:
-        result = json.load(file)
-    text = write(folder, result)
+    try:
+        result = load(folder)
+    except ValueError as reason:
+        print(reason, file=sys.stderr)
+        return 1
+    try:
+        text = write(folder, result)
+    except OSError as reason:
+        print(f"{reason.filename} cannot be written: {reason.strerror}", file=sys.stderr)
+        return 1
     void = void_reasons(result, rows(result))
     if args.write_readme:
         if void or result["seconds"] < SECONDS or result["alternations"] < ALTERNATIONS:

@@ -22,8 +22,10 @@ RESULT = "result.json"
 RAW_S = 1
 CEILING_S = 5
 PROBE_S = 5
-# What a run may leave on disk per second: more than any broker wrote here.
-BYTES_PER_S_MAX = 800_000_000
+# Free at the begin, in what topics keep: their data, and segments that are made ahead or not yet deleted.
+SPACE_FACTOR = 2
+# A run may be so much faster than the fastest before it.
+FASTER_MAX = 1.5
 # For the time that is left, about: a broker's start and end; a run's topic, and the disk at rest. Seen: 5 s for
 # RingMQ, and for Kafka, whose page cache is written while we wait, as long as `machine.settle` lasts, and 2 s.
 START_S = 10
@@ -47,6 +49,8 @@ class Session:
         self._plan = 0.0
         self._done = 0.0
         self._began = time.monotonic()
+        # The most bytes/s that each system has written so far.
+        self._fastest = {}
         now = datetime.datetime.now(datetime.timezone.utc)
         self.result = {
             "schema": SCHEMA,
@@ -60,6 +64,7 @@ class Session:
             "load_cpus": options.load_cpus,
             "retention_bytes": RETENTION_BYTES,
             "rate": options.rate,
+            "rotated": True,
             "probe": [],
             "machine": {},
             "ours": self._ours.key,
@@ -70,6 +75,7 @@ class Session:
                     "version": system.peer.version(),
                     "durability": system.variant.durability,
                     "label": system.label(),
+                    "runtime": system.peer.runtime(),
                     "configuration": system.peer.configuration(system.variant, options.broker_cpus),
                 }
                 for system in self._systems
@@ -115,7 +121,7 @@ class Session:
                 self._ceiling(scenario)
         for number in range(self._options.alternations):
             self._raw(number)
-            for system in self._systems:
+            for system in rotated(self._systems, number):
                 for scenarios in self._legs():
                     self._leg(number, system, scenarios)
         self.result["complete"] = True
@@ -138,6 +144,7 @@ class Session:
             flags = scenario.probe(PROBE_S, warmup)
             with self._host(system, f"probe-{system.key}", [scenario]) as host:
                 run = host.play(scenario, flags, f"probe-{system.key}", PROBE_S + warmup)
+            self._seen(system, run)
             self._spent(START_S + RUN_S + warmup + PROBE_S)
             self.result["probe"].append({"system": system.key, **run})
             if run["valid"]:
@@ -182,6 +189,7 @@ class Session:
             for scenario in scenarios if options.preheat else []:
                 name = f"warmup-{scenario.key}-{system.key}-{number + 1}"
                 run = host.play(scenario, scenario.preheat(options.preheat), name, options.preheat)
+                self._seen(system, run)
                 if run.get("fatal"):
                     # What follows would be measured on a broker that is not warm, or not at all.
                     self._keep(number, scenario, system, run)
@@ -190,8 +198,10 @@ class Session:
             for scenario in scenarios:
                 flags = scenario.flags(self.result["rate"], options.seconds, options.warmup)
                 name = f"{scenario.key}-{system.key}-{number + 1}"
+                self._check_room(system, options.seconds + options.warmup)
                 run = host.play(scenario, flags, name, options.seconds + options.warmup)
                 self._keep(number, scenario, system, run)
+                self._seen(system, run)
                 self._spent(options.seconds + options.warmup + RUN_S)
                 self._say(f"{number + 1}/{options.alternations} {system.label()}: {scenario.title}: {verdict(run)}")
 
@@ -214,15 +224,26 @@ class Session:
         os.replace(path + ".new", path)
 
     def _check_space(self):
-        needed = RETENTION_BYTES + BYTES_PER_S_MAX * max(
-            self._options.seconds + self._options.warmup, self._options.preheat
-        )
+        needed = SPACE_FACTOR * RETENTION_BYTES
         free = shutil.disk_usage(self._data).free
         if free < needed:
             raise BrokerError(
-                f"{self._options.dir} has {free / 1e9:.0f} GB free; a broker that deletes nothing may write "
-                f"{needed / 1e9:.0f} GB in a run: choose another --dir, or fewer --seconds"
+                f"{self._options.dir} has {free / 1e9:.0f} GB free; brokers are loaded with topics that keep "
+                f"{RETENTION_BYTES / 1e9:.0f} GB and need {needed / 1e9:.0f} GB: choose another --dir"
             )
+
+    def _check_room(self, system, seconds):
+        """Before a run: a full disk would be found in its middle, as an error of the broker."""
+        needed = room_needed(system.peer.recycles, self._fastest.get(system.key, 0), seconds)
+        free = shutil.disk_usage(self._data).free
+        if free < needed:
+            raise BrokerError(
+                f"{self._options.dir} has {free / 1e9:.0f} GB free; {system.label()} may write {needed / 1e9:.0f} GB "
+                f"in {seconds} s, as fast as it was: choose another --dir, or fewer --seconds"
+            )
+
+    def _seen(self, system, run):
+        self._fastest[system.key] = max(self._fastest.get(system.key, 0), run.get("bytes_per_s", 0))
 
     def _seconds_planned(self):
         options = self._options
@@ -247,6 +268,17 @@ class Session:
         pace = spent / self._done if self._done > 60 else 1.0
         left = max(self._plan - self._done, 0) * pace
         print(f"[{minutes(spent)}, {minutes(left)} left] {text}", flush=True)
+
+
+def rotated(systems, number):
+    """Another begins each time: who comes first finds another disk and another processor than who comes last."""
+    first = number % len(systems)
+    return [*systems[first:], *systems[:first]]
+
+
+def room_needed(recycles, bytes_per_s, seconds):
+    """What a system that was so fast may have on disk after a run."""
+    return RETENTION_BYTES if recycles else FASTER_MAX * bytes_per_s * seconds
 
 
 def minutes(seconds):

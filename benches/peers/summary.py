@@ -4,6 +4,7 @@ A ratio is taken within one alternation, between runs that were minutes apart on
 then the median of the alternations: the machine's own drift falls out.
 """
 
+import itertools
 import math
 import statistics
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 SAMPLES_BEYOND_MIN = 100
 # Of an open loop, what is compared.
 COMPARED = ("p50", "p99")
+# A closed loop whose first and last third differ by more is told in thirds: its mean is a number of neither.
+DRIFT_MAX = 0.2
+ALL_REQUESTS = "all requests"
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,10 @@ class Spread:
     def of(values, sound=True):
         values = list(values)
         return Spread(statistics.median(values), min(values), max(values), sound) if values else None
+
+    def is_undecided(self):
+        """Of ratios: some alternations were won and some lost, or all were equal."""
+        return self.least <= 1 <= self.most
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,12 @@ class Row:
     reached_per_s: float | None
     cpu_s_per_gb: Spread | None
     resident_bytes: Spread | None
-    # RingMQ's own account: share of each stage, of all requests and of those above p99.
+    # RingMQ's own account: share of each stage, of all requests and of those around each compared percentile.
     stages: dict
+    # Records/s in the first and the last third of closed loops, where a run's differ much; else empty.
+    thirds: tuple
+    # Of them, how many times better RingMQ is in the first and in the last third; empty as `thirds`.
+    third_advantage: tuple
 
     def usable(self):
         return self.valid > 0
@@ -79,18 +91,44 @@ def void_reasons(result, found):
 
 
 def losses(found):
-    """The rows in which RingMQ is behind, with how much and, where it says so, what took the time."""
+    """The rows in which RingMQ is behind in each alternation, with how much and, where it says so, what took the time."""
     stages = {row.scenario["key"]: row.stages for row in found if row.stages}
     lines = []
     for row in found:
         for name, spread in row.advantage.items():
-            if spread.median >= 1:
+            if spread.median >= 1 or spread.is_undecided():
                 continue
             line = f"{row.scenario['title']}, {name}: {1 / spread.median:.2f} times behind {row.system['label']}"
-            where = stages.get(row.scenario["key"], {}).get("above p99" if name == "p99" else "all requests")
-            if where:
-                stage, share = max(where.items(), key=lambda item: item[1])
-                line += f"; {share:.0%} of RingMQ's time there is its stage `{stage}`"
+            told = stages.get(row.scenario["key"], {})
+            at = name if name in COMPARED else ALL_REQUESTS
+            if told.get(at):
+                stage, share = max(told[at].items(), key=lambda item: item[1])
+                whose = "its requests" if at == ALL_REQUESTS else f"the requests around its {name}"
+                line += f"; {share:.0%} of the broker's time for {whose} is its stage `{stage}`"
+            lines.append(line)
+    return lines
+
+
+def undecided(found):
+    """The comparisons that some alternations won and others lost."""
+    return [
+        f"{row.scenario['title']}, {name}: {spread.median:.2f}× ({spread.least:.2f}–{spread.most:.2f}) "
+        f"beside {row.system['label']}"
+        for row in found
+        for name, spread in row.advantage.items()
+        if spread.is_undecided()
+    ]
+
+
+def drifts(found):
+    """The closed loops that were much faster or slower in their last third than in their first."""
+    lines = []
+    for row in found:
+        if row.thirds:
+            first, last = (f"{s.median:,.0f} ({s.least:,.0f}–{s.most:,.0f})" for s in row.thirds)
+            line = f"{row.scenario['title']}, {row.system['label']}: first third {first}, last third {last} records/s"
+            if row.third_advantage:
+                line += ": RingMQ is **{:.2f}×**, then **{:.2f}×**".format(*(s.median for s in row.third_advantage))
             lines.append(line)
     return lines
 
@@ -142,15 +180,16 @@ def nice_rate(limit):
 
 
 def stage_shares(stages, quantile):
-    """Share of each stage in the time of the requests from the bucket on in which `quantile` lies."""
-    total = sum(bucket["count"] for bucket in stages["buckets"])
-    beyond = max(math.ceil(total * (1 - quantile) - 1e-6), 1)
-    count, sums = 0, [0.0] * len(stages["names"])
-    for bucket in reversed(stages["buckets"]):
-        count += bucket["count"]
+    """Share of each stage in the time of the requests of the bucket in which `quantile` lies; None: of all."""
+    buckets = stages["buckets"]
+    if quantile is not None:
+        total = sum(bucket["count"] for bucket in buckets)
+        rank = max(math.ceil(total * quantile - 1e-6), 1)
+        counts = itertools.accumulate(bucket["count"] for bucket in buckets)
+        buckets = [next((bucket for bucket, count in zip(buckets, counts, strict=True) if count >= rank), None)]
+    sums = [0.0] * len(stages["names"])
+    for bucket in filter(None, buckets):
         sums = [a + b for a, b in zip(sums, bucket["sum_us"], strict=True)]
-        if count >= beyond:
-            break
     whole = sum(sums)
     return {name: us / whole for name, us in zip(stages["names"], sums, strict=True)} if whole else {}
 
@@ -160,6 +199,7 @@ def _row(result, scenario, system):
     valid = [run for run in runs if run["valid"]]
     others = [run for run in runs if not run["valid"] and "records_per_s" in run]
     used = [run for run in valid if run.get("broker") and run["bytes_all"] > 0]
+    thirds, third_advantage = _thirds(result, scenario, system, valid)
     return Row(
         scenario=scenario,
         system=system,
@@ -176,14 +216,13 @@ def _row(result, scenario, system):
         ) if scenario["loop"] != "catch-up" else None,
         resident_bytes=Spread.of(run["broker"]["resident_bytes_after"] for run in used),
         stages=_stages(valid),
+        thirds=thirds,
+        third_advantage=third_advantage,
     )  # fmt: skip
 
 
 def _advantage(result, scenario, system, valid):
-    if system["key"] == result["ours"]:
-        return {}
-    ours = {run["round"]: run for run in _runs(result, scenario, result["ours"]) if run["valid"]}
-    pairs = [(ours[run["round"]], run) for run in valid if run["round"] in ours]
+    pairs = _pairs(result, scenario, system, valid)
     if scenario["loop"] != "open":
         ratios = {"records/s": [our["records_per_s"] / their["records_per_s"] for our, their in pairs]}
     else:
@@ -195,14 +234,52 @@ def _advantage(result, scenario, system, valid):
     return {name: Spread.of(values) for name, values in ratios.items() if values}
 
 
+def _pairs(result, scenario, system, valid):
+    """RingMQ's run and the other's, of each alternation in which both are valid; none for RingMQ itself."""
+    if system["key"] == result["ours"]:
+        return []
+    ours = {run["round"]: run for run in _runs(result, scenario, result["ours"]) if run["valid"]}
+    return [(ours[run["round"]], run) for run in valid if run["round"] in ours]
+
+
+def _thirds(result, scenario, system, valid):
+    """`Row.thirds` and `Row.third_advantage`."""
+    told = [thirds_of(result, run) for run in valid] if scenario["loop"] == "closed" else []
+    told = [each for each in told if each]
+    if not any(abs(last / first - 1) > DRIFT_MAX for first, last in told):
+        return (), ()
+    pairs = [
+        (thirds_of(result, our), thirds_of(result, their)) for our, their in _pairs(result, scenario, system, valid)
+    ]
+    pairs = [(our, their) for our, their in pairs if our and their]
+    ratios = [Spread.of(our[at] / their[at] for our, their in pairs) for at in (0, 1)] if pairs else []
+    return tuple(Spread.of(each[at] for each in told) for at in (0, 1)), tuple(ratios)
+
+
+def thirds_of(result, run):
+    """Records/s in the first and in the last third of what was measured; None when it is too short to tell."""
+    measured = run["per_second"][result["warmup_s"] :][: result["seconds"]]
+    part = len(measured) // 3
+    if part == 0 or not all((sum(measured[:part]), sum(measured[-part:]))):
+        return None
+    return sum(measured[:part]) / part, sum(measured[-part:]) / part
+
+
 def _runs(result, scenario, system):
     return [run for run in result["runs"] if run["scenario"] == scenario["key"] and run["system"] == system]
 
 
 def _stages(valid):
-    """Of the run in the middle: shares of several runs need not add up to one."""
+    """Of the run that is in the middle by what is asked for: shares of several runs need not add up to one."""
     told = [run for run in valid if run.get("stages")]
     if not told:
         return {}
-    middle = sorted(told, key=lambda run: run["records_per_s"])[len(told) // 2]["stages"]
-    return {"all requests": stage_shares(middle, 0.0), "above p99": stage_shares(middle, 0.99)}
+
+    def middle(measure):
+        return sorted(told, key=measure)[len(told) // 2]["stages"]
+
+    shares = {ALL_REQUESTS: stage_shares(middle(lambda run: run["records_per_s"]), None)}
+    if all(run["latency"] for run in told):
+        for name in COMPARED:
+            shares[name] = stage_shares(middle(lambda run: run["latency"][PERCENTILES[name]]), QUANTILES[name])
+    return shares

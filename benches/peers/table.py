@@ -1,6 +1,17 @@
 """The Markdown of a result, and its place in benches/README.md."""
 
-from summary import COMPARED, SAMPLES_BEYOND_MIN, latencies, losses, raw_rows, rows, void_reasons
+from summary import (
+    COMPARED,
+    DRIFT_MAX,
+    SAMPLES_BEYOND_MIN,
+    drifts,
+    latencies,
+    losses,
+    raw_rows,
+    rows,
+    undecided,
+    void_reasons,
+)
 
 BEGIN = "<!-- peers: begin; written by `make bench-peers ARGS=--write-readme` -->"
 END = "<!-- peers: end -->"
@@ -18,13 +29,20 @@ def markdown(result):
     if void:
         parts.append("**This comparison must not be used:**\n\n" + "\n".join(f"- {reason}" for reason in void))
     parts.append("\n".join([_line(HEADS), _line(["---"] * len(HEADS)), *(_line(cells) for cells in lines(result, found))]))
-    behind = losses(found)
-    if behind:
-        parts.append("Where RingMQ is behind:\n\n" + "\n".join(f"- {line}" for line in behind))
-    said = remarks(result, found)
-    if said:
-        parts.append("What could not be measured, or not each time:\n\n" + "\n".join(f"- {line}" for line in said))
+    for title, said in findings(result, found):
+        if said:
+            parts.append(f"{title}:\n\n" + "\n".join(f"- {line}" for line in said))
     return "\n\n".join(parts) + "\n"
+
+
+def findings(result, found):
+    """Titles and the lines below each, of what the table's numbers do not say by themselves."""
+    return [
+        ("Where RingMQ is behind", losses(found)),
+        ("Undecided: ahead in one alternation and behind in another", undecided(found)),
+        (f"What changed by more than {DRIFT_MAX:.0%} within a run", drifts(found)),
+        ("What could not be measured, or not each time", remarks(result, found)),
+    ]
 
 
 def preface(result):
@@ -33,9 +51,11 @@ def preface(result):
     alone = f"{machine.get('processor', 'unknown processor')}, {machine.get('cores')} cores, {machine.get('memory')}"
     storage = ", ".join(machine[name] for name in ("device", "file system") if name in machine)
     storage += f", write cache {machine['write cache']}" if "write cache" in machine else ""
-    revision = next((run["revision"] for run in result["runs"] if run.get("revision")), None)
-    built = f" RingMQ at revision {revision}." if revision else ""
-    yield f"{result['date']}, one machine: {alone}, Linux {machine.get('kernel')}; {storage}.{built}"
+    yield f"{result['date']}, one machine: {alone}, Linux {machine.get('kernel')}; {storage}."
+    revisions = dict.fromkeys(run["revision"] for run in result["runs"] if run.get("revision"))
+    yield f"RingMQ at revision {', '.join(revisions)}." if revisions else "RingMQ's revision was not recorded."
+    for runtime in dict.fromkeys(system["runtime"] for system in result["systems"] if system.get("runtime")):
+        yield f"{runtime}."
     yield (
         f"Brokers on core {_cpus(result['broker_cpus'])}, load on core {_cpus(result['load_cpus'])}; "
         f"load average {result['load_average_before']:.2f} before, {result.get('load_average_after', 0):.2f} after, "
@@ -46,7 +66,15 @@ def preface(result):
         f"after {result['preheat_s']} s of every kind of load and {result['warmup_s']} s of its own; "
         "without a rate a closed loop, which has no latency to compare."
     )
-    yield "*RingMQ is*: by how many times better, run against run in the same alternation; below 1 it is worse."
+    if result["alternations"] > 1:
+        yield (
+            "In each alternation another system came first." if result.get("rotated")
+            else "The systems took their turns in the same order in each alternation."
+        )  # fmt: skip
+    yield (
+        "*RingMQ is*: by how many times better, run against run in the same alternation; below 1 it is worse, and "
+        "undecided when some alternations were won and others lost."
+    )
     if any(not spread.sound for row in rows(result) for spread in row.latency.values()):
         yield f"{MARK}: fewer than {SAMPLES_BEYOND_MIN} samples of a run lie beyond this percentile; it says little."
 
@@ -83,6 +111,10 @@ def title_of(result, scenario):
 
 def remarks(result, found):
     said = [f"{name}: {why}" for name, why in result["missing"].items()] + result["notes"]
+    for probe in result["probe"]:
+        if not probe["valid"]:
+            why = "; ".join(probe["reasons"])
+            said.append(f"{probe['system']}: its probe is invalid, the rate of the open loops was found without it: {why}")
     for row in found:
         if row.runs and row.valid < row.runs:
             counts = f"{row.valid} of {row.runs} runs valid"
@@ -132,6 +164,7 @@ def _numbers(row):
 def advantage(row):
     return ", ".join(
         f"{name + ' ' if name in COMPARED else ''}**{spread.median:.2f}×** ({spread.least:.2f}–{spread.most:.2f})"
+        + (" undecided" if spread.is_undecided() else "")
         for name, spread in row.advantage.items()
     )
 

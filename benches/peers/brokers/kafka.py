@@ -16,6 +16,7 @@ import uuid
 from lib import toolchain
 from lib.broker import BrokerError, Server, free_port
 
+from . import java
 from .peer import Peer, Variant
 
 SOURCE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "kafka")
@@ -25,6 +26,9 @@ READY_S_MAX = 120
 HEAP_MIB = 6 * 1024
 # The page cache is where Kafka keeps its log: a heap of more than this share would take it away.
 HEAP_SHARE_MAX = 1 / 3
+
+# The same page recommends the latest long-term release, and names this one.
+JAVA_RECOMMENDED = 21
 
 # "Typical arguments" of https://kafka.apache.org/41/operations/java-version, besides the heap.
 DOCUMENTED_FLAGS = [
@@ -49,7 +53,8 @@ class Kafka(Peer):
         self._version = None
 
     def prepare(self):
-        toolchain.require("java", "mvn", "taskset")
+        toolchain.require("mvn", "taskset")
+        self._java = java.find(JAVA_RECOMMENDED)
         pom = os.path.join(SOURCE, "pom.xml")
         folder = toolchain.cached(
             "kafka", [pom], lambda folder: toolchain.copy_packages(pom, os.path.join(folder, "libs")), parent=cache()
@@ -57,20 +62,22 @@ class Kafka(Peer):
         self._libs = os.path.join(folder, "libs")
         core = next(name for name in os.listdir(self._libs) if name.startswith("kafka_2.13-"))
         self._version = core.removeprefix("kafka_2.13-").removesuffix(".jar")
-        said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=True).stderr
-        self._java = said.splitlines()[1].strip() if len(said.splitlines()) > 1 else said.strip()
 
     def version(self):
         return f"{self._version}"
 
+    def runtime(self):
+        below = f", below Java {JAVA_RECOMMENDED}, which its documentation recommends"
+        return f"Kafka on {self._java.title}{below if self._java.major < JAVA_RECOMMENDED else ''}"
+
     def configuration(self, variant, cpus):
-        command = ["taskset", "--cpu-list", _list(cpus), "java", *flags(), MAIN, "server.properties"]
+        command = ["taskset", "--cpu-list", _list(cpus), self._java.program, *flags(), MAIN, "server.properties"]
         with open(os.path.join(SOURCE, "server.properties"), encoding="ascii") as file:
             lines = file.read()
-        return f"{' '.join(command)}\n{self._java}\n\n{lines}" + _lines(variant.settings)
+        return f"{' '.join(command)}\n{self._java.title}\n\n{lines}" + _lines(variant.settings)
 
     def server(self, variant, folder, cpus):
-        return KafkaServer(self._libs, variant, folder, cpus)
+        return KafkaServer(self._java.program, self._libs, variant, folder, cpus)
 
 
 class KafkaServer(Server):
@@ -78,8 +85,9 @@ class KafkaServer(Server):
 
     ready_s_max = READY_S_MAX
 
-    def __init__(self, libs, variant, folder, cpus):
+    def __init__(self, program, libs, variant, folder, cpus):
         super().__init__(folder)
+        self._java = program
         self._libs = libs
         self._cpus = cpus
         self._settings = variant.settings
@@ -132,7 +140,7 @@ class KafkaServer(Server):
 
     def _program(self, java_flags):
         log = f"-Dlog4j2.configurationFile={os.path.join(SOURCE, 'log4j2.properties')}"
-        return ["java", *java_flags, log, "-cp", f"{self._libs}/*"]
+        return [self._java, *java_flags, log, "-cp", f"{self._libs}/*"]
 
 
 def cache():

@@ -19,6 +19,10 @@ class Peer:
 
     name = ""
     variants = ()
+    # What it is loaded with: one of generator.DRIVERS.
+    driver = "kafka"
+    # Whether it keeps to what its topics may keep while it is loaded. Else a run may leave all that it wrote.
+    recycles = False
 
     def prepare(self):
         """Fetches and builds what it runs with. Raises toolchain.Missing or toolchain.BuildError."""
@@ -27,6 +31,15 @@ class Peer:
     def version(self):
         """Of the program, after `prepare`."""
         raise NotImplementedError
+
+    def runtime(self):
+        """What it runs on and in which version, where that decides its speed; with a word when its makers recommend
+        another. After `prepare`."""
+        return ""
+
+    def delete_topic(self, server, topic, ringmq):
+        """`ringmq` runs a command of RingMQ's program, which administers any Kafka endpoint."""
+        ringmq("topic", "delete", "--if-exists", "--bootstrap", server.bootstrap, topic)
 
     def configuration(self, variant, cpus):
         """Everything that decides its speed, as text for the report: command line and configuration."""

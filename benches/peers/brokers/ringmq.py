@@ -10,6 +10,7 @@ from .peer import Peer, Variant
 class RingMQ(Peer):
     name = "RingMQ"
     variants = (Variant("ringmq", "durable: on stable storage before the ack"),)
+    recycles = True
 
     def __init__(self, binary):
         self._binary = binary

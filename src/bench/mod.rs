@@ -14,7 +14,7 @@
 //!     topics, groups     partitions counted through; members and how far they have read
 //! sink       a server that stores nothing: the generator's own ceiling
 //! raw        the device without a broker
-//! broker     a broker of our own, started and killed
+//! broker     a broker of our own, started and killed; folder: one that nobody else has
 //! table      the canonical rows against such brokers
 //! report     what a run found; text, progress, recording: for terminals and other tools
 //!   stages, environment   where the broker says the time went; the machine
@@ -36,6 +36,7 @@ mod error;
 #[cfg(test)]
 mod fake;
 mod groups;
+mod folder;
 mod interrupt;
 mod kafka;
 mod ledger;
@@ -73,6 +74,7 @@ pub use error::BenchError;
 pub use interrupt::Interrupt;
 pub use kafka::control::KafkaControl;
 pub use kafka::keys::{KeyDistribution, Keys};
+pub use folder::Folder;
 pub use kafka::packing::Compression;
 pub use kafka::{KafkaDriver, Shape};
 pub use ledger::Verdict;

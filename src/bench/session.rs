@@ -1,7 +1,6 @@
 //! One call of `ringmq bench`: a broker, given or our own; a scenario against it; the results on disk.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::broker::{Broker, Launch};
@@ -55,11 +54,7 @@ pub struct Session {
 /// until then.
 pub fn run(session: &Session, mut told: impl FnMut(&Report)) -> Result<BenchResult, BenchError> {
     let data = match &session.endpoint {
-        Endpoint::Own(launch) => {
-            std::fs::create_dir_all(&launch.dir)
-                .map_err(BenchError::io("cannot make the broker's folder"))?;
-            Some(launch.dir.as_path())
-        }
+        Endpoint::Own(launch) => Some(launch.dir.path()),
         Endpoint::Given { .. } => None,
     };
     // Before the run: afterwards the load is our own.
@@ -144,10 +139,26 @@ fn config_of(launch: &Launch) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The folder of a result: below `parent`, named by the time, so that they sort.
-pub fn result_dir(parent: &Path, unix_ms: u64) -> PathBuf {
-    let name = super::output::utc(unix_ms).replace(" UTC", "").replace(' ', "-").replace(':', "");
-    parent.join(name)
+/// What a broker says at its admin address, a key a line; `None` where it does not: another broker, an earlier
+/// version.
+fn config_at(admin: SocketAddr) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Value {
+        name: String,
+        value: String,
+        origin: String,
+    }
+    let values: Vec<Value> = serde_json::from_str(&stages::get(admin, "/config").ok()?).ok()?;
+    let line = |Value { name, value, origin }: &Value| {
+        let setting = format!("{name} = {value}");
+        format!("{setting:<56} # {origin}\n")
+    };
+    Some(values.iter().map(line).collect())
+}
+
+/// The name of a result's folder: the time, so that they sort.
+pub fn result_name(unix_ms: u64) -> String {
+    super::output::utc(unix_ms).replace(" UTC", "").replace(' ', "-").replace(':', "")
 }
 
 #[cfg(test)]
@@ -156,7 +167,6 @@ mod tests {
 
     #[test]
     fn result_folders_sort_by_time() {
-        let dir = result_dir(Path::new("results"), 1_795_263_661_000);
-        assert_eq!(dir, Path::new("results/2026-11-21-122101"));
+        assert_eq!(result_name(1_795_263_661_000), "2026-11-21-122101");
     }
 }

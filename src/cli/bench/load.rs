@@ -11,10 +11,10 @@ use super::workload;
 use super::{parse_bytes, parse_count, parse_pair, write_json};
 use crate::bench::cores;
 use crate::bench::scenario::{Scenario, Sweep};
-use crate::bench::session::{self, Endpoint, Session, result_dir};
+use crate::bench::session::{self, Endpoint, Session, result_name};
 use crate::bench::{
-    Arrivals, Body, Compression, KafkaDriver, KeyDistribution, Keys, Launch, Load, Options, ReadBack, Slo,
-    output,
+    Arrivals, BenchError, Body, Compression, Folder, KafkaDriver, KeyDistribution, Keys, Launch, Load,
+    Options, ReadBack, Slo, output,
 };
 
 /// Of a broker that is started here, when no rate is given: a small part of what any device takes.
@@ -99,7 +99,8 @@ pub struct RunArgs {
     /// Measure processor time and memory of this process with the run.
     #[arg(long, value_name = "PID")]
     broker_pid: Option<u32>,
-    /// The folder of the results, made below it is one named by the time.
+    /// The results go into a folder below it, which is made and named by the time: TIME, or TIME-2 when
+    /// another run has that.
     #[arg(long, default_value = "ringmq-bench-results", value_name = "DIR")]
     out: PathBuf,
     /// Write no results but what --json asks for.
@@ -266,7 +267,12 @@ impl RunArgs {
     /// written first, says why.
     pub fn run(self) -> anyhow::Result<()> {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let out = result_dir(&self.out, since_epoch.as_millis() as u64);
+        let name = result_name(since_epoch.as_millis() as u64);
+        let claim = || {
+            let claimed = Folder::claim(&self.out, &name);
+            claimed.map_err(|reason| BenchError::Io { what: "cannot write the results", reason })
+        };
+        let scenario = self.scenario()?;
         let mut options = self.options()?;
         // Before a broker is started for nothing.
         cores::check(&self.cpus)?;
@@ -283,7 +289,7 @@ impl RunArgs {
                 options.cpus = load_cpus;
                 Endpoint::Own(Launch {
                     program: std::env::current_exe().context("cannot find this program's own file")?,
-                    dir: out.clone(),
+                    dir: claim()?,
                     listen: "127.0.0.1:0".to_owned(),
                     shards: broker_cpus.len().max(1),
                     cpus: broker_cpus,
@@ -293,7 +299,7 @@ impl RunArgs {
         };
         let session = Session {
             endpoint,
-            scenario: self.scenario()?,
+            scenario,
             options,
             repeat: self.repeat.max(1),
             command: std::env::args().collect(),
@@ -302,9 +308,19 @@ impl RunArgs {
         if let Some(finding) = &result.finding {
             println!("{finding}");
         }
+        let write_files = || -> Result<(), BenchError> {
+            // A broker of ours has its log there already.
+            let out = match &session.endpoint {
+                Endpoint::Own(launch) => launch.dir.clone(),
+                Endpoint::Given { .. } => claim()?,
+            };
+            let report = output::write(out.path(), &result)?;
+            println!("report: {}", report.display());
+            Ok(())
+        };
         let written = match self.no_report {
             true => Ok(()),
-            false => output::write(&out, &result).map(|report| println!("report: {}", report.display())),
+            false => write_files(),
         };
         // Each is tried, whatever became of the other: they are all that is left of the run.
         let json = write_json(&result, self.load.json.clone());

@@ -80,7 +80,8 @@ struct RawArgs {
 
 #[derive(Args, Debug)]
 struct TableArgs {
-    /// Where the brokers' data and the raw probe's file go; emptied by each row that needs it.
+    /// On the file system to be judged. The brokers' data goes into a folder that is made in it, and removed when
+    /// the table is done.
     #[arg(long)]
     dir: PathBuf,
     /// The address that the brokers serve; port 0 takes a free one.

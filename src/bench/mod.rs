@@ -17,6 +17,7 @@
 //! broker     a broker of our own, started and killed; folder: one that nobody else has
 //! table      the canonical rows against such brokers
 //! report     what a run found; text, progress, recording: for terminals and other tools
+//!   sound, load_facts     which of its percentiles say something; what must not be compared
 //!   stages, environment   where the broker says the time went; the machine
 //!   output                result.json, histograms, report.html
 //! compare    two results: what changed, and how sure that is
@@ -58,6 +59,7 @@ pub mod sink;
 mod slo;
 mod slots;
 mod stages;
+mod sound;
 mod stats;
 pub mod table;
 mod text;

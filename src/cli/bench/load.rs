@@ -119,7 +119,7 @@ enum ScenarioName {
     Burst,
     /// The same with one thing changed: --sweep
     Sweep,
-    /// The highest rate that meets --slo, by bisection
+    /// The highest rate that meets --slo, by bisection; --seconds must be enough for its percentiles
     FindMax,
     /// Five groups that each read everything
     FanOut,

@@ -41,6 +41,7 @@ mod folder;
 mod interrupt;
 mod kafka;
 mod ledger;
+mod load_facts;
 mod options;
 pub mod output;
 mod payload;

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::groups::GroupWork;
 use super::kafka::packing::Compression;
 use super::ledger::Verdict;
+use super::load_facts::LoadFacts;
 use super::options::{Load, Options};
 use super::process::Used;
 use super::recording::Recording;
 use super::schedule::Arrivals;
-use super::stages::Stages;
 use super::sound::is_spoiled;
+use super::stages::Stages;
 use super::stats::{Interval, Percentiles};
 use super::text::duration;
 
@@ -72,12 +73,12 @@ impl Second {
         }
     }
 
-    pub fn add(&mut self, other: &Second) {
     /// Requests that its percentiles rest on.
     pub fn answered(&self) -> u64 {
         self.requests + self.errors
     }
 
+    pub fn add(&mut self, other: &Second) {
         self.requests += other.requests;
         self.records += other.records;
         self.bytes += other.bytes;
@@ -204,6 +205,9 @@ pub struct Report {
     /// `None`: a closed loop, whose tail latencies must not be compared with an open loop's.
     pub target_records_per_s: Option<f64>,
     pub arrivals: Arrivals,
+    /// `None`: of a version that did not write it.
+    #[serde(default)]
+    pub load: Option<LoadFacts>,
     pub records_per_s: f64,
     pub requests_per_s: f64,
     pub bytes_per_s: f64,
@@ -288,6 +292,7 @@ impl Report {
                 Load::Closed | Load::None => None,
             },
             arrivals: options.arrivals,
+            load: Some(LoadFacts::of(options)),
             records_per_s: per_s(in_time.records),
             requests_per_s: per_s(in_time.requests),
             bytes_per_s: per_s(in_time.bytes),

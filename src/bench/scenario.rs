@@ -359,7 +359,7 @@ impl Stage<'_> {
         let tail =
             Options { consumers: options.consumers.max(1), read_back: ReadBack::Tail, ..options.clone() };
         let usual = self.once(&Options { label: "usual".to_owned(), ..tail.clone() })?.clone();
-        let bytes_per_s = usual.bytes_per_s * SLOW_SHARE / tail.consumers as f64;
+        let bytes_per_s = usual.bytes_per_s * SLOW_SHARE / tail.readers() as f64;
         let slow = Options {
             label: "slow consumer".to_owned(),
             consumer_bytes_per_s: Some(bytes_per_s.max(1.0)),

@@ -106,7 +106,14 @@ impl Report {
 
     pub fn readers(&self) -> String {
         let readers = plural((self.consumers * self.groups) as u64, "consumer");
-        if self.groups > 1 { format!("{readers} in {} groups", self.groups) } else { readers }
+        let groups = if self.groups > 1 { format!(" in {} groups", self.groups) } else { String::new() };
+        // A group gives a partition to one of its members.
+        let partitions = self.partitions as usize * self.topics as usize;
+        let idle = match self.consumers.saturating_sub(partitions) * self.groups {
+            0 => String::new(),
+            idle => format!(" ({idle} idle: more than partitions)"),
+        };
+        format!("{readers}{groups}{idle}")
     }
 
     pub fn keys_text(&self) -> Option<String> {

@@ -113,7 +113,7 @@ impl Target {
         let info: Option<serde_json::Value> = info.and_then(|text| serde_json::from_str(&text).ok());
         let said = info.as_ref().and_then(|info| info["durability_mode"].as_str());
         let (told, config) = match endpoint {
-            Endpoint::Given { durability, .. } => (durability.clone(), None),
+            Endpoint::Given { durability, .. } => (durability.clone(), self.admin.and_then(config_at)),
             Endpoint::Own(launch) => (None, config_of(launch)),
         };
         let durability = match (told, said) {
@@ -164,6 +164,38 @@ pub fn result_name(unix_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_brokers_configuration_is_read_from_its_admin_address() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let answers = [
+            ("200 OK", r#"[{"name":"log.segment_bytes","value":"1GiB","origin":"flag --set"}]"#),
+            ("404 Not Found", ""),
+            ("200 OK", "pages"),
+        ];
+        let server = std::thread::spawn(move || {
+            for (status, body) in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.extend(byte);
+                }
+                assert!(request.starts_with(b"GET /config "));
+                write!(stream, "HTTP/1.1 {status}\r\n\r\n{body}").unwrap();
+            }
+        });
+        let config = config_at(address).unwrap();
+        assert!(
+            config.starts_with("log.segment_bytes = 1GiB") && config.ends_with("# flag --set\n"),
+            "{config}"
+        );
+        assert_eq!((config_at(address), config_at(address)), (None, None), "no RingMQ, or an earlier one");
+        server.join().unwrap();
+    }
 
     #[test]
     fn result_folders_sort_by_time() {

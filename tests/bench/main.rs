@@ -139,6 +139,8 @@ fn every_scenario_plays_and_names_its_runs() {
         ("fan-out", &["run"]),
         ("catch-up", &["backlog", "undisturbed", "catch-up"]),
         ("slow-consumer", &["usual", "slow consumer"]),
+        ("many-partitions", &["usual", "many partitions"]),
+        ("many-connections", &["usual", "many connections"]),
     ] {
         let dir = folder();
         let line = format!("--scenario {line} --rate 1k --seconds 1 --warmup 0 --quiet");
@@ -164,8 +166,6 @@ fn the_search_for_a_maximum_ends_below_the_closed_loop() {
     assert!(finding.contains("p50<30s"), "{finding}");
 }
 
-#[test]
-fn repeats_can_be_compared_and_a_regression_fails() {
 #[test]
 fn no_objective_is_met_by_a_percentile_that_nobody_measured() {
     let dir = folder();
@@ -215,6 +215,8 @@ fn the_ceiling_is_in_its_json() {
     assert_eq!(ceiling["half"]["own_delay"]["p99_ns"], ceiling["late_p99_ns"], "{said}");
 }
 
+#[test]
+fn repeats_can_be_compared_and_a_regression_fails() {
     let dir = folder();
     let said = text(&bench(dir.path(), "--rate 1k --seconds 1 --warmup 0 --repeat 2 --quiet"));
     let path = results(dir.path());
@@ -291,6 +293,7 @@ fn what_cannot_be_measured_is_said_and_fails() {
         ("--seconds 1 --topic bad/name".to_owned(), "bad/name"),
         ("--seconds 1 --cpus 1000000".to_owned(), "core 1000000 is none of those"),
         ("--scenario sweep".to_owned(), "a sweep needs --sweep"),
+        ("--scenario burst --closed --seconds 1".to_owned(), "a burst needs a schedule"),
     ] {
         let output = bench(dir.path(), &line);
         assert_eq!(output.status.code(), Some(1), "{line}: {}", text(&output));

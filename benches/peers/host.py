@@ -137,7 +137,7 @@ def digest(scenario, result):
         "bytes_per_s": bytes_per_s,
         # Of the program that loads, which is the RingMQ that is measured, too.
         "revision": generator.get("revision"),
-        "latency": run[scenario.latency] if has_latency else None,
+        "latency": _by_requests(scenario.latency, run) if has_latency else None,
         "curve": run["curves"][scenario.latency] if has_latency else None,
         "per_second": [second["records"] for second in run["timeline"]],
         "broker": run["broker"],
@@ -145,6 +145,15 @@ def digest(scenario, result):
         "bytes_all": run["bytes_per_s"] * run["seconds"],
         "stages": run["stages"],
     }
+
+
+def _by_requests(kind, run):
+    """The percentiles of a kind of latency, with as many samples as there were requests: the records of a batch are
+    read together, and are one observation."""
+    if kind != "end_to_end" or not run["requests_per_s"]:
+        return run[kind]
+    mean = max(run["records_per_s"] / run["requests_per_s"], 1)
+    return {**run[kind], "samples": round(run[kind]["samples"] / mean)}
 
 
 def last_line(log):

@@ -250,6 +250,16 @@ class Digest(unittest.TestCase):
         none = digest(scenario, {"runs": [], "passed": False, "finding": "stopped: no"})
         self.assertEqual((none["fatal"], none["reasons"]), (True, ["stopped: no"]))
 
+    def test_records_of_one_batch_are_one_sample_of_what_its_reader_waited(self):
+        scenario = next(s for s in scenarios.FULL if s.latency == "end_to_end")
+        one = {
+            "seconds": 30, "records_per_s": 20_000.0, "requests_per_s": 2_000.0, "bytes_per_s": 2.0, "invalid": [],
+            "ledger": {"acked": 9, "read": 9}, "timeline": [{"records": 1, "bytes": 8}], "broker": None, "stages": None,
+            "curves": {"end_to_end": []}, "end_to_end": {"p50_ns": 1, "p99_ns": 2, "p99_9_ns": 3, "samples": 600_000},
+        }  # fmt: skip
+        found = digest(scenario, {"runs": [one], "passed": True})
+        self.assertEqual((found["latency"]["samples"], found["latency"]["p99_ns"]), (60_000, 2))
+
     def test_the_speed_of_catching_up_is_that_of_the_backlogs_reader(self):
         scenario = next(s for s in scenarios.FULL if s.loop == "catch-up")
         run = {"seconds": 8, "backlog": {"records": 6000, "bytes": 60_000, "read_after_ns": 1_500_000_000}}

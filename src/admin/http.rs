@@ -45,6 +45,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait BrokerView: Send + Sync + 'static {
     fn info(&self) -> BrokerInfo;
 
+    /// Every key, in the order in which `ringmq config print` has them.
+    fn config(&self) -> &[ConfigValue];
+
     /// Notes what space there is, for those who must not ask the kernel. Called every few seconds.
     fn look_at_disk(&self);
 
@@ -102,6 +105,17 @@ impl fmt::Display for Advertised {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Disk {
     pub free_bytes: u64,
+}
+
+/// One key of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConfigValue {
+    /// `section.key`.
+    pub name: String,
+    /// As a file or a flag would have it.
+    pub value: String,
+    /// Where that came from, in words.
+    pub origin: String,
 }
 
 /// Whether the broker lives, and whether it serves.
@@ -208,6 +222,7 @@ fn router(view: Arc<dyn BrokerView>) -> Router {
         .route("/metrics", get(metrics))
         .route("/latency", get(latency))
         .route("/info", get(info))
+        .route("/config", get(config))
         .with_state(view)
 }
 
@@ -220,7 +235,8 @@ async fn index(State(view): View) -> String {
          /readyz    does it serve now; 503 and the reason while not\n\
          /metrics   Prometheus text\n\
          /latency   where produce requests spend their time, JSON in microseconds\n\
-         /info      version, durability, device, ring features, JSON\n",
+         /info      version, durability, device, ring features, JSON\n\
+         /config    every key, its value and where that came from, JSON\n",
         view.info().version
     )
 }
@@ -299,6 +315,10 @@ async fn info(State(view): View) -> Json<BrokerInfo> {
     Json(view.info())
 }
 
+async fn config(State(view): View) -> Response {
+    Json(view.config()).into_response()
+}
+
 fn unavailable(reason: &str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
 }
@@ -316,11 +336,16 @@ mod tests {
         health: Mutex<Health>,
         /// Logs that have failed.
         failed: Mutex<Vec<LogId>>,
+        config: Vec<ConfigValue>,
     }
 
     impl BrokerView for FakeBroker {
         fn info(&self) -> BrokerInfo {
             sample_info()
+        }
+
+        fn config(&self) -> &[ConfigValue] {
+            &self.config
         }
 
         fn look_at_disk(&self) {}
@@ -355,7 +380,9 @@ mod tests {
     }
 
     fn start() -> (AdminServer, Arc<FakeBroker>) {
-        let broker = FakeBroker { health: Mutex::new(Health::Ready), failed: Mutex::default() };
+        let [name, value, origin] = ["log.segment_bytes", "1GiB", "default"].map(str::to_owned);
+        let config = vec![ConfigValue { name, value, origin }];
+        let broker = FakeBroker { health: Mutex::new(Health::Ready), failed: Mutex::default(), config };
         let broker = Arc::new(broker);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         (AdminServer::start(listener, broker.clone()).expect("a server"), broker)
@@ -428,6 +455,8 @@ mod tests {
         assert_eq!(latency["tails"][2]["slowest_stage"], "device_write");
         assert_eq!(latency["buckets"][0]["stage_sum_us"]["commit_wait"], 88.0);
         assert_eq!(json("/info")["commit_depth"], 4);
+        let key = serde_json::json!({"name": "log.segment_bytes", "value": "1GiB", "origin": "default"});
+        assert_eq!(json("/config"), serde_json::json!([key]));
         let (_, index) = get(&server, "/");
         for path in
             index.lines().filter_map(|line| line.split(' ').next()).filter(|word| word.starts_with('/'))

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::driver::End;
 use super::error::BenchError;
+use super::folder::Folder;
 use super::kafka::control::KafkaControl;
 use super::process::{self, Usage};
 use crate::base::child::end_with_parent;
@@ -27,8 +28,8 @@ const BANNER_ADMIN: &str = "; admin: http://";
 pub struct Launch {
     /// The `ringmq` binary.
     pub program: PathBuf,
-    /// Its log goes here, its data into a folder below.
-    pub dir: PathBuf,
+    /// Its log goes here, its data into a folder below, which is emptied.
+    pub dir: Folder,
     /// Port 0 takes a free one.
     pub listen: String,
     pub shards: usize,
@@ -40,11 +41,11 @@ pub struct Launch {
 
 impl Launch {
     fn data_dir(&self) -> PathBuf {
-        self.dir.join("broker")
+        data_dir(&self.dir)
     }
 
     fn log(&self) -> PathBuf {
-        self.dir.join("broker.log")
+        self.dir.path().join("broker.log")
     }
 
     /// The flags that configure it.
@@ -69,7 +70,6 @@ impl Launch {
     }
 
     fn command(&self) -> std::io::Result<Command> {
-        fs::create_dir_all(&self.dir)?;
         let log = File::create(self.log())?;
         let mut command = Command::new(&self.program);
         command.arg("server").args(self.arguments());
@@ -94,18 +94,13 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Start on an empty data directory.
+    /// Start on an empty data directory: what an earlier broker of this process left in it goes.
     ///
     /// # Errors
     /// The data directory cannot be emptied; the broker does not start: the end of its log is in the
     /// error.
     pub fn fresh(launch: &Launch) -> Result<Broker, BenchError> {
-        match fs::remove_dir_all(launch.data_dir()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(BenchError::io("cannot empty the broker's data directory")(error));
-            }
-            _ => {}
-        }
+        remove_data(&launch.dir).map_err(BenchError::io("cannot empty the broker's data directory"))?;
         Broker::start(launch.clone())
     }
 
@@ -168,9 +163,9 @@ impl Broker {
     /// # Errors
     /// The data cannot be removed.
     pub fn discard(self) -> Result<(), BenchError> {
-        let data_dir = self.launch.data_dir();
+        let folder = self.launch.dir.clone();
         drop(self);
-        fs::remove_dir_all(data_dir).map_err(BenchError::io("cannot remove the broker's data"))
+        remove_data(&folder).map_err(BenchError::io("cannot remove the broker's data"))
     }
 
     pub fn pid(&self) -> u32 {
@@ -195,6 +190,18 @@ impl Drop for Broker {
         // Both fail only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+fn data_dir(folder: &Folder) -> PathBuf {
+    folder.path().join("broker")
+}
+
+/// Remove what brokers have left in a folder of ours, except for the log.
+pub fn remove_data(folder: &Folder) -> std::io::Result<()> {
+    match fs::remove_dir_all(data_dir(folder)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -248,6 +255,19 @@ mod tests {
             Some(("127.0.0.1:4711".parse().unwrap(), "127.0.0.1:9644".parse().unwrap()))
         );
         assert_eq!(addresses_of("INFO   Kafka clients: 127.0.0.1:47"), None, "a line that is not whole");
+    }
+
+    #[test]
+    fn only_the_data_is_removed_and_none_is_no_mistake() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::claim(dir.path(), "f").unwrap();
+        fs::create_dir(data_dir(&folder)).unwrap();
+        fs::write(folder.path().join("broker.log"), "why").unwrap();
+        remove_data(&folder).unwrap();
+        remove_data(&folder).unwrap();
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["broker.log"]);
     }
 
     #[test]

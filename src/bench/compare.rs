@@ -11,10 +11,13 @@
 
 use std::fmt;
 
+use super::load_facts::difference;
 use super::output::BenchResult;
 use super::report::Report;
 use super::scenario::Scenario;
-use super::text::{duration, is_sound};
+use super::sound::Basis;
+use super::stats::Percentiles;
+use super::text::duration;
 
 /// A change is believed from this confidence on.
 const CONFIDENCE_MIN: f64 = 0.9;
@@ -31,19 +34,28 @@ pub enum Metric {
     P99,
     P999,
     Max,
+    /// From when a record was due to its reader.
+    EndToEndP50,
+    EndToEndP99,
     /// The highest rate that met an objective.
     Highest,
 }
 
 impl Metric {
-    const LATENCIES: [Metric; 4] = [Metric::P50, Metric::P99, Metric::P999, Metric::Max];
+    const ACK: [Metric; 4] = [Metric::P50, Metric::P99, Metric::P999, Metric::Max];
+    const END_TO_END: [Metric; 2] = [Metric::EndToEndP50, Metric::EndToEndP99];
 
-    /// What there is to compare in a run.
-    fn of_run(report: &Report) -> Vec<Metric> {
-        if report.connections == 0 {
+    /// What there is to compare in runs of one load.
+    fn of_runs(runs: &[&Report]) -> Vec<Metric> {
+        let has = |of: fn(&Report) -> &Percentiles| runs.iter().any(|report| of(report).samples > 0);
+        if runs.iter().all(|report| report.connections == 0) {
             return vec![Metric::Read];
         }
-        [Metric::Records].into_iter().chain(Metric::LATENCIES).collect()
+        let mut metrics = vec![Metric::Records];
+        // With acks 0 there are none.
+        metrics.extend(Metric::ACK.iter().filter(|_| has(Report::ack)));
+        metrics.extend(Metric::END_TO_END.iter().filter(|_| has(|report| &report.end_to_end)));
+        metrics
     }
 
     fn name(self) -> &'static str {
@@ -54,31 +66,41 @@ impl Metric {
             Metric::P99 => "p99",
             Metric::P999 => "p99.9",
             Metric::Max => "max",
+            Metric::EndToEndP50 => "end-to-end p50",
+            Metric::EndToEndP99 => "end-to-end p99",
             Metric::Highest => "highest/s",
         }
     }
 
+    /// What a latency rests on.
+    fn basis(self, report: &Report) -> Basis<'_> {
+        match Metric::END_TO_END.contains(&self) {
+            true => report.end_to_end_basis(),
+            false => report.ack_basis(),
+        }
+    }
+
     fn of(self, report: &Report) -> f64 {
-        let ack = report.ack();
+        let latency = self.basis(report).latency;
         match self {
             Metric::Records | Metric::Highest => report.records_per_s,
             Metric::Read => report.read_records_per_s,
-            Metric::P50 => ack.p50_ns as f64,
-            Metric::P99 => ack.p99_ns as f64,
-            Metric::P999 => ack.p99_9_ns as f64,
-            Metric::Max => ack.max_ns as f64,
+            Metric::P50 | Metric::EndToEndP50 => latency.p50_ns as f64,
+            Metric::P99 | Metric::EndToEndP99 => latency.p99_ns as f64,
+            Metric::P999 => latency.p99_9_ns as f64,
+            Metric::Max => latency.max_ns as f64,
         }
     }
 
     /// Where more is worse.
     fn is_latency(self) -> bool {
-        Metric::LATENCIES.contains(&self)
+        Metric::ACK.contains(&self) || Metric::END_TO_END.contains(&self)
     }
 
     fn quantile(self) -> Option<f64> {
         match self {
-            Metric::P50 => Some(0.5),
-            Metric::P99 => Some(0.99),
+            Metric::P50 | Metric::EndToEndP50 => Some(0.5),
+            Metric::P99 | Metric::EndToEndP99 => Some(0.99),
             Metric::P999 => Some(0.999),
             Metric::Records | Metric::Read | Metric::Max | Metric::Highest => None,
         }
@@ -94,9 +116,16 @@ impl Metric {
         }
         // A single sample decides the maximum.
         let Some(quantile) = self.quantile() else { return Some("one sample") };
+        let sound = |own: bool| {
+            runs.iter().all(|report| {
+                let basis = self.basis(report);
+                let own_from = if own { basis.own_from } else { 1.0 };
+                Basis { own_from, ..basis }.is_sound(quantile)
+            })
+        };
         match () {
-            () if !runs.iter().all(|report| is_sound(report.ack().samples, quantile)) => Some("few samples"),
-            () if !runs.iter().all(|report| report.is_sound(quantile)) => Some("the generator's own"),
+            () if !sound(false) => Some("few samples"),
+            () if !sound(true) => Some("the generator's own"),
             () => None,
         }
     }
@@ -157,6 +186,11 @@ impl Comparison {
 /// `threshold`: the least share that counts as a change.
 pub fn compare(before: &BenchResult, after: &BenchResult, threshold: f64) -> Comparison {
     let mut comparison = Comparison { warnings: warnings(before, after), ..Comparison::default() };
+    let durability = |result: &BenchResult| result.broker.durability.clone();
+    if durability(before) != durability(after) {
+        let (before, after) = (durability(before), durability(after));
+        comparison.fault(format!("durability differs: {before} against {after}"));
+    }
     if !after.passed {
         comparison.fault("the second result is not valid".to_owned());
     }
@@ -213,11 +247,11 @@ fn compare_label(
         return;
     }
     let all = [&old[..], &new].concat();
-    if let Some(difference) = all.iter().find_map(|report| difference(&load(all[0]), &load(report))) {
+    if let Some(difference) = all.iter().find_map(|report| difference(all[0], report)) {
         comparison.fault(format!("{label:?} is not the same load: {difference}"));
         return;
     }
-    for metric in Metric::of_run(all[0]) {
+    for metric in Metric::of_runs(&all) {
         let values = |runs: &[&Report]| runs.iter().map(|report| metric.of(report)).collect::<Vec<_>>();
         let not_judged = metric.not_judged(&all);
         comparison.rows.push(judge(label, metric, &values(&old), &values(&new), threshold, not_judged));
@@ -234,8 +268,8 @@ fn compare_searches(before: &BenchResult, after: &BenchResult, threshold: f64, c
         return;
     }
     // Its first run is the closed loop below whose rate it searches.
-    let shape = |result: &BenchResult| result.runs.first().map(load).unwrap_or_default();
-    if let Some(difference) = difference(&shape(before), &shape(after)) {
+    let runs = before.runs.first().zip(after.runs.first());
+    if let Some(difference) = runs.and_then(|(before, after)| difference(before, after)) {
         comparison.fault(format!("the searches are not of the same load: {difference}"));
         return;
     }
@@ -243,39 +277,6 @@ fn compare_searches(before: &BenchResult, after: &BenchResult, threshold: f64, c
         result.maxima.iter().take(REPEATS_MAX).map(|found| found.records_per_s).collect::<Vec<_>>()
     };
     comparison.rows.push(judge(&old.slo, Metric::Highest, &values(before), &values(after), threshold, None));
-}
-
-/// What makes the load of a run: numbers of another load must not stand beside it.
-fn load(report: &Report) -> Vec<(&'static str, String)> {
-    let Report { arrivals, compression, .. } = report;
-    let rate = report.target_records_per_s.map_or("as it goes".to_owned(), |rate| format!("{rate:.0}/s"));
-    let codec = compression.map_or("none", |packing| packing.codec.name());
-    vec![
-        ("rate", rate),
-        ("arrivals", format!("{arrivals:?}")),
-        ("record bytes", report.record_bytes.to_string()),
-        ("records a batch", report.records_per_batch.to_string()),
-        ("linger ns", format!("{:?}", report.linger_ns)),
-        ("acks", report.acks.to_string()),
-        ("idempotence", report.idempotent.to_string()),
-        ("topics", report.topics.to_string()),
-        ("partitions", report.partitions.to_string()),
-        ("connections", report.connections.to_string()),
-        ("requests in flight", report.in_flight.to_string()),
-        ("consumers", report.consumers.to_string()),
-        ("groups", report.groups.to_string()),
-        ("key bytes", report.key_bytes.to_string()),
-        ("keys", report.keys.to_string()),
-        ("compression", codec.to_owned()),
-    ]
-}
-
-/// In words; `None` when they are the same.
-fn difference(before: &[(&'static str, String)], after: &[(&'static str, String)]) -> Option<String> {
-    let both = before.iter().zip(after).filter(|(old, new)| old != new);
-    let words: Vec<String> =
-        both.map(|((name, old), (_, new))| format!("{name} {old} against {new}")).collect();
-    (!words.is_empty()).then(|| words.join(", "))
 }
 
 fn judge(
@@ -316,11 +317,12 @@ impl Row {
 
 fn warnings(before: &BenchResult, after: &BenchResult) -> Vec<String> {
     let mut warnings = Vec::new();
-    if before.broker.durability != after.broker.durability {
-        warnings.push(format!(
-            "durability differs: {} against {}",
-            before.broker.durability, after.broker.durability
-        ));
+    if [before, after].iter().any(|result| result.runs.iter().any(|report| report.load.is_none())) {
+        warnings.push(
+            "a result does not say all of its load (payload, key distribution, group protocol, consumer \
+             throttle, topic configs): an earlier version wrote it"
+                .to_owned(),
+        );
     }
     let machine = |result: &BenchResult| (result.environment.cpu.clone(), result.environment.kernel.clone());
     if machine(before) != machine(after) {
@@ -378,7 +380,7 @@ impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<24}{:>10}{:>12}{:>12}{:>10}{:>12}",
+            "{:<24}{:>16}{:>12}{:>12}{:>10}{:>12}",
             "run", "", "before", "after", "change", "confidence"
         )?;
         for row in &self.rows {
@@ -395,7 +397,7 @@ impl fmt::Display for Comparison {
             };
             writeln!(
                 f,
-                "{:<24}{:>10}{:>12}{:>12}{:>+9.1}%{:>12}  {word}",
+                "{:<24}{:>16}{:>12}{:>12}{:>+9.1}%{:>12}  {word}",
                 row.label,
                 row.metric.name(),
                 row.metric.text(row.before),
@@ -563,11 +565,42 @@ mod tests {
     }
 
     #[test]
-    fn different_durability_is_said() {
+    fn another_durability_fails() {
         let (before, mut after) = results(&[100], &[100]);
         after.broker.durability = "none".to_owned();
-        let text = compare(&before, &after, 0.05).to_string();
-        assert!(text.contains("durability differs: sync against none"), "{text}");
+        let comparison = compare(&before, &after, 0.05);
+        assert!(comparison.failed(), "{comparison}");
+        assert!(comparison.to_string().contains("durability differs: sync against none"), "{comparison}");
+    }
+
+    #[test]
+    fn what_an_earlier_version_did_not_write_is_said_and_the_rest_is_compared() {
+        let (mut before, after) = results(&[100], &[100]);
+        before.runs[0].load = None;
+        let comparison = compare(&before, &after, 0.05);
+        assert!(!comparison.failed() && !comparison.rows.is_empty(), "{comparison}");
+        assert!(comparison.to_string().contains("does not say all of its load"), "{comparison}");
+    }
+
+    #[test]
+    fn latencies_to_a_reader_are_compared_where_there_is_one() {
+        let (mut before, mut after) = results(&[100], &[100]);
+        let metrics =
+            |comparison: Comparison| comparison.rows.iter().map(|row| row.metric).collect::<Vec<_>>();
+        assert!(!metrics(compare(&before, &after, 0.05)).contains(&Metric::EndToEndP99));
+        for run in before.runs.iter_mut().chain(&mut after.runs) {
+            run.end_to_end = Percentiles { samples: 10_000, p50_ns: 100, p99_ns: 200_000, ..run.end_to_end };
+        }
+        after.runs[0].end_to_end.p99_ns = 300_000;
+        let comparison = compare(&before, &after, 0.05);
+        assert!(comparison.failed(), "{comparison}");
+        assert_eq!(row_of(&comparison, Metric::EndToEndP50).judgement, Judgement::Same);
+        assert_eq!(row_of(&comparison, Metric::EndToEndP99).judgement, Judgement::Worse);
+        assert!(comparison.to_string().contains("end-to-end p99"), "{comparison}");
+        // As many records, but of a tenth of the requests.
+        (after.runs[0].records_per_s, after.runs[0].requests_per_s) = (1000.0, 100.0);
+        let comparison = compare(&before, &after, 0.05);
+        assert_eq!(row_of(&comparison, Metric::EndToEndP99).judgement, Judgement::Shown("few samples"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
+use serde::{Deserialize, Serialize};
 
 use super::driver::{Driver, End};
 use super::error::BenchError;
@@ -33,7 +34,8 @@ const EVENTS: usize = 1024;
 const RETRY_NS: u64 = 10_000_000;
 
 /// What is read back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ReadBack {
     Nothing,
     /// New records, while they are written.

@@ -60,9 +60,14 @@ impl Environment {
         }
     }
 
-    /// Name and value of everything that is known.
+    /// Name and value of everything that is known, and that a broker's storage is not.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
-        let storage = self.storage.clone().unwrap_or_default();
+        let unknown = || Some("not known: the broker was not started here".to_owned());
+        let storage = self.storage.clone().unwrap_or_else(|| Storage {
+            file_system: unknown(),
+            device: unknown(),
+            ..Storage::default()
+        });
         let known = [
             ("kernel", self.kernel.clone()),
             ("processor", self.cpu.clone().map(|cpu| format!("{cpu} ({})", self.architecture))),
@@ -192,6 +197,15 @@ mod tests {
         let environment = Environment::read(Some(Path::new(env!("CARGO_MANIFEST_DIR"))));
         assert!(environment.kernel.is_some() && environment.cpus > 0);
         assert!(environment.storage.as_ref().is_some_and(|storage| storage.file_system.is_some()));
-        assert!(environment.facts().iter().any(|(name, _)| *name == "file system"));
+        let known = |environment: &Environment, wanted: &str| {
+            let facts = environment.facts();
+            facts.iter().any(|(name, value)| *name == wanted && !value.starts_with("not known"))
+        };
+        assert!(known(&environment, "file system") && known(&environment, "data"));
+        let elsewhere = Environment::read(None);
+        let said: Vec<_> =
+            elsewhere.facts().into_iter().filter(|(_, value)| value.starts_with("not known")).collect();
+        assert_eq!(said.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["file system", "device"]);
+        assert!(!known(&elsewhere, "data"));
     }
 }

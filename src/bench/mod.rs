@@ -14,9 +14,10 @@
 //!     topics, groups     partitions counted through; members and how far they have read
 //! sink       a server that stores nothing: the generator's own ceiling
 //! raw        the device without a broker
-//! broker     a broker of our own, started and killed
+//! broker     a broker of our own, started and killed; folder: one that nobody else has
 //! table      the canonical rows against such brokers
 //! report     what a run found; text, progress, recording: for terminals and other tools
+//!   sound, load_facts     which of its percentiles say something; what must not be compared
 //!   stages, environment   where the broker says the time went; the machine
 //!   output                result.json, histograms, report.html
 //! compare    two results: what changed, and how sure that is
@@ -35,10 +36,12 @@ mod environment;
 mod error;
 #[cfg(test)]
 mod fake;
+mod folder;
 mod groups;
 mod interrupt;
 mod kafka;
 mod ledger;
+mod load_facts;
 mod options;
 pub mod output;
 mod payload;
@@ -56,6 +59,7 @@ pub mod session;
 pub mod sink;
 mod slo;
 mod slots;
+mod sound;
 mod stages;
 mod stats;
 pub mod table;
@@ -70,6 +74,7 @@ pub use broker::Launch;
 pub use driver::{Driver, End};
 pub use engine::ReadBack;
 pub use error::BenchError;
+pub use folder::Folder;
 pub use interrupt::Interrupt;
 pub use kafka::control::KafkaControl;
 pub use kafka::keys::{KeyDistribution, Keys};

@@ -133,6 +133,12 @@ impl Options {
         u64::from(self.topics) * u64::from(self.partitions)
     }
 
+    /// Consumers of a group that have a partition to read. The others are idle, as in any group: they are not
+    /// even connected.
+    pub fn readers(&self) -> usize {
+        self.consumers.min(usize::try_from(self.partitions_total()).unwrap_or(usize::MAX))
+    }
+
     /// Seconds from the schedule's begin to its end. Without a load it is over when all is read.
     pub fn end_s(&self) -> u64 {
         match self.load {
@@ -196,9 +202,6 @@ impl Options {
             () if self.consumers > 0 && self.consumers < threads => {
                 fault("every load core needs a consumer of its own, or there are none")
             }
-            () if self.consumers as u64 > self.partitions_total() => {
-                fault("more consumers than partitions: some would have nothing to read; fewer --consumers")
-            }
             () if self.groups == 0 => fault("at least one group"),
             () if self.group_protocol && self.consumers > 0 && self.read_back != ReadBack::Tail => {
                 fault("members of groups read what is written: neither --verify nor --cold")
@@ -217,6 +220,9 @@ impl Options {
             () if self.idempotent && self.in_flight > IDEMPOTENT_IN_FLIGHT_MAX => {
                 fault("idempotent producers have at most 5 requests in flight")
             }
+            () if self.arrivals.burst.is_some() && !matches!(self.load, Load::Open { .. }) => fault(
+                "a burst needs a schedule, which a closed loop does not have: give --rate, not --closed",
+            ),
             () if self.arrivals.burst.is_some_and(|burst| burst.every_s < 2 || burst.factor < 1.0) => {
                 fault("a burst comes every 2 s or less often, and is at least 1 times the rate")
             }
@@ -229,6 +235,35 @@ impl Options {
                 }
                 _ => Ok(()),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::schedule::Burst;
+
+    #[test]
+    fn a_burst_without_a_schedule_is_refused() {
+        let burst = Some(Burst { every_s: 5, factor: 10.0 });
+        let arrivals = Arrivals { burst, ..Arrivals::EVEN };
+        for load in [Load::Closed, Load::None] {
+            let error = Options { load, arrivals, ..Options::default() }.check().unwrap_err().to_string();
+            assert!(error.contains("a burst needs a schedule"), "{error}");
+        }
+        let load = Load::Open { records_per_s: 1.0 };
+        Options { load, arrivals, ..Options::default() }.check().unwrap();
+    }
+
+    #[test]
+    fn consumers_beyond_the_partitions_are_idle() {
+        for (topics, partitions, consumers, readers) in
+            [(1, 1, 4, 1), (2, 3, 7, 6), (1, 8, 4, 4), (1, 1, 0, 0)]
+        {
+            let options = Options { topics, partitions, consumers, ..Options::default() };
+            options.check().unwrap();
+            assert_eq!(options.readers(), readers);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use super::options::{Load, Options};
 use super::report::Second;
+use super::sound::is_sound;
 use super::text::duration;
 
 pub struct Progress {
@@ -63,9 +64,9 @@ impl Progress {
             second.records,
             second.bytes as f64 / 1e6,
             second.in_flight_records,
-            duration(second.p50_ns),
-            duration(second.p99_ns),
-            duration(second.p99_9_ns),
+            percentile(second, 0.5, second.p50_ns),
+            percentile(second, 0.99, second.p99_ns),
+            percentile(second, 0.999, second.p99_9_ns),
             duration(second.max_ns),
         )
     }
@@ -80,6 +81,12 @@ fn rest_line(second: &Second, overdue: u64) -> String {
     };
     let rate = format!("{} rec/s {:.1} MB/s", second.records, second.bytes as f64 / 1e6);
     format!("{what}  {rate}{}{}", read_text(second), errors_text(second))
+}
+
+/// With a `~` when too few requests lie beyond it.
+fn percentile(second: &Second, quantile: f64, ns: u64) -> String {
+    let mark = if is_sound(second.answered(), quantile) { "" } else { "~" };
+    format!("{mark}{}", duration(ns))
 }
 
 fn read_text(second: &Second) -> String {
@@ -119,6 +126,7 @@ mod tests {
         };
         let second = Second {
             second: 1,
+            requests: 99,
             records: 990,
             bytes: 1_200_000,
             in_flight: 2,
@@ -129,11 +137,17 @@ mod tests {
             max_ns: 3_000_000,
             ..Second::default()
         };
-        assert_eq!(
-            Progress::new(&options).line(&second),
-            "  8 s left warm-up  990 of 1000 rec/s 1.2 MB/s  in flight 20  \
-             p50 100 µs p99 1.00 ms p99.9 2.00 ms max 3.00 ms"
-        );
+        let line = |requests| Progress::new(&options).line(&Second { requests, ..second });
+        let counts = "  8 s left warm-up  990 of 1000 rec/s 1.2 MB/s  in flight 20  ";
+        let latencies = [
+            (99, "p50 ~100 µs p99 ~1.00 ms p99.9 ~2.00 ms max 3.00 ms"),
+            (1_330, "p50 100 µs p99 ~1.00 ms p99.9 ~2.00 ms max 3.00 ms"),
+            (10_000, "p50 100 µs p99 1.00 ms p99.9 ~2.00 ms max 3.00 ms"),
+            (100_000, "p50 100 µs p99 1.00 ms p99.9 2.00 ms max 3.00 ms"),
+        ];
+        for (requests, text) in latencies {
+            assert_eq!(line(requests), format!("{counts}{text}"));
+        }
     }
 
     #[test]

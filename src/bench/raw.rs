@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use super::error::BenchError;
 use super::payload::Random;
+use super::sound::Basis;
 use super::stats::{Latency, Percentiles};
-use super::text::{LatencyRow, write_latencies};
+use super::text::write_latencies;
 use crate::base::align::PAGE_BYTES;
 use crate::io::buffer::PageBuf;
 
@@ -100,8 +101,8 @@ pub fn table(rows: &[Row]) -> String {
         format!("{name} {:>4}K x{} {:>6.0} MB/s", row.bytes >> 10, row.depth, row.bytes_per_s / 1e6)
     };
     let labels: Vec<String> = rows.iter().map(label).collect();
-    let lines = labels.iter().zip(rows).map(|(label, row)| (label.as_str(), &row.latency, 1.0));
-    let lines: Vec<LatencyRow<'_>> = lines.collect();
+    let lines = labels.iter().zip(rows).map(|(label, row)| (label.as_str(), Basis::of_samples(&row.latency)));
+    let lines: Vec<(&str, Basis<'_>)> = lines.collect();
     write_latencies(&mut out, &lines).expect("a string takes everything");
     out
 }

@@ -11,19 +11,18 @@ use serde::{Deserialize, Serialize};
 use super::groups::GroupWork;
 use super::kafka::packing::Compression;
 use super::ledger::Verdict;
+use super::load_facts::LoadFacts;
 use super::options::{Load, Options};
 use super::process::Used;
 use super::recording::Recording;
 use super::schedule::Arrivals;
+use super::sound::is_spoiled;
 use super::stages::Stages;
 use super::stats::{Interval, Percentiles};
-use super::text::{duration, is_sound};
+use super::text::duration;
 
 /// An open loop that sends less than this share of what was due has missed its rate.
 const RATE_SHARE_MIN: f64 = 0.99;
-/// The generator's own delay at p99 must stay below this, or below a tenth of the response's p99:
-/// more, and the percentiles are the generator's and not the broker's.
-const OWN_DELAY_NS_MAX: u64 = 50_000;
 /// Of an open loop's time the machine may stand still for this share: more, and p99 is the machine's.
 const STALLED_SHARE_MAX: f64 = 0.01;
 /// Of a closed loop's, whose rate is too low by about as much: more, and the rate is the machine's.
@@ -72,6 +71,11 @@ impl Second {
             max_ns: latency.max_ns,
             stalled_ns: interval.stalled_ns,
         }
+    }
+
+    /// Requests that its percentiles rest on.
+    pub fn answered(&self) -> u64 {
+        self.requests + self.errors
     }
 
     pub fn add(&mut self, other: &Second) {
@@ -201,6 +205,9 @@ pub struct Report {
     /// `None`: a closed loop, whose tail latencies must not be compared with an open loop's.
     pub target_records_per_s: Option<f64>,
     pub arrivals: Arrivals,
+    /// `None`: of a version that did not write it.
+    #[serde(default)]
+    pub load: Option<LoadFacts>,
     pub records_per_s: f64,
     pub requests_per_s: f64,
     pub bytes_per_s: f64,
@@ -285,6 +292,7 @@ impl Report {
                 Load::Closed | Load::None => None,
             },
             arrivals: options.arrivals,
+            load: Some(LoadFacts::of(options)),
             records_per_s: per_s(in_time.records),
             requests_per_s: per_s(in_time.requests),
             bytes_per_s: per_s(in_time.bytes),
@@ -369,39 +377,9 @@ impl Report {
         }
     }
 
-    /// The quantile from which on the percentiles of `of`, which count from the moment that something
-    /// was due, are the generator's own: it was late there by more than 50 µs and a tenth of them. 1:
-    /// nowhere.
-    pub fn own_from(&self, of: &Percentiles) -> f64 {
-        let own = &self.own_delay;
-        let pairs = [
-            (0.99, own.p99_ns, of.p99_ns),
-            (0.999, own.p99_9_ns, of.p99_9_ns),
-            (0.9999, own.p99_99_ns, of.p99_99_ns),
-        ];
-        let first = pairs.into_iter().find(|&(_, own_ns, ns)| is_spoiled(own_ns, ns));
-        first.map_or(1.0, |(quantile, ..)| quantile)
-    }
-
-    /// Whether a percentile of [`ack`](Self::ack) says something of the broker.
-    pub fn is_sound(&self, quantile: f64) -> bool {
-        let ack = self.ack();
-        is_sound(ack.samples, quantile) && quantile < self.ack_own_from()
-    }
-
-    /// [`own_from`](Self::own_from) of [`ack`](Self::ack): what counts from the send is never its own.
-    pub fn ack_own_from(&self) -> f64 {
-        if self.target_records_per_s.is_some() { self.own_from(&self.response) } else { 1.0 }
-    }
-
     /// Every request was sent and answered well, and the ledger agrees; whatever the numbers are worth.
     pub fn is_whole(&self) -> bool {
         self.errors + self.unanswered + self.unsent == 0 && self.ledger.acked > 0 && self.ledger.passed()
-    }
-
-    /// Whether the schedule's error is what this generator promises: at most 50 µs at p99.
-    pub fn is_on_time(&self) -> bool {
-        self.own_delay.p99_ns <= OWN_DELAY_NS_MAX
     }
 
     /// True when the numbers may be used and the ledger agrees.
@@ -434,11 +412,6 @@ impl Report {
         };
         (mean(&first), mean(&rest))
     }
-}
-
-/// Whether a delay of the generator itself made a latency what it is.
-fn is_spoiled(own_ns: u64, latency_ns: u64) -> bool {
-    own_ns > OWN_DELAY_NS_MAX.max(latency_ns / 10)
 }
 
 #[cfg(test)]
@@ -520,7 +493,7 @@ mod tests {
             let mut report = report_of(&options, 1000, measured, Counts::default());
             report.judge(&options, Vec::new());
             assert!(report.invalid.is_empty(), "{:?}", report.invalid);
-            assert_eq!((report.ack_own_from(), report.is_sound(0.999)), (own_from, sound), "{report}");
+            assert_eq!((report.ack_basis().own_from, report.is_sound(0.999)), (own_from, sound), "{report}");
             assert!(report.is_sound(0.99), "{report}");
             assert_eq!(report.to_string().contains('~'), !sound, "{report}");
         }

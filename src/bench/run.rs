@@ -337,6 +337,21 @@ mod tests {
     }
 
     #[test]
+    fn consumers_beyond_the_partitions_are_idle_and_the_others_read_everything() {
+        for groups in [1, 2] {
+            let report = run_against(Fault::None, |options| {
+                (options.consumers, options.groups, options.read_back) = (5, groups, ReadBack::Tail);
+            });
+            assert!(report.ledger.passed() && report.ledger.acked > 0, "{report}");
+            assert_eq!(report.ledger.read, report.ledger.acked * groups as u64, "{report}");
+            assert!(
+                report.to_string().contains(&format!("({} idle: more than partitions)", 3 * groups)),
+                "{report}"
+            );
+        }
+    }
+
+    #[test]
     fn a_loss_a_duplicate_a_swap_and_damage_in_the_broker_fail_the_run() {
         for (fault, what) in [
             (Fault::Lose(5), "14 lost, 14 offsets skipped by the reader"),
@@ -708,7 +723,7 @@ mod tests {
     #[test]
     fn options_that_cannot_work_are_refused() {
         let changes: [fn(&mut Options); 16] = [
-            |options| options.consumers = 2,
+            |options| options.arrivals.burst = Some(Burst { every_s: 5, factor: 10.0 }),
             |options| options.cpus = vec![1_000_000],
             |options| options.topics = 0,
             |options| options.keys.count = 5,

@@ -15,6 +15,7 @@ use super::report::{Backlog, Report};
 use super::schedule::{Arrivals, Burst};
 use super::session::Target;
 use super::slo::Slo;
+use super::sound::Basis;
 use super::text::{duration, plural};
 
 /// Ten times the rate for a second: what a broker must take without losing what was due.
@@ -257,33 +258,46 @@ impl Stage<'_> {
             ..options.clone()
         };
         let ceiling = self.once(&closed)?.records_per_s;
-        let (mut met, mut best, mut missed, mut unknown) = (0.0, None, ceiling, 0);
+        let (mut low, mut best, mut missed) = (0.0, None, ceiling);
+        let (mut late, mut few, mut unsound) = (0, 0, "");
         for _ in 0..SEARCH_STEPS {
-            if missed - met <= ceiling * SEARCH_PRECISION {
+            if missed - low <= ceiling * SEARCH_PRECISION {
                 break;
             }
-            let records_per_s = ((met + missed) / 2.0).round().max(1.0);
+            let records_per_s = ((low + missed) / 2.0).round().max(1.0);
             let label = format!("rate {records_per_s}");
             let step = Options { label, load: Load::Open { records_per_s }, ..options.clone() };
             let report = self.once(&step)?;
-            // A percentile that the generator has made says neither that the broker meets it nor that it
-            // does not.
-            let is_known = !slo.reaches(report.own_from(&report.response));
-            unknown += u64::from(!is_known);
-            if report.passed() && is_known && slo.is_met(&report.response) {
-                (met, best) = (records_per_s, Some(report.clone()));
-            } else {
-                missed = records_per_s;
+            // A percentile that the generator has made, or that hardly a request lies beyond, says neither that
+            // the broker meets it nor that it does not.
+            let basis = report.response_basis();
+            let is_late = slo.unsound(&Basis { requests: u64::MAX, ..basis }).is_some();
+            let unmeasured = slo.unsound(&Basis { own_from: 1.0, ..basis });
+            late += u64::from(is_late);
+            if let Some(name) = unmeasured {
+                (few, unsound) = (few + 1, name);
+            }
+            let is_met = report.passed() && !is_late && slo.is_met(&report.response);
+            match (is_met, unmeasured) {
+                (false, _) => missed = records_per_s,
+                // Of a lower rate there would be even fewer.
+                (true, Some(_)) => low = records_per_s,
+                (true, None) => (low, best) = (records_per_s, Some((records_per_s, report.clone()))),
             }
         }
         // The search is meant to go too far: only the best rate must be without fault.
         self.outcome.judged_from = self.outcome.runs.len();
-        let but = match unknown {
+        let mut but = match late {
             0 => String::new(),
             rates => format!("; at {} the generator itself was too late to say", plural(rates, "rate")),
         };
-        let Some(best) = best else {
-            return Err(BenchError::Options(format!("{slo} was not met at any rate that was tried{but}")));
+        if few > 0 {
+            let rates = plural(few, "rate");
+            but += &format!("; at {rates} there were too few requests for {unsound}: run longer (--seconds)");
+        }
+        let Some((met, best)) = best else {
+            let reason = format!("no rate that was tried is known to meet {slo}{but}");
+            return Err(BenchError::Options(reason));
         };
         let finding = format!(
             "{met:.0} records/s meet {slo}: p50 {}, p99 {}, p99.9 {}; the closed loop reached \
@@ -345,7 +359,7 @@ impl Stage<'_> {
         let tail =
             Options { consumers: options.consumers.max(1), read_back: ReadBack::Tail, ..options.clone() };
         let usual = self.once(&Options { label: "usual".to_owned(), ..tail.clone() })?.clone();
-        let bytes_per_s = usual.bytes_per_s * SLOW_SHARE / tail.consumers as f64;
+        let bytes_per_s = usual.bytes_per_s * SLOW_SHARE / tail.readers() as f64;
         let slow = Options {
             label: "slow consumer".to_owned(),
             consumer_bytes_per_s: Some(bytes_per_s.max(1.0)),

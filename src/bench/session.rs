@@ -1,7 +1,6 @@
 //! One call of `ringmq bench`: a broker, given or our own; a scenario against it; the results on disk.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::broker::{Broker, Launch};
@@ -55,11 +54,7 @@ pub struct Session {
 /// until then.
 pub fn run(session: &Session, mut told: impl FnMut(&Report)) -> Result<BenchResult, BenchError> {
     let data = match &session.endpoint {
-        Endpoint::Own(launch) => {
-            std::fs::create_dir_all(&launch.dir)
-                .map_err(BenchError::io("cannot make the broker's folder"))?;
-            Some(launch.dir.as_path())
-        }
+        Endpoint::Own(launch) => Some(launch.dir.path()),
         Endpoint::Given { .. } => None,
     };
     // Before the run: afterwards the load is our own.
@@ -118,7 +113,7 @@ impl Target {
         let info: Option<serde_json::Value> = info.and_then(|text| serde_json::from_str(&text).ok());
         let said = info.as_ref().and_then(|info| info["durability_mode"].as_str());
         let (told, config) = match endpoint {
-            Endpoint::Given { durability, .. } => (durability.clone(), None),
+            Endpoint::Given { durability, .. } => (durability.clone(), self.admin.and_then(config_at)),
             Endpoint::Own(launch) => (None, config_of(launch)),
         };
         let durability = match (told, said) {
@@ -144,10 +139,26 @@ fn config_of(launch: &Launch) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The folder of a result: below `parent`, named by the time, so that they sort.
-pub fn result_dir(parent: &Path, unix_ms: u64) -> PathBuf {
-    let name = super::output::utc(unix_ms).replace(" UTC", "").replace(' ', "-").replace(':', "");
-    parent.join(name)
+/// What a broker says at its admin address, a key a line; `None` where it does not: another broker, an earlier
+/// version.
+fn config_at(admin: SocketAddr) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Value {
+        name: String,
+        value: String,
+        origin: String,
+    }
+    let values: Vec<Value> = serde_json::from_str(&stages::get(admin, "/config").ok()?).ok()?;
+    let line = |Value { name, value, origin }: &Value| {
+        let setting = format!("{name} = {value}");
+        format!("{setting:<56} # {origin}\n")
+    };
+    Some(values.iter().map(line).collect())
+}
+
+/// The name of a result's folder: the time, so that they sort.
+pub fn result_name(unix_ms: u64) -> String {
+    super::output::utc(unix_ms).replace(" UTC", "").replace(' ', "-").replace(':', "")
 }
 
 #[cfg(test)]
@@ -155,8 +166,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_brokers_configuration_is_read_from_its_admin_address() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let answers = [
+            ("200 OK", r#"[{"name":"log.segment_bytes","value":"1GiB","origin":"flag --set"}]"#),
+            ("404 Not Found", ""),
+            ("200 OK", "pages"),
+        ];
+        let server = std::thread::spawn(move || {
+            for (status, body) in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.extend(byte);
+                }
+                assert!(request.starts_with(b"GET /config "));
+                write!(stream, "HTTP/1.1 {status}\r\n\r\n{body}").unwrap();
+            }
+        });
+        let config = config_at(address).unwrap();
+        assert!(
+            config.starts_with("log.segment_bytes = 1GiB") && config.ends_with("# flag --set\n"),
+            "{config}"
+        );
+        assert_eq!((config_at(address), config_at(address)), (None, None), "no RingMQ, or an earlier one");
+        server.join().unwrap();
+    }
+
+    #[test]
     fn result_folders_sort_by_time() {
-        let dir = result_dir(Path::new("results"), 1_795_263_661_000);
-        assert_eq!(dir, Path::new("results/2026-11-21-122101"));
+        assert_eq!(result_name(1_795_263_661_000), "2026-11-21-122101");
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::sound::Basis;
 use super::stats::Percentiles;
 
 /// Every percentile must stay below its limit.
@@ -61,13 +62,16 @@ impl Name {
 }
 
 impl Slo {
-    pub fn is_met(&self, latency: &Percentiles) -> bool {
-        latency.samples > 0 && self.0.iter().all(|limit| limit.name.of(latency) < limit.below_ns)
+    /// The first of its percentiles that is not [sound](Basis::is_sound), by name. A maximum always is: it is a
+    /// sample, and one is enough to miss the objective.
+    pub fn unsound(&self, basis: &Basis<'_>) -> Option<&'static str> {
+        let mut names = Name::ALL.iter().filter(|(_, name)| self.0.iter().any(|limit| limit.name == *name));
+        let unsound = |name: Name| name.quantile().is_some_and(|quantile| !basis.is_sound(quantile));
+        names.find(|(_, name)| unsound(*name)).map(|(text, _)| *text)
     }
 
-    /// Whether it limits a percentile at or beyond a quantile.
-    pub fn reaches(&self, from: f64) -> bool {
-        self.0.iter().filter_map(|limit| limit.name.quantile()).any(|quantile| quantile >= from)
+    pub fn is_met(&self, latency: &Percentiles) -> bool {
+        latency.samples > 0 && self.0.iter().all(|limit| limit.name.of(latency) < limit.below_ns)
     }
 }
 
@@ -120,8 +124,25 @@ mod tests {
         assert!(!slo.is_met(&latency(1, 20_000_000)));
         assert!(!slo.is_met(&Percentiles::default()), "nothing was measured");
         assert_eq!(slo.to_string(), "p99<5ms,p99.9<20ms");
-        assert!(slo.reaches(0.99) && slo.reaches(0.999) && !slo.reaches(0.9999));
-        assert!(!"max<1s".parse::<Slo>().unwrap().reaches(0.5));
+    }
+
+    #[test]
+    fn a_percentile_that_nobody_measured_is_named() {
+        let latency = Percentiles { samples: 1, ..Percentiles::default() };
+        for (text, requests, own_from, unsound) in [
+            ("p99<5ms,p99.9<20ms", 201, 1.0, Some("p99")),
+            ("p99<5ms,p99.9<20ms", 10_000, 1.0, Some("p99.9")),
+            ("p99<5ms,p99.9<20ms", 100_000, 1.0, None),
+            ("p99<5ms,p99.9<20ms", 100_000, 0.999, Some("p99.9")),
+            ("p99<5ms,p99.9<20ms", 100_000, 0.9999, None),
+            ("p50<1s", 200, 0.99, None),
+            ("p50<1s", 199, 1.0, Some("p50")),
+            ("max<1s", 1, 0.5, None),
+        ] {
+            let slo: Slo = text.parse().unwrap();
+            let basis = Basis { latency: &latency, requests, own_from };
+            assert_eq!(slo.unsound(&basis), unsound, "{text} {requests} {own_from}");
+        }
     }
 
     #[test]

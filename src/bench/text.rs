@@ -5,7 +5,7 @@ use std::fmt;
 use super::cores::listed;
 use super::ledger::Verdict;
 use super::report::Report;
-use super::stats::{Percentiles, SAMPLES_BEYOND_MIN};
+use super::sound::Basis;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,11 +54,11 @@ impl fmt::Display for Report {
         write_latencies(
             f,
             &[
-                ("response: ack - intended", &self.response, self.own_from(&self.response)),
-                ("service: ack - sent", &self.service, 1.0),
-                ("delay: sent - intended", &self.delay, 1.0),
-                ("of it, the generator's", &self.own_delay, 1.0),
-                ("end to end", &self.end_to_end, self.own_from(&self.end_to_end)),
+                ("response: ack - intended", self.response_basis()),
+                ("service: ack - sent", self.service_basis()),
+                ("delay: sent - intended", self.delay_basis()),
+                ("of it, the generator's", self.own_delay_basis()),
+                ("end to end", self.end_to_end_basis()),
             ],
         )?;
         if let Some(text) = self.own_text() {
@@ -106,7 +106,14 @@ impl Report {
 
     pub fn readers(&self) -> String {
         let readers = plural((self.consumers * self.groups) as u64, "consumer");
-        if self.groups > 1 { format!("{readers} in {} groups", self.groups) } else { readers }
+        let groups = if self.groups > 1 { format!(" in {} groups", self.groups) } else { String::new() };
+        // A group gives a partition to one of its members.
+        let partitions = self.partitions as usize * self.topics as usize;
+        let idle = match self.consumers.saturating_sub(partitions) * self.groups {
+            0 => String::new(),
+            idle => format!(" ({idle} idle: more than partitions)"),
+        };
+        format!("{readers}{groups}{idle}")
     }
 
     pub fn keys_text(&self) -> Option<String> {
@@ -129,7 +136,7 @@ impl Report {
     /// Why percentiles with enough samples beyond them are marked.
     pub fn own_text(&self) -> Option<String> {
         let ack = [(0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99")];
-        let (_, name) = ack.into_iter().find(|(quantile, _)| *quantile == self.ack_own_from())?;
+        let (_, name) = ack.into_iter().find(|(quantile, _)| *quantile == self.ack_basis().own_from)?;
         Some(format!("from {name} on it was the generator itself that was late"))
     }
 
@@ -166,18 +173,15 @@ pub fn plural(count: u64, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
-/// A row of latencies: its name, its percentiles, and the quantile from which on they say nothing,
-/// however many samples there are (1: nowhere).
-pub type LatencyRow<'a> = (&'a str, &'a Percentiles, f64);
-
-/// A `~` marks a percentile that says nothing: too few samples lie beyond it, or the generator made it.
-pub fn write_latencies(f: &mut impl fmt::Write, rows: &[LatencyRow<'_>]) -> fmt::Result {
+/// A `~` marks a percentile that says nothing: too few requests lie beyond it, or the generator made it.
+pub fn write_latencies(f: &mut impl fmt::Write, rows: &[(&str, Basis<'_>)]) -> fmt::Result {
     write!(f, "{:<26}", "microseconds")?;
     for name in ["p50", "p90", "p99", "p99.9", "p99.99", "max", "<= 1 ms"] {
         write!(f, "{name:>11}")?;
     }
     writeln!(f)?;
-    for (name, row, unsound_from) in rows.iter().filter(|(_, row, _)| row.samples > 0) {
+    for (name, basis) in rows.iter().filter(|(_, basis)| basis.latency.samples > 0) {
+        let row = basis.latency;
         write!(f, "{name:<26}")?;
         let values = [
             (0.5, row.p50_ns),
@@ -187,8 +191,7 @@ pub fn write_latencies(f: &mut impl fmt::Write, rows: &[LatencyRow<'_>]) -> fmt:
             (0.9999, row.p99_99_ns),
         ];
         for (quantile, ns) in values {
-            let sound = is_sound(row.samples, quantile) && quantile < *unsound_from;
-            let mark = if sound { "" } else { "~" };
+            let mark = if basis.is_sound(quantile) { "" } else { "~" };
             write!(f, "{:>11}", format!("{mark}{:.1}", ns as f64 / 1e3))?;
         }
         writeln!(f, "{:>11.1}{:>10.3}%", row.max_ns as f64 / 1e3, row.within_1ms * 100.0)?;
@@ -199,12 +202,6 @@ pub fn write_latencies(f: &mut impl fmt::Write, rows: &[LatencyRow<'_>]) -> fmt:
 fn write_verdict(f: &mut fmt::Formatter<'_>, ledger: &Verdict) -> fmt::Result {
     let word = if ledger.passed() { "ledger ok" } else { "LEDGER FAILED" };
     writeln!(f, "{word}: {} acknowledged, {} read, {}", ledger.acked, ledger.read, ledger.finding())
-}
-
-/// Whether so many samples say something about a quantile.
-pub fn is_sound(samples: u64, quantile: f64) -> bool {
-    // A hair less: 1 - 0.99 is below a hundredth in binary.
-    samples as f64 * (1.0 - quantile) >= SAMPLES_BEYOND_MIN as f64 * 0.999_999
 }
 
 /// Nanoseconds for people: three digits and a unit.
@@ -242,11 +239,15 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_needs_a_hundred_samples_beyond_it() {
-        for (samples, quantile, sound) in
-            [(10_000, 0.99, true), (9_999, 0.99, false), (100_000, 0.999, true), (100_000, 0.9999, false)]
-        {
-            assert_eq!(is_sound(samples, quantile), sound, "{samples} {quantile}");
+    fn consumers_without_a_partition_are_said_to_be_idle() {
+        let mut run = super::super::output::tests::report("run", 10);
+        for (consumers, groups, topics, text) in [
+            (1, 1, 1, "1 consumer"),
+            (4, 1, 1, "4 consumers (3 idle: more than partitions)"),
+            (4, 2, 3, "8 consumers in 2 groups (2 idle: more than partitions)"),
+        ] {
+            (run.consumers, run.groups, run.topics) = (consumers, groups, topics);
+            assert_eq!(run.readers(), text);
         }
     }
 }

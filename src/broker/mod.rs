@@ -59,7 +59,7 @@ mod view;
 use data_dir::{BrokerFile, DataDir};
 use ids::RandomIds;
 use listeners::{Listeners, resolve, retry_in_use};
-use view::View;
+use view::{View, config_values};
 
 /// The first segments of a log are small, so that a fresh broker is ready at once.
 const FIRST_SEGMENT_BYTES: u64 = 32 << 20;
@@ -106,6 +106,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     let outside: Vec<OutsideQueue> = (0..shards).map(|_| Arc::new(SegQueue::new())).collect();
     let view = Arc::new(View {
         info: Mutex::new(broker_info(&config, &file, &identity, data_dir.path(), shards)?),
+        config: config_values(&config),
         health: Mutex::new(Health::NotReady("recovering".to_owned())),
         data_dir: data_dir.path().to_owned(),
         log_dir: Arc::new(LogDir::new(data_dir.path().display().to_string())),

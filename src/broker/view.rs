@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
-use crate::admin::http::{Advertised, BoxFuture, BrokerInfo, BrokerView, Disk, Health};
+use crate::admin::http::{Advertised, BoxFuture, BrokerInfo, BrokerView, ConfigValue, Disk, Health};
+use crate::config::{Config, KEYS};
 use crate::io::blocking::BlockingDisk;
 use crate::io::ring::Wakers;
 use crate::kafka::identity::Node;
@@ -17,6 +18,7 @@ use crate::server::outside::{Outside, OutsideQueue};
 
 pub struct View {
     pub info: Mutex<BrokerInfo>,
+    pub config: Vec<ConfigValue>,
     pub health: Mutex<Health>,
     pub data_dir: PathBuf,
     /// The same as requests see it.
@@ -43,6 +45,16 @@ impl From<Node<'_>> for Advertised {
     }
 }
 
+/// What a configuration is made of.
+pub fn config_values(config: &Config) -> Vec<ConfigValue> {
+    let value = |name: &'static str| ConfigValue {
+        name: name.to_owned(),
+        value: config.show(name).expect("a key of the schema"),
+        origin: config.origin(name).to_string(),
+    };
+    KEYS.iter().map(|key| value(key.name)).collect()
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
@@ -55,6 +67,10 @@ impl BrokerView for View {
             *disk = Disk { free_bytes };
         }
         info
+    }
+
+    fn config(&self) -> &[ConfigValue] {
+        &self.config
     }
 
     fn look_at_disk(&self) {

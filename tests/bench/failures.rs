@@ -14,6 +14,7 @@ use crate::{assert_ledger, bench, command, folder, result, results, text};
 struct Server {
     child: Child,
     address: String,
+    admin: String,
 }
 
 impl Server {
@@ -38,10 +39,11 @@ impl Server {
         let banner = lines.by_ref().map_while(Result::ok).find(|line| line.contains("Kafka clients: "));
         let banner = banner.expect("a banner");
         let (_, after) = banner.split_once("Kafka clients: ").unwrap();
-        let address = after.split(';').next().unwrap().trim().to_owned();
+        let (address, after) = after.split_once("; admin: http://").unwrap();
+        let (address, admin) = (address.to_owned(), after.split('/').next().unwrap().to_owned());
         // It must be able to go on writing.
         std::thread::spawn(move || lines.for_each(drop));
-        Server { child, address }
+        Server { child, address, admin }
     }
 }
 
@@ -173,6 +175,21 @@ fn a_topic_with_too_few_partitions_is_named() {
     let output = bench(dir.path(), &line);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("narrow exists and has only 2 partitions"), "{}", text(&output));
+}
+
+#[test]
+fn of_a_broker_that_runs_already_the_report_says_what_is_known_and_what_is_not() {
+    let (data, dir) = (folder(), folder());
+    let server = Server::start(data.path());
+    let addresses = format!("--bootstrap {} --admin {}", server.address, server.admin);
+    let said = text(&bench(dir.path(), &format!("{addresses} --rate 500 --seconds 1 --warmup 0 --quiet")));
+    let result = result(dir.path());
+    let config = result["broker"]["config"].as_str().expect(&said);
+    for words in ["log.segment_bytes = ", "# flag --data-dir", "# default"] {
+        assert!(config.contains(words), "{words}: {config}");
+    }
+    let page = fs::read_to_string(results(dir.path()).join("report.html")).unwrap();
+    assert!(page.contains("<th>device</th><td>not known: the broker was not started here</td>"), "{page}");
 }
 
 #[test]

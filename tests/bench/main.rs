@@ -7,7 +7,7 @@ mod truth;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -139,6 +139,8 @@ fn every_scenario_plays_and_names_its_runs() {
         ("fan-out", &["run"]),
         ("catch-up", &["backlog", "undisturbed", "catch-up"]),
         ("slow-consumer", &["usual", "slow consumer"]),
+        ("many-partitions", &["usual", "many partitions"]),
+        ("many-connections", &["usual", "many connections"]),
     ] {
         let dir = folder();
         let line = format!("--scenario {line} --rate 1k --seconds 1 --warmup 0 --quiet");
@@ -162,6 +164,55 @@ fn the_search_for_a_maximum_ends_below_the_closed_loop() {
     assert!(runs.len() > 2, "{said}");
     let finding = result["finding"].as_str().unwrap();
     assert!(finding.contains("p50<30s"), "{finding}");
+}
+
+#[test]
+fn no_objective_is_met_by_a_percentile_that_nobody_measured() {
+    let dir = folder();
+    // A million requests a rate would be needed.
+    let line = "--scenario find-max --slo p99.99<30s --batch-records 1 --seconds 1 --warmup 0 --quiet";
+    let output = bench(dir.path(), line);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no rate that was tried is known to meet p99.99<30s"), "{said}");
+    assert!(said.contains("too few requests for p99.99: run longer"), "{said}");
+    assert_eq!(result(dir.path())["maxima"], Value::Array(Vec::new()), "{said}");
+}
+
+#[test]
+fn two_at_a_time_leave_each_others_data_alone() {
+    let dir = folder();
+    let line = "--rate 500 --seconds 2 --warmup 0 --quiet";
+    let both = [(); 2].map(|()| {
+        let mut command = command(dir.path(), line);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
+    });
+    let said: Vec<String> = both.map(|child| text(&child.wait_with_output().unwrap())).into();
+    let folders: Vec<PathBuf> =
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(folders.len(), 2, "{said:?}");
+    for folder in folders {
+        let result: Value = serde_json::from_slice(&fs::read(folder.join("result.json")).unwrap()).unwrap();
+        let run = &result["runs"][0];
+        assert_ledger(run, &said.join("\n"));
+        assert_eq!(run["ledger"]["read"], run["ledger"]["acked"], "{said:?}");
+        assert!(folder.join("report.html").exists() && !folder.join("broker").exists(), "{said:?}");
+    }
+}
+
+#[test]
+fn the_ceiling_is_in_its_json() {
+    let dir = folder();
+    let json = dir.path().join("ceiling.json");
+    let mut ceiling = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    // On one core: how much it is does not matter here.
+    ceiling.args("bench ceiling --sink-cpu 0 --load-cpu 0 --seconds 1 --warmup 0 --json".split(' '));
+    let said = text(&ceiling.arg(&json).output().expect("the binary runs"));
+    let ceiling: Value = serde_json::from_slice(&fs::read(&json).expect(&said)).unwrap();
+    let most = ceiling["records_per_s"].as_f64().unwrap();
+    assert!(most > 0.0 && ceiling["closed"]["records_per_s"] == ceiling["records_per_s"], "{said}");
+    assert_eq!(ceiling["half"]["target_records_per_s"].as_f64(), Some(most / 2.0), "{said}");
+    assert_eq!(ceiling["half"]["own_delay"]["p99_ns"], ceiling["late_p99_ns"], "{said}");
 }
 
 #[test]
@@ -242,6 +293,7 @@ fn what_cannot_be_measured_is_said_and_fails() {
         ("--seconds 1 --topic bad/name".to_owned(), "bad/name"),
         ("--seconds 1 --cpus 1000000".to_owned(), "core 1000000 is none of those"),
         ("--scenario sweep".to_owned(), "a sweep needs --sweep"),
+        ("--scenario burst --closed --seconds 1".to_owned(), "a burst needs a schedule"),
     ] {
         let output = bench(dir.path(), &line);
         assert_eq!(output.status.code(), Some(1), "{line}: {}", text(&output));

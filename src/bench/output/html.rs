@@ -5,11 +5,12 @@
 use std::fmt::Write;
 
 use super::BenchResult;
-use super::plot::{Axis, Chart, Line, Scale, bars};
+use super::plot::{Axis, Chart, Line, Point, Scale, bars};
 use crate::base::calendar;
-use crate::bench::report::Report;
-use crate::bench::stats::{Percentiles, SAMPLES_BEYOND_MIN};
-use crate::bench::text::{duration, is_sound, plural};
+use crate::bench::report::{Report, Second};
+use crate::bench::sound::{Basis, is_sound};
+use crate::bench::stats::Percentiles;
+use crate::bench::text::{duration, plural};
 
 const STYLE: &str = include_str!("report.css");
 /// Runs whose charts are all drawn; of more, only the comparison and the table.
@@ -90,18 +91,22 @@ fn comparison(out: &mut String, result: &BenchResult) {
     out.push_str("<section><h2>All runs</h2><div class=\"charts\">");
     let lines = result.runs.iter().map(|report| Line {
         name: report.label.clone(),
-        points: curve(report.ack_curve()),
+        points: curve(report.ack_curve(), &report.ack_basis()),
         dashed: report.target_records_per_s.is_none(),
-        pale_from: pale_from(report.ack(), report.ack_own_from()),
     });
     figure(out, "Ack latency by percentile", &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect() });
-    let of = |name: &str, value: fn(&Percentiles) -> u64| {
-        let mut points: Vec<(f64, f64)> =
-            result.runs.iter().map(|report| (report.records_per_s, value(report.ack()) as f64)).collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Line { name: name.to_owned(), points, dashed: false, pale_from: None }
+    let of = |name: &str, quantile: f64, value: fn(&Percentiles) -> u64| {
+        let point = |report: &Report| Point {
+            x: report.records_per_s,
+            y: value(report.ack()) as f64,
+            pale: !report.is_sound(quantile),
+        };
+        let mut points: Vec<Point> = result.runs.iter().map(point).collect();
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        Line { name: name.to_owned(), points, dashed: false }
     };
-    let lines = vec![of("p50", |p| p.p50_ns), of("p99", |p| p.p99_ns), of("p99.9", |p| p.p99_9_ns)];
+    let lines =
+        vec![of("p50", 0.5, |p| p.p50_ns), of("p99", 0.99, |p| p.p99_ns), of("p99.9", 0.999, |p| p.p99_9_ns)];
     figure(out, "Latency by achieved rate", &Chart { x: RATE, y: LATENCY, lines });
     out.push_str("</div><div class=\"scroll\"><table><tr><th>run</th><th class=\"n\">records/s</th><th class=\"n\">MB/s</th>");
     for name in ["p50", "p99", "p99.9", "max"] {
@@ -209,48 +214,50 @@ fn numbers(out: &mut String, report: &Report) {
 }
 
 fn percentiles(out: &mut String, report: &Report) {
-    let Report { response, service, end_to_end, .. } = report;
+    let curves = &report.curves;
     let kinds = [
-        ("response: ack − intended", &report.curves.response, response, report.own_from(response), false),
-        ("service: ack − sent", &report.curves.service, service, 1.0, true),
-        (
-            "end to end: received − intended",
-            &report.curves.end_to_end,
-            end_to_end,
-            report.own_from(end_to_end),
-            false,
-        ),
+        ("response: ack − intended", &curves.response, report.response_basis(), false),
+        ("service: ack − sent", &curves.service, report.service_basis(), true),
+        ("end to end: received − intended", &curves.end_to_end, report.end_to_end_basis(), false),
     ];
     let lines = kinds.iter().filter(|(_, points, ..)| !points.is_empty());
-    let lines = lines.map(|&(name, points, of, own_from, dashed)| Line {
-        name: name.to_owned(),
-        points: curve(points),
-        dashed,
-        pale_from: pale_from(of, own_from),
+    let lines = lines.map(|(name, points, basis, dashed)| Line {
+        name: (*name).to_owned(),
+        points: curve(points, basis),
+        dashed: *dashed,
     });
     figure(
         out,
-        "Latency by percentile; pale where too few samples lie beyond, or the generator itself was late",
+        "Latency by percentile; pale where too few requests lie beyond, or the generator itself was late",
         &Chart { x: PERCENTILE, y: LATENCY, lines: lines.collect() },
     );
 }
 
 fn over_time(out: &mut String, report: &Report) {
-    let line = |name: &str, value: &dyn Fn(&super::super::report::Second) -> f64, dashed| Line {
-        name: name.to_owned(),
-        points: report.timeline.iter().map(|second| (second.second as f64, value(second))).collect(),
-        dashed,
-        pale_from: None,
+    let line = |name: &str, value: &dyn Fn(&Second) -> f64, dashed| {
+        let point = |second: &Second| Point { x: second.second as f64, y: value(second), pale: false };
+        Line { name: name.to_owned(), points: report.timeline.iter().map(point).collect(), dashed }
+    };
+    let percentile = |name: &str, quantile: f64, value: &dyn Fn(&Second) -> f64| {
+        let mut line = line(name, value, false);
+        for (point, second) in line.points.iter_mut().zip(&report.timeline) {
+            point.pale = !is_sound(second.answered(), quantile);
+        }
+        line
     };
     let mut latency = vec![
-        line("p50", &|second| second.p50_ns as f64, false),
-        line("p99", &|second| second.p99_ns as f64, false),
-        line("p99.9", &|second| second.p99_9_ns as f64, false),
+        percentile("p50", 0.5, &|second| second.p50_ns as f64),
+        percentile("p99", 0.99, &|second| second.p99_ns as f64),
+        percentile("p99.9", 0.999, &|second| second.p99_9_ns as f64),
         line("max", &|second| second.max_ns as f64, true),
     ];
     // A second in which nothing was answered has no latency.
-    latency.iter_mut().for_each(|line| line.points.retain(|&(_, ns)| ns > 0.0));
-    figure(out, "Latency, second by second", &Chart { x: SECONDS, y: LATENCY, lines: latency });
+    latency.iter_mut().for_each(|line| line.points.retain(|point| point.y > 0.0));
+    figure(
+        out,
+        "Latency, second by second; pale where too few requests lie beyond",
+        &Chart { x: SECONDS, y: LATENCY, lines: latency },
+    );
     let answered = if report.acks == 0 { "sent" } else { "acknowledged" };
     let mut rates = vec![line(answered, &|second| second.records as f64, false)];
     if report.ledger.read > 0 {
@@ -282,14 +289,15 @@ fn latencies(out: &mut String, report: &Report) {
     }
     out.push_str("</tr>\n");
     let rows = [
-        ("response: ack − intended", &report.response, report.own_from(&report.response)),
-        ("service: ack − sent", &report.service, 1.0),
-        ("delay: sent − intended", &report.delay, 1.0),
-        ("of it, the generator's own", &report.own_delay, 1.0),
-        ("end to end: received − intended", &report.end_to_end, report.own_from(&report.end_to_end)),
+        ("response: ack − intended", report.response_basis()),
+        ("service: ack − sent", report.service_basis()),
+        ("delay: sent − intended", report.delay_basis()),
+        ("of it, the generator's own", report.own_delay_basis()),
+        ("end to end: received − intended", report.end_to_end_basis()),
     ];
-    for (name, of, own_from) in rows.into_iter().filter(|(_, of, _)| of.samples > 0) {
-        put(out, format_args!("<tr><td>{name}</td><td class=\"n\">{}</td>", grouped(of.samples)));
+    for (name, basis) in rows.into_iter().filter(|(_, basis)| basis.latency.samples > 0) {
+        let of = basis.latency;
+        put(out, format_args!("<tr><td>{name}</td><td class=\"n\">{}</td>", samples(&basis)));
         let values = [
             (0.5, of.p50_ns),
             (0.9, of.p90_ns),
@@ -298,7 +306,7 @@ fn latencies(out: &mut String, report: &Report) {
             (0.9999, of.p99_99_ns),
         ];
         for (quantile, ns) in values {
-            cell(out, is_sound(of.samples, quantile) && quantile < own_from, ns);
+            cell(out, basis.is_sound(quantile), ns);
         }
         cell(out, true, of.max_ns);
         out.push_str("</tr>\n");
@@ -316,6 +324,15 @@ fn latencies(out: &mut String, report: &Report) {
             report.own_text().map(|text| format!(" · {text}")).unwrap_or_default(),
         ),
     );
+}
+
+/// How many, and of how many requests where those are fewer.
+fn samples(basis: &Basis<'_>) -> String {
+    let samples = grouped(basis.latency.samples);
+    match basis.requests < basis.latency.samples {
+        true => format!("{samples} of {} requests", grouped(basis.requests)),
+        false => samples,
+    }
 }
 
 /// A latency; pale when it says nothing.
@@ -363,11 +380,6 @@ fn figure(out: &mut String, title: &str, chart: &Chart) {
     put(out, format_args!("<figure{class}><h3>{title}</h3>{}</figure>\n", chart.svg(width)));
 }
 
-/// The quantile from which on fewer samples lie beyond than are needed, or `own_from` if that is lower.
-fn pale_from(of: &Percentiles, own_from: f64) -> Option<f64> {
-    Some((1.0 - SAMPLES_BEYOND_MIN as f64 / of.samples.max(1) as f64).min(own_from))
-}
-
 fn verdict(report: &Report) -> String {
     match (report.invalid.is_empty(), report.ledger.passed()) {
         (true, true) if report.ledger.is_unread() => "valid, nothing read back".to_owned(),
@@ -377,8 +389,9 @@ fn verdict(report: &Report) -> String {
     }
 }
 
-fn curve(points: &[(f64, u64)]) -> Vec<(f64, f64)> {
-    points.iter().map(|&(quantile, ns)| (quantile, ns as f64)).collect()
+fn curve(points: &[(f64, u64)], basis: &Basis<'_>) -> Vec<Point> {
+    let sound_to = basis.sound_to();
+    points.iter().map(|&(x, ns)| Point { x, y: ns as f64, pale: x >= sound_to }).collect()
 }
 
 /// `p99.9`: as many digits as the nines need.
@@ -489,6 +502,23 @@ mod tests {
         assert_eq!(pale(&late), 0);
         late.own_delay.p99_9_ns += 1;
         assert_eq!(pale(&late), 1);
+    }
+
+    #[test]
+    fn records_of_few_requests_are_pale_in_tables_and_seconds() {
+        let mut few = report("run", 10);
+        few.response.samples = 1_000_000;
+        few.timeline[0].requests = 100_000;
+        let whole = page(&result(vec![few.clone()]));
+        assert!(!whole.contains("lone pale"), "{whole}");
+        few.timeline[0].requests = 1_330;
+        // The p99 and the p99.9 of its only second.
+        assert_eq!(page(&result(vec![few.clone()])).matches("lone pale").count(), 2);
+        (few.records_per_batch, few.records_per_s, few.requests_per_s) = (15, 15_000.0, 1_000.0);
+        few.end_to_end = Percentiles { samples: 119_955, p99_ns: 7_770_000, ..few.response };
+        let page = page(&result(vec![few]));
+        assert!(page.contains("119,955 of 7,997 requests"), "{page}");
+        assert!(page.contains("<td class=\"n unsound\">7.77 ms</td>"), "{page}");
     }
 
     #[test]

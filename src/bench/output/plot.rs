@@ -40,14 +40,34 @@ pub struct Axis {
 }
 
 /// In the units of the axes.
-pub type Point = (f64, f64);
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    pub x: f64,
+    pub y: f64,
+    /// It rests on too few samples, and is drawn so.
+    pub pale: bool,
+}
 
 pub struct Line {
     pub name: String,
     pub points: Vec<Point>,
     pub dashed: bool,
-    /// Points from this x on rest on too few samples: they are drawn pale.
-    pub pale_from: Option<f64>,
+}
+
+impl Line {
+    /// Stretches of points that are drawn alike, and whether that is pale: as what leads from or to a pale
+    /// point is.
+    fn stretches(&self) -> Vec<(Vec<Point>, bool)> {
+        let mut stretches: Vec<(Vec<Point>, bool)> = Vec::new();
+        for pair in self.points.windows(2) {
+            let pale = pair.iter().any(|point| point.pale);
+            match stretches.last_mut().filter(|(_, as_before)| *as_before == pale) {
+                Some((points, _)) => points.push(pair[1]),
+                None => stretches.push((pair.to_vec(), pale)),
+            }
+        }
+        stretches
+    }
 }
 
 pub struct Chart {
@@ -130,8 +150,8 @@ impl Chart {
     /// The chart with its legend, so many units wide.
     pub fn svg(&self, width: f64) -> String {
         let all = || self.lines.iter().flat_map(|line| line.points.iter());
-        let x = Map::new(self.x.scale, all().map(|point| point.0));
-        let y = Map::new(self.y.scale, all().map(|point| point.1 * headroom(self.y.scale)));
+        let x = Map::new(self.x.scale, all().map(|point| point.x));
+        let y = Map::new(self.y.scale, all().map(|point| point.y * headroom(self.y.scale)));
         let place_x = |value: f64| LEFT + x.at(value) * (width - LEFT - RIGHT);
         let place_y = |value: f64| HEIGHT - BOTTOM - y.at(value) * (HEIGHT - TOP - BOTTOM);
         let mut out = format!(r#"<svg viewBox="0 0 {width} {HEIGHT}" role="img">"#);
@@ -189,29 +209,25 @@ impl Chart {
         );
         for (index, line) in self.lines.iter().enumerate() {
             let class = format!("s{}{}", index % COLOURS, if line.dashed { " dashed" } else { "" });
-            let (sound, pale): (Vec<Point>, Vec<Point>) = line
-                .points
-                .iter()
-                .copied()
-                .partition(|point| line.pale_from.is_none_or(|from| point.0 < from));
-            // The pale part begins where the other ends.
-            let pale: Vec<Point> = sound.last().into_iter().chain(&pale).copied().collect();
-            for (points, pale) in [(sound, ""), (pale, " pale")] {
-                if points.len() > 1 {
-                    let path: Vec<String> = points
-                        .iter()
-                        .map(|point| format!("{:.1},{:.1}", place_x(point.0), place_y(point.1)))
-                        .collect();
-                    put(
-                        &mut out,
-                        format_args!(r#"<polyline class="line {class}{pale}" points="{}"/>"#, path.join(" ")),
-                    );
-                }
+            for (points, pale) in line.stretches() {
+                let path: Vec<String> = points
+                    .iter()
+                    .map(|point| format!("{:.1},{:.1}", place_x(point.x), place_y(point.y)))
+                    .collect();
+                let pale = if pale { " pale" } else { "" };
+                put(
+                    &mut out,
+                    format_args!(r#"<polyline class="line {class}{pale}" points="{}"/>"#, path.join(" ")),
+                );
             }
             for point in &line.points {
-                let (px, py) = (place_x(point.0), place_y(point.1));
-                let lone = if line.points.len() == 1 { " lone" } else { "" };
-                let tip = format!("{}: {} at {}", line.name, (self.y.text)(point.1), (self.x.text)(point.0));
+                let (px, py) = (place_x(point.x), place_y(point.y));
+                let lone = match (line.points.len(), point.pale) {
+                    (1, true) => " lone pale",
+                    (1, false) => " lone",
+                    _ => "",
+                };
+                let tip = format!("{}: {} at {}", line.name, (self.y.text)(point.y), (self.x.text)(point.x));
                 put(
                     &mut out,
                     format_args!(
@@ -323,8 +339,8 @@ mod tests {
             |quantile: f64| format!("p{:.7}", quantile * 100.0).trim_end_matches(['0', '.']).to_owned();
         let x = Axis { title: "t", scale: Scale::Nines, text };
         let y = Axis { title: "t", scale: Scale::Linear, text: |value| format!("{value}") };
-        let points = vec![(0.0, 1.0), (0.99999, 2.0)];
-        let line = Line { name: "a".to_owned(), points, dashed: false, pale_from: None };
+        let points = [(0.0, 1.0), (0.99999, 2.0)].map(|(x, y)| Point { x, y, pale: false }).to_vec();
+        let line = Line { name: "a".to_owned(), points, dashed: false };
         let svg = Chart { x, y, lines: vec![line] }.svg(500.0);
         let label = r#"<text class="tx" x="500.0" style="text-anchor:end" y="276">p99.999</text>"#;
         assert!(svg.contains(label), "{svg}");
@@ -332,17 +348,23 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_has_a_line_and_a_tip_for_every_point_and_pale_ends() {
+    fn a_chart_has_a_line_and_a_tip_for_every_point_and_pale_parts() {
         let axis = Axis { title: "t", scale: Scale::Linear, text: |value| format!("{value}") };
+        let points = [(0.0, false), (1.0, false), (2.0, true), (3.0, false), (4.0, false)];
         let line = Line {
             name: "a<b".to_owned(),
-            points: vec![(0.0, 1.0), (1.0, 2.0), (2.0, 9.0)],
+            points: points.map(|(x, pale)| Point { x, y: if x == 2.0 { 9.0 } else { 1.0 }, pale }).to_vec(),
             dashed: false,
-            pale_from: Some(1.5),
         };
+        let stretches: Vec<(usize, bool)> =
+            line.stretches().iter().map(|(points, pale)| (points.len(), *pale)).collect();
+        assert_eq!(stretches, [(2, false), (3, true), (2, false)]);
         let svg = Chart { x: axis, y: axis, lines: vec![line] }.svg(500.0);
-        assert_eq!(svg.matches("<polyline").count(), 2);
-        assert_eq!(svg.matches("<circle").count(), 3);
-        assert!(svg.contains("pale") && svg.contains("a&lt;b: 9 at 2") && !svg.contains("NaN"), "{svg}");
+        assert_eq!(svg.matches("<polyline").count(), 3);
+        assert_eq!(svg.matches("<circle").count(), 5);
+        assert!(
+            svg.matches(" pale").count() == 1 && svg.contains("a&lt;b: 9 at 2") && !svg.contains("NaN"),
+            "{svg}"
+        );
     }
 }

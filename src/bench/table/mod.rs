@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::broker;
 use super::error::BenchError;
+use super::folder::Folder;
 use super::raw;
 use super::report::Report;
 
@@ -20,6 +22,8 @@ use super::report::Report;
 pub struct Setup {
     /// The `ringmq` binary.
     pub program: PathBuf,
+    /// On the file system that is judged. The brokers get a folder of their own in it, which is removed when
+    /// the table is done.
     pub dir: PathBuf,
     pub listen: String,
     pub broker_cpu: usize,
@@ -42,18 +46,19 @@ impl Setup {
 #[serde(rename_all = "kebab-case")]
 #[value(rename_all = "kebab-case")]
 pub enum RowName {
-    /// 1 KB records in batches of 16 KiB, as fast as it goes.
+    /// 1 KB records in batches of 16 KiB over 16 connections with 5 in flight, as fast as it goes.
     #[value(name = "1k-16k")]
     Kilobyte16,
-    /// 1 KB records in batches of 64 KiB, as fast as it goes.
+    /// 1 KB records in batches of 64 KiB over as many, as fast as it goes.
     #[value(name = "1k-64k")]
     Kilobyte64,
-    /// 100 B records in batches of 16 KiB, as fast as it goes.
+    /// 100 B records in batches of 16 KiB over as many, as fast as it goes.
     #[value(name = "100b")]
     Hundred,
     /// One 128 B record a request, 64 connections with 16 in flight.
     Single,
-    /// Open loop at half the maximum, beside the raw write and the null sink.
+    /// Open loop at half the maximum, in recycled segments and in the first fill apart, beside the raw write and
+    /// the null sink.
     Latency,
     /// 100,000 records/s of 1 KB in batches of 10, open loop, beside the null sink.
     Open100k,
@@ -116,16 +121,26 @@ pub fn run(
     rows: &[RowName],
     mut line: impl FnMut(String),
 ) -> Result<Vec<RowResult>, BenchError> {
-    std::fs::create_dir_all(&setup.dir).map_err(BenchError::io("cannot make the table's folder"))?;
+    let no_folder = BenchError::io("cannot make the table's folder");
+    std::fs::create_dir_all(&setup.dir).map_err(no_folder)?;
     let raw_options = raw::Options { duration: Duration::from_secs(1), ..raw::Options::new(&setup.dir) };
     let raw = raw::run(&raw_options, |_| ())?;
     line(format!("Raw device under {}:\n\n```\n{}```\n", setup.dir.display(), raw::table(&raw)));
+    // Not the user's own: what another table, or somebody else, keeps there is not ours to empty.
+    let no_folder = BenchError::io("cannot make the brokers' folder");
+    let folder = Folder::claim(&setup.dir, "table").map_err(no_folder)?;
     line("| work | result | beside it | acks |\n|---|---|---|---|".to_owned());
     let mut results = Vec::new();
     for &row in rows {
-        let result = rows::measure(setup, &raw, row);
+        let result = rows::measure(setup, &folder, &raw, row);
         line(result.line());
         results.push(result);
+    }
+    // Of a row that failed the broker's log says why.
+    let failed = results.iter().any(|result| result.failure.is_some());
+    let removed = if failed { broker::remove_data(&folder) } else { std::fs::remove_dir_all(folder.path()) };
+    if let Err(error) = removed {
+        line(format!("{} is left behind: {error}", folder.path().display()));
     }
     Ok(results)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{RowName, RowResult, Setup};
 use crate::bench::broker::{Broker, DeviceWrites, Launch};
 use crate::bench::error::BenchError;
+use crate::bench::folder::Folder;
 use crate::bench::kafka::KafkaDriver;
 use crate::bench::raw::{self, Direction};
 use crate::bench::report::Report;
@@ -35,8 +36,8 @@ struct Cells {
     reports: Vec<Report>,
 }
 
-pub fn measure(setup: &Setup, raw: &[raw::Row], row: RowName) -> RowResult {
-    let bench = Bench { setup, raw };
+pub fn measure(setup: &Setup, folder: &Folder, raw: &[raw::Row], row: RowName) -> RowResult {
+    let bench = Bench { setup, folder, raw };
     let gb = |bytes| setup.scaled(bytes) as f64 / GB as f64;
     let (work, cells) = match row {
         RowName::Kilobyte16 => {
@@ -85,16 +86,17 @@ pub fn measure(setup: &Setup, raw: &[raw::Row], row: RowName) -> RowResult {
 
 struct Bench<'a> {
     setup: &'a Setup,
+    folder: &'a Folder,
     raw: &'a [raw::Row],
 }
 
 impl Bench<'_> {
     fn fresh(&self, settings: &[(&str, &str)]) -> Result<Broker, BenchError> {
-        let Setup { program, dir, listen, broker_cpu, .. } = self.setup;
+        let Setup { program, listen, broker_cpu, .. } = self.setup;
         let settings = settings.iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
         Broker::fresh(&Launch {
             program: program.clone(),
-            dir: dir.clone(),
+            dir: self.folder.clone(),
             listen: listen.clone(),
             shards: 1,
             cpus: vec![*broker_cpu],
@@ -240,9 +242,9 @@ impl Bench<'_> {
         let (mut reports, _) = self.write(&broker, &batches, self.setup.scaled(keep), keep)?;
         let maximum = self.run(&broker, &short)?;
         let half = half_of(&maximum, &batches);
-        let before = DeviceWrites::now(&self.setup.dir);
+        let before = DeviceWrites::now(self.folder.path());
         let report = self.run(&broker, &half)?;
-        let after = DeviceWrites::now(&self.setup.dir);
+        let after = DeviceWrites::now(self.folder.path());
         drop(broker);
         let null = self.run_against_null(&half)?;
         let block = before.zip(after).and_then(|(before, after)| after.mean_since(&before));

@@ -4,33 +4,36 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use clap::{Arg, Args, CommandFactory, Parser, ValueEnum};
+use clap::{Arg, Args, Command, CommandFactory, Parser, ValueEnum};
 
 use super::signals::interrupt_on_signal;
 use super::workload;
 use super::{parse_bytes, parse_count, parse_pair, write_json};
 use crate::bench::cores;
 use crate::bench::scenario::{Scenario, Sweep};
-use crate::bench::session::{self, Endpoint, Session, result_dir};
+use crate::bench::session::{self, Endpoint, Session, result_name};
 use crate::bench::{
-    Arrivals, Body, Compression, KafkaDriver, KeyDistribution, Keys, Launch, Load, Options, ReadBack, Slo,
-    output,
+    Arrivals, BenchError, Body, Compression, Folder, KafkaDriver, KeyDistribution, Keys, Launch, Load,
+    Options, ReadBack, Slo, output,
 };
 
 /// Of a broker that is started here, when no rate is given: a small part of what any device takes.
 const RATE: f64 = 50_000.0;
+/// Options that say something of the broker at --bootstrap.
+const NEED_BOOTSTRAP: [&str; 2] = ["admin", "durability"];
 /// Of the payloads' bytes, when they are compressed and nothing else is said.
 const COMPRESSED_RANDOM_SHARE: f64 = 0.5;
 
 #[derive(Args, Debug)]
 pub struct RunArgs {
     /// Options from a YAML file, `record-bytes: 1KiB` for --record-bytes 1KiB; workload files of the
-    /// OpenMessaging Benchmark, too. What stands on the command line counts.
+    /// OpenMessaging Benchmark, too. What stands on the command line counts: the same in the file, and what
+    /// excludes it there, is passed over.
     #[arg(long, value_name = "FILE")]
     workload: Option<PathBuf>,
     /// Different payloads that the workload file wants.
     #[arg(skip)]
-    payloads_min: Option<u64>,
+    payloads_wanted: Option<u64>,
     /// Names the runs in reports; `compare` matches runs by it.
     #[arg(long, default_value = "run", value_name = "NAME")]
     label: String,
@@ -73,7 +76,7 @@ pub struct RunArgs {
     /// The cores of the load threads, one thread each: 1,2,3. Without it one thread, not pinned.
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     cpus: Vec<usize>,
-    /// Connections that read what is written, while it is written; at most one a partition.
+    /// Connections that read what is written, while it is written. Beyond one a partition they are idle.
     #[arg(long, value_name = "N")]
     consumers: Option<usize>,
     /// Groups of so many consumers, each of which reads everything.
@@ -99,7 +102,8 @@ pub struct RunArgs {
     /// Measure processor time and memory of this process with the run.
     #[arg(long, value_name = "PID")]
     broker_pid: Option<u32>,
-    /// The folder of the results, made below it is one named by the time.
+    /// The results go into a folder below it, which is made and named by the time: TIME, or TIME-2 when
+    /// another run has that.
     #[arg(long, default_value = "ringmq-bench-results", value_name = "DIR")]
     out: PathBuf,
     /// Write no results but what --json asks for.
@@ -114,11 +118,11 @@ pub struct RunArgs {
 enum ScenarioName {
     /// One rate, all the time
     Steady,
-    /// Ten times the rate for one second of every five
+    /// Ten times the rate for one second of every five; not with --closed
     Burst,
     /// The same with one thing changed: --sweep
     Sweep,
-    /// The highest rate that meets --slo, by bisection
+    /// The highest rate that meets --slo, by bisection; --seconds must be enough for its percentiles
     FindMax,
     /// Five groups that each read everything
     FanOut,
@@ -245,12 +249,8 @@ impl RunArgs {
 
     fn merge(path: &Path, typed: &[String]) -> anyhow::Result<RunArgs> {
         let command = Merged::command();
-        let names: Vec<Vec<&str>> = command.get_arguments().map(names_of).collect();
-        let typed_names = typed.iter().filter_map(|argument| argument.strip_prefix("--")?.split('=').next());
-        // What was typed is given under each of its names.
-        let same = |name| names.iter().filter(move |names| names.contains(&name)).flatten();
-        let given: Vec<String> = typed_names.flat_map(same).map(|&name| name.to_owned()).collect();
-        let workload = workload::read(path, &names.concat(), &given)?;
+        let names: Vec<&str> = command.get_arguments().flat_map(names_of).collect();
+        let workload = workload::read(path, &names, &settled(&command, typed))?;
         let program = "ringmq bench".to_owned();
         let line = [program].into_iter().chain(workload.arguments.clone()).chain(typed.to_vec());
         let merged = Merged::try_parse_from(line).map_err(|error| {
@@ -258,7 +258,7 @@ impl RunArgs {
             anyhow::anyhow!("{}the file says: {from_file}", error.render())
         })?;
         workload.notes.iter().for_each(|note| eprintln!("note: {note}"));
-        Ok(RunArgs { payloads_min: workload.payloads_min, ..merged.run })
+        Ok(RunArgs { payloads_wanted: workload.payloads_wanted, ..merged.run })
     }
 
     /// # Errors
@@ -266,8 +266,14 @@ impl RunArgs {
     /// written first, says why.
     pub fn run(self) -> anyhow::Result<()> {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let out = result_dir(&self.out, since_epoch.as_millis() as u64);
+        let name = result_name(since_epoch.as_millis() as u64);
+        let claim = || {
+            let claimed = Folder::claim(&self.out, &name);
+            claimed.map_err(|reason| BenchError::Io { what: "cannot write the results", reason })
+        };
+        let scenario = self.scenario()?;
         let mut options = self.options()?;
+        self.notes(&options).iter().for_each(|note| eprintln!("note: {note}"));
         // Before a broker is started for nothing.
         cores::check(&self.cpus)?;
         cores::check(&self.broker_cpus)?;
@@ -283,7 +289,7 @@ impl RunArgs {
                 options.cpus = load_cpus;
                 Endpoint::Own(Launch {
                     program: std::env::current_exe().context("cannot find this program's own file")?,
-                    dir: out.clone(),
+                    dir: claim()?,
                     listen: "127.0.0.1:0".to_owned(),
                     shards: broker_cpus.len().max(1),
                     cpus: broker_cpus,
@@ -293,7 +299,7 @@ impl RunArgs {
         };
         let session = Session {
             endpoint,
-            scenario: self.scenario()?,
+            scenario,
             options,
             repeat: self.repeat.max(1),
             command: std::env::args().collect(),
@@ -302,9 +308,19 @@ impl RunArgs {
         if let Some(finding) = &result.finding {
             println!("{finding}");
         }
+        let write_files = || -> Result<(), BenchError> {
+            // A broker of ours has its log there already.
+            let out = match &session.endpoint {
+                Endpoint::Own(launch) => launch.dir.clone(),
+                Endpoint::Given { .. } => claim()?,
+            };
+            let report = output::write(out.path(), &result)?;
+            println!("report: {}", report.display());
+            Ok(())
+        };
         let written = match self.no_report {
             true => Ok(()),
-            false => output::write(&out, &result).map(|report| println!("report: {}", report.display())),
+            false => write_files(),
         };
         // Each is tried, whatever became of the other: they are all that is left of the run.
         let json = write_json(&result, self.load.json.clone());
@@ -382,15 +398,24 @@ impl RunArgs {
             progress: !self.quiet,
             ..self.load.options(load)?
         };
+        Ok(options)
+    }
+
+    /// What is done in another way than was asked for.
+    fn notes(&self, options: &Options) -> Vec<String> {
         let payloads =
             options.connections as u64 * options.in_flight as u64 * u64::from(options.records_per_batch);
-        if let Some(wanted) = self.payloads_min.filter(|&wanted| wanted > payloads) {
-            bail!(
+        let pool = self.payloads_wanted.filter(|&wanted| wanted > payloads).map(|wanted| {
+            format!(
                 "randomizedPayloadPoolSize {wanted}: there are {payloads} different payloads, connections x \
-                 in flight x records of a batch; raise --connections or --in-flight"
-            );
-        }
-        Ok(options)
+                 in flight x records of a batch"
+            )
+        });
+        let idle = options.consumers - options.readers();
+        let idle = (idle > 0).then(|| {
+            format!("{idle} of {} consumers are idle: there are more than partitions", options.consumers)
+        });
+        pool.into_iter().chain(idle).collect()
     }
 }
 
@@ -450,6 +475,30 @@ impl LoadArgs {
             ..Options::default()
         })
     }
+}
+
+/// All names of the options that the command line decides on: those that were typed, those that exclude one
+/// of them, and those that need what is excluded.
+fn settled(command: &Command, typed: &[String]) -> Vec<String> {
+    let words = typed.iter().filter_map(|argument| argument.strip_prefix("--")?.split('=').next());
+    let words: Vec<&str> = words.collect();
+    let is_typed = |option: &Arg| names_of(option).iter().any(|name| words.contains(name));
+    let excludes = |one: &Arg, other: &Arg| {
+        command.get_arg_conflicts_with(one).iter().any(|excluded| excluded.get_id() == other.get_id())
+    };
+    let is_excluded = |option: &Arg| {
+        let mut typed = command.get_arguments().filter(|typed| is_typed(typed));
+        typed.any(|typed| excludes(typed, option) || excludes(option, typed))
+    };
+    let mut names: Vec<&str> = command
+        .get_arguments()
+        .filter(|option| is_typed(option) || is_excluded(option))
+        .flat_map(names_of)
+        .collect();
+    if names.contains(&"bootstrap") && !words.contains(&"bootstrap") {
+        names.extend(NEED_BOOTSTRAP);
+    }
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// The long names of an option.
@@ -577,13 +626,52 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_that_wants_more_payloads_than_there_are_says_how_many_there_are() {
+    fn what_a_workload_wants_and_does_not_get_is_said() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.yaml");
-        std::fs::write(&path, "useRandomizedPayloads: true\nrandomizedPayloadPoolSize: 76\n").unwrap();
-        let merged = RunArgs::merge(&path, &[]).unwrap();
-        let error = merged.options().unwrap_err().to_string();
-        assert!(error.contains("there are 75 different payloads"), "{error}");
+        // As the OpenMessaging Benchmark's own files have it.
+        let fields = "topics: 1\npartitionsPerTopic: 1\nuseRandomizedPayloads: true\nrandomBytesRatio: 0.5\n\
+                      randomizedPayloadPoolSize: 1000\nsubscriptionsPerTopic: 1\nproducersPerTopic: 4\n\
+                      consumerPerSubscription: 4\nproducerRate: 50000\nconsumerBacklogSizeGB: 0\n";
+        std::fs::write(&path, fields).unwrap();
+        let notes = |typed: &[&str]| {
+            let typed: Vec<String> = typed.iter().map(|word| (*word).to_owned()).collect();
+            let merged = RunArgs::merge(&path, &typed).unwrap();
+            let options = merged.options().unwrap();
+            options.check().unwrap();
+            merged.notes(&options)
+        };
+        let said = notes(&[]);
+        assert!(said[0].contains("there are 300 different payloads"), "{said:?}");
+        assert!(said[1].contains("3 of 4 consumers are idle"), "{said:?}");
+        assert!(notes(&["--in-flight", "17", "--partitions", "4"]).is_empty());
+    }
+
+    #[test]
+    fn what_is_typed_counts_where_the_file_says_what_excludes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.yaml");
+        let merged = |fields: &str, typed: &str| {
+            std::fs::write(&path, fields).unwrap();
+            let typed: Vec<String> = typed.split(' ').map(str::to_owned).collect();
+            let merged = RunArgs::merge(&path, &typed).unwrap_or_else(|error| panic!("{fields}: {error:#}"));
+            merged.options().unwrap_or_else(|error| panic!("{fields}: {error:#}"))
+        };
+        let closed = merged("producerRate: 1000\npoisson: true\nlinger-ms: 5\n", "--closed");
+        assert_eq!((closed.load, closed.arrivals.poisson, closed.linger_ns), (Load::Closed, false, None));
+        let open = merged("producerRate: 0\n", "--rate 2k");
+        assert_eq!(open.load, Load::Open { records_per_s: 2000.0 });
+        assert_eq!(merged("batch-bytes: 1MiB\n", "--batch-records=7").records_per_batch, 7);
+        assert_eq!(
+            merged("batch-records: 7\nrecord-bytes: 1000\n", "--batch-bytes 2KiB").records_per_batch,
+            1
+        );
+        let verified = merged("consumerPerSubscription: 2\nsubscriptionsPerTopic: 2\n", "--verify");
+        assert_eq!((verified.read_back, verified.consumers), (ReadBack::Afterwards, 0));
+        let file = merged("useRandomizedPayloads: true\n", "--payload-file /dev/null --record-bytes 0");
+        assert!(matches!(&file.body, Body::File(bytes) if bytes.is_empty()), "{:?}", file.body);
+        let own = "bootstrap: somewhere:1\nadmin: somewhere:2\ndurability: none\n";
+        assert_eq!(merged(own, "--broker-cpus 1").read_back, ReadBack::Tail, "a broker of its own");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A key is either a long option (`rate`, `record-bytes`) or a field of the OpenMessaging Benchmark's
 //! workloads (`producerRate`, `messageSize`), which is translated into options. So a file can say
-//! whatever the command line can, and means the same. What is on the command line, too, counts there.
+//! whatever the command line can, and means the same. What is on the command line counts there: the file's
+//! option of that name is dropped, and so are those that exclude it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,27 +42,36 @@ pub struct Workload {
     pub arguments: Vec<String>,
     /// What is done in another way than the file's author may expect.
     pub notes: Vec<String>,
-    /// There must be so many different payloads.
-    pub payloads_min: Option<u64>,
+    /// So many different payloads there should be.
+    pub payloads_wanted: Option<u64>,
 }
 
-/// Read a file. `options`: the long options that there are; `given`: those that stand on the command
-/// line.
+/// Read a file. `options`: the long options that there are; `settled`: those about which the command line
+/// says something, so that the file does not.
 ///
 /// # Errors
 /// It cannot be read, is no YAML, or says something that cannot be done.
-pub fn read(path: &Path, options: &[&str], given: &[String]) -> anyhow::Result<Workload> {
+pub fn read(path: &Path, options: &[&str], settled: &[String]) -> anyhow::Result<Workload> {
     let named = || format!("workload file {}", path.display());
     let text = fs::read_to_string(path).with_context(named)?;
     let fields: Mapping = yaml_serde::from_str(&text).with_context(named)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut workload = translate(&fields, folder, options).with_context(named)?;
-    let is_given = |argument: &String| {
+    let is_settled = |argument: &String| {
         let name = argument.trim_start_matches("--");
-        given.iter().any(|given| name.split('=').next() == Some(given))
+        settled.iter().any(|settled| name.split('=').next() == Some(settled))
     };
-    workload.arguments.retain(|argument| !is_given(argument));
+    workload.arguments.retain(|argument| !is_settled(argument));
+    if fastest(&fields) && workload.arguments.iter().any(|argument| argument == "--closed") {
+        let note = "producerRate 0: a closed loop; --scenario find-max searches for a rate with an objective";
+        workload.notes.push(note.to_owned());
+    }
     Ok(workload)
+}
+
+/// Whether it asks for as much as goes.
+fn fastest(fields: &Mapping) -> bool {
+    fields.get("producerRate").and_then(Value::as_f64) == Some(0.0)
 }
 
 fn translate(fields: &Mapping, folder: &Path, options: &[&str]) -> anyhow::Result<Workload> {
@@ -150,13 +160,7 @@ impl Omb<'_> {
 
     fn load(&mut self) -> anyhow::Result<()> {
         match self.number("producerRate")? {
-            Some(0.0) => {
-                self.workload.arguments.push("--closed".to_owned());
-                self.workload.notes.push(
-                    "producerRate 0: a closed loop; --scenario find-max searches for a rate with an objective"
-                        .to_owned(),
-                );
-            }
+            Some(0.0) => self.workload.arguments.push("--closed".to_owned()),
             Some(rate) => self.option("rate", &rate.to_string()),
             None => {}
         }
@@ -199,7 +203,7 @@ impl Omb<'_> {
         let ratio = self.number("randomBytesRatio")?;
         if self.fields.get("useRandomizedPayloads").and_then(Value::as_bool) == Some(true) {
             self.option("random-bytes-ratio", &ratio.unwrap_or(1.0).to_string());
-            self.workload.payloads_min = self.number("randomizedPayloadPoolSize")?.map(|size| size as u64);
+            self.workload.payloads_wanted = self.number("randomizedPayloadPoolSize")?.map(|size| size as u64);
         }
         Ok(())
     }
@@ -278,13 +282,12 @@ mod tests {
             "--key-distribution=round-robin",
         ];
         assert_eq!(workload.arguments, expected);
-        assert_eq!((workload.payloads_min, workload.notes.len()), (Some(100), 0));
+        assert_eq!((workload.payloads_wanted, workload.notes.len()), (Some(100), 0));
         let fastest = translated("producerRate: 0\nsubscriptionsPerTopic: 0\n").unwrap();
         assert_eq!(
             fastest.arguments,
             ["--closed", "--consumers=0", "--groups=1", "--group-protocol=classic"]
         );
-        assert!(fastest.notes[0].contains("closed loop"));
     }
 
     #[test]
@@ -314,6 +317,11 @@ mod tests {
         fs::write(&path, "rate: 1k\nconnections: 4\n").unwrap();
         let workload = read(&path, &OPTIONS, &["rate".to_owned()]).unwrap();
         assert_eq!(workload.arguments, ["--connections=4"]);
+        fs::write(&path, "producerRate: 0\n").unwrap();
+        let fastest = read(&path, &OPTIONS, &[]).unwrap();
+        assert!(fastest.arguments == ["--closed"] && fastest.notes[0].contains("closed loop"), "{fastest:?}");
+        let settled = read(&path, &OPTIONS, &["closed".to_owned()]).unwrap();
+        assert!(settled.arguments.is_empty() && settled.notes.is_empty(), "{settled:?}");
         fs::write(&path, "rate: [\n").unwrap();
         let error = format!("{:#}", read(&path, &OPTIONS, &[]).unwrap_err());
         assert!(error.contains("w.yaml") && error.contains("line"), "{error}");

@@ -43,6 +43,9 @@ pub use record::StoredGroups;
 
 use std::time::Duration;
 
+/// Longest name of a group.
+pub const GROUP_NAME_BYTES_MAX: usize = 1024;
+
 /// The broker's limits for groups.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupRules {

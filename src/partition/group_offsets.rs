@@ -111,10 +111,10 @@ impl GroupOffsets {
         self.groups.get(group).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// A topic is deleted, and with it what was committed for it.
-    pub fn remove_topic(&mut self, topic: TopicId) {
+    /// Topics are deleted, and with them what was committed for them.
+    pub fn remove_topics(&mut self, deleted: impl Fn(TopicId) -> bool) {
         self.groups.retain(|_, commits| {
-            commits.retain(|key, _| key.topic != topic);
+            commits.retain(|key, _| !deleted(key.topic));
             !commits.is_empty()
         });
     }
@@ -192,7 +192,7 @@ mod tests {
     fn commits_go_with_their_topic_their_group_or_when_taken_back() {
         let mut groups = GroupOffsets::default();
         groups.apply(&encode_commit("g", &[commit(1, 5, None), commit(2, 6, None)])).unwrap();
-        groups.remove_topic(TopicId([1; 16]));
+        groups.remove_topics(|topic| topic == TopicId([1; 16]));
         assert_eq!(groups.get("g", None), [commit(2, 6, None)]);
         groups.apply(&encode_commit("gone", &[commit(2, 6, None)])).unwrap();
         groups.remove("gone");

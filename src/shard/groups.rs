@@ -26,6 +26,9 @@ const NAME_BYTES_MAX: usize = 100;
 /// somebody who is just restarting.
 const EMPTY_FOR_MS: i64 = 600_000;
 
+/// A topic that clients know of is known to every shard after this time.
+const TOPIC_KNOWN_MS: i64 = 60_000;
+
 /// What a group call may need of the log that hosts the group.
 pub struct Home<'a> {
     pub log: &'a mut Log,
@@ -239,7 +242,7 @@ impl GroupHost {
     }
 
     /// One step of expiry: take back what was committed before `oldest` by groups without members
-    /// since then, and for topics that nobody in a group reads.
+    /// since then, for topics that nobody in a group reads, and for topics that are gone.
     pub fn expire(&mut self, home: &mut Home<'_>, catalog: &Catalog, oldest: WallMs, now: Now) {
         let from = std::mem::take(&mut self.expiry_from);
         let mut names: BTreeSet<String> = BTreeSet::new();
@@ -272,7 +275,8 @@ impl GroupHost {
                 .is_none_or(|topic| self.groups.is_subscribed(group, &topic.name)),
         };
         let commits = || home.partitions.groups().commits(group);
-        let old = commits().filter(|commit| commit.commit_time < oldest.0 && !in_use(commit));
+        let is_old = |commit: &CommittedOffset| commit.commit_time < oldest.0 && !in_use(commit);
+        let old = commits().filter(|commit| is_gone(commit) || is_old(commit));
         let old: Vec<_> = old.map(|commit| taken_back(commit.partition, now)).collect();
         let nothing_left = old.len() == commits().count();
         if !old.is_empty() {
@@ -280,6 +284,11 @@ impl GroupHost {
         }
         let empty_long = since.is_some_and(|since| since.0 < now.wall.0 - EMPTY_FOR_MS);
         if nothing_left && empty_long && self.to_store.is_empty() && self.groups.check_delete(group).is_ok() {
+        // Of a commit that was under way when the topic went. One that is known elsewhere may be new here.
+        let is_gone = |commit: &CommittedOffset| {
+            let settled = commit.commit_time < now.wall.0 - TOPIC_KNOWN_MS;
+            settled && catalog.topic_by_id(commit.partition.topic).is_none()
+        };
             home.partitions.store_group(home.log, &record::encode_gone(group), now)?;
             self.groups.forget(group);
         }

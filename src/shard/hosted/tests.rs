@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tempfile::TempDir;
 
+mod groups;
+
 use super::*;
 use crate::background::jobs;
 use crate::base::align::PAGE_BYTES;

@@ -17,7 +17,7 @@
 //! with their heartbeats as if nothing had happened.
 //!
 //! - the words of a conversation: [`call`]
-//! - all groups of one log, and their timers: [`coordinator`]
+//! - all groups of one log, their timers, and the memory that they share: [`coordinator`]
 //! - one group: [`machine`], and its [`member`]s
 //! - what happens to it: [`join`], of static members [`instance`]; [`membership`], [`rebalance`], [`assignment`]
 //! - what is kept: [`record`]; what members of type `consumer` read: [`subscription`]
@@ -58,4 +58,7 @@ pub struct GroupRules {
     pub members_max: usize,
     /// What the members of one group may leave here: metadata, assignments and what they cost to keep.
     pub bytes_max: usize,
+    /// What all groups of one log may take in memory: their names, their members twice, as they are and as
+    /// they are stored, and what they have committed.
+    pub total_bytes_max: usize,
 }

@@ -41,6 +41,8 @@ pub struct GroupHost {
     members_named: u64,
     /// What the log has no room for yet, in order.
     to_store: VecDeque<(StoreId, Vec<u8>)>,
+    /// Of all of it.
+    to_store_bytes: usize,
     /// The first group that expiry has not looked at yet.
     expiry_from: String,
 }
@@ -51,6 +53,7 @@ impl GroupHost {
             groups: Groups::new(rules),
             members_named: 0,
             to_store: VecDeque::new(),
+            to_store_bytes: 0,
             expiry_from: String::new(),
         }
     }
@@ -72,6 +75,7 @@ impl GroupHost {
         if home.log.failed() {
             self.groups.stop(now, &GroupError::NotStored);
         }
+        self.groups.note_kept(home.partitions.groups().bytes() + self.to_store_bytes);
         match call {
             GroupCall::Join(join) => {
                 let new_id = self.name_member(&join.client_id, join.instance.as_deref(), home.log);
@@ -90,6 +94,7 @@ impl GroupHost {
             }
             GroupCall::Commit { who, offsets } => {
                 let committed = match self.groups.handle_commit(now, &group, &who) {
+                    Ok(()) if !self.has_room(&group, &offsets, home) => Err(GroupError::GroupFull.into()),
                     Ok(()) => home.commit(&group, &offsets, now),
                     Err(error) => Err(error.into()),
                 };
@@ -108,6 +113,12 @@ impl GroupHost {
                 self.delete_offsets(origin, &group, &partitions, home, now)
             }
         }
+    }
+
+    /// May the group keep these? A commit that takes no more than it did always may.
+    fn has_room(&self, group: &str, offsets: &[CommittedOffset], home: &Home<'_>) -> bool {
+        let added = home.partitions.groups().added_bytes(group, offsets);
+        added == 0 || self.groups.has_room(added)
     }
 
     /// An id that no member ever had: the log is never in the same term twice.
@@ -212,7 +223,10 @@ impl GroupHost {
                     Action::Sync(origin, synced) => {
                         out.answers.push((origin, Answer::Synced(synced.map_err(CallError::from))));
                     }
-                    Action::Store { id, record } => self.to_store.push_back((id, record)),
+                    Action::Store { id, record } => {
+                        self.to_store_bytes += record.len();
+                        self.to_store.push_back((id, record));
+                    }
                 }
             }
             let Some((id, record)) = self.to_store.pop_front() else { return stored };
@@ -220,6 +234,7 @@ impl GroupHost {
                 self.to_store.push_front((id, record));
                 return stored;
             }
+            self.to_store_bytes -= record.len();
             match home.partitions.store_group(home.log, &record, now) {
                 Ok(position) => {
                     stored = true;
@@ -268,6 +283,11 @@ impl GroupHost {
         now: Now,
     ) -> Result<(), AppendError> {
         let since = self.groups.empty_since(group);
+        // Of a commit that was under way when the topic went. One that is known elsewhere may be new here.
+        let is_gone = |commit: &CommittedOffset| {
+            let settled = commit.commit_time < now.wall.0 - TOPIC_KNOWN_MS;
+            settled && catalog.topic_by_id(commit.partition.topic).is_none()
+        };
         let in_use = |commit: &CommittedOffset| match since {
             Some(since) => since >= oldest,
             None => catalog
@@ -284,11 +304,6 @@ impl GroupHost {
         }
         let empty_long = since.is_some_and(|since| since.0 < now.wall.0 - EMPTY_FOR_MS);
         if nothing_left && empty_long && self.to_store.is_empty() && self.groups.check_delete(group).is_ok() {
-        // Of a commit that was under way when the topic went. One that is known elsewhere may be new here.
-        let is_gone = |commit: &CommittedOffset| {
-            let settled = commit.commit_time < now.wall.0 - TOPIC_KNOWN_MS;
-            settled && catalog.topic_by_id(commit.partition.topic).is_none()
-        };
             home.partitions.store_group(home.log, &record::encode_gone(group), now)?;
             self.groups.forget(group);
         }

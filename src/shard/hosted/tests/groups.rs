@@ -1,6 +1,7 @@
-//! What a log keeps of groups: no longer than the topics that it is about.
+//! What a log keeps of groups: within its budget, and no longer than the topics that it is about.
 
 use super::*;
+use crate::group::GroupError;
 use crate::partition::group_offsets::CommittedOffset;
 
 fn commit_of(group: &str, index: i32, commit_time: WallMs) -> Call {
@@ -75,4 +76,27 @@ fn a_commit_that_was_under_way_when_its_topic_went_is_taken_back() {
     }
     let mut rig = rig.crash(&[]);
     assert_eq!(rig.groups_and_offsets(), (vec![], 0), "and that is durable");
+}
+
+#[test]
+fn offsets_share_the_budget_of_the_groups() {
+    let mut rig = Rig::new(&[]);
+    let group = |index: usize| format!("group {index}");
+    let mut count = 0;
+    let refused = loop {
+        match rig.commit(&group(count), 0) {
+            Ok(()) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, CallError::Group(GroupError::GroupFull));
+    assert!((40..GROUP_RULES.total_bytes_max / 1000).contains(&count), "{count} commits of 1,000 bytes");
+
+    let mut rig = rig.restart();
+    assert_eq!(rig.groups_and_offsets().0.len(), count, "a restart refuses nothing");
+    rig.commit(&group(0), 0).expect("takes no more than before");
+    assert_eq!(rig.commit(&group(0), 1), Err(GroupError::GroupFull.into()), "another partition");
+    let delete = Call::Group { group: group(1), call: GroupCall::Delete };
+    assert!(matches!(rig.ask(delete), Answer::DeleteGroup(Ok(()))));
+    rig.commit("another", 0).expect("there is room again");
 }

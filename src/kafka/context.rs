@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::group::GROUP_NAME_BYTES_MAX;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::identity::BrokerIdentity;
 use crate::kafka::protocol::ErrorCode;
@@ -49,12 +50,20 @@ impl Context<'_> {
         Ok((log, PartitionKey { topic: topic.id, index }))
     }
 
-    /// The log of a group that a member says to be in.
+    /// The log of a group that somebody is in, or wants to be.
     pub fn group(&self, group: &str) -> Result<LogId, ErrorCode> {
         if group.is_empty() {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
-        self.catalog.group_log(group).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
+        self.any_group(group)
+    }
+
+    /// The log of a group, which may have no name: consumers that are in none commit offsets under that.
+    pub fn any_group(&self, group: &str) -> Result<LogId, ErrorCode> {
+        if group.len() > GROUP_NAME_BYTES_MAX {
+            return Err(ErrorCode::INVALID_GROUP_ID);
+        }
+        Ok(self.catalog.group_log(group))
     }
 
     /// Whether a client knows the present leader epoch of a log. Negative epochs mean that it has none

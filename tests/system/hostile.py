@@ -402,6 +402,69 @@ def memory_runs_short(rig):
     until(lambda: metric(attack.broker, "ringmq_buffered_bytes") < budget / 4, "the memory does not come back")
 
 
+# --- Groups. ---
+
+
+def joins_that_are_refused(rig):
+    """More names than a broker could remember, each in a join that is refused: nothing is left of them."""
+    names, breath = 110_000, 1000
+    attack = Attack(rig, ["kafka.group_initial_delay=1ms"])
+    with wire.Client(attack.broker.kafka) as client:
+        for first in range(0, names, breath):
+            for number in range(first, first + breath):
+                client.send(wire.JOIN_GROUP, wire.join_body(f"name-{number}", session_ms=1))
+            for _ in range(breath):
+                equal(client.receive()[1].number("h"), wire.INVALID_SESSION_TIMEOUT, "the answer to a join")
+    attack.goes_on()
+    attack.memory()
+    attack.neighbour.end()
+    for round_ in range(2):
+        with wire.Client(attack.broker.kafka) as client:
+            equal(client.list_groups(), [], "groups after joins that were refused")
+            generation, member = client.join_group("honest")
+            equal(client.sync_group("honest", generation, member, {member: b"all"}), b"all", "an assignment")
+            client.leave_group("honest", member)
+            equal(client.list_groups(), ["honest"], "groups")
+            client.delete_group("honest")
+        if round_ == 0:
+            attack.broker.stop()
+            attack.broker.start()
+
+
+def groups_that_fill_memory(rig):
+    """Large members in ever new groups, whose connections are gone: so many are taken, and then no more."""
+    metadata, groups = bytes(7 << 20), 40
+    settings = ["kafka.group_initial_delay=1ms", "kafka.group_session_min=100ms", "kafka.groups_bytes_max=32MiB"]
+    attack = Attack(rig, settings)
+    taken = refused = 0
+    for number in range(groups):
+        with wire.Client(attack.broker.kafka) as client:
+            try:
+                client.join_group(f"large-{number}", metadata=metadata, session_ms=20_000)
+                taken += 1
+            except wire.KafkaError as error:
+                equal(error.code, wire.GROUP_MAX_SIZE_REACHED, "the answer to a join")
+                refused += 1
+        attack.memory()
+    # Two logs, each with room for two of those, which count twice.
+    check(1 <= taken <= 4, f"{taken} groups of 7 MiB were taken where each log has 32 MiB")
+    equal(taken + refused, groups, "answers")
+    attack.goes_on()
+    with wire.Client(attack.broker.kafka) as client:
+        generation, _ = client.join_group("small", session_ms=20_000)
+        equal(generation, 1, "the generation of a small group beside the large ones")
+
+    def room_again():
+        try:
+            with wire.Client(attack.broker.kafka) as client:
+                return client.join_group("large again", metadata=metadata, session_ms=1000)
+        except wire.KafkaError as error:
+            equal(error.code, wire.GROUP_MAX_SIZE_REACHED, "the answer to a join")
+
+    until(room_again, "the members are missed, but their memory is not free", limit_s=60)
+    attack.goes_on()
+
+
 CASES = {
     "hostile/broken frames": broken_frames,
     "hostile/wrong batches": wrong_batches,
@@ -412,4 +475,6 @@ CASES = {
     "hostile/more in flight than allowed": more_in_flight_than_allowed,
     "hostile/responses never read": responses_never_read,
     "hostile/memory runs short": memory_runs_short,
+    "hostile/joins that are refused": joins_that_are_refused,
+    "hostile/groups that fill memory": groups_that_fill_memory,
 }

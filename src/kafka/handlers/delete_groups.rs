@@ -19,14 +19,13 @@ pub fn handle(
     let mut calls = Vec::new();
     let mut pending = DeleteGroups { version, groups: Vec::new(), asked: Vec::new() };
     for group in &request.groups_names {
-        let error_code = match ctx.catalog.group_log(group) {
-            _ if group.is_empty() => ErrorCode::INVALID_GROUP_ID,
-            Some(log) => {
+        let error_code = match ctx.group(group) {
+            Ok(log) => {
                 pending.asked.push(pending.groups.len());
                 calls.push((log, Call::Group { group: (*group).to_owned(), call: GroupCall::Delete }));
                 ErrorCode::NONE
             }
-            None => ErrorCode::GROUP_ID_NOT_FOUND,
+            Err(error_code) => error_code,
         };
         pending.groups.push(((*group).to_owned(), error_code));
     }

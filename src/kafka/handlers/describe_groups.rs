@@ -20,12 +20,10 @@ pub fn handle(
     out: &mut Writer<'_>,
 ) -> Outcome {
     let mut calls = Vec::new();
-    let mut pending = DescribeGroups { version, groups: Vec::new(), asked: Vec::new() };
+    let mut pending = DescribeGroups { version, groups: Vec::new() };
     for group in &request.groups {
-        if let Some(log) = ctx.catalog.group_log(group) {
-            pending.asked.push(pending.groups.len());
-            calls.push((log, Call::Group { group: (*group).to_owned(), call: GroupCall::Describe }));
-        }
+        let call = Call::Group { group: (*group).to_owned(), call: GroupCall::Describe };
+        calls.push((ctx.catalog.group_log(group), call));
         pending.groups.push(((*group).to_owned(), None));
     }
     wait(ctx, calls, pending, out)
@@ -33,15 +31,14 @@ pub fn handle(
 
 struct DescribeGroups {
     version: i16,
+    /// In the order of the calls.
     groups: Vec<(String, Option<Described>)>,
-    /// The group that call `part` is about.
-    asked: Vec<usize>,
 }
 
 impl Pending for DescribeGroups {
     fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)> {
         let Answer::DescribeGroup(described) = answer else { unexpected(&answer) };
-        self.groups[self.asked[part as usize]].1 = described;
+        self.groups[part as usize].1 = described;
         Vec::new()
     }
 

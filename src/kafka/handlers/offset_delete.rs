@@ -20,13 +20,7 @@ pub fn handle(
 ) -> Outcome {
     let mut pending =
         OffsetDelete { version, error_code: ErrorCode::NONE, topics: Vec::new(), asked: Vec::new() };
-    let log = match ctx.catalog.group_log(request.group_id) {
-        Some(log) => log,
-        None => {
-            pending.error_code = ErrorCode::GROUP_ID_NOT_FOUND;
-            return wait(ctx, Vec::new(), pending, out);
-        }
-    };
+    let log = ctx.catalog.group_log(request.group_id);
     let mut partitions = Vec::new();
     for topic in &request.topics {
         let mut replies = Vec::with_capacity(topic.partitions.len());

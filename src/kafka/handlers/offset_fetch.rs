@@ -44,7 +44,7 @@ pub fn handle(
 
 /// The call that finds a group's offsets; `None` where it can have none.
 fn ask(ctx: &Context<'_>, group: &OffsetFetchRequestGroup<'_>) -> Option<(LogId, Call)> {
-    let log = ctx.catalog.group_log(group.group_id)?;
+    let log = ctx.catalog.group_log(group.group_id);
     let partitions = group.topics.as_ref().map(|topics| {
         let partitions = topics.iter().flat_map(|topic| {
             topic.partition_indexes.iter().filter_map(|index| ctx.partition(topic.name, *index).ok())
@@ -280,8 +280,12 @@ mod tests {
         for version in 8..=9 {
             let body = world().ask(version, &request, |_, call| {
                 let Call::FetchOffsets { group, .. } = call else { panic!("{call:?}") };
-                let offset = if group == "g" { 7 } else { 8 };
-                Answer::FetchOffsets(Ok(vec![committed(partition("a", 0), offset, None)]))
+                let offset = |offset| vec![committed(partition("a", 0), offset, None)];
+                Answer::FetchOffsets(Ok(match &*group {
+                    "g" => offset(7),
+                    "h" => offset(8),
+                    _ => Vec::new(),
+                }))
             });
             let response: OffsetFetchResponse<'_> = decode(&body, version);
             let groups: Vec<_> =

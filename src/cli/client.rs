@@ -113,7 +113,9 @@ impl Client {
     fn send<'m, Q: Message<'m>>(&mut self, request: &Q, version: i16) -> anyhow::Result<()> {
         self.correlation_id += 1;
         let mut bytes = Vec::new();
-        frame::put_request(&mut bytes, version, self.correlation_id, Some("ringmq-cli"), request);
+        // A name may be longer than any that the protocol has room for.
+        frame::put_request(&mut bytes, version, self.correlation_id, Some("ringmq-cli"), request)
+            .with_context(|| format!("{} request", Q::API.name()))?;
         let sent = self.stream.write_all(&bytes);
         sent.with_context(|| format!("{} request to {}", Q::API.name(), self.bootstrap))
     }

@@ -10,17 +10,20 @@ import time
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
-JOIN_GROUP, LEAVE_GROUP, SYNC_GROUP = 11, 13, 14
+JOIN_GROUP, LEAVE_GROUP, SYNC_GROUP, DESCRIBE_GROUPS = 11, 13, 14, 15
 API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, DELETE_RECORDS = 18, 19, 20, 21
+DESCRIBE_CONFIGS = 32
 # The version of each API that is spoken here.
 VERSIONS = {
     PRODUCE: 3, FETCH: 4, LIST_OFFSETS: 1, METADATA: 4, OFFSET_COMMIT: 2, OFFSET_FETCH: 1, FIND_COORDINATOR: 0,
-    JOIN_GROUP: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, API_VERSIONS: 0, CREATE_TOPICS: 2, DELETE_TOPICS: 1, DELETE_RECORDS: 0,
+    JOIN_GROUP: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, DESCRIBE_GROUPS: 0, API_VERSIONS: 0, CREATE_TOPICS: 2,
+    DELETE_TOPICS: 1, DELETE_RECORDS: 0, DESCRIBE_CONFIGS: 3,
 }  # fmt: skip
 
 # Error codes that tests name.
 OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER = 1, 2, 3, 6
 MESSAGE_TOO_LARGE, UNSUPPORTED_FOR_MESSAGE_FORMAT, KAFKA_STORAGE_ERROR, INVALID_RECORD = 10, 43, 56, 87
+POLICY_VIOLATION = 44
 
 EARLIEST, LATEST = -2, -1
 # Of all records. Not a date of the past: retention would take them for expired.
@@ -330,9 +333,9 @@ class Client:
         _check(code)
         return start
 
-    def commit_offset(self, group, topic, partition, offset):
+    def commit_offset(self, group, topic, partition, offset, note=None):
         head = string(group) + struct.pack(">i", -1) + string("") + struct.pack(">q", -1)
-        body = head + nested(topic, struct.pack(">iq", partition, offset) + string(None))
+        body = head + nested(topic, struct.pack(">iq", partition, offset) + string(note))
         reader = self.ask(OFFSET_COMMIT, body)
         reader.enter()
         _check(reader.number("h"))

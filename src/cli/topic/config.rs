@@ -246,6 +246,14 @@ mod tests {
             error: change configs of topic "orders": "retention.ms" is given twice (INVALID_REQUEST(42))
         "#]],
         );
+        let long = "x".repeat(40_000);
+        for line in [format!("config orders --set retention.ms={long}"), format!("config {long}")] {
+            let told = broker.run(&line);
+            assert!(
+                told.ends_with(" request: a name or value of 40000 bytes: the protocol has room for 32767\n"),
+                "{told:.200}"
+            );
+        }
         broker.check(
             "config orderz",
             &expect![[r#"

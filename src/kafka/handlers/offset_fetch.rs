@@ -209,8 +209,10 @@ impl Pending for OffsetFetch {
     }
 
     fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>) {
-        let (version, room) = (self.version, &mut self.room);
-        let responses = self.groups.iter().map(|group| group.response(ctx, version, room));
+        // For what becomes of the offsets that were found: those have their own.
+        let mut room = ctx.answer_room;
+        let version = self.version;
+        let responses = self.groups.iter().map(|group| group.response(ctx, version, &mut room));
         let mut groups: Array<_> = responses.collect();
         let response = if self.version < MANY_SINCE {
             let group = groups.pop().expect("there is one group");
@@ -388,7 +390,7 @@ mod tests {
             let response: OffsetFetchResponse<'_> = decode(&body, 9);
             let refused =
                 response.groups.iter().filter(|group| group.error_code == ErrorCode::POLICY_VIOLATION);
-            assert!((800..1_000).contains(&refused.count()));
+            assert!((700..800).contains(&refused.count()));
             assert_eq!(response.groups[0].topics[0].partitions[0].metadata, Some(note.as_str()));
         }
     }

@@ -96,7 +96,7 @@ impl Memory {
     pub fn answer_room(&self, held: usize) -> AnswerRoom {
         let most = self.limits.connection_max.min(ANSWER_BYTES_MAX);
         let max = self.response_bytes(held, most.saturating_sub(held));
-        AnswerRoom { max: max.max(ANSWER_BYTES_MIN), most, used: 0 }
+        AnswerRoom { max: max.max(ANSWER_BYTES_MIN), most, used: 0, is_short: false }
     }
 }
 
@@ -108,13 +108,14 @@ pub struct AnswerRoom {
     /// What `max` would be on a connection, and in a shard, that hold nothing else.
     most: usize,
     used: usize,
+    is_short: bool,
 }
 
 impl AnswerRoom {
     /// For tests of what has this much.
     #[cfg(test)]
     pub fn of(bytes: usize) -> AnswerRoom {
-        AnswerRoom { max: bytes, most: bytes, used: 0 }
+        AnswerRoom { max: bytes, most: bytes, used: 0, is_short: false }
     }
 
     pub fn used(&self) -> usize {
@@ -130,13 +131,17 @@ impl AnswerRoom {
     #[must_use]
     pub fn take(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.max.saturating_sub(self.used);
-        self.used += if fits { bytes } else { 0 };
+        if fits {
+            self.used += bytes;
+        } else {
+            self.is_short = bytes <= self.most.saturating_sub(self.used);
+        }
         fits
     }
 
-    /// What does not fit now would do so when others hold less.
+    /// What did not fit last will do so once others, or earlier answers, hold less.
     pub fn is_short(&self) -> bool {
-        self.max < self.most
+        self.is_short
     }
 }
 
@@ -191,13 +196,14 @@ mod tests {
         let limits = MemoryLimits { connection_max: 600 * KIB, shard_max: 2000 * KIB };
         let mut memory = Memory::new(limits);
         let mut room = memory.answer_room(0);
-        assert!(!room.is_short() && room.take(599 * KIB));
-        assert!(!room.take(1 + KIB), "what does not fit is not taken");
+        assert!(room.take(599 * KIB));
+        assert!(!room.take(1 + KIB) && !room.is_short(), "what does not fit is not taken");
         assert!(room.take(KIB) && !room.take(1));
         assert_eq!(room.used(), 600 * KIB);
 
         let mut room = memory.answer_room(200 * KIB);
-        assert!(room.is_short() && !room.take(401 * KIB) && room.take(400 * KIB));
+        assert!(!room.take(601 * KIB) && !room.is_short());
+        assert!(!room.take(401 * KIB) && room.is_short() && room.take(400 * KIB));
         memory.change(0, 1500 * KIB);
         room.adjust(memory.answer_room(400 * KIB));
         assert!(!room.take(1), "it has used more than there is now");

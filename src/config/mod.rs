@@ -180,7 +180,7 @@ impl Config {
             kafka.message_bytes_max.0 + REQUEST_FRAME_BYTES <= kafka.request_bytes_max.0,
             "does not fit into a request: lower it, or raise kafka.request_bytes_max",
         );
-        check.size("kafka.fetch_bytes_max", kafka.fetch_bytes_max, 1 << 10, i32::MAX as u64);
+        check.size("kafka.fetch_bytes_max", kafka.fetch_bytes_max, 1 << 10, 1 << 30);
         check.size("kafka.fetch_session_bytes_max", kafka.fetch_session_bytes_max, 0, 1 << 40);
         let memory = self.connection_memory_max();
         check.that(

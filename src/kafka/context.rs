@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::group::GROUP_NAME_BYTES_MAX;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::identity::BrokerIdentity;
+use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::ErrorCode;
 use crate::metadata::catalog::Catalog;
 use crate::model::{LogId, Now, PartitionKey, Term};
@@ -34,6 +35,8 @@ pub struct Context<'a> {
     pub log_terms: &'a [Term],
     pub producer_ids: &'a ProducerIds,
     pub client: Client<'a>,
+    /// For an answer whose size does not follow from that of its request.
+    pub answer_room: AnswerRoom,
 }
 
 impl Context<'_> {

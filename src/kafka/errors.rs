@@ -6,12 +6,24 @@
 use std::fmt::Display;
 
 use crate::codec::record_batch::BatchError;
+use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::ErrorCode;
 use crate::shard::call::{AdminError, CallError, GroupError};
 
 /// Longest text in a response. Texts quote what the client sent, which can be longer than a string of
 /// the protocol may be.
 const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Why a part of an answer is left out that would be larger than its connection may hold.
+pub const NO_ROOM: (ErrorCode, &str) = (
+    ErrorCode::POLICY_VIOLATION,
+    "the answer would be larger than a connection may hold (kafka.connection_memory_max): ask for fewer at a time",
+);
+
+/// The same for the requests that go to a group's coordinator. While others hold the memory, clients wait.
+pub fn no_room_of_coordinator(room: &AnswerRoom) -> ErrorCode {
+    if room.is_short() { ErrorCode::COORDINATOR_LOAD_IN_PROGRESS } else { NO_ROOM.0 }
+}
 
 /// For the requests that go to a partition's leader.
 pub fn of_call(error: &CallError) -> ErrorCode {

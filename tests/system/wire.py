@@ -10,19 +10,20 @@ import time
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
-JOIN_GROUP, LEAVE_GROUP, SYNC_GROUP, LIST_GROUPS = 11, 13, 14, 16
-API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, DELETE_RECORDS, DELETE_GROUPS = 18, 19, 20, 21, 42
+JOIN_GROUP, LEAVE_GROUP, SYNC_GROUP, DESCRIBE_GROUPS, LIST_GROUPS = 11, 13, 14, 15, 16
+API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, DELETE_RECORDS = 18, 19, 20, 21
+DESCRIBE_CONFIGS, DELETE_GROUPS = 32, 42
 # The version of each API that is spoken here.
 VERSIONS = {
     PRODUCE: 3, FETCH: 4, LIST_OFFSETS: 1, METADATA: 4, OFFSET_COMMIT: 2, OFFSET_FETCH: 1, FIND_COORDINATOR: 0,
-    JOIN_GROUP: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, LIST_GROUPS: 0, DELETE_GROUPS: 0,
-    API_VERSIONS: 0, CREATE_TOPICS: 2, DELETE_TOPICS: 1, DELETE_RECORDS: 0,
+    JOIN_GROUP: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, DESCRIBE_GROUPS: 0, LIST_GROUPS: 0, DELETE_GROUPS: 0,
+    API_VERSIONS: 0, CREATE_TOPICS: 2, DELETE_TOPICS: 1, DELETE_RECORDS: 0, DESCRIBE_CONFIGS: 3,
 }  # fmt: skip
 
 # Error codes that tests name.
 OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER = 1, 2, 3, 6
 MESSAGE_TOO_LARGE, UNSUPPORTED_FOR_MESSAGE_FORMAT, KAFKA_STORAGE_ERROR, INVALID_RECORD = 10, 43, 56, 87
-INVALID_SESSION_TIMEOUT, GROUP_MAX_SIZE_REACHED = 26, 81
+INVALID_SESSION_TIMEOUT, POLICY_VIOLATION, GROUP_MAX_SIZE_REACHED = 26, 44, 81
 
 EARLIEST, LATEST = -2, -1
 # Of all records. Not a date of the past: retention would take them for expired.
@@ -337,9 +338,9 @@ class Client:
         _check(code)
         return start
 
-    def commit_offset(self, group, topic, partition, offset):
+    def commit_offset(self, group, topic, partition, offset, note=None):
         head = string(group) + struct.pack(">i", -1) + string("") + struct.pack(">q", -1)
-        body = head + nested(topic, struct.pack(">iq", partition, offset) + string(None))
+        body = head + nested(topic, struct.pack(">iq", partition, offset) + string(note))
         reader = self.ask(OFFSET_COMMIT, body)
         reader.enter()
         _check(reader.number("h"))

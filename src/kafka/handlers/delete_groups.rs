@@ -1,5 +1,7 @@
 //! DeleteGroups: groups without members are forgotten, with what they committed.
 
+use std::collections::BTreeSet;
+
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
@@ -18,7 +20,9 @@ pub fn handle(
 ) -> Outcome {
     let mut calls = Vec::new();
     let mut pending = DeleteGroups { version, groups: Vec::new(), asked: Vec::new() };
-    for group in &request.groups_names {
+    let mut seen = BTreeSet::new();
+    // Each group once, as in Kafka: the second time it would be gone.
+    for group in request.groups_names.iter().filter(|group| seen.insert(**group)) {
         let error_code = match ctx.group(group) {
             Ok(log) => {
                 pending.asked.push(pending.groups.len());

@@ -3,6 +3,7 @@
 
 use super::Outcome;
 use crate::kafka::context::Context;
+use crate::kafka::errors;
 use crate::kafka::protocol::messages::find_coordinator::{Coordinator, key_type};
 use crate::kafka::protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::kafka::protocol::wire::Writer;
@@ -37,9 +38,15 @@ pub fn handle(
         let (node_id, host, port) = place(request.key);
         FindCoordinatorResponse { error_code, error_message, node_id, host, port, ..Default::default() }
     } else {
+        let mut room = ctx.answer_room;
         let coordinator = |key| {
             let (node_id, host, port) = place(key);
-            Coordinator { key, node_id, host, port, error_code, error_message }
+            let found = Coordinator { key, node_id, host, port, error_code, error_message };
+            if room.take(size_of_val(&found) + key.len() + host.len() + error_message.map_or(0, str::len)) {
+                return found;
+            }
+            let error_code = errors::no_room_of_coordinator(&room);
+            Coordinator { key, node_id: -1, port: -1, error_code, ..Default::default() }
         };
         let coordinators = request.coordinator_keys.iter().copied().map(coordinator).collect();
         FindCoordinatorResponse { coordinators, ..Default::default() }

@@ -32,6 +32,7 @@ from lib.coverage import SWEEP, Coverage  # noqa: E402
 from lib.kafka_tools import KafkaTools  # noqa: E402
 from lib.kcat import Kcat  # noqa: E402
 from lib.report import Report  # noqa: E402
+from lib.wire import Refused, create_topic  # noqa: E402
 from lib.worker import ClientFailed, ClientSkipped, Worker  # noqa: E402
 
 DATASET_RECORDS = {"short": 100_000, "full": 1_000_000}
@@ -77,6 +78,13 @@ class Target:
 
     def serves(self, client):
         """The requests from here on are this client's; those of several at a time are nobody's."""
+        self.note()
+        self._client = client
+
+    def without_client(self, act):
+        """What is sent in `act` is nobody's."""
+        client, self._client = self._client, None
+        act()
         self.note()
         self._client = client
 
@@ -126,7 +134,7 @@ class ClientReport(Report):
         except ClientSkipped as reason:
             self.skip(name, reason)
             return None
-        except (ClientFailed, BrokerError, toolchain.BuildError) as reason:
+        except (ClientFailed, BrokerError, Refused, toolchain.BuildError) as reason:
             self.fail(name, reason)
             self._target.revive()
             return None
@@ -202,6 +210,8 @@ class Session:
         if case.function == "describe_cluster":
             # With a port for each log, the one where clients begin is none of theirs.
             args = {"own_address": "listed" if self._advertise == "node" else "unlisted"}
+        if case.partitions:
+            self._target.without_client(lambda: create_topic(self._target.bootstrap, topic, case.partitions))
         return client.run(case.function, self._target.bootstrap, topic, args, case.timeout_s, self._target.restart)
 
     def matrix(self, clients, form):

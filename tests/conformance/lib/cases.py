@@ -1,6 +1,6 @@
 """The table of cases: what each client is asked to do, and in which form of the run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 ACKS = ("0", "1", "-1")
@@ -20,6 +20,8 @@ class Case:
     args: dict = field(default_factory=dict)
     # The case restarts the broker, which must then be the runner's own.
     restarts: bool = False
+    # The runner makes the topic, with so many partitions: the client has no way to.
+    partitions: int = 0
     timeout_s: int = CASE_S_MAX
 
 
@@ -59,17 +61,23 @@ LACKS = {
 }  # fmt: skip
 # Clients that are command lines.
 HAS = {
-    "kcat": {"roundtrip", "timestamps", "metadata", "describe_cluster", "idempotent", "unknown_topic", "too_large"},
+    "kcat": {
+        "roundtrip", "timestamps", "metadata", "describe_cluster", "idempotent", "unknown_topic", "too_large",
+        "group_members", "group_commits",
+    },
     "kafka-tools": {
         "topics", "create_partitions", "alter_configs", "describe_configs", "console", "producer_perf",
         "list_offsets", "delete_records", "group_commits",
     },
 }  # fmt: skip
+# kcat's topics come into being when it writes to them, with one partition, where a group has nothing to share.
+CREATED_FOR_KCAT = {"group_members": 6, "group_commits": 6}
 # The assignors that a client offers.
 ALL_STRATEGIES = ("range", "roundrobin", "sticky", "cooperative-sticky")
 STRATEGIES = {
     "librdkafka": ("range", "roundrobin", "cooperative-sticky"),
     "rdkafka": ("range", "roundrobin", "cooperative-sticky"),
+    "kcat": ("range", "roundrobin", "cooperative-sticky"),
     "aiokafka": ("range", "roundrobin", "sticky"),
     "kafkajs": ("roundrobin",),
 }
@@ -95,6 +103,8 @@ def cases_of(client, form):
             continue
         if form == "short" and not _in_short(client, case):
             continue
+        if client == "kcat" and case.function in CREATED_FOR_KCAT:
+            case = replace(case, partitions=CREATED_FOR_KCAT[case.function])
         yield case
 
 

@@ -7,12 +7,11 @@ in docs/PROTOCOLS.md.
 
 import os
 import re
-import socket
-import struct
 import urllib.error
 import urllib.request
 
 from . import toolchain
+from .wire import ask_versions
 
 DOCUMENT = os.path.join(toolchain.ROOT, "docs", "PROTOCOLS.md")
 BEGIN = "<!-- begin: kafka clients (generated) -->\n"
@@ -101,17 +100,3 @@ def ranges(versions):
         else:
             parts.append([version, version])
     return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in parts)
-
-
-def ask_versions(address):
-    """(key, first, last) of each API: ApiVersions, version 0, by hand."""
-    host, port = address.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        request = struct.pack(">hhih", 18, 0, 1, -1)
-        connection.sendall(struct.pack(">i", len(request)) + request)
-        reply = connection.makefile("rb")
-        (length,) = struct.unpack(">i", reply.read(4))
-        body = reply.read(length)
-    _, error, count = struct.unpack_from(">ihi", body)
-    assert error == 0, f"ApiVersions answered with error {error}"
-    return [struct.unpack_from(">hhh", body, 10 + 6 * i) for i in range(count)]

@@ -32,6 +32,7 @@ ADMINISTRATION = (
 RECORDS = (
     "leader_epoch", "raw_errors", "raw_sweep", "long_poll", "log_append_time", "auto_create", "unknown_topic",
     "invalid_topic", "unknown_partition", "too_large", "out_of_range", "console", "producer_perf",
+    "recreated_topic",
 )  # fmt: skip
 
 # What a client cannot say, or leaves no way to see. Only franz-go gives access to single requests.
@@ -40,23 +41,26 @@ RAW = {
     "topic_partitions", "nothing_to_list",
 }  # fmt: skip
 TOOLS = {"console", "producer_perf"}
+# Of these, what Java's Admin can say as well.
+BY_ADMIN = {"log_dirs", "producers", "nothing_to_list"}
 LACKS = {
     "librdkafka": RAW | TOOLS,
     "franz-go": TOOLS,
-    "java-4": RAW | TOOLS,
-    "java-3": RAW | TOOLS,
+    "java-4": (RAW | TOOLS) - BY_ADMIN,
+    "java-3": (RAW | TOOLS) - BY_ADMIN,
     # `many_topics` and `unknown_partition` would be the third of their kind in one language.
     "kafka-python": RAW | TOOLS | {"many_topics", "unknown_partition"},
-    # aiokafka alters configs by AlterConfigs only, which forgets what is not named.
-    "aiokafka": RAW | TOOLS | {"many_topics", "unknown_partition"},
+    # aiokafka alters configs by AlterConfigs only, which forgets what is not named. A reader whose topic is deleted
+    # creates it at once, with one partition: it asks with the leave to.
+    "aiokafka": RAW | TOOLS | {"many_topics", "unknown_partition", "recreated_topic"},
     # No static members.
-    "kafkajs": RAW | TOOLS | {"many_topics", "unknown_partition", "group_static"},
+    "kafkajs": RAW | TOOLS | {"many_topics", "unknown_partition", "group_static", "recreated_topic"},
     # sarama asks for a partition's bounds before it reads: an offset out of range is its own finding.
-    "sarama": RAW | TOOLS | {"many_topics", "unknown_partition", "invalid_topic"},
+    "sarama": RAW | TOOLS | {"many_topics", "unknown_partition", "invalid_topic", "recreated_topic"},
     # The same librdkafka as above, below another language: what the binding adds is what counts.
     "rdkafka": RAW | TOOLS | {
         "many_topics", "describe_cluster", "log_append_time", "unknown_topic", "invalid_topic",
-        "unknown_partition", "out_of_range",
+        "unknown_partition", "out_of_range", "recreated_topic",
     },
 }  # fmt: skip
 # Clients that are command lines.

@@ -94,7 +94,7 @@ SHORT = {
     "kafkajs": ("roundtrip/gzip/acks=-1", "topics", "group_members/roundrobin"),
     "sarama": ("roundtrip/zstd/acks=-1", "topics", "group_members/sticky"),
     "rdkafka": ("roundtrip/zstd/acks=-1", "topics", "group_commits"),
-    "kafka-tools": ("topics", "console"),
+    "kafka-tools": ("topics", "console", "delete_records", "alter_configs"),
 }
 
 

@@ -18,6 +18,10 @@ BEGIN = "<!-- begin: kafka clients (generated) -->\n"
 END = "<!-- end: kafka clients -->"
 # Advertised for clients that look at the minimum only, and refused: see docs/PROTOCOLS.md.
 MINIMA = {("Produce", version) for version in range(3)}
+# Sent when something lasts long enough, as on a slow machine. The table has what was seen when it was written.
+BY_THE_CLOCK = {"Heartbeat", "OffsetForLeaderEpoch"}
+# Of another version on each machine.
+UNPINNED = {"kcat"}
 # The client that sends every version of every API because it is told to, and not by itself.
 SWEEP = "sweep"
 
@@ -66,6 +70,23 @@ class Coverage:
         seen = set().union(*self.sent.values())
         return sorted(self.advertised() - seen - MINIMA)
 
+    def unlisted(self):
+        """What a client of a column has sent, and the table in docs/PROTOCOLS.md does not say.
+
+        Only that: whether a client comes to ask some things depends on the moment, so what was not sent this
+        time may stay.
+        """
+        with open(DOCUMENT, encoding="utf-8") as file:
+            listed = listed_in(file.read())
+        advertised = self.advertised()
+        return sorted(
+            (client, api, version)
+            for client in listed
+            if client not in UNPINNED
+            for api, version in self.sent.get(client, set()) & advertised
+            if api not in BY_THE_CLOCK and (api, version) not in listed[client]
+        )
+
     def write_table(self, clients):
         """Rewrites the generated block of docs/PROTOCOLS.md; `clients` are the columns."""
         with open(DOCUMENT, encoding="utf-8") as file:
@@ -89,6 +110,20 @@ class Coverage:
             cells = [ranges(versions) for versions in (*columns, rest)]
             lines.append(f"| {api} | {' | '.join(cells)} |\n")
         return "".join(lines)
+
+
+def listed_in(document):
+    """What the table says: client to {(api, version)}."""
+    head, _, *rows = document.split(BEGIN)[1].split(END)[0].splitlines()
+    clients = head.strip("| ").split(" | ")[1:-1]
+    listed = {client: set() for client in clients}
+    for row in rows:
+        api, *cells = [cell.strip() for cell in row.split("|")[1:-1]]
+        for client, cell in zip(clients, cells):
+            for part in filter(None, cell.split(", ")):
+                first, _, last = part.partition("–")
+                listed[client].update((api, version) for version in range(int(first), int(last or first) + 1))
+    return listed
 
 
 def ranges(versions):

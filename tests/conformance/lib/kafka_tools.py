@@ -122,6 +122,11 @@ class KafkaTools:
             topic, "\n".join(lines[60:]) + "\n", "--property", "parse.key=true", "--property", "parse.headers=true"
         )
         equal(consume(40), lines[60:], "the lines after those of the last time")
+        group = ["--group", f"{topic}-console"]
+        described = call.run("kafka-consumer-groups", "--describe", *group)
+        _matches(described, rf"{topic}-console\s+{topic}\s+0\s+100\s+100\s+0\s")
+        to_start = ["--reset-offsets", *group, "--topic", topic, "--to-earliest", "--execute"]
+        _matches(call.run("kafka-consumer-groups", *to_start), rf"{topic}-console\s+{topic}\s+0\s+0\s")
 
     def _case_producer_perf(self, call, topic):
         call.create(topic, 3)

@@ -113,7 +113,7 @@ impl Directory {
         let Some(broker) = data_dir::read_broker_file(&path)? else {
             bail!(
                 "{} has no broker.toml: it is no data directory, or making it was interrupted before \
-                 anything was stored",
+                 anything was stored; if it was in use, restore broker.toml from a backup",
                 path.display()
             );
         };

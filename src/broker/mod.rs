@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 use crate::admin::http::{AdminServer, Advertised, BrokerInfo, Disk as DiskInfo, Health};
 use crate::admin::signal::{Cause, Termination};
 use crate::background::executor::{Executor, Jobs};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
 use crate::group::GroupRules;
 use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::clock::monotonic;
@@ -80,12 +80,12 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     let mut termination = Termination::install()?;
     probe::check_io_uring()?;
     let connections_max = connections_max(&config, probe::raise_nofile()?);
+    let cpus = allowed_cpus(&config)?;
     // Before the lock: a folder of somebody else's gets not even that.
     formatting::unfinished(&config.server.data_dir)?;
     let data_dir = DataDir::lock(&config.server.data_dir)?;
     probe::check_data_dir(data_dir.path())?;
 
-    let cpus = allowed_cpus(&config)?;
     let shards = config.server.shards.clone().or_else(|| cpus.len() as u16).max(1);
     // Bound before anything is written: a port that is taken must not leave a formatted folder.
     let admin_address = resolve(&config.admin.listen)?;
@@ -309,16 +309,19 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
 
 // --- Configuration. ---
 
-fn allowed_cpus(config: &Config) -> anyhow::Result<Vec<usize>> {
+/// The CPUs for the shards.
+///
+/// # Errors
+/// The configuration names one that this process may not use.
+pub fn allowed_cpus(config: &Config) -> Result<Vec<usize>, ConfigError> {
     let allowed: Vec<usize> =
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     match &config.server.cpus {
         config::Auto::Given(wanted) => {
             let wanted = wanted.as_slice();
             if let Some(missing) = wanted.iter().find(|cpu| !allowed.contains(cpu)) {
-                bail!(
-                    "server.cpus names CPU {missing}, which this process may not use (allowed: {allowed:?})"
-                );
+                let what = format!("this process may not use CPU {missing} (allowed: {allowed:?})");
+                return Err(config.refuse("server.cpus", what));
             }
             Ok(wanted.to_vec())
         }

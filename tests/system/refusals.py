@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import struct
+import subprocess
 
 import wire
 from rig import CaseSkipped, check, equal, until
@@ -241,6 +242,37 @@ def port_that_is_taken(rig):
     check(first.is_ready(), "the first broker is disturbed")
 
 
+def configurations(rig):
+    """Code 78 whatever is wrong, so that a supervisor does not try again; `config check` says the same."""
+    missing, latin = os.path.join(rig.folder, "missing.toml"), os.path.join(rig.folder, "latin.toml")
+    with open(latin, "wb") as file:
+        file.write(b"# caf\xe9\n")
+    data_dir = os.path.join(rig.folder, "data")
+    table = [
+        (["-c", missing], {}, "flag --config", missing),
+        (["-c", latin], {}, "flag --config", latin),
+        ([], {"RINGMQ_CONFIG": missing}, "environment RINGMQ_CONFIG", missing),
+        ([], {"RINGMQ_SHARDS": "1"}, "RINGMQ_SERVER__SHARDS", "section"),
+        (["--cpus", "8191"], {}, "server.cpus", "8191"),
+        (["--cpus", "0,0"], {}, "flag --cpus", "CPU 0 twice"),
+    ]
+    for arguments, variables, *words in table:
+        for command in (["server"], ["config", "check"]):
+            done = subprocess.run(
+                [rig.binary, *command, "--data-dir", data_dir, *arguments],
+                env={**os.environ, **variables},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+            what = f"{command} {arguments} {variables}"
+            equal(done.returncode, 78, f"exit code of {what}; it said {done.stderr!r}")
+            for word in words:
+                check(word in done.stderr, f"{word!r} is not in what {what} says: {done.stderr!r}")
+    check(not os.path.exists(data_dir), "a directory was made all the same")
+
+
 CASES = {
     "refused/a newer format": newer_format,
     "refused/a lost broker.toml": lost_broker_file,
@@ -255,4 +287,5 @@ CASES = {
     "refused/a directory in use": in_use,
     "refused/a file system without direct IO": no_direct_io,
     "refused/a port that is taken": port_that_is_taken,
+    "refused/configurations": configurations,
 }

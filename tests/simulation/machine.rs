@@ -106,6 +106,12 @@ impl Setup {
         }
     }
 
+    /// For members of groups: who waits for the others holds a call, and there must be some left.
+    pub fn for_groups(rng: &mut Rng) -> Setup {
+        let credits = *rng.pick(&[16, 1024]);
+        Setup { credits, ..Setup::draw(rng) }
+    }
+
     /// With room for large batches, and so much memory for clients.
     pub fn for_large(memory: MemoryLimits) -> Setup {
         Setup {

@@ -12,10 +12,22 @@ use std::thread;
 
 use ringmq::base::mutant::{self, Mutant};
 
-use super::{play_all, story};
+use super::coverage::Coverage;
+use super::{play_all, story, weeks};
 
 /// Stories that a mutant must survive to count as not caught.
 const SEEDS: u64 = 1_000;
+/// The same of fortnights, in which those of groups are played.
+const WEEKS: u64 = 8;
+/// Those of groups that fortnights of the whole broker must notice, as the weeks of the bare machine do.
+const NOTICED_IN_WEEKS: &[Mutant] = &[Mutant::CommitStaleGeneration];
+
+/// What mutants are played in, and how often.
+#[derive(Clone, Copy)]
+struct Hunt {
+    play: fn(u64, bool) -> Coverage,
+    seeds: u64,
+}
 
 thread_local! {
     /// Where the last story of a mutant on this thread failed, and why.
@@ -42,16 +54,16 @@ fn remember_failures() {
 }
 
 /// Play the stories of a mutant until one fails.
-fn hunt(mutant: Mutant) -> Option<Caught> {
+fn hunt(mutant: Mutant, Hunt { play, seeds }: Hunt) -> Option<Caught> {
     mutant::set(Some(mutant));
-    let fails = |seed: &u64| catch_unwind(AssertUnwindSafe(|| story::play(*seed, false))).is_err();
-    let caught = (0..SEEDS).find(fails).map(|seed| Caught { seed, by: FAILURE.take() });
+    let fails = |seed: &u64| catch_unwind(AssertUnwindSafe(|| play(*seed, false))).is_err();
+    let caught = (0..seeds).find(fails).map(|seed| Caught { seed, by: FAILURE.take() });
     mutant::set(None);
     caught
 }
 
 /// Hunt them on all cores, and write a row of the table as soon as it is known.
-fn hunt_all(mutants: &[Mutant]) -> Vec<(Mutant, Option<Caught>)> {
+fn hunt_all(mutants: &[Mutant], how: Hunt) -> Vec<(Mutant, Option<Caught>)> {
     let rest = Mutex::new(mutants.iter());
     let hunted = Mutex::new(Vec::new());
     println!("{:<24} stories  caught by", "mutant");
@@ -61,10 +73,10 @@ fn hunt_all(mutants: &[Mutant]) -> Vec<(Mutant, Option<Caught>)> {
                 loop {
                     let next = rest.lock().expect("no panic while it is held").next();
                     let Some(&mutant) = next else { return };
-                    let caught = hunt(mutant);
+                    let caught = hunt(mutant, how);
                     let (stories, by) = match &caught {
                         Some(Caught { seed, by }) => (seed + 1, by.as_str()),
-                        None => (SEEDS, "nothing"),
+                        None => (how.seeds, "nothing"),
                     };
                     println!("{:<24} {stories:>7}  {by:.120}", format!("{mutant:?}"));
                     hunted.lock().expect("no panic while it is held").push((mutant, caught));
@@ -75,32 +87,48 @@ fn hunt_all(mutants: &[Mutant]) -> Vec<(Mutant, Option<Caught>)> {
     hunted.into_inner().expect("no panic while it was held")
 }
 
-#[test]
-fn mutants_are_caught() {
+/// Of these, or of the one that is asked for: who was caught. The sound broker plays what caught them, too.
+fn hunt_wanted(mutants: impl Iterator<Item = Mutant>, how: Hunt) -> Vec<(Mutant, bool)> {
     let only = std::env::var("RINGMQ_SIM_MUTANT").unwrap_or_default();
-    let of_broker = |mutant: &Mutant| !Mutant::OF_GROUPS.contains(mutant);
-    let wanted = |mutant: &Mutant| of_broker(mutant) && (only.is_empty() || format!("{mutant:?}") == only);
-    let mutants: Vec<Mutant> = Mutant::ALL.iter().copied().filter(wanted).collect();
+    let mutants: Vec<Mutant> =
+        mutants.filter(|mutant| only.is_empty() || format!("{mutant:?}") == only).collect();
     if mutants.is_empty() {
-        // Whether there is such a one, the stories of groups say.
-        return;
+        // Whether there is such a one, the stories of the bare machine say.
+        return Vec::new();
     }
     remember_failures();
-
-    let hunted = hunt_all(&mutants);
+    let hunted = hunt_all(&mutants, how);
     let seeds: BTreeSet<u64> =
         hunted.iter().filter_map(|(_, caught)| caught.as_ref()).map(|caught| caught.seed).collect();
     for &seed in &seeds {
-        let sound = play_all(seed..seed + 1).is_ok();
-        assert!(sound, "the sound broker fails, too; replay with: make sim SEED={seed}");
+        let sound = play_all(seed..seed + 1, how.play).is_ok();
+        assert!(sound, "the sound broker fails, too, in story {seed}");
     }
-    let survivors: Vec<&Mutant> =
-        hunted.iter().filter(|(_, caught)| caught.is_none()).map(|(mutant, _)| mutant).collect();
+    let caught: Vec<_> = hunted.into_iter().map(|(mutant, caught)| (mutant, caught.is_some())).collect();
     println!(
         "{} of {} mutants caught, by {} stories that the sound broker plays to their end",
-        hunted.len() - survivors.len(),
-        hunted.len(),
+        caught.iter().filter(|(_, caught)| *caught).count(),
+        caught.len(),
         seeds.len()
     );
+    caught
+}
+
+fn assert_caught(hunted: impl Iterator<Item = (Mutant, bool)>) {
+    let survivors: Vec<Mutant> = hunted.filter(|(_, caught)| !caught).map(|(mutant, _)| mutant).collect();
     assert!(survivors.is_empty(), "not caught: {survivors:?}; play one with: make sim-mutants MUTANT=name");
+}
+
+#[test]
+fn mutants_are_caught() {
+    let of_broker = Mutant::ALL.iter().copied().filter(|mutant| !Mutant::OF_GROUPS.contains(mutant));
+    assert_caught(hunt_wanted(of_broker, Hunt { play: story::play, seeds: SEEDS }).into_iter());
+}
+
+/// All of them are played, and the table says which are noticed; some must be.
+#[test]
+fn mutants_of_groups_are_caught() {
+    let of_groups = Mutant::OF_GROUPS.iter().copied();
+    let hunted = hunt_wanted(of_groups, Hunt { play: weeks::play, seeds: WEEKS });
+    assert_caught(hunted.into_iter().filter(|(mutant, _)| NOTICED_IN_WEEKS.contains(mutant)));
 }

@@ -15,6 +15,7 @@ mod machine;
 mod member;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod onlooker;
 mod producer;
 mod roster;
 mod rot;

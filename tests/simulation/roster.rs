@@ -32,19 +32,20 @@ struct Group {
     disturbances: u64,
 }
 
+/// The groups of the story.
+pub const GROUPS: usize = 2;
+
+#[derive(Default)]
 pub struct Roster {
-    groups: Vec<Group>,
+    groups: [Group; GROUPS],
 }
 
 pub fn group_name(group: usize) -> &'static str {
-    ["readers", "writers"][group]
+    const NAMES: [&str; GROUPS] = ["readers", "writers"];
+    NAMES[group]
 }
 
 impl Roster {
-    pub fn new(groups: usize) -> Roster {
-        Roster { groups: (0..groups).map(|_| Group::default()).collect() }
-    }
-
     pub fn newest(&self, group: usize) -> i32 {
         self.groups[group].newest
     }

@@ -19,11 +19,11 @@ use super::coverage::{Coverage, Event};
 use super::link::{Heard, Link, decode};
 use super::machine::{Broker, PATIENCE, Setup, format};
 use super::member::Member;
-use super::roster::{Offsets, Roster, group_name, offsets_of};
+use super::onlooker::Onlooker;
+use super::roster::{GROUPS, Roster, group_name};
 use super::stage::Stage;
 use super::weather::Weather;
 
-const GROUPS: usize = 2;
 /// Times that misfortunes are followed by calm.
 const ROUNDS: u64 = 5;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -34,12 +34,6 @@ const CALM: Duration = HOUR.saturating_mul(2);
 /// client acts.
 const PLAYED: Duration = Duration::from_secs(3);
 const ROOMY_BYTES: u64 = 1 << 40;
-
-/// Somebody who is in no group and looks at what all have committed.
-struct Onlooker {
-    link: Link<(usize, Offsets)>,
-    acts_at: Nanos,
-}
 
 struct Story {
     stage: Stage,
@@ -81,9 +75,9 @@ pub fn play(seed: u64, loud: bool) -> Coverage {
         ids: rng.fork(),
         stage: Stage::new(world, rng, setup.log_addresses(), loud),
         setup,
-        roster: Roster::new(GROUPS),
+        roster: Roster::default(),
         members,
-        onlooker: Onlooker { link: Link::new(), acts_at: Nanos(0) },
+        onlooker: Onlooker::new(),
     };
     story.run();
     story.stage.coverage
@@ -182,7 +176,7 @@ impl Story {
                 for member in members.iter_mut().filter(|member| member.socket() == Some(id)) {
                     member.hear(stage, roster);
                 }
-                if onlooker.link.id() == Some(id) {
+                if onlooker.socket() == Some(id) {
                     onlooker.hear(stage, roster);
                 }
             }
@@ -468,42 +462,4 @@ impl Story {
 /// A log takes nothing any more, or gets no more segments, until the broker is started again.
 fn is_broken(broker: &Broker) -> bool {
     broker.logs().any(|log| log.failed() || log.space_error().is_some())
-}
-
-impl Onlooker {
-    fn act(&mut self, stage: &mut Stage, roster: &mut Roster) {
-        let now = stage.world.now().mono;
-        self.acts_at = now.plus(Duration::from_secs(1 + stage.rng.below(7200)));
-        self.hear(stage, roster);
-        if !self.link.ready(stage) {
-            self.acts_at = now.plus(Duration::from_secs(1));
-            return;
-        }
-        for group in 0..GROUPS {
-            let parts: Vec<Part> = all_parts().collect();
-            self.link.ask(6, &offsets_of(group, &parts), (group, roster.acked(group)));
-        }
-    }
-
-    fn hear(&mut self, stage: &mut Stage, roster: &mut Roster) {
-        loop {
-            match self.link.hear(stage) {
-                Heard::Response { note: (group, known), frame, api, version } => {
-                    let Response::OffsetFetch(response) = decode(&frame, api, version) else {
-                        panic!("an answer of another kind")
-                    };
-                    if response.error_code == ErrorCode::COORDINATOR_NOT_AVAILABLE {
-                        stage.storage_error("offset fetch");
-                        continue;
-                    }
-                    assert_eq!(response.error_code, ErrorCode::NONE);
-                    roster.fetched(group, &known, &response);
-                    stage.coverage.count(Event::MemberAnswers);
-                    stage.coverage.count(Event::OffsetsLookedAt);
-                }
-                Heard::Broken => {}
-                Heard::Nothing => return,
-            }
-        }
-    }
 }

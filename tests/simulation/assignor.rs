@@ -117,13 +117,13 @@ pub fn assigned(bytes: &[u8]) -> Vec<Part> {
 /// Each topic in ranges to those who subscribe to it, in the order of their names.
 pub fn range(members: &[(&str, &[usize])]) -> Vec<Vec<Part>> {
     let mut shares = vec![Vec::new(); members.len()];
-    for topic in 0..TOPICS.len() {
+    for (topic, (_, count)) in TOPICS.iter().enumerate() {
         let mut readers: Vec<usize> =
             (0..members.len()).filter(|index| members[*index].1.contains(&topic)).collect();
         readers.sort_unstable_by_key(|index| members[*index].0);
         let mut rest = parts(topic);
         for (place, reader) in readers.iter().enumerate() {
-            let (count, readers) = (TOPICS[topic].1 as usize, readers.len());
+            let (count, readers) = (*count as usize, readers.len());
             let share = count / readers + usize::from(place < count % readers);
             shares[*reader].extend(rest.by_ref().take(share));
         }

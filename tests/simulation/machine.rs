@@ -106,7 +106,8 @@ impl Setup {
         }
     }
 
-    /// For members of groups: who waits for the others holds a call, and there must be some left.
+    /// For members of groups: who waits for the others in a group of another shard holds a credit all the while, and
+    /// with none left nobody hears of the rebalance that all wait for.
     pub fn for_groups(rng: &mut Rng) -> Setup {
         let credits = *rng.pick(&[16, 1024]);
         Setup { credits, ..Setup::draw(rng) }

@@ -103,6 +103,7 @@ fn a_seed_is_one_story() {
             "seed {seed} has another source of chance"
         );
     }
+    assert_eq!(weeks::play(0, false), weeks::play(0, false), "a fortnight has another source of chance");
 }
 
 #[test]

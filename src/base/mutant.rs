@@ -2,8 +2,8 @@
 //!
 //! Each [`Mutant`] is a broker that breaks one rule. Where the rule is kept, the code asks [`is`], which
 //! is `false` at compile time but for the feature `mutants`; then it is what the thread has been told
-//! by [`set`]. `make sim-mutants` plays each of them until it is caught: on the simulated machine, those of
-//! groups in the weeks of `group`'s tests.
+//! by [`set`]. `make sim-mutants` plays each of them until it is caught: on the simulated machine, and those of
+//! groups once more in the weeks of `group`'s tests.
 
 #[cfg(all(feature = "mutants", not(debug_assertions)))]
 compile_error!("the feature `mutants` is for tests: a broker that is built with it can break its promises");
@@ -150,7 +150,7 @@ mutants! {
 }
 
 impl Mutant {
-    /// Those of the group machine. The stories of `group` must notice them, not those of the whole broker.
+    /// Those of the group machine: only where groups have members can they be noticed.
     pub const OF_GROUPS: &[Mutant] = &[
         Mutant::SyncStaleGeneration,
         Mutant::CommitStaleGeneration,

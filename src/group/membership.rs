@@ -116,11 +116,22 @@ impl<W: Copy> Group<W> {
 
     /// One result for each who leaves.
     pub fn leave(&mut self, leaving: &[Leaving], scene: &mut Scene<'_, W>) -> Vec<Result<(), GroupError>> {
+        let members = self.members.len();
         let results: Vec<_> = leaving.iter().map(|one| self.leave_one(one, scene)).collect();
-        if results.iter().any(Result::is_ok) && !self.is_empty() {
+        if self.members.len() < members {
             self.rebalance(scene);
+        } else {
+            self.miss_invited(scene);
         }
         results
+    }
+
+    /// Who was invited and is not to come was no member: a rebalance that waits for it can go on, and else nobody
+    /// has to know.
+    fn miss_invited(&mut self, scene: &mut Scene<'_, W>) {
+        if let Phase::Preparing { .. } = self.phase {
+            self.rebalance(scene);
+        }
     }
 
     fn leave_one(&mut self, one: &Leaving, scene: &mut Scene<'_, W>) -> Result<(), GroupError> {
@@ -176,11 +187,10 @@ impl<W: Copy> Group<W> {
                 return;
             }
             self.remove(key, scene);
+            self.rebalance(scene);
         } else {
             self.remove_pending(key);
-        }
-        if !self.is_empty() {
-            self.rebalance(scene);
+            self.miss_invited(scene);
         }
     }
 }

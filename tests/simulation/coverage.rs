@@ -101,6 +101,58 @@ events! {
     PlainCommits,
     DsyncCommits,
     WriteThenSyncCommits,
+
+    // --- Weeks of groups. ---
+
+    /// Days of virtual time.
+    Days,
+    /// Answers to members, and to who looks at their commits from outside.
+    MemberAnswers,
+    /// Leaders that were told to assign.
+    Rebalances,
+    SharesHandedOut,
+    MemberCommits,
+    MemberOffsetFetches,
+    /// Who is in no group asked what groups have committed.
+    OffsetsLookedAt,
+    MembersDied,
+    MembersSlept,
+    MembersLeft,
+    /// A member whose broker had died was one afterwards, without joining again.
+    MembersKeptByRestarts,
+    /// Members that died with the broker.
+    DiedWithBroker,
+    /// The broker went while members joined or waited for their shares.
+    EndsInRebalance,
+    /// A static member came back to the generation that it had left, and nobody was rebalanced.
+    StaticReturns,
+    /// A static leader came back, and was told that what it had assigned holds.
+    AssignmentsSkipped,
+    /// Who had slept longer than its session, or than a rebalance takes, went on committing, and was refused.
+    ZombiesFenced,
+    /// Refused commits of who was in a generation that was over.
+    CommitsOfOldGenerations,
+    CommitsRefusedByGeneration,
+    CommitsOfStrangers,
+    /// Those of a process that another had replaced.
+    CommitsOfReplaced,
+    /// Its log did not take it, or the broker was stopping.
+    CommitsNotStored,
+    InstancesFenced,
+    GroupLogsFailed,
+    /// Nobody ran for a while, as on a machine that is suspended.
+    Suspensions,
+    /// The faults ended, and everybody had its share.
+    Convergences,
+    /// The same without one that had died, perhaps with the broker.
+    TakeOvers,
+}
+
+impl Event {
+    /// Is it met in the weeks of groups, and not in the other stories?
+    pub fn is_of_weeks(self) -> bool {
+        self as usize >= Event::Days as usize
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,13 +183,15 @@ impl Coverage {
         }
     }
 
-    pub fn missing(&self) -> Vec<Event> {
-        Event::ALL.iter().copied().filter(|event| self.get(*event) == 0).collect()
+    /// Events of some kind that were not met.
+    pub fn missing(&self, kind: impl Fn(Event) -> bool) -> Vec<Event> {
+        Event::ALL.iter().copied().filter(|event| kind(*event) && self.get(*event) == 0).collect()
     }
 }
 
 impl std::fmt::Display for Coverage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Event::ALL.iter().try_for_each(|event| writeln!(f, "  {:>12} {event:?}", self.get(*event)))
+        let mut met = Event::ALL.iter().filter(|event| self.get(**event) > 0);
+        met.try_for_each(|event| writeln!(f, "  {:>12} {event:?}", self.get(*event)))
     }
 }

@@ -107,6 +107,13 @@ impl Setup {
         }
     }
 
+    /// For members of groups: who waits for the others in a group of another shard holds a credit all the while, and
+    /// with none left nobody hears of the rebalance that all wait for.
+    pub fn for_groups(rng: &mut Rng) -> Setup {
+        let credits = *rng.pick(&[16, 1024]);
+        Setup { credits, ..Setup::draw(rng) }
+    }
+
     /// With room for large batches, and so much memory for clients.
     pub fn for_large(memory: MemoryLimits) -> Setup {
         Setup {

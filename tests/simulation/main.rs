@@ -4,6 +4,7 @@
 
 mod admin;
 mod answers;
+mod assignor;
 mod committer;
 mod consumer;
 mod coverage;
@@ -11,25 +12,32 @@ mod greedy;
 mod ledger;
 mod link;
 mod machine;
+mod member;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod onlooker;
 mod producer;
+mod roster;
 mod rot;
 mod stage;
 mod story;
 mod weather;
+mod weeks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use coverage::Coverage;
+use coverage::{Coverage, Event};
 
 /// Seeds of a run without `RINGMQ_SIM_SEEDS`.
 const SEEDS: u64 = 2_000;
 /// Fewer seeds do not meet everything.
 const SEEDS_FOR_COVERAGE: u64 = 300;
+/// The same of the fortnights of groups.
+const WEEKS: u64 = 8;
+const WEEKS_FOR_COVERAGE: u64 = 8;
 
 fn variable(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
@@ -37,7 +45,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 /// Play seeds on all cores until one fails.
-fn play_all(seeds: std::ops::Range<u64>) -> Result<Coverage, u64> {
+fn play_all(seeds: std::ops::Range<u64>, play: fn(u64, bool) -> Coverage) -> Result<Coverage, u64> {
     let next = AtomicU64::new(seeds.start);
     let stop = AtomicBool::new(false);
     let result = Mutex::new((Coverage::new(), None));
@@ -49,7 +57,7 @@ fn play_all(seeds: std::ops::Range<u64>) -> Result<Coverage, u64> {
                     if seed >= seeds.end {
                         return;
                     }
-                    let played = catch_unwind(AssertUnwindSafe(|| story::play(seed, false)));
+                    let played = catch_unwind(AssertUnwindSafe(|| play(seed, false)));
                     let mut result = result.lock().expect("no panic while it is held");
                     match played {
                         Ok(coverage) => result.0.merge(&coverage),
@@ -73,11 +81,11 @@ fn no_promise_is_broken() {
         return;
     }
     let count = variable("RINGMQ_SIM_SEEDS").unwrap_or(SEEDS);
-    match play_all(0..count) {
+    match play_all(0..count, story::play) {
         Err(seed) => panic!("replay with: make sim SEED={seed}"),
         Ok(coverage) => {
             println!("{count} seeds:\n{coverage}");
-            let missing = coverage.missing();
+            let missing = coverage.missing(|event| !event.is_of_weeks());
             assert!(
                 count < SEEDS_FOR_COVERAGE || missing.is_empty(),
                 "seeds 0..{count} never met {missing:?}; replay with: make sim SEEDS={count}"
@@ -94,5 +102,26 @@ fn a_seed_is_one_story() {
             story::play(seed, false),
             "seed {seed} has another source of chance"
         );
+    }
+    assert_eq!(weeks::play(0, false), weeks::play(0, false), "a fortnight has another source of chance");
+}
+
+#[test]
+fn weeks_of_groups() {
+    if let Some(seed) = variable("RINGMQ_SIM_WEEK") {
+        println!("{}", weeks::play(seed, true));
+        return;
+    }
+    let count = variable("RINGMQ_SIM_WEEKS").unwrap_or(WEEKS);
+    match play_all(0..count, weeks::play) {
+        Err(seed) => panic!("replay with: make sim WEEK={seed}"),
+        Ok(coverage) => {
+            println!("{count} fortnights:\n{coverage}");
+            let missing = coverage.missing(Event::is_of_weeks);
+            assert!(
+                count < WEEKS_FOR_COVERAGE || missing.is_empty(),
+                "fortnights 0..{count} never met {missing:?}; replay with: make sim WEEKS={count}"
+            );
+        }
     }
 }

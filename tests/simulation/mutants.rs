@@ -12,10 +12,22 @@ use std::thread;
 
 use ringmq::base::mutant::{self, Mutant};
 
-use super::{play_all, story};
+use super::coverage::Coverage;
+use super::{play_all, story, weeks};
 
 /// Stories that a mutant must survive to count as not caught.
 const SEEDS: u64 = 1_000;
+/// The same of fortnights, in which those of groups are played.
+const WEEKS: u64 = 8;
+
+/// What mutants are played in, and how often.
+#[derive(Clone, Copy)]
+struct Hunt {
+    play: fn(u64, bool) -> Coverage,
+    /// What `make sim` calls a seed of it.
+    replay: &'static str,
+    seeds: u64,
+}
 
 thread_local! {
     /// Where the last story of a mutant on this thread failed, and why.
@@ -42,16 +54,16 @@ fn remember_failures() {
 }
 
 /// Play the stories of a mutant until one fails.
-fn hunt(mutant: Mutant) -> Option<Caught> {
+fn hunt(mutant: Mutant, Hunt { play, seeds, .. }: Hunt) -> Option<Caught> {
     mutant::set(Some(mutant));
-    let fails = |seed: &u64| catch_unwind(AssertUnwindSafe(|| story::play(*seed, false))).is_err();
-    let caught = (0..SEEDS).find(fails).map(|seed| Caught { seed, by: FAILURE.take() });
+    let fails = |seed: &u64| catch_unwind(AssertUnwindSafe(|| play(*seed, false))).is_err();
+    let caught = (0..seeds).find(fails).map(|seed| Caught { seed, by: FAILURE.take() });
     mutant::set(None);
     caught
 }
 
 /// Hunt them on all cores, and write a row of the table as soon as it is known.
-fn hunt_all(mutants: &[Mutant]) -> Vec<(Mutant, Option<Caught>)> {
+fn hunt_all(mutants: &[Mutant], how: Hunt) -> Vec<(Mutant, Option<Caught>)> {
     let rest = Mutex::new(mutants.iter());
     let hunted = Mutex::new(Vec::new());
     println!("{:<24} stories  caught by", "mutant");
@@ -61,10 +73,10 @@ fn hunt_all(mutants: &[Mutant]) -> Vec<(Mutant, Option<Caught>)> {
                 loop {
                     let next = rest.lock().expect("no panic while it is held").next();
                     let Some(&mutant) = next else { return };
-                    let caught = hunt(mutant);
+                    let caught = hunt(mutant, how);
                     let (stories, by) = match &caught {
                         Some(Caught { seed, by }) => (seed + 1, by.as_str()),
-                        None => (SEEDS, "nothing"),
+                        None => (how.seeds, "nothing"),
                     };
                     println!("{:<24} {stories:>7}  {by:.120}", format!("{mutant:?}"));
                     hunted.lock().expect("no panic while it is held").push((mutant, caught));
@@ -75,24 +87,23 @@ fn hunt_all(mutants: &[Mutant]) -> Vec<(Mutant, Option<Caught>)> {
     hunted.into_inner().expect("no panic while it was held")
 }
 
-#[test]
-fn mutants_are_caught() {
+/// Hunt these, or the one of them that is asked for. The sound broker plays what caught them, too.
+fn all_are_caught(mutants: impl Iterator<Item = Mutant>, how: Hunt) {
     let only = std::env::var("RINGMQ_SIM_MUTANT").unwrap_or_default();
-    let of_broker = |mutant: &Mutant| !Mutant::OF_GROUPS.contains(mutant);
-    let wanted = |mutant: &Mutant| of_broker(mutant) && (only.is_empty() || format!("{mutant:?}") == only);
-    let mutants: Vec<Mutant> = Mutant::ALL.iter().copied().filter(wanted).collect();
+    let wanted = |mutant: &Mutant| only.is_empty() || format!("{mutant:?}") == only;
+    let mutants: Vec<Mutant> = mutants.filter(wanted).collect();
     if mutants.is_empty() {
-        // Whether there is such a one, the stories of groups say.
+        // Whether there is such a one, the stories of the bare machine say.
         return;
     }
     remember_failures();
 
-    let hunted = hunt_all(&mutants);
+    let hunted = hunt_all(&mutants, how);
     let seeds: BTreeSet<u64> =
         hunted.iter().filter_map(|(_, caught)| caught.as_ref()).map(|caught| caught.seed).collect();
     for &seed in &seeds {
-        let sound = play_all(seed..seed + 1).is_ok();
-        assert!(sound, "the sound broker fails, too; replay with: make sim SEED={seed}");
+        let sound = play_all(seed..seed + 1, how.play).is_ok();
+        assert!(sound, "the sound broker fails, too; replay with: make sim {}={seed}", how.replay);
     }
     let survivors: Vec<&Mutant> =
         hunted.iter().filter(|(_, caught)| caught.is_none()).map(|(mutant, _)| mutant).collect();
@@ -103,4 +114,16 @@ fn mutants_are_caught() {
         seeds.len()
     );
     assert!(survivors.is_empty(), "not caught: {survivors:?}; play one with: make sim-mutants MUTANT=name");
+}
+
+#[test]
+fn mutants_are_caught() {
+    let of_broker = Mutant::ALL.iter().copied().filter(|mutant| !Mutant::OF_GROUPS.contains(mutant));
+    all_are_caught(of_broker, Hunt { play: story::play, replay: "SEED", seeds: SEEDS });
+}
+
+#[test]
+fn mutants_of_groups_are_caught() {
+    let of_groups = Mutant::OF_GROUPS.iter().copied();
+    all_are_caught(of_groups, Hunt { play: weeks::play, replay: "WEEK", seeds: WEEKS });
 }

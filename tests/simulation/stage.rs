@@ -33,6 +33,24 @@ pub struct Stage {
 }
 
 impl Stage {
+    pub fn new(world: SimWorld, rng: Rng, log_addresses: Vec<SocketAddr>, loud: bool) -> Stage {
+        Stage {
+            world,
+            rng,
+            ledger: Ledger::default(),
+            coverage: Coverage::new(),
+            answered: 0,
+            calm: false,
+            draining: false,
+            disk_full: false,
+            reads_fail: false,
+            rotten: false,
+            heavy: false,
+            log_addresses,
+            loud,
+        }
+    }
+
     /// For whoever replays a seed.
     pub fn tell(&self, what: impl FnOnce() -> String) {
         if self.loud {

@@ -18,7 +18,7 @@ use super::admin::Admin;
 use super::committer::Committer;
 use super::consumer::Consumer;
 use super::coverage::{Coverage, Event};
-use super::ledger::{Ledger, Place, TopicNo};
+use super::ledger::{Place, TopicNo};
 use super::machine::{Broker, JobKind, PATIENCE, Setup, format};
 use super::producer::Producer;
 use super::rot::{Kind, LogEnd, Rot};
@@ -73,21 +73,7 @@ pub fn play(seed: u64, loud: bool) -> Coverage {
     format(&world, &setup);
     let mut story = Story {
         ids: rng.fork(),
-        stage: Stage {
-            world,
-            rng,
-            ledger: Ledger::default(),
-            coverage: Coverage::new(),
-            answered: 0,
-            calm: false,
-            draining: false,
-            disk_full: false,
-            reads_fail: false,
-            rotten: false,
-            heavy: false,
-            log_addresses: setup.log_addresses(),
-            loud,
-        },
+        stage: Stage::new(world, rng, setup.log_addresses(), loud),
         setup,
         producers: (0..PRODUCERS).map(|number| Producer::new(number, number != 0)).collect(),
         consumers: (0..3).map(|number| Consumer::new(number > 0)).collect(),

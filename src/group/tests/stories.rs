@@ -350,6 +350,17 @@ fn somebody_new_comes_twice() {
         10s: a is a1 in 2 led by a1 range[a1 b2], b is b2 in 2 led by a1 range[]
     "#]],
     );
+    // Without one, nobody notices that they do not come.
+    stable(&["a session=30", "b session=30"]).then(
+        "c joins politely; 11s; a beats; c restarts; c joins politely; c leaves; b beats",
+        expect![[r#"
+        c joins politely: c is to be c3
+        a beats: a ok
+        c joins politely: c is to be c4
+        c leaves: c ok
+        b beats: b ok
+    "#]],
+    );
 }
 
 #[test]

@@ -340,6 +340,12 @@ impl SimWorld {
         true
     }
 
+    /// Nobody runs until then, as when a machine is suspended or a process stopped: what is due meanwhile comes
+    /// late.
+    pub fn suspend_until(&self, time: Nanos) {
+        self.0.borrow_mut().advance_to(time);
+    }
+
     /// Choose who goes on, letting time pass up to `until` when nobody can.
     ///
     /// # Panics

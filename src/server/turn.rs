@@ -384,6 +384,7 @@ impl Server {
             }
             connection.release(&mut self.front.memory);
         }
+        self.shard.forget(conn);
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(conn.index);
         self.connections -= 1;

@@ -637,6 +637,7 @@ impl Server {
                 continue;
             }
             let Some(connection) = &mut slot.connection else { continue };
+            connection.end_turn();
             connection.poll_send(&mut self.front, now.mono, ops);
             if connection.is_over() {
                 connection.close(ops);

@@ -4,8 +4,9 @@
 //! frames, Zstandard frames. What is inflated came from a peer, so memory follows the bytes that
 //! really come out, never a length that the input merely claims, and stops at the caller's bound.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
+use bytes::{Buf, Bytes};
 use thiserror::Error;
 
 /// How the records of a batch are compressed: the attributes' lowest three bits.
@@ -54,18 +55,34 @@ impl Compression {
             Compression::Gzip => self.read_all(flate2::read::MultiGzDecoder::new(input), bytes_max),
             Compression::Snappy => self.inflate_snappy(input, bytes_max),
             Compression::Lz4 => self.read_all(lz4_flex::frame::FrameDecoder::new(input), bytes_max),
-            Compression::Zstd => {
-                let mut decoder =
-                    zstd::stream::read::Decoder::with_buffer(input).map_err(|cause| self.malformed(cause))?;
-                // The frame's header may ask for a window of 2 GiB. None larger than the result is
-                // of use, so no more is reserved; and of that, only what is written is touched.
-                let window_log = bytes_max.max(1).next_power_of_two().ilog2();
-                decoder
-                    .window_log_max(window_log.max(ZSTD_WINDOW_LOG_MIN))
-                    .map_err(|cause| self.malformed(cause))?;
-                self.read_all(decoder, bytes_max)
-            }
+            Compression::Zstd => self.read_all(self.zstd_decoder(input, bytes_max)?, bytes_max),
         }
+    }
+
+    /// What `input` inflates to, piece by piece. Whoever reads it stops at `bytes_max`. What snappy makes has
+    /// no pieces: it is all there at once.
+    pub fn reader(self, input: Bytes, bytes_max: usize) -> Result<Box<dyn Read + Send>, CompressionError> {
+        Ok(match self {
+            Compression::None => Box::new(input.reader()),
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input.reader())),
+            Compression::Snappy => Box::new(io::Cursor::new(self.inflate_snappy(&input, bytes_max)?)),
+            Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(input.reader())),
+            Compression::Zstd => Box::new(self.zstd_decoder(input.reader(), bytes_max)?),
+        })
+    }
+
+    fn zstd_decoder<R: BufRead>(
+        self,
+        input: R,
+        bytes_max: usize,
+    ) -> Result<zstd::stream::read::Decoder<'static, R>, CompressionError> {
+        let malformed = |cause| self.malformed(cause);
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(malformed)?;
+        // The frame's header may ask for a window of 2 GiB. None larger than the result is of use, so no
+        // more is reserved; and of that, only what is written is touched.
+        let window_log = bytes_max.max(1).next_power_of_two().ilog2();
+        decoder.window_log_max(window_log.max(ZSTD_WINDOW_LOG_MIN)).map_err(malformed)?;
+        Ok(decoder)
     }
 
     /// Compresses at the codec's usual level.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! record_batch   the 61-byte header of a Kafka batch: checked once, patched in place, summed once
-//!   records      the records inside, for questions a header cannot answer
+//!   records      the records inside, whole
+//!   time_scan    a search among them by timestamp, step by step
 //!     compression  their codecs, with a bound on what they may inflate to
 //! batch_builder  the other direction, for our own clients and tests
 //! ```
@@ -13,4 +14,5 @@ pub mod batch_builder;
 pub mod compression;
 pub mod record_batch;
 pub mod records;
+pub mod time_scan;
 mod varint;

@@ -1,4 +1,4 @@
-//! The records inside a batch, for what its header cannot answer: offsets by timestamp, and tools.
+//! The records inside a batch, whole: for tools. Questions of clients are `time_scan`'s.
 //!
 //! ```text
 //! varint  length of what follows
@@ -198,52 +198,15 @@ impl<'b> Iterator for Headers<'b> {
 
 impl ExactSizeIterator for Headers<'_> {}
 
-/// The first record of offset `from` or beyond at or after `timestamp`, with its own timestamp; `None`
-/// when there is none.
-pub fn first_record_at_or_after(
-    batch: RecordBatch<'_>,
-    from: Offset,
-    timestamp: i64,
-    inflated_bytes_max: usize,
-) -> Result<Option<(Offset, i64)>, RecordError> {
-    for record in InflatedBatch::open(batch, inflated_bytes_max)?.records() {
-        let record = record?;
-        if record.offset >= from && record.timestamp >= timestamp {
-            return Ok(Some((record.offset, record.timestamp)));
-        }
-    }
-    Ok(None)
-}
-
-/// The first of the records of offset `from` or beyond with the greatest timestamp; `None` when there is
-/// none.
-///
-/// Looks at every record: the header's maximum is only the producer's claim.
-pub fn record_with_max_timestamp(
-    batch: RecordBatch<'_>,
-    from: Offset,
-    inflated_bytes_max: usize,
-) -> Result<Option<(Offset, i64)>, RecordError> {
-    let mut best: Option<(Offset, i64)> = None;
-    for record in InflatedBatch::open(batch, inflated_bytes_max)?.records() {
-        let record = record?;
-        let newer = best.is_none_or(|(_, timestamp)| record.timestamp > timestamp);
-        if record.offset >= from && newer {
-            best = Some((record.offset, record.timestamp));
-        }
-    }
-    Ok(best)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codec::batch_builder::BatchBuilder;
     use crate::codec::record_batch::{
         ATTRIBUTES_AT, HEADER_BYTES, LAST_OFFSET_DELTA_AT, MAX_TIMESTAMP_AT, ProducerStamp,
-        patch_base_offset, patch_log_append_time, put,
+        patch_base_offset, put,
     };
-    use crate::model::{ProducerId, WallMs};
+    use crate::model::ProducerId;
     use bytes::BytesMut;
     use kafka_protocol::indexmap::IndexMap;
     use kafka_protocol::protocol::StrBytes;
@@ -301,39 +264,6 @@ mod tests {
         let mut bytes = builder.finish();
         patch_base_offset(&mut bytes, Offset(100));
         bytes
-    }
-
-    #[test]
-    fn finds_records_by_timestamp() {
-        for codec in Compression::ALL {
-            let bytes = timestamps(codec, &[50, 40, 70, 60, 70]);
-            let batch = RecordBatch::parse(&bytes).expect("sound");
-            let from =
-                |offset, timestamp| first_record_at_or_after(batch, Offset(offset), timestamp, BYTES_MAX);
-            let at = |timestamp| from(100, timestamp).expect("readable");
-            assert_eq!(at(0), Some((Offset(100), 50)));
-            assert_eq!(at(51), Some((Offset(102), 70)));
-            assert_eq!(at(70), Some((Offset(102), 70)));
-            assert_eq!(at(71), None);
-            assert_eq!(from(103, 51).unwrap(), Some((Offset(103), 60)), "what lies before was deleted");
-            let newest = |from| record_with_max_timestamp(batch, Offset(from), BYTES_MAX).expect("readable");
-            assert_eq!(newest(100), Some((Offset(102), 70)), "the first of the two");
-            assert_eq!(newest(103), Some((Offset(104), 70)), "what lies before was deleted");
-            assert_eq!(newest(105), None);
-        }
-    }
-
-    #[test]
-    fn log_append_time_is_every_records_time() {
-        let mut bytes = timestamps(Compression::None, &[50, 40, 70]);
-        patch_log_append_time(&mut bytes, WallMs(1000));
-        let batch = RecordBatch::parse(&bytes).expect("sound");
-        for (timestamp, expected) in [(60, Some((Offset(100), 1000))), (1001, None)] {
-            assert_eq!(
-                first_record_at_or_after(batch, Offset::ZERO, timestamp, BYTES_MAX).expect("readable"),
-                expected
-            );
-        }
     }
 
     #[test]
@@ -505,8 +435,6 @@ mod tests {
                 for record in InflatedBatch::open(batch, BYTES_MAX).expect("not compressed").records() {
                     let _ = record.map(|record| record.headers.count());
                 }
-                let _ = first_record_at_or_after(batch, Offset::ZERO, max_timestamp, BYTES_MAX);
-                let _ = record_with_max_timestamp(batch, Offset::ZERO, BYTES_MAX);
             }
         }
     }

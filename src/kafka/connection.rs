@@ -117,7 +117,10 @@ impl Turn<'_> {
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    Yes,
+    Yes {
+        /// About the nanoseconds that it took, told by its size.
+        cost: usize,
+    },
     /// A log has no room now: offer the same frame again later.
     Later,
 }
@@ -137,6 +140,16 @@ enum Response {
     /// The request wanted none (acks 0).
     None,
 }
+
+// What requests cost, in about nanoseconds. Each byte of a response costs one.
+
+const REQUEST_COST: usize = 256;
+/// Of a byte of a request about many things, which are named in a dozen bytes or more.
+const BYTE_COST: usize = 16;
+/// So many bytes of records cost one: they are summed and copied.
+const PRODUCED_BYTES: usize = 4;
+/// Of a call, whoever performs it.
+const CALL_COST: usize = 4 << 10;
 
 enum State {
     Ready(Response),
@@ -164,6 +177,20 @@ impl State {
                 *request_bytes + pending.room().map_or(0, |room| room.used())
             }
         }
+    }
+
+    /// What it took to come here. Records that a fetch will gather are not touched.
+    fn cost(&self, api: ApiKey, frame_bytes: usize) -> usize {
+        let request = match api {
+            ApiKey::Produce => frame_bytes / PRODUCED_BYTES,
+            _ => frame_bytes * BYTE_COST,
+        };
+        let rest = match self {
+            State::Ready(Response::Frame(frame)) => frame.len(),
+            State::Calls { waiting, .. } => *waiting as usize * CALL_COST,
+            State::Ready(_) | State::Produce(_) | State::Fetch(_) => 0,
+        };
+        REQUEST_COST + request + rest
     }
 }
 
@@ -268,6 +295,7 @@ impl Connection {
             _ => self.dispatch(&header, body, ticket, turn)?,
         };
         turn.shard.stats.record_request(api.key(), version);
+        let cost = state.cost(api, frame.len());
         let bytes = state.bytes();
         self.held_bytes += bytes;
         self.requests.push_back(Request { api, version, correlation_id, stamps, state, bytes });
@@ -275,7 +303,7 @@ impl Connection {
             self.fetches += 1;
             self.run_fetch(number, turn);
         }
-        Ok(Taken::Yes)
+        Ok(Taken::Yes { cost })
     }
 
     fn dispatch(

@@ -28,6 +28,9 @@ const LARGE_FRAME_BYTES: usize = 8 << 10;
 const LARGE_BUFFER_BYTES: usize = 256 << 10;
 /// Whoever is the only one that may receive has this long, and a second more for each MiB of its frame.
 const TURN_WITHIN: Duration = Duration::from_secs(30);
+/// A connection takes up requests that cost about so much in a turn, and the one that goes beyond. The others
+/// are for the turns that follow: who asks for much at a time must not keep all others waiting for it.
+const TURN_COST: usize = 1 << 20;
 /// A send that takes longer, while the shard's memory is used up, is to a client that does not read.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 
@@ -69,6 +72,10 @@ pub struct Connection {
     large: bool,
     /// The frame at the front found no room in its log.
     stalled: bool,
+    /// What was taken up in this turn has cost.
+    spent: usize,
+    /// The frame at the front is for the next one.
+    deferred: bool,
     /// It would go on, had the shard the memory.
     waits_for_memory: bool,
     /// It may finish one frame, whatever memory the shard has, until then.
@@ -105,6 +112,8 @@ impl Connection {
             frame_bytes: 0,
             large: false,
             stalled: false,
+            spent: 0,
+            deferred: false,
             waits_for_memory: false,
             turn_until: None,
             finishing: false,
@@ -281,11 +290,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Take up all complete requests at the front of `bytes`. Returns how many bytes they had.
+    /// Take up the complete requests at the front of `bytes`, as far as limits and this turn allow. Returns
+    /// how many bytes they had.
     fn take_frames(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<usize, Close> {
         let received = turn.now.mono;
         let mut at = 0;
-        (self.stalled, self.waits_for_memory, self.frame_bytes) = (false, false, 0);
+        (self.stalled, self.deferred, self.waits_for_memory, self.frame_bytes) = (false, false, false, 0);
         loop {
             let frame = first_request(&bytes[at..], self.limits.request_bytes_max);
             match frame.map_err(|error| Close(error.to_string()))? {
@@ -299,11 +309,17 @@ impl Connection {
                     self.waits_for_memory = self.is_held_up(&turn.front.memory);
                     break;
                 }
+                Frame::Complete(range) if self.spent >= TURN_COST => {
+                    self.frame_bytes = range.end;
+                    self.deferred = true;
+                    break;
+                }
                 Frame::Complete(range) => {
                     let end = at + range.end;
                     match self.session.on_frame(&bytes[at + range.start..end], received, turn)? {
-                        Taken::Yes => {
+                        Taken::Yes { cost } => {
                             at = end;
+                            self.spent += cost;
                             self.finishing = self.turn_until.is_some();
                         }
                         Taken::Later => {
@@ -341,7 +357,7 @@ impl Connection {
             return false;
         }
         let more = match self.receiving {
-            Receiving::Nothing if self.large && !self.eof => self.growth_bytes(memory),
+            Receiving::Nothing if self.large && !self.eof && !self.deferred => self.growth_bytes(memory),
             _ => 0,
         };
         let grows = more > 0 && self.fits(more);
@@ -361,7 +377,8 @@ impl Connection {
         }
         self.waits_for_memory = self.is_refused(memory);
         let conn = self.id;
-        let may_read = !self.stalled && !self.waits_for_memory && self.has_room();
+        let has_work = self.stalled || self.deferred;
+        let may_read = !has_work && !self.waits_for_memory && self.has_room();
         match self.receiving {
             Receiving::Nothing if self.eof || !may_read => {}
             Receiving::Nothing if self.large => {
@@ -426,6 +443,11 @@ impl Connection {
             self.receiving = Receiving::Stopping;
             ops.push(Op::RecvStop { conn: self.id });
         }
+    }
+
+    /// The next turn has time for more.
+    pub fn end_turn(&mut self) {
+        self.spent = 0;
     }
 
     /// Send what is complete, if no send is under way.

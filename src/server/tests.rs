@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::connection::Limits;
 use super::outside::{Outside, OutsideQueue};
 use super::turn::{Server, ServerConfig};
-use crate::io::op::{Event, ListenerId, Op, Wait};
+use crate::io::buffer::RecvPool;
+use crate::io::op::{ConnId, Event, ListenerId, Op, Wait};
 use crate::io::socket::SocketHandle;
 use crate::kafka::connection::Front;
 use crate::kafka::identity::BrokerIdentity;
@@ -32,6 +33,8 @@ struct Rig {
     server: Server,
     outside: OutsideQueue,
     now: Now,
+    /// Of the last turn.
+    sent_bytes: usize,
 }
 
 impl Rig {
@@ -52,13 +55,13 @@ impl Rig {
         };
         let memory = MemoryLimits { connection_max: 1 << 20, shard_max: 1 << 20 };
         let front = Front::new(identity, KafkaSettings::default(), memory, Vec::new());
-        let limits = Limits { request_bytes_max: 1 << 16, in_flight_max: 1, memory_max: 1 << 20 };
+        let limits = Limits { request_bytes_max: 1 << 16, in_flight_max: 100, memory_max: 1 << 20 };
         let config = ServerConfig { limits, connections_max: 1, idle: None };
         let outside = OutsideQueue::default();
         let mut server = Server::new(shard, front, config, outside.clone());
         server.listen(SocketHandle::Sim(1), None, &mut Vec::new()).expect("no descriptors in a simulation");
         server.start(START);
-        Rig { server, outside, now: START }
+        Rig { server, outside, now: START, sent_bytes: 0 }
     }
 
     /// A turn some milliseconds after the last one. Returns whether it listens, and how long it may wait.
@@ -70,6 +73,11 @@ impl Rig {
             Wait::For(time) => time,
             Wait::Forever => panic!("a shard looks up once a second"),
         };
+        let bytes = |op: &Op| match op {
+            Op::Send { parts, .. } => parts.iter().map(|part| part.len()).sum(),
+            _ => 0,
+        };
+        self.sent_bytes = ops.iter().map(bytes).sum();
         (ops.iter().any(|op| matches!(op, Op::Listen { listener: ListenerId(0), .. })), wait)
     }
 }
@@ -106,4 +114,38 @@ fn a_shard_that_is_drained_looks_whether_the_others_are() {
         rig.step(10, Vec::new());
     }
     assert!(rig.server.is_over());
+}
+
+#[test]
+fn requests_that_cost_much_are_taken_up_in_turns() {
+    let mut rig = Rig::new(&PostOffice::new(1));
+    let peer = "127.0.0.1:1".parse().expect("an address");
+    let conn = ConnId { index: 0, generation: 0 };
+    rig.step(0, vec![Event::Accepted { listener: ListenerId(0), socket: SocketHandle::Sim(2), peer }]);
+    let received = |bytes: &[u8]| {
+        let data = RecvPool::new(1, 1 << 20).copy_in(bytes).expect("a buffer");
+        Event::Received { conn, data }
+    };
+    // ApiVersions 0 by a client with a very long name: what it costs follows from the bytes.
+    let name = [b'x'; 30_000];
+    let mut request = vec![0, 18, 0, 0, 0, 0, 0, 1];
+    request.extend_from_slice(&(name.len() as i16).to_be_bytes());
+    request.extend_from_slice(&name);
+    let frame = [&(request.len() as i32).to_be_bytes()[..], &request].concat();
+    let (_, wait) = rig.step(0, vec![received(&frame)]);
+    let one_bytes = rig.sent_bytes;
+    assert!(one_bytes > 0 && wait > Duration::ZERO);
+
+    let mut events = vec![Event::Sent { conn, result: Ok(one_bytes) }, received(&frame.repeat(9))];
+    let mut turns = Vec::new();
+    for _ in 0..3 {
+        let (_, wait) = rig.step(0, events);
+        turns.push((rig.sent_bytes / one_bytes, wait == Duration::ZERO));
+        events = vec![Event::Sent { conn, result: Ok(rig.sent_bytes) }];
+    }
+    assert_eq!(
+        turns,
+        [(3, true), (3, true), (3, false)],
+        "responses, and whether the next turn comes at once"
+    );
 }

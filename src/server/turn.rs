@@ -384,6 +384,7 @@ impl Server {
             }
             connection.release(&mut self.front.memory);
         }
+        self.shard.forget(conn);
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(conn.index);
         self.connections -= 1;
@@ -635,6 +636,7 @@ impl Server {
                 continue;
             }
             let Some(connection) = &mut slot.connection else { continue };
+            connection.end_turn();
             connection.poll_send(&mut self.front, now.mono, ops);
             if connection.is_over() {
                 connection.close(ops);

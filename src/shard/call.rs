@@ -98,6 +98,11 @@ impl Call {
             | Call::Admin(_) => None,
         }
     }
+
+    /// It looks into batches, which may take more than a turn.
+    pub fn is_lookup(&self) -> bool {
+        matches!(self, Call::ListOffset { spec, .. } if spec.is_lookup())
+    }
 }
 
 /// What is asked of one group.
@@ -179,6 +184,16 @@ pub enum OffsetSpec {
     AtOrAfter(i64),
     /// Of the record with the largest timestamp.
     MaxTimestamp,
+}
+
+impl OffsetSpec {
+    /// Only records can tell.
+    pub fn is_lookup(self) -> bool {
+        match self {
+            OffsetSpec::AtOrAfter(_) | OffsetSpec::MaxTimestamp => true,
+            OffsetSpec::Earliest | OffsetSpec::Latest => false,
+        }
+    }
 }
 
 pub use crate::group::call::{

@@ -25,9 +25,11 @@ use super::acks::Acks;
 use super::call::{Answer, AppendStamps, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
 use super::groups::{GroupHost, Home};
 use retention::RetentionQueue;
+use search::Search;
 
 mod list_offset;
 mod retention;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -89,8 +91,14 @@ pub struct Hosted {
     woken: Vec<Waiter>,
     /// Each once, however often it looks.
     chunk_waiters: FxHashMap<ChunkId, FxHashSet<Waiter>>,
-    /// Calls that need a chunk which is being read.
-    chunk_calls: Vec<(ChunkId, Origin, Call)>,
+    /// Searches that need a chunk which is being read.
+    chunk_searches: Vec<(ChunkId, Search)>,
+    /// Those that go on as far as each turn has time for it, in order.
+    searches: VecDeque<Search>,
+    /// What they may look through before the turn is over.
+    search_bytes_left: usize,
+    /// Nobody waits for them any more.
+    stopping: bool,
     /// Calls that append and found no room, in order.
     held: VecDeque<(Origin, Call)>,
     /// What waits here takes the room that comes before this shard's clients do, or after them.
@@ -120,7 +128,10 @@ impl Hosted {
             waiters: Waiters::default(),
             woken: Vec::new(),
             chunk_waiters: FxHashMap::default(),
-            chunk_calls: Vec::new(),
+            chunk_searches: Vec::new(),
+            searches: VecDeque::new(),
+            search_bytes_left: search::TURN_BYTES,
+            stopping: false,
             held: VecDeque::new(),
             held_first: false,
             first_went: false,
@@ -174,6 +185,7 @@ impl Hosted {
     /// The turn is over: who came first and got something comes second in the next one.
     pub fn end_turn(&mut self) {
         self.held_first ^= std::mem::take(&mut self.first_went);
+        self.search_bytes_left = search::TURN_BYTES;
     }
 
     /// Do a call. `None`: the answer comes later.
@@ -196,7 +208,7 @@ impl Hosted {
                 Some(Answer::Read(self.read_all(&partitions, (bytes_max, at_least_one), park, catalog)))
             }
             Call::ListOffset { partition, spec } => {
-                self.or_after_chunk(origin, call, |hosted| hosted.list_offset(partition, spec, catalog))
+                self.begin_search(Search::new(origin, partition, spec), catalog)
             }
             Call::TermEnd { partition, term } => Some(Answer::TermEnd(
                 self.known(partition, catalog).map(|slot| self.partitions.get(slot?)?.term_end(term)),
@@ -383,22 +395,6 @@ impl Hosted {
         })
     }
 
-    /// Do what may need a chunk that is not in memory; then the call is repeated when it is.
-    fn or_after_chunk(
-        &mut self,
-        origin: Origin,
-        call: Call,
-        act: impl FnOnce(&mut Hosted) -> Result<Answer, ChunkId>,
-    ) -> Option<Answer> {
-        match act(self) {
-            Ok(answer) => Some(answer),
-            Err(chunk) => {
-                self.chunk_calls.push((chunk, origin, call));
-                None
-            }
-        }
-    }
-
     /// Bytes of the log that hold each partition's records, of those that have any.
     fn partition_sizes(
         &self,
@@ -486,19 +482,12 @@ impl Hosted {
     }
 
     /// The reading of a chunk is over: whoever waited for it looks again.
-    pub fn on_chunk(&mut self, chunk: ChunkId, catalog: &Catalog, now: Now, out: &mut Outbox) {
+    pub fn on_chunk(&mut self, chunk: ChunkId, out: &mut Outbox) {
         if let Some(waiters) = self.chunk_waiters.remove(&chunk) {
             out.woken.extend(waiters);
         }
-        let (ready, waiting) =
-            std::mem::take(&mut self.chunk_calls).into_iter().partition(|call| call.0 == chunk);
-        self.chunk_calls = waiting;
-        let ready: Vec<(ChunkId, Origin, Call)> = ready;
-        for (_, origin, call) in ready {
-            if let Some(answer) = self.call(origin, call, catalog, now) {
-                out.answers.push((origin, answer));
-            }
-        }
+        let ready = self.chunk_searches.extract_if(.., |(waits_for, _)| *waits_for == chunk);
+        self.searches.extend(ready.map(|(_, search)| search));
     }
 
     /// Apply what has become durable, and say who waited for it.
@@ -539,8 +528,9 @@ impl Hosted {
             }
         }
         for chunk in self.log.take_given_up_reads() {
-            self.on_chunk(chunk, catalog, now, out);
+            self.on_chunk(chunk, out);
         }
+        self.run_searches(catalog, out);
         if self.log.failed() {
             self.fail(now, out);
         }

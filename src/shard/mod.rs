@@ -25,11 +25,13 @@ pub mod admin;
 pub mod call;
 pub mod groups;
 pub mod hosted;
+mod lookups;
 pub mod mailbox;
 
 use admin::{AdminQueue, Judged};
 use call::{Answer, Call, CallError, ReadPart, ReadResult, Ticket};
 use hosted::{Acked, Hosted, Origin, Outbox};
+use lookups::Lookups;
 use mailbox::{Mail, Mailbox};
 
 /// Retention looks at what may be due this often.
@@ -86,6 +88,7 @@ pub struct Shard {
     hosts: Arc<[ShardId]>,
     logs: Vec<Hosted>,
     mailbox: Mailbox,
+    lookups: Lookups,
     admin: AdminQueue,
     ids: Box<dyn IdSource>,
     outbox: Outbox,
@@ -114,6 +117,7 @@ impl Shard {
             hosts,
             logs,
             mailbox,
+            lookups: Lookups::default(),
             admin: AdminQueue::default(),
             ids,
             outbox: Outbox { me: id, ..Outbox::default() },
@@ -165,6 +169,27 @@ impl Shard {
 
     /// Ask the owner of a log. The answer is in [`News::answers`] of this turn or a later one.
     pub fn call(&mut self, log: LogId, ticket: Ticket, call: Call, now: Now) {
+        if call.is_lookup() {
+            self.lookups.push(log, ticket, call);
+            self.begin_lookups(now);
+        } else {
+            self.send_call(log, ticket, call, now);
+        }
+    }
+
+    /// As many as may be under way.
+    fn begin_lookups(&mut self, now: Now) {
+        while let Some((log, ticket, call)) = self.lookups.begin() {
+            self.send_call(log, ticket, call, now);
+        }
+    }
+
+    /// The connection is gone.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.lookups.forget(conn);
+    }
+
+    fn send_call(&mut self, log: LogId, ticket: Ticket, call: Call, now: Now) {
         let Some(&host) = self.hosts.get(log.0 as usize) else {
             unreachable!("the catalog names no log that does not exist")
         };
@@ -267,7 +292,7 @@ impl Shard {
                 let hosted = hosted.expect("reads are of hosted logs");
                 let read = hosted.log.on_read(token, buf, result);
                 self.stats.record_cold_read(read.bytes, now.mono.since(read.submitted));
-                hosted.on_chunk(read.chunk, &self.catalog, now, &mut self.outbox);
+                hosted.on_chunk(read.chunk, &mut self.outbox);
                 let errors = hosted.log.take_read_errors();
                 self.stats.counters.stored_crc_errors += errors.len() as u64;
                 news.messages.extend(errors.into_iter().map(|error| format!("a read failed: {error}")));
@@ -283,7 +308,7 @@ impl Shard {
                 Mail::Call { log, ticket, call } => {
                     self.do_call(log, Origin { shard: from, ticket }, call, now);
                 }
-                Mail::Answer { ticket, answer } => news.answers.push((ticket, answer)),
+                Mail::Answer { ticket, answer } => self.hand_out(ticket, answer, news),
                 Mail::Ready { waiters } => {
                     news.woken.extend(waiters);
                     self.mailbox.answer(from, Mail::Done { number: 0 });
@@ -318,6 +343,7 @@ impl Shard {
 
     /// Apply what has become durable: release acks, wake readers, go on with metadata.
     pub fn apply_durable(&mut self, now: Now, news: &mut News) {
+        self.begin_lookups(now);
         for hosted in &mut self.logs {
             hosted.apply_durable(now, &self.catalog, &mut self.stats, &mut self.outbox);
         }
@@ -332,12 +358,20 @@ impl Shard {
         self.deliver(news);
     }
 
+    /// An answer to a client of this shard.
+    fn hand_out(&mut self, ticket: Ticket, answer: Answer, news: &mut News) {
+        if matches!(answer, Answer::ListOffset(_)) {
+            self.lookups.on_answer(ticket);
+        }
+        news.answers.push((ticket, answer));
+    }
+
     /// Hand out what the hosted logs had to say.
     fn deliver(&mut self, news: &mut News) {
         news.acked.append(&mut self.outbox.acked);
-        for (origin, answer) in self.outbox.answers.drain(..) {
+        for (origin, answer) in std::mem::take(&mut self.outbox.answers) {
             if origin.shard == self.id {
-                news.answers.push((origin.ticket, answer));
+                self.hand_out(origin.ticket, answer, news);
             } else {
                 self.mailbox.answer(origin.shard, Mail::Answer { ticket: origin.ticket, answer });
             }
@@ -413,6 +447,9 @@ impl Shard {
 
     /// When the shard must be run again although nothing happens.
     pub fn deadline(&self) -> Nanos {
+        if self.logs.iter().any(Hosted::is_searching) {
+            return Nanos(0);
+        }
         let space = self.logs.iter().filter_map(|hosted| hosted.log.space_deadline());
         let groups = self.logs.iter().filter_map(Hosted::group_deadline);
         space.chain(groups).fold(self.retention_at, Nanos::min)
@@ -506,11 +543,12 @@ impl Shard {
         self.admin.is_empty() && self.outbox.answers.is_empty() && self.logs.iter().all(Hosted::is_quiet)
     }
 
-    /// The broker is about to stop: members of groups that wait for others are sent away, and no further
-    /// segments are made.
+    /// The broker is about to stop: members of groups that wait for others are sent away, no further
+    /// segments are made, and nobody waits for lookups that take their time.
     pub fn begin_drain(&mut self, now: Now) {
         for hosted in &mut self.logs {
             hosted.stop_groups(now);
+            hosted.stop_searches();
             hosted.log.stop_preparing();
         }
     }

@@ -1,11 +1,13 @@
 //! Record batches, the records in them, and the four codecs.
 
+use bytes::Bytes;
 use ringmq::codec::batch_builder::BatchBuilder;
 use ringmq::codec::compression::Compression;
 use ringmq::codec::record_batch::{
     Batches, HEADER_BYTES, LENGTH_PREFIX_BYTES, ProduceRules, ProducerStamp, RecordBatch,
 };
-use ringmq::codec::records::{InflatedBatch, first_record_at_or_after, record_with_max_timestamp};
+use ringmq::codec::records::InflatedBatch;
+use ringmq::codec::time_scan::{Found, TimeScan, Wanted};
 use ringmq::model::{Offset, ProducerId, WallMs};
 
 use crate::harness::{Memory, SMALL, Target, no_fix};
@@ -95,8 +97,8 @@ fn read_batch(batch: RecordBatch<'_>) -> bool {
     // A refusal concerns the producer; the batch may be in the log for another reason.
     let _ = batch.validate_for_produce(&RULES);
     assert!(batch.end_offset() > batch.base_offset());
-    let newest = record_with_max_timestamp(batch, batch.base_offset(), INFLATED_BYTES_MAX);
-    let first = first_record_at_or_after(batch, Offset::ZERO, i64::MIN, INFLATED_BYTES_MAX);
+    let newest = find(batch, Wanted::Newest);
+    let first = find(batch, Wanted::AtOrAfter(i64::MIN));
     let Ok(inflated) = InflatedBatch::open(batch, INFLATED_BYTES_MAX) else { return false };
     let mut count = 0;
     for record in inflated.records() {
@@ -106,10 +108,22 @@ fn read_batch(batch: RecordBatch<'_>) -> bool {
         count += 1;
     }
     assert_eq!(count, batch.record_count());
-    let newest = newest.expect("all records can be read");
-    assert_eq!(newest.is_some(), count > 0);
-    assert_eq!(first.expect("all records can be read").is_some(), count > 0);
+    for found in [newest, first] {
+        assert_eq!(found.expect("all records can be read").is_some(), count > 0);
+    }
     crc.is_ok()
+}
+
+/// In small steps. `None` where the batch cannot be read as far as the record.
+fn find(batch: RecordBatch<'_>, wanted: Wanted) -> Option<Found> {
+    let bytes = Bytes::copy_from_slice(batch.bytes());
+    let batch = RecordBatch::parse(&bytes).expect("parsed before");
+    let mut scan = TimeScan::new(batch, &bytes, Offset::ZERO, wanted, INFLATED_BYTES_MAX).ok()?;
+    loop {
+        if let Some(found) = scan.step(&mut { 1 }) {
+            return found.ok();
+        }
+    }
 }
 
 fn builder(codec: Compression) -> BatchBuilder {

@@ -9,6 +9,7 @@ import resource
 import select
 import socket
 import struct
+import time
 
 import wire
 from rig import CaseSkipped, Neighbour, admin, check, equal, metric, resident_bytes, until
@@ -19,6 +20,9 @@ INT_MAX, INT_MIN = 2**31 - 1, -(2**31)
 # What an attack may leave behind: receive buffers, the allocator's slack.
 GROWTH_BYTES_MAX = 96 << 20
 ANSWER_S_MAX = 15
+# Of a neighbour's write and read, on a machine that does other things besides; and of a stop.
+ROUND_S_MAX = 2
+STOP_S_MAX = 5
 # Of the question that is asked last on each connection.
 LAST = 77_777
 
@@ -531,6 +535,48 @@ def _read_configs(reader):
     return code
 
 
+def lookups_in_bombs(rig):
+    """Small questions whose answers lie behind gigabytes of zeros."""
+    attack = Attack(rig)
+    partitions, inflated_bytes = 60, 60 << 20
+    # Its largest timestamp is that of no record: whoever looks for it reads all of them.
+    bomb = _signed(_with(wire.batch([bytes(inflated_bytes)], packed=True), 35, "q", wire.NOW_MS + 1))
+    wanted = [struct.pack(">iq", partition, wire.NOW_MS + 1) for partition in range(partitions)]
+    body = struct.pack(">i", -1) + wire.array([wire.string("bombs") + wire.array(wanted)])
+    with wire.Client(attack.broker.kafka, timeout_s=90) as client:
+        client.create_topic("bombs", partitions)
+        for partition in range(partitions):
+            client.produce("bombs", partition, bomb)
+        attack.goes_on()
+        attack.neighbour.round_s_max = 0
+        # The answer to the first question comes when all of it is found, that to others meanwhile.
+        asked = client.send(wire.LIST_OFFSETS, body)
+        with wire.Client(attack.broker.kafka) as other:
+            equal(other.list_offset("neighbour", 0, wire.NOW_MS), 0, "the neighbour's first record")
+        answered, reader = client.receive()
+        equal(answered, asked, "the question answered")
+        equal((reader.number("i"), reader.string(), reader.number("i")), (1, "bombs", partitions), "topics")
+        for _ in range(partitions):
+            _, code, _, offset = reader.take("ihqq")
+            equal((code, offset), (0, 0), "error and offset")
+    attack.goes_on()
+    longest_s = attack.neighbour.round_s_max
+    check(longest_s < ROUND_S_MAX, f"a round took the neighbour {longest_s:.1f} s")
+    attack.memory()
+
+    # Nobody waits for these any more: neither does the broker when it is told to stop.
+    for _ in range(20):
+        with attack.connect() as connection:
+            connection.sendall(wire.request(wire.LIST_OFFSETS, body))
+    attack.goes_on()
+    attack.neighbour.end()
+    attack.neighbour.sound()
+    began = time.monotonic()
+    attack.broker.stop()
+    took_s = time.monotonic() - began
+    check(took_s < STOP_S_MAX, f"a stop took {took_s:.1f} s")
+
+
 CASES = {
     "hostile/broken frames": broken_frames,
     "hostile/wrong batches": wrong_batches,
@@ -544,4 +590,5 @@ CASES = {
     "hostile/joins that are refused": joins_that_are_refused,
     "hostile/groups that fill memory": groups_that_fill_memory,
     "hostile/answers of gigabytes": answers_of_gigabytes,
+    "hostile/lookups in bombs": lookups_in_bombs,
 }

@@ -172,16 +172,20 @@ class Neighbour(Beside):
         super().__init__()
         self._address = broker.kafka
         self.rounds = 0
+        # The longest round: a write and a read.
+        self.round_s_max = 0
 
     def begin(self):
         self._client = wire.Client(self._address)
         self._client.create_topic(self.TOPIC)
 
     def step(self):
+        began = time.monotonic()
         value = b"round %d" % self.rounds
         equal(self._client.produce(self.TOPIC, 0, wire.batch([value])), self.rounds, "offset")
         data, _ = self._client.fetch(self.TOPIC, 0, self.rounds)
         equal(list(wire.records(data)), [(self.rounds, value)], "what comes back")
+        self.round_s_max = max(self.round_s_max, time.monotonic() - began)
         self.rounds += 1
 
     def goes_on(self, rounds=20):

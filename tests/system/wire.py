@@ -4,6 +4,7 @@ No client library stands between a test and the broker, so that a frame can be a
 All versions are classic ones (no compact lengths, no tagged fields).
 """
 
+import gzip
 import socket
 import struct
 import time
@@ -132,11 +133,13 @@ def _record(index, value):
     return varint(len(body)) + body
 
 
-def batch(values):
-    """An uncompressed batch with these values, as a producer sends it."""
+def batch(values, packed=False):
+    """A batch with these values, as a producer sends it. `packed`: by gzip."""
     records = b"".join(_record(index, value) for index, value in enumerate(values))
     last = len(values) - 1
-    tail = struct.pack(">hiqqqhii", 0, last, NOW_MS, NOW_MS, -1, -1, -1, len(values)) + records
+    if packed:
+        records = gzip.compress(records)
+    tail = struct.pack(">hiqqqhii", int(packed), last, NOW_MS, NOW_MS, -1, -1, -1, len(values)) + records
     return struct.pack(">qiibI", 0, len(tail) + 9, -1, 2, crc32c(tail)) + tail
 
 

@@ -129,12 +129,15 @@ mod tests {
     use super::*;
     use crate::group::call::DescribedMember;
     use crate::kafka::handlers::testing::{World, decode};
-    use crate::metadata::record::MetaRecord;
     use crate::shard::call::StateName;
 
     fn group(_: LogId, call: Call) -> Answer {
         let Call::Group { group, call: GroupCall::Describe } = call else { panic!("{call:?}") };
-        let bytes = if group == "large" { 2_000_000 } else { 10 };
+        let bytes = match &*group {
+            "large" => 2_000_000,
+            "small" => 10,
+            _ => return Answer::DescribeGroup(None),
+        };
         let member = DescribedMember {
             member: "m".into(),
             instance: None,
@@ -154,9 +157,6 @@ mod tests {
     #[test]
     fn each_group_once_and_no_more_than_there_is_room_for() {
         let mut world = World::default();
-        for group in ["large", "small"] {
-            world.apply(MetaRecord::GroupAssigned { group: group.into(), log: LogId(2) });
-        }
         let names = ["small", "large", "none"];
         let groups = std::iter::repeat_n(names, 300).flatten().collect();
         let request = DescribeGroupsRequest { groups, ..Default::default() };

@@ -7,70 +7,60 @@
 use bytes::Bytes;
 
 use crate::base::mutant::{self, Mutant};
-use crate::codec::record_batch::RecordBatch;
-use crate::codec::records::{first_record_at_or_after, record_with_max_timestamp};
-use crate::log::chunks::ChunkId;
+use crate::codec::time_scan::{Found, Wanted};
 use crate::log::consume_queue::Run;
 use crate::log::entry::{EntryHeader, EntryKind};
-use crate::log::read::ReadEnd;
 use crate::metadata::catalog::Catalog;
-use crate::model::{Offset, PartitionKey, Slot};
-use crate::shard::call::{Answer, CallError, FoundOffset, OffsetSpec};
+use crate::model::{Offset, Slot};
+use crate::shard::call::{CallError, FoundOffset, OffsetSpec};
 
 use super::Hosted;
-
-/// A batch inflates to at most this much when somebody looks into it for a timestamp.
-const INFLATED_BYTES_MAX: usize = 64 << 20;
-
-/// A record's offset and timestamp; `None` where no record fits. An error says what to wait for.
-type Found = Result<Option<(Offset, i64)>, ReadEnd>;
+use super::search::{Search, Stop};
 
 impl Hosted {
-    /// `Err` names a chunk that must be read first.
+    /// Where the search leads, or why it does not go on in this turn.
     pub(super) fn list_offset(
         &mut self,
-        key: PartitionKey,
-        spec: OffsetSpec,
+        search: &mut Search,
         catalog: &Catalog,
-    ) -> Result<Answer, ChunkId> {
-        let slot = match self.known(key, catalog) {
+    ) -> Result<Result<Option<FoundOffset>, CallError>, Stop> {
+        search.go_on(&mut self.search_bytes_left)?;
+        let slot = match self.known(search.partition, catalog) {
             Ok(slot) => slot,
-            Err(error) => return Ok(Answer::ListOffset(Err(error))),
+            Err(error) => return Ok(Err(error)),
         };
         let (start, end) = self.bounds(slot);
-        let found = match (spec, slot) {
-            (OffsetSpec::Earliest, _) => Ok(Some((start, -1))),
-            (OffsetSpec::Latest, _) => Ok(Some((end, -1))),
-            (_, None) => Ok(None),
-            (OffsetSpec::AtOrAfter(timestamp), Some(slot)) => self.first_at_or_after(slot, start, timestamp),
-            (OffsetSpec::MaxTimestamp, Some(slot)) => self.newest(slot, start),
+        let found = match (search.spec, slot) {
+            (OffsetSpec::Earliest, _) => Some((start, -1)),
+            (OffsetSpec::Latest, _) => Some((end, -1)),
+            (_, None) => None,
+            (OffsetSpec::AtOrAfter(timestamp), Some(slot)) => {
+                self.first_at_or_after(search, slot, start, timestamp)?
+            }
+            (OffsetSpec::MaxTimestamp, Some(slot)) => self.newest(search, slot, start)?,
         };
-        let found = match found {
-            Ok(found) => found,
-            Err(ReadEnd::Missing(chunk, _)) => return Err(chunk),
-            Err(ReadEnd::Failed | ReadEnd::Done) => return Ok(Answer::ListOffset(Err(CallError::Storage))),
-        };
-        Ok(Answer::ListOffset(Ok(found.map(|(offset, timestamp)| {
+        Ok(Ok(found.map(|(offset, timestamp)| {
             let partition = slot.and_then(|slot| self.partitions.get(slot));
             let term = partition.and_then(|partition| partition.term_at(offset));
             FoundOffset { offset, timestamp, term: term.unwrap_or(self.log.term()) }
-        }))))
+        })))
     }
 
-    fn first_at_or_after(&mut self, slot: Slot, start: Offset, timestamp: i64) -> Found {
+    fn first_at_or_after(
+        &mut self,
+        search: &mut Search,
+        slot: Slot,
+        start: Offset,
+        timestamp: i64,
+    ) -> Result<Found, Stop> {
+        let wanted = Wanted::AtOrAfter(timestamp);
         let mut run = self.log.queue(slot).and_then(|queue| queue.run_at_or_after(timestamp, start));
         while let Some(candidate) = run {
             for (header, payload) in self.batches(slot, candidate, start)? {
-                if header.max_timestamp >= timestamp {
-                    let batch = RecordBatch::parse(&payload).map_err(|_| ReadEnd::Failed)?;
-                    let found = first_record_at_or_after(batch, start, timestamp, INFLATED_BYTES_MAX);
-                    // A batch that has no such record although its producer says so ends the search. Else
-                    // one that lies could have all that it ever wrote inflated in a single turn.
-                    let claimed = || (batch.last_offset(), header.max_timestamp);
-                    let claimed = (header.base_offset >= start).then(claimed);
-                    if let Some(found) = found.map_err(|_| ReadEnd::Failed)?.or(claimed) {
-                        return Ok(Some(found));
-                    }
+                if header.max_timestamp >= timestamp
+                    && let Some(found) = search.look(&payload, start, wanted, &mut self.search_bytes_left)?
+                {
+                    return Ok(Some(found));
                 }
             }
             if mutant::is(Mutant::SearchOneRun) {
@@ -82,11 +72,12 @@ impl Hosted {
         Ok(None)
     }
 
-    fn newest(&mut self, slot: Slot, start: Offset) -> Found {
+    fn newest(&mut self, search: &mut Search, slot: Slot, start: Offset) -> Result<Found, Stop> {
         let Some(queue) = self.log.queue(slot) else { return Ok(None) };
         let piece =
             |run: &Run| Piece { first: run.base_offset, max_timestamp: run.max_timestamp, what: *run };
         let runs: Vec<_> = queue.runs_from(start).map(piece).collect();
+        self.charge(size_of_val(&runs[..]));
         newest_of(&runs, start, |run| {
             let piece = |(header, payload): (EntryHeader, Bytes)| Piece {
                 first: header.base_offset,
@@ -95,17 +86,23 @@ impl Hosted {
             };
             let batches: Vec<_> = self.batches(slot, *run, start)?.into_iter().map(piece).collect();
             newest_of(&batches, start, |payload| {
-                let batch = RecordBatch::parse(payload).map_err(|_| ReadEnd::Failed)?;
-                record_with_max_timestamp(batch, start, INFLATED_BYTES_MAX).map_err(|_| ReadEnd::Failed)
+                search.look(payload, start, Wanted::Newest, &mut self.search_bytes_left)
             })
         })
     }
 
     /// The batches of a run that do not end before `start`.
-    fn batches(&mut self, slot: Slot, run: Run, start: Offset) -> Result<Vec<(EntryHeader, Bytes)>, ReadEnd> {
+    fn batches(&mut self, slot: Slot, run: Run, start: Offset) -> Result<Vec<(EntryHeader, Bytes)>, Stop> {
+        // All of its headers are read, and nothing of most records.
+        self.charge(run.bytes as usize / 4);
         let mut entries = self.log.read_run(slot, run)?;
         entries.retain(|(header, _)| header.kind == EntryKind::KafkaBatch && header.end_offset() > start);
         Ok(entries)
+    }
+
+    /// The turn has so much less time for searches.
+    fn charge(&mut self, bytes: usize) {
+        self.search_bytes_left = self.search_bytes_left.saturating_sub(bytes);
     }
 }
 
@@ -119,7 +116,11 @@ struct Piece<T> {
 
 /// The record with the largest timestamp from `start` on, the first of equals. Only the first of
 /// `pieces` may begin before `start`. `look` finds the record in one of them.
-fn newest_of<T>(pieces: &[Piece<T>], start: Offset, mut look: impl FnMut(&T) -> Found) -> Found {
+fn newest_of<T>(
+    pieces: &[Piece<T>],
+    start: Offset,
+    mut look: impl FnMut(&T) -> Result<Found, Stop>,
+) -> Result<Found, Stop> {
     let newest = |pieces: &[Piece<T>]| {
         (0..pieces.len()).reduce(|best, index| {
             if pieces[index].max_timestamp > pieces[best].max_timestamp { index } else { best }

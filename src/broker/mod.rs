@@ -377,6 +377,7 @@ fn shard_config(config: &Config) -> ShardConfig {
             partition_count_default: config.kafka.num_partitions,
             partition_count_max: config.kafka.partitions_max,
             batch_bytes_max: config.kafka.message_bytes_max.0 as u32,
+            record_bytes_max: Log::payload_bytes_max(METADATA_SEGMENT_BYTES),
         },
         offsets_retention_ms: config.kafka.offsets_retention.as_millis() as i64,
         retention: Retention {

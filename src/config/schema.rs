@@ -232,7 +232,8 @@ schema! {
         /// instead of in every fetch, some 200 bytes each. Without room for it a consumer goes on
         /// without; 0 makes no sessions.
         fetch_session_bytes_max: ByteSize = "32MiB",
-        /// Most partitions of all topics together.
+        /// Most partitions of all topics together. As many of one topic as fit into a record of the metadata
+        /// log, some 260,000, can be made at a time; the others are added to it afterwards.
         partitions_max: u32 = "1000000",
         /// A consumer group's committed offsets are forgotten this long after their last commit, but
         /// not while the group has members that read the topic, nor this long after it had some.

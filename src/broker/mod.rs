@@ -526,7 +526,7 @@ fn open_logs(
             .skip(1)
             .map(|log| {
                 scope.spawn(move || {
-                    let mut partitions = Partitions::default();
+                    let mut partitions = Partitions::new(config.kafka.producer_states_max as usize);
                     let opened = open_log((data_dir, file, config, repair), log, &mut partitions)?;
                     let consistent = partitions.finish_recovery(&opened);
                     consistent.map_err(|what| anyhow!("log {log}: {what}"))?;

@@ -235,6 +235,10 @@ schema! {
         /// Most partitions of all topics together. As many of one topic as fit into a record of the metadata
         /// log, some 260,000, can be made at a time; the others are added to it afterwards.
         partitions_max: u32 = "1000000",
+        /// Most idempotent producers that one log remembers, counted once for each partition that they wrote
+        /// to, some 150 to 500 bytes each. Beyond it the longest silent are forgotten, as all are after a day
+        /// of silence. Who was forgotten writes on, but a retry of what it sent before is not recognised.
+        producer_states_max: u32 = "200000",
         /// A consumer group's committed offsets are forgotten this long after their last commit, but
         /// not while the group has members that read the topic, nor this long after it had some.
         offsets_retention: Duration = "7d",

@@ -124,11 +124,11 @@ def _record(index, value):
     return varint(len(body)) + body
 
 
-def batch(values):
-    """An uncompressed batch with these values, as a producer sends it."""
+def batch(values, producer=(-1, -1, -1)):
+    """An uncompressed batch with these values, as a producer sends it: of this id, epoch and first sequence."""
     records = b"".join(_record(index, value) for index, value in enumerate(values))
     last = len(values) - 1
-    tail = struct.pack(">hiqqqhii", 0, last, NOW_MS, NOW_MS, -1, -1, -1, len(values)) + records
+    tail = struct.pack(">hiqqqhii", 0, last, NOW_MS, NOW_MS, *producer, len(values)) + records
     return struct.pack(">qiibI", 0, len(tail) + 9, -1, 2, crc32c(tail)) + tail
 
 

@@ -148,7 +148,7 @@ fn requests(out: &mut Exposition, snapshots: &[ShardSnapshot], api_name: &impl F
 
 fn logs(out: &mut Exposition, snapshots: &[ShardSnapshot]) {
     type Column = (&'static str, Kind, &'static str, fn(&LogGauges) -> u64);
-    let columns: [Column; 8] = [
+    let columns: [Column; 10] = [
         ("ringmq_log_appended_bytes_total", Kind::Counter, "End of what was appended.", |log| log.appended.0),
         ("ringmq_log_durable_bytes_total", Kind::Counter, "End of what survives power loss.", |log| {
             log.durable.0
@@ -164,6 +164,15 @@ fn logs(out: &mut Exposition, snapshots: &[ShardSnapshot]) {
         ("ringmq_log_blocks_in_flight", Kind::Gauge, "Blocks on their way to the device.", |log| {
             log.blocks_in_flight
         }),
+        ("ringmq_log_producers", Kind::Gauge, "Idempotent producers remembered, by partition.", |log| {
+            log.producers
+        }),
+        (
+            "ringmq_log_producers_evicted_total",
+            Kind::Counter,
+            "Idempotent producers forgotten early: kafka.producer_states_max was reached.",
+            |log| log.producers_evicted,
+        ),
         ("ringmq_log_failed", Kind::Gauge, "1 when the log stopped after a failed write.", |log| {
             u64::from(log.failed)
         }),
@@ -402,6 +411,8 @@ pub(super) mod tests {
             segments: 2,
             segments_ready: 1,
             blocks_in_flight: 1,
+            producers: 3,
+            producers_evicted: 0,
             failed: false,
         };
         vec![

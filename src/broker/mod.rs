@@ -385,6 +385,7 @@ fn shard_config(config: &Config) -> ShardConfig {
             partition_count_default: config.kafka.num_partitions,
             partition_count_max: config.kafka.partitions_max,
             batch_bytes_max: config.kafka.message_bytes_max.0 as u32,
+            record_bytes_max: Log::payload_bytes_max(METADATA_SEGMENT_BYTES),
         },
         offsets_retention_ms: config.kafka.offsets_retention.as_millis() as i64,
         retention: Retention {
@@ -528,7 +529,7 @@ fn open_logs(
             .skip(1)
             .map(|log| {
                 scope.spawn(move || {
-                    let mut partitions = Partitions::default();
+                    let mut partitions = Partitions::new(config.kafka.producer_states_max as usize);
                     let opened = open_log((data_dir, file, config, repair), log, &mut partitions)?;
                     let consistent = partitions.finish_recovery(&opened);
                     consistent.map_err(|what| anyhow!("log {log}: {what}"))?;

@@ -187,6 +187,7 @@ impl Config {
         );
         check.size("kafka.fetch_bytes_max", kafka.fetch_bytes_max, 1 << 10, 1 << 30);
         check.size("kafka.fetch_session_bytes_max", kafka.fetch_session_bytes_max, 0, 1 << 40);
+        check.range("kafka.producer_states_max", kafka.producer_states_max, 1000, 100_000_000);
         let memory = self.connection_memory_max();
         check.that(
             "kafka.connection_memory_max",

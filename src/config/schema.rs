@@ -232,8 +232,13 @@ schema! {
         /// instead of in every fetch, some 200 bytes each. Without room for it a consumer goes on
         /// without; 0 makes no sessions.
         fetch_session_bytes_max: ByteSize = "32MiB",
-        /// Most partitions of all topics together.
+        /// Most partitions of all topics together. As many of one topic as fit into a record of the metadata
+        /// log, some 260,000, can be made at a time; the others are added to it afterwards.
         partitions_max: u32 = "1000000",
+        /// Most idempotent producers that one log remembers, counted once for each partition that they wrote
+        /// to, some 150 to 500 bytes each. Beyond it the longest silent are forgotten, as all are after a day
+        /// of silence. Who was forgotten writes on, but a retry of what it sent before is not recognised.
+        producer_states_max: u32 = "200000",
         /// A consumer group's committed offsets are forgotten this long after their last commit, but
         /// not while the group has members that read the topic, nor this long after it had some.
         offsets_retention: Duration = "7d",

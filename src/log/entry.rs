@@ -131,6 +131,11 @@ impl EntryHeader {
         round_up(ENTRY_HEADER_BYTES + payload_bytes, ENTRY_ALIGN)
     }
 
+    /// The most payload bytes of an entry that takes so many bytes in a block.
+    pub const fn payload_bytes_max(entry_bytes: usize) -> usize {
+        entry_bytes / ENTRY_ALIGN * ENTRY_ALIGN - ENTRY_HEADER_BYTES
+    }
+
     /// Bytes from this entry's first to the next entry's.
     pub fn stored_bytes(&self) -> usize {
         EntryHeader::entry_bytes(self.payload_bytes as usize)

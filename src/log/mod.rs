@@ -262,6 +262,11 @@ impl Log {
         self.term
     }
 
+    /// The largest payload for which a segment of so many bytes, whole pages, has room.
+    pub const fn payload_bytes_max(segment_bytes: u64) -> usize {
+        EntryHeader::payload_bytes_max(segment_bytes as usize - block::BLOCK_HEADER_BYTES)
+    }
+
     pub fn config(&self) -> &LogConfig {
         &self.config
     }

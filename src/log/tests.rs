@@ -201,6 +201,18 @@ fn a_full_log_has_room_for_what_makes_room() {
 
 /// A term is in the leader epochs that consumers read, and in the ids of members.
 #[test]
+fn a_segment_has_room_for_the_largest_payload_that_is_said_to_fit() {
+    let mut machine = machine(CommitMode::Plain);
+    let largest = vec![1; Log::payload_bytes_max(SEGMENT_BYTES)];
+    let refused = machine.append(EntryKind::Metadata, &[&largest[..], &[1]].concat());
+    assert!(matches!(refused, Err(AppendError::TooLarge { .. })), "{refused:?}");
+    machine.append(EntryKind::Metadata, &largest).expect("it just fits");
+    machine.commit();
+    let end = machine.log.segments().newest().end();
+    assert_eq!((machine.log.durable(), machine.log.appended()), (end, end), "it fills the second segment");
+}
+
+#[test]
 fn no_term_is_given_twice_whichever_copy_of_it_rots() {
     #[derive(Clone, Copy, Debug)]
     enum Rot {

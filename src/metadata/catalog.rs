@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use thiserror::Error;
 
 use super::placement::{LogLoad, place_group, place_partitions};
-use super::record::{DecodeError, MetaRecord};
+use super::record::{DecodeError, MetaRecord, PARTITION_BYTES};
 use super::topic::{NameError, Topic, flat_name, validate_name};
 use super::topic_config::{ConfigChange, ConfigError, TopicConfig};
 use crate::model::{LogId, TopicId};
@@ -40,6 +40,8 @@ pub struct TopicRules {
     pub partition_count_max: u32,
     /// No topic may allow larger batches: they must fit into a block of the log.
     pub batch_bytes_max: u32,
+    /// Largest record that the metadata log takes: it names the log of each new partition.
+    pub record_bytes_max: usize,
 }
 
 /// Why a command on a topic is refused.
@@ -59,6 +61,11 @@ pub enum TopicError {
     PartitionsNotAdded { current: u32, count: i32 },
     #[error("{wanted} further partitions are too many: this broker has {current} and takes {count_max}")]
     TooManyPartitions { wanted: u32, current: u64, count_max: u32 },
+    #[error(
+        "{wanted} partitions do not fit into one record of the metadata log: at most {count_max} are made at a \
+         time; add the others to the topic afterwards"
+    )]
+    TooManyAtOnce { wanted: u32, count_max: usize },
     #[error("replication factor {factor} is not possible, there is one broker")]
     ReplicationFactor { factor: i16 },
     #[error(transparent)]
@@ -161,12 +168,12 @@ impl Catalog {
         };
         self.check_room(count, rules)?;
         let config = rules.check_configs(TopicConfig::new(new.configs.iter().copied())?)?;
-        Ok(MetaRecord::TopicCreated {
-            id: ids.next_topic_id(),
-            name: new.name.to_owned(),
-            configs: config.to_pairs(),
-            partitions: place_partitions(&self.logs, &[], count),
-        })
+        let record = |id, partitions| {
+            let (name, configs) = (new.name.to_owned(), config.to_pairs());
+            MetaRecord::TopicCreated { id, name, configs, partitions }
+        };
+        rules.check_record(&record(TopicId([0; 16]), Vec::new()), count)?;
+        Ok(record(ids.next_topic_id(), place_partitions(&self.logs, &[], count)))
     }
 
     pub fn delete_topic(&self, id: TopicId) -> Result<MetaRecord, TopicError> {
@@ -212,8 +219,9 @@ impl Catalog {
             return Err(TopicError::PartitionsNotAdded { current, count });
         }
         self.check_room(wanted - current, rules)?;
-        let partitions = place_partitions(&self.logs, &topic.partitions, wanted - current);
-        Ok(MetaRecord::PartitionsAdded { id, first_index: current, partitions })
+        let added = |partitions| MetaRecord::PartitionsAdded { id, first_index: current, partitions };
+        rules.check_record(&added(Vec::new()), wanted - current)?;
+        Ok(added(place_partitions(&self.logs, &topic.partitions, wanted - current)))
     }
 
     /// The next `count` producer ids, for the shard of `log` to hand out.
@@ -411,6 +419,17 @@ impl TopicRules {
         fits.ok_or(TopicError::PartitionCount { count, count_max })
     }
 
+    /// Whether the record still fits the metadata log when it has so many partitions.
+    fn check_record(&self, without: &MetaRecord, wanted: u32) -> Result<(), TopicError> {
+        let mut bytes = Vec::new();
+        without.encode(&mut bytes);
+        let count_max = self.record_bytes_max.saturating_sub(bytes.len()) / PARTITION_BYTES;
+        if wanted as usize > count_max {
+            return Err(TopicError::TooManyAtOnce { wanted, count_max });
+        }
+        Ok(())
+    }
+
     fn check_configs(&self, config: TopicConfig) -> Result<TopicConfig, TopicError> {
         match config.batch_bytes_max {
             Some(bytes) if bytes > self.batch_bytes_max => Err(TopicError::Config(ConfigError::Invalid {
@@ -434,8 +453,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const RULES: TopicRules =
-        TopicRules { partition_count_default: 4, partition_count_max: 100, batch_bytes_max: 2_000_000 };
+    const RULES: TopicRules = TopicRules {
+        partition_count_default: 4,
+        partition_count_max: 100,
+        batch_bytes_max: 2_000_000,
+        record_bytes_max: 1000,
+    };
 
     /// Counts up.
     struct Ids(u8);
@@ -541,6 +564,36 @@ mod tests {
         assert!(catalog.add_partitions(first.id, 61, &RULES).is_err());
         catalog.apply(&catalog.delete_topic(second.id).expect("allowed")).expect("fits");
         assert_eq!(catalog.add_partitions(first.id, 61, &RULES).map(drop), Ok(()), "there is room again");
+    }
+
+    #[test]
+    fn so_many_partitions_are_made_at_a_time_as_fit_into_a_record() {
+        let (mut catalog, mut ids) = (with_logs(2), Ids(0));
+        let rules = TopicRules { record_bytes_max: 100, ..RULES };
+        let of = |partition_count| NewTopic { partition_count, ..new_topic("t") };
+        let Err(TopicError::TooManyAtOnce { wanted: 90, count_max }) =
+            catalog.create_topic(of(90), &rules, &mut ids)
+        else {
+            panic!("too many at once")
+        };
+        assert!(catalog.create_topic(of(count_max as i32 + 1), &rules, &mut ids).is_err());
+        let created = catalog.create_topic(of(count_max as i32), &rules, &mut ids).expect("just fits");
+        catalog.apply(&created).expect("fits");
+        let id = catalog.topic("t").expect("is there").id;
+        let mut bytes = Vec::new();
+        created.encode(&mut bytes);
+        assert!((97..=100).contains(&bytes.len()), "{} bytes", bytes.len());
+
+        // The others are added, as the answer says.
+        let refused = catalog.add_partitions(id, 90, &rules);
+        let Err(TopicError::TooManyAtOnce { count_max: more, .. }) = refused else { panic!("{refused:?}") };
+        let mut count = count_max;
+        while count < 90 {
+            count = (count + more).min(90);
+            let added = catalog.add_partitions(id, count as i32, &rules).expect("few at a time");
+            catalog.apply(&added).expect("fits");
+        }
+        assert_eq!(catalog.topic("t").expect("is there").partitions.len(), 90);
     }
 
     #[test]

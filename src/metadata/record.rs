@@ -21,6 +21,9 @@ use crate::model::{LogId, TopicId};
 /// The version that this broker writes, and the only one there is.
 pub const VERSION: u8 = 1;
 
+/// What a partition takes of a record: the number of its log.
+pub const PARTITION_BYTES: usize = 4;
+
 /// One change of the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetaRecord {

@@ -140,6 +140,10 @@ pub struct LogGauges {
     pub segments_ready: u64,
     /// Blocks on their way to the device.
     pub blocks_in_flight: u64,
+    /// Idempotent producers remembered, once for each partition that they wrote to, and how many were forgotten
+    /// because there are too many.
+    pub producers: u64,
+    pub producers_evicted: u64,
     /// The log stopped after a failed write.
     pub failed: bool,
 }

@@ -11,24 +11,25 @@ use smallvec::SmallVec;
 use crate::base::bytes::{Fields, Truncated};
 use crate::base::mutant::{self, Mutant};
 use crate::codec::record_batch::{
-    self, ProducerStamp, RecordBatch, patch_base_offset, patch_leader_epoch, patch_log_append_time,
+    self, RecordBatch, patch_base_offset, patch_leader_epoch, patch_log_append_time,
 };
 use crate::group::StoredGroups;
 use crate::log::append_buffer::NewEntry;
 use crate::log::entry::{EntryHeader, EntryKind};
 use crate::log::recovery::Replay;
 use crate::log::{AppendError, Durable, Log};
-use crate::model::{Now, Offset, PartitionKey, Position, Slot, Term, TopicId, WallMs};
+use crate::model::{Now, Offset, PartitionKey, Position, ProducerId, Slot, Term, TopicId, WallMs};
 
 pub mod group_offsets;
+pub mod producer_lru;
 pub mod producer_state;
+#[cfg(test)]
+mod tests;
 pub mod waiters;
 
 use group_offsets::{CommittedOffset, GroupOffsets, encode_commit};
+use producer_lru::ProducerLru;
 use producer_state::{ActiveProducer, Decision, ProducerStates};
-
-/// Idempotent producers that one partition remembers; beyond it the longest idle are forgotten.
-const PRODUCERS_MAX: usize = 10_000;
 
 /// A partition that has, or had, records in this log.
 #[derive(Debug)]
@@ -124,10 +125,16 @@ pub enum BatchRefused {
     Log(#[from] AppendError),
 }
 
-/// The partitions of one log, by slot.
-#[derive(Debug, Default)]
+/// The partitions of one log, by slot. The default remembers all producers that it hears of.
+#[derive(Debug)]
 pub struct Partitions {
     by_slot: Vec<Partition>,
+    producers: ProducerLru,
+    /// Producers remembered, once for each partition that they wrote to; beyond it the longest silent are
+    /// forgotten. What is pending is not counted: of that the log's memory bounds the number.
+    producers_max: usize,
+    /// How many were forgotten for that.
+    producers_evicted: u64,
     /// How many slots the log durably knows of.
     durable_slots: usize,
     slots: FxHashMap<PartitionKey, Slot>,
@@ -135,7 +142,26 @@ pub struct Partitions {
     members: StoredGroups,
 }
 
+impl Default for Partitions {
+    fn default() -> Partitions {
+        Partitions::new(usize::MAX)
+    }
+}
+
 impl Partitions {
+    pub fn new(producers_max: usize) -> Partitions {
+        Partitions {
+            by_slot: Vec::new(),
+            producers: ProducerLru::default(),
+            producers_max,
+            producers_evicted: 0,
+            durable_slots: 0,
+            slots: FxHashMap::default(),
+            groups: GroupOffsets::default(),
+            members: StoredGroups::default(),
+        }
+    }
+
     pub fn slot(&self, key: PartitionKey) -> Option<Slot> {
         self.slots.get(&key).copied()
     }
@@ -182,8 +208,9 @@ impl Partitions {
     fn insert(&mut self, slot: Slot, key: PartitionKey) {
         self.slots.insert(key, slot);
         if mutant::is(Mutant::ReuseSlot)
-            && let Some(partition) = self.get_mut(slot)
+            && let Some(partition) = self.by_slot.get_mut(slot.0 as usize)
         {
+            partition.producers.clear(&mut self.producers);
             *partition = Partition::new(key);
             return;
         }
@@ -247,7 +274,7 @@ impl Partitions {
         partition.end_offset = base_offset.plus(count);
         partition.note_term(term, base_offset);
         if let Some(stamp) = producer {
-            partition.producers.append(stamp, count, base_offset, now.wall, appended.end);
+            partition.producers.append(slot, stamp, count, base_offset, now.wall, appended.end);
         }
         Ok(Accepted {
             base_offset,
@@ -323,7 +350,8 @@ impl Partitions {
             EntryKind::KafkaBatch => {
                 let partition = &mut self.by_slot[header.slot.0 as usize];
                 partition.high_watermark = header.end_offset();
-                partition.producers.apply_durable(end, PRODUCERS_MAX);
+                partition.producers.apply_durable(&mut self.producers, end);
+                self.evict_producers();
             }
             EntryKind::GroupOffsets => self.groups.apply(payload).expect("what was encoded here decodes"),
             EntryKind::GroupState => self.apply_group(payload).expect("what was encoded here decodes"),
@@ -342,9 +370,9 @@ impl Partitions {
     }
 
     fn close(&mut self, slot: Slot) {
-        if let Some(partition) = self.get_mut(slot) {
+        if let Some(partition) = self.by_slot.get_mut(slot.0 as usize) {
             partition.deleted = true;
-            partition.producers = ProducerStates::default();
+            partition.producers.clear(&mut self.producers);
             let key = partition.key;
             if self.slot(key) == Some(slot) {
                 self.slots.remove(&key);
@@ -352,14 +380,46 @@ impl Partitions {
         }
     }
 
-    /// Forget idempotent producers that were silent since before `oldest`, in `count` slots from `from` on.
-    /// Returns where to go on.
-    pub fn expire_producers(&mut self, from: Slot, count: u32, oldest: WallMs) -> Slot {
-        let end = from.0 + count;
-        for partition in self.by_slot.iter_mut().take(end as usize).skip(from.0 as usize) {
-            partition.producers.expire(oldest);
+    /// Idempotent producers remembered, and how many were forgotten because they were too many.
+    pub fn producer_counts(&self) -> (usize, u64) {
+        (self.producers.count(), self.producers_evicted)
+    }
+
+    /// Forget at most `count` idempotent producers that were silent since before `oldest`. It is derived, as
+    /// is the bound: a restart may remember those again that no checkpoint has forgotten yet.
+    pub fn expire_producers(&mut self, count: usize, oldest: WallMs) {
+        for _ in 0..count {
+            // Should the clock have been ahead, all wait for the first.
+            let Some((slot, id)) = self.producers.oldest() else { return };
+            let states = &mut self.by_slot[slot.0 as usize].producers;
+            if states.last_append(id).is_some_and(|last| last >= oldest) {
+                return;
+            }
+            states.forget(&mut self.producers, id);
         }
-        if end as usize >= self.by_slot.len() { Slot(0) } else { Slot(end) }
+    }
+
+    /// Forget the longest silent producers, as many as are too many: one at most for each that came.
+    fn evict_producers(&mut self) {
+        while self.producers.count() > self.producers_max
+            && let Some((slot, id)) = self.producers.oldest()
+        {
+            self.by_slot[slot.0 as usize].producers.forget(&mut self.producers, id);
+            self.producers_evicted += 1;
+        }
+    }
+
+    /// Put the producers of a checkpoint in order. Who wrote in the same millisecond is told apart by slot
+    /// and id.
+    fn seat_producers(&mut self) {
+        let mut all: Vec<(WallMs, Slot, ProducerId)> = Vec::new();
+        for (slot, partition) in (0..).map(Slot).zip(&self.by_slot) {
+            all.extend(partition.producers.last_appends().map(|(last, id)| (last, slot, id)));
+        }
+        all.sort_unstable();
+        for (_, slot, id) in all {
+            self.by_slot[slot.0 as usize].producers.seat(&mut self.producers, id);
+        }
     }
 
     /// The durable level, for the checkpoint (docs/FORMATS.md).
@@ -420,7 +480,8 @@ impl Partitions {
                 partition.terms.push((term, start));
             }
             let mut rest = fields.rest();
-            partition.producers = ProducerStates::decode(&mut rest).map_err(|error| error.to_string())?;
+            let producers = ProducerStates::decode(Slot(index as u32), &mut rest);
+            partition.producers = producers.map_err(|error| error.to_string())?;
             fields = Fields::new(rest);
             partitions.by_slot.push(partition);
             if !deleted {
@@ -428,6 +489,7 @@ impl Partitions {
             }
         }
         partitions.durable_slots = count;
+        partitions.seat_producers();
         partitions.groups = GroupOffsets::decode(&mut fields).map_err(short)?;
         // Checkpoints of before there were groups with members end here.
         if !fields.is_empty() {
@@ -475,7 +537,8 @@ fn append_control(
 
 impl Replay for Partitions {
     fn restore(&mut self, state: &[u8]) -> Result<(), String> {
-        *self = Partitions::decode(state)?;
+        *self = Partitions { producers_max: self.producers_max, ..Partitions::decode(state)? };
+        self.evict_producers();
         Ok(())
     }
 
@@ -494,7 +557,7 @@ impl Replay for Partitions {
             }
             EntryKind::KafkaBatch => {
                 let batch = RecordBatch::parse(payload).map_err(|error| error.to_string())?;
-                let partition = self.get_mut(header.slot).ok_or_else(unknown)?;
+                let partition = self.by_slot.get_mut(header.slot.0 as usize).ok_or_else(unknown)?;
                 if header.base_offset != partition.end_offset {
                     return Err(format!("offset {} follows {}", header.base_offset, partition.end_offset));
                 }
@@ -511,8 +574,12 @@ impl Replay for Partitions {
                     if stamp.base_sequence < 0 || stamp.epoch < 0 {
                         return Err("a producer's batch without sequence or epoch".to_owned());
                     }
-                    // Not the records' own timestamps: those may be of any age.
-                    replay_producer(&mut partition.producers, stamp, header, appended);
+                    // Durable already: append and apply in one. Not at the records' own timestamps, which may
+                    // be of any age.
+                    let (EntryHeader { slot, count, base_offset, .. }, end) = (*header, Position::ZERO);
+                    partition.producers.append(slot, stamp, count, base_offset, appended, end);
+                    partition.producers.apply_durable(&mut self.producers, end);
+                    self.evict_producers();
                 }
             }
             EntryKind::LogStart | EntryKind::SlotClose if self.get(header.slot).is_none() => {
@@ -528,10 +595,4 @@ impl Replay for Partitions {
         }
         Ok(())
     }
-}
-
-/// A batch that recovery found is durable: append and apply in one.
-fn replay_producer(producers: &mut ProducerStates, stamp: ProducerStamp, header: &EntryHeader, time: WallMs) {
-    producers.append(stamp, header.count, header.base_offset, time, Position::ZERO);
-    producers.apply_durable(Position::ZERO, PRODUCERS_MAX);
 }

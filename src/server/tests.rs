@@ -40,7 +40,12 @@ struct Rig {
 impl Rig {
     /// Shard 0, which listens on one socket.
     fn new(office: &Arc<PostOffice>) -> Rig {
-        let rules = TopicRules { partition_count_default: 1, partition_count_max: 1, batch_bytes_max: 1 };
+        let rules = TopicRules {
+            partition_count_default: 1,
+            partition_count_max: 1,
+            batch_bytes_max: 1,
+            record_bytes_max: 1000,
+        };
         let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
         let me = ShardId(0);
         let mailbox = Mailbox::new(me, office.clone());

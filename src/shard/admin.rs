@@ -221,7 +221,8 @@ fn topic_error(error: TopicError) -> AdminError {
         TopicError::Unknown => AdminError::UnknownTopic,
         TopicError::PartitionCount { .. }
         | TopicError::PartitionsNotAdded { .. }
-        | TopicError::TooManyPartitions { .. } => AdminError::InvalidPartitions(text),
+        | TopicError::TooManyPartitions { .. }
+        | TopicError::TooManyAtOnce { .. } => AdminError::InvalidPartitions(text),
         TopicError::ReplicationFactor { .. } => AdminError::InvalidReplication(text),
         TopicError::Config(_) => AdminError::InvalidConfig(text),
     }
@@ -247,8 +248,12 @@ mod tests {
     use crate::model::ShardId;
     use crate::shard::call::Ticket;
 
-    const RULES: TopicRules =
-        TopicRules { partition_count_default: 4, partition_count_max: 100, batch_bytes_max: 2_000_000 };
+    const RULES: TopicRules = TopicRules {
+        partition_count_default: 4,
+        partition_count_max: 100,
+        batch_bytes_max: 2_000_000,
+        record_bytes_max: 1000,
+    };
 
     /// Counts up.
     struct Ids(u8);

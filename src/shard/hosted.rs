@@ -35,9 +35,8 @@ mod tests;
 
 /// Partitions looked at by retention in one turn.
 const RETENTION_STEP: u32 = 512;
-/// Partitions looked at for silent producers once a second, whatever they have: some 10 µs. These have a
-/// day to be found.
-const PRODUCERS_STEP: u32 = 2048;
+/// Silent producers that are forgotten once a second: half a millisecond of a turn at most.
+const PRODUCERS_STEP: usize = 2048;
 
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug)]
@@ -108,8 +107,6 @@ pub struct Hosted {
     /// Topics that are deleted but whose slots could not all be closed yet.
     closing: Vec<TopicId>,
     retention: RetentionQueue,
-    /// Where the search for silent producers goes on.
-    producers_at: Slot,
     /// Batches, records and bytes that other shards sent here, not counted yet.
     mailed: (u64, u64, u64),
     committed: Vec<Committed>,
@@ -137,7 +134,6 @@ impl Hosted {
             first_went: false,
             closing: Vec::new(),
             retention,
-            producers_at: Slot(0),
             mailed: (0, 0, 0),
             committed: Vec::new(),
         }
@@ -642,7 +638,7 @@ impl Hosted {
     /// Forget what nobody uses: producers that were silent since before `producers`, and what groups
     /// committed before `offsets`.
     pub fn expire(&mut self, catalog: &Catalog, producers: WallMs, offsets: WallMs, now: Now) {
-        self.producers_at = self.partitions.expire_producers(self.producers_at, PRODUCERS_STEP, producers);
+        self.partitions.expire_producers(PRODUCERS_STEP, producers);
         let (groups, mut home) = self.groups();
         groups.expire(&mut home, catalog, offsets, now);
     }
@@ -685,6 +681,7 @@ impl Hosted {
 
     pub fn gauges(&self) -> LogGauges {
         let segments = self.log.segments();
+        let (producers, producers_evicted) = self.partitions.producer_counts();
         LogGauges {
             log: self.log.id(),
             appended: self.log.appended(),
@@ -694,6 +691,8 @@ impl Hosted {
             segments: segments.iter().count() as u64,
             segments_ready: segments.ready_count() as u64,
             blocks_in_flight: self.log.blocks_in_flight() as u64,
+            producers: producers as u64,
+            producers_evicted,
             failed: self.log.failed(),
         }
     }

@@ -9,9 +9,10 @@ use ringmq::log::entry::{Entries, EntryKind};
 use ringmq::log::recovery::Replay;
 use ringmq::metadata::catalog::Catalog;
 use ringmq::metadata::record::MetaRecord;
-use ringmq::model::{LogId, Offset, PartitionKey, Position, ProducerId, Term, TopicId, WallMs};
+use ringmq::model::{LogId, Offset, PartitionKey, Position, ProducerId, Slot, Term, TopicId, WallMs};
 use ringmq::partition::Partitions;
 use ringmq::partition::group_offsets::{CommittedOffset, GroupOffsets, encode_commit};
+use ringmq::partition::producer_lru::ProducerLru;
 use ringmq::partition::producer_state::ProducerStates;
 
 use crate::harness::{Memory, SMALL, Target, no_fix};
@@ -51,22 +52,22 @@ pub const PARTITIONS: Target = Target {
 pub const PRODUCERS: Target = Target {
     run: |bytes| {
         let mut rest = bytes;
-        let Ok(producers) = ProducerStates::decode(&mut rest) else { return false };
+        let Ok(producers) = ProducerStates::decode(Slot(0), &mut rest) else { return false };
         let mut again = Vec::new();
         producers.encode(&mut again);
         assert_eq!(again, bytes[..bytes.len() - rest.len()], "there is one encoding of a state");
         true
     },
     seeds: || {
-        let mut producers = ProducerStates::default();
+        let (mut producers, mut lru) = (ProducerStates::default(), ProducerLru::default());
         let mut none = Vec::new();
         producers.encode(&mut none);
         for number in 0..8 {
             let stamp =
                 ProducerStamp { id: ProducerId(7 + number % 2), epoch: 1, base_sequence: number as i32 / 2 };
-            producers.append(stamp, 1, Offset(number), TIME, Position::ZERO);
+            producers.append(Slot(0), stamp, 1, Offset(number), TIME, Position::ZERO);
         }
-        producers.apply_durable(Position::ZERO, 100);
+        producers.apply_durable(&mut lru, Position::ZERO);
         let mut some = Vec::new();
         producers.encode(&mut some);
         vec![none, some]

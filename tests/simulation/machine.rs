@@ -276,6 +276,7 @@ impl Broker {
                     partition_count_default: 2,
                     partition_count_max: 100,
                     batch_bytes_max: BATCH_BYTES_MAX,
+                    record_bytes_max: Log::payload_bytes_max(setup.first_segment_bytes),
                 },
                 offsets_retention_ms: 7 * 24 * 3600 * 1000,
                 retention: Retention::default(),

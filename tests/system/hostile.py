@@ -34,6 +34,10 @@ class Attack:
         self.broker = rig.running(shards=shards, settings=settings)
         self.neighbour = rig.beside(Neighbour(self.broker))
         self.neighbour.goes_on()
+        self.start_of_memory()
+
+    def start_of_memory(self):
+        """What memory holds now is not the attack's."""
         self._before_bytes = resident_bytes(self.broker)
 
     def connect(self):
@@ -577,6 +581,58 @@ def lookups_in_bombs(rig):
     check(took_s < STOP_S_MAX, f"a stop took {took_s:.1f} s")
 
 
+def more_producers_than_remembered(rig):
+    """A new producer id for each batch, in thousands of partitions; the broker has handed out none of them."""
+    remembered_max, partitions, frames = 5_000, 2_000, 300
+    settings = [
+        f"kafka.producer_states_max={remembered_max}",
+        # Full before it is measured.
+        "log.tail_cache_bytes=16MiB",
+        "log.read_cache_bytes=16MiB",
+    ]
+    attack = Attack(rig, settings)
+
+    def flood(client, producer):
+        data = wire.batch([b"value"], producer)
+        fields = [struct.pack(">ii", partition, len(data)) + data for partition in range(partitions)]
+        topics = wire.array([wire.string("flooded") + wire.array(fields)])
+        reader = client.ask(wire.PRODUCE, wire.string(None) + struct.pack(">hi", -1, 10_000) + topics)
+        reader.number("i")
+        reader.string()
+        codes = {reader.take("ihqq")[1] for _ in range(reader.number("i"))}
+        equal(codes, {0}, "error codes of a flood")
+
+    def remembered():
+        logs = metric(attack.broker, "ringmq_log_producers")
+        check(logs <= 2 * remembered_max, f"two logs remember {logs:.0f} producers")
+        return logs
+
+    with wire.Client(attack.broker.kafka) as client, wire.Client(attack.broker.kafka) as honest:
+        client.create_topic("flooded", partitions)
+        honest.create_topic("honest")
+        for _ in range(200):
+            flood(client, (-1, -1, -1))
+        attack.start_of_memory()
+        for number in range(frames):
+            flood(client, (1_000_000 + number, 0, 0))
+            sent = wire.batch([b"mine"], (7, 0, number))
+            equal(honest.produce("honest", 0, sent), number, "the offset of the next batch")
+            # Another thousand strangers in each of the two logs: fewer than are remembered.
+            if number % 10 == 0:
+                flood(client, (2_000_000 + number, 0, 0))
+            equal(honest.produce("honest", 0, sent), number, "the offset of a retry")
+    attack.goes_on()
+    attack.memory(growth_bytes_max=48 << 20)
+    remembered()
+    check(metric(attack.broker, "ringmq_log_producers_evicted_total") > 0, "nobody was forgotten")
+    attack.neighbour.end()
+    attack.broker.kill()
+    attack.broker.start()
+    check(remembered() > 0, "a restart has forgotten everybody")
+    with wire.Client(attack.broker.kafka) as client:
+        equal(client.produce("honest", 0, sent), frames - 1, "the offset of a retry after the restart")
+
+
 CASES = {
     "hostile/broken frames": broken_frames,
     "hostile/wrong batches": wrong_batches,
@@ -591,4 +647,5 @@ CASES = {
     "hostile/groups that fill memory": groups_that_fill_memory,
     "hostile/answers of gigabytes": answers_of_gigabytes,
     "hostile/lookups in bombs": lookups_in_bombs,
+    "hostile/more producers than remembered": more_producers_than_remembered,
 }

@@ -133,13 +133,13 @@ def _record(index, value):
     return varint(len(body)) + body
 
 
-def batch(values, packed=False):
-    """A batch with these values, as a producer sends it. `packed`: by gzip."""
+def batch(values, producer=(-1, -1, -1), packed=False):
+    """A batch with these values, as a producer sends it: of this id, epoch and first sequence. `packed`: by gzip."""
     records = b"".join(_record(index, value) for index, value in enumerate(values))
     last = len(values) - 1
     if packed:
         records = gzip.compress(records)
-    tail = struct.pack(">hiqqqhii", int(packed), last, NOW_MS, NOW_MS, -1, -1, -1, len(values)) + records
+    tail = struct.pack(">hiqqqhii", int(packed), last, NOW_MS, NOW_MS, *producer, len(values)) + records
     return struct.pack(">qiibI", 0, len(tail) + 9, -1, 2, crc32c(tail)) + tail
 
 

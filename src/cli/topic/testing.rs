@@ -20,8 +20,12 @@ use crate::shard::call::{
     AdminCall, AdminError, Answer, Call, ConfigChanges, CreatedTopic, FoundOffset, OffsetSpec,
 };
 
-const RULES: TopicRules =
-    TopicRules { partition_count_default: 4, partition_count_max: 100, batch_bytes_max: 2_000_000 };
+const RULES: TopicRules = TopicRules {
+    partition_count_default: 4,
+    partition_count_max: 100,
+    batch_bytes_max: 2_000_000,
+    record_bytes_max: 1000,
+};
 
 #[derive(Parser)]
 pub struct Line {

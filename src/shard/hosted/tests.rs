@@ -227,7 +227,12 @@ impl Rig {
 
     /// A shard with this log alone, and the folder that it needs.
     fn into_shard(self) -> (Shard, TempDir) {
-        let rules = TopicRules { partition_count_default: 1, partition_count_max: 1, batch_bytes_max: 1 };
+        let rules = TopicRules {
+            partition_count_default: 1,
+            partition_count_max: 1,
+            batch_bytes_max: 1,
+            record_bytes_max: 1000,
+        };
         let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
         let me = ShardId(0);
         let mailbox = Mailbox::new(me, PostOffice::new(1));

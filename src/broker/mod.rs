@@ -73,6 +73,8 @@ const SLICE_BYTES: u64 = 4 << 20;
 /// A write to the device has at most this size: what disks take as one command, and what io_uring
 /// submits without a worker thread.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Memory of the groups of all logs together, unless it is given for each.
+const GROUPS_BYTES: u64 = 256 << 20;
 /// Jobs that a log may have under way: a slice of a segment, a checkpoint, and one that changes its structure.
 const JOBS_PER_LOG: usize = 3;
 /// Shared receive buffers of a shard.
@@ -280,7 +282,8 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
     }
 
     let catalog = Catalog::restore(&parts.snapshot).context("the catalog")?;
-    let rules = group_rules(config);
+    let data_logs = catalog.logs().len() as u64;
+    let rules = group_rules(config, data_logs);
     let logs = parts.logs.into_iter().map(|(log, partitions)| Hosted::new(log, partitions, rules));
     let logs = logs.collect();
     let mailbox = Mailbox::new(me, parts.office);
@@ -403,7 +406,11 @@ fn shard_config(config: &Config) -> ShardConfig {
     }
 }
 
-fn group_rules(config: &Config) -> GroupRules {
+fn group_rules(config: &Config, data_logs: u64) -> GroupRules {
+    let total = match config.kafka.groups_bytes_max {
+        config::Auto::Given(bytes) => bytes.0,
+        config::Auto::Auto => (GROUPS_BYTES / data_logs.max(1)).max(4 * config.kafka.group_bytes_max.0),
+    };
     let segment_bytes = config.log.segment_bytes.0.min(config.log.initial_bytes.0);
     GroupRules {
         session_min: config.kafka.group_session_min,
@@ -411,6 +418,7 @@ fn group_rules(config: &Config) -> GroupRules {
         initial_delay: config.kafka.group_initial_delay,
         members_max: config.kafka.group_members_max as usize,
         bytes_max: config.kafka.group_bytes_max.0.min(segment_bytes / 2) as usize,
+        total_bytes_max: total as usize,
     }
 }
 

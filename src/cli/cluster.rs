@@ -115,7 +115,7 @@ impl Cluster {
         match self.nodes.entry(id) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(unknown) => {
-                let client = Client::connect(address)
+                let client = Client::connect_to(address)
                     .with_context(|| format!("node {id} of the cluster says that it is at {address}"))?;
                 Ok(unknown.insert(client))
             }

@@ -79,7 +79,8 @@ pub fn main() -> ExitCode {
     if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("ringmq: {error:#}");
+    // Errors quote brokers.
+    eprintln!("ringmq: {}", output::printable(&format!("{error:#}"), |c| matches!(c, '\n' | '\t')));
     match error.downcast_ref::<ConfigError>() {
         Some(_) => ExitCode::from(EXIT_CONFIG),
         None => ExitCode::FAILURE,

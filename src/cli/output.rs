@@ -9,13 +9,30 @@ pub trait Output: Serialize {
 
 pub fn output(json: bool, result: &impl Output) -> anyhow::Result<String> {
     if !json {
-        return Ok(result.text());
+        return Ok(printable(&result.text(), |c| c == '\n'));
     }
     Ok(serde_json::to_string_pretty(result)? + "\n")
 }
 
+/// For a terminal: names come from whoever made them up, and may hold what moves its cursor, rings its bell or
+/// turns text around. `kept`: of control characters, those that are meant.
+pub fn printable(text: &str, kept: impl Fn(char) -> bool) -> String {
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        if (c.is_control() || turns(c)) && !kept(c) {
+            printable.extend(c.escape_default());
+        } else {
+            printable.push(c);
+        }
+    }
+    printable
+}
+
 /// Rows under a header, every column as wide as its widest cell. Numbers are short: all is left-aligned.
 pub fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows = rows.map(|row| row.map(|cell| printable(&cell, |_| false)));
     let rows: Vec<[String; N]> = std::iter::once(header.map(str::to_owned)).chain(rows).collect();
     let mut widths = [0; N];
     for row in &rows {
@@ -72,6 +89,27 @@ mod tests {
             longer  22
         "#]]
         .assert_eq(&table(["NAME", "N"], rows.into_iter()));
+    }
+
+    #[test]
+    fn a_name_does_nothing_to_the_terminal() {
+        let rows = [["\u{1b}[2Jg\rü", "1\n2"], ["\u{202e}abc\u{9b}", "\t"]].map(|row| row.map(str::to_owned));
+        expect![[r#"
+            NAME               N
+            \u{1b}[2Jg\rü      1\n2
+            \u{202e}abc\u{9b}  \t
+        "#]]
+        .assert_eq(&table(["NAME", "N"], rows.into_iter()));
+        #[derive(Serialize)]
+        struct Named(&'static str);
+        impl Output for Named {
+            fn text(&self) -> String {
+                format!("group {}\n", self.0)
+            }
+        }
+        let named = Named("\u{7}a");
+        assert_eq!(output(false, &named).expect("prints"), "group \\u{7}a\n");
+        assert_eq!(output(true, &named).expect("prints"), "\"\\u0007a\"\n");
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Config {
             kafka.message_bytes_max.0 + REQUEST_FRAME_BYTES <= kafka.request_bytes_max.0,
             "does not fit into a request: lower it, or raise kafka.request_bytes_max",
         );
-        check.size("kafka.fetch_bytes_max", kafka.fetch_bytes_max, 1 << 10, i32::MAX as u64);
+        check.size("kafka.fetch_bytes_max", kafka.fetch_bytes_max, 1 << 10, 1 << 30);
         check.size("kafka.fetch_session_bytes_max", kafka.fetch_session_bytes_max, 0, 1 << 40);
         let memory = self.connection_memory_max();
         check.that(
@@ -203,6 +203,9 @@ impl Config {
         check.that("kafka.group_initial_delay", kafka.group_initial_delay <= DAY, "must be at most 1d");
         check.range("kafka.group_members_max", kafka.group_members_max, 1, 1_000_000);
         check.size("kafka.group_bytes_max", kafka.group_bytes_max, 64 << 10, 256 << 20);
+        if let Auto::Given(bytes) = kafka.groups_bytes_max {
+            check.size("kafka.groups_bytes_max", bytes, 64 << 10, 1 << 40);
+        }
 
         check.size("log.segment_bytes", log.segment_bytes, SEGMENT_BYTES_MIN, 16 << 30);
         check.pages("log.segment_bytes", log.segment_bytes);

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 use super::call::{GroupError, SyncCall, Synced};
 use super::coordinator::{Action, StoreId};
 use super::machine::{Group, Phase, Scene};
+use super::member::Member;
 use super::record::{MemberRecord, StateRecord};
 use super::timers::MemberKey;
 use crate::base::mutant::{self, Mutant};
@@ -76,10 +77,11 @@ impl<W: Copy> Group<W> {
         let assignments: FxHashMap<MemberKey, Bytes> = known.collect();
         let old: usize = self.members.values().map(|member| member.assignment.len()).sum();
         let new: usize = assignments.values().map(Bytes::len).sum();
-        if self.bytes - old + new > scene.rules.bytes_max {
-            return Err(GroupError::AssignmentTooLarge);
+        if self.may_grow(old, new, scene) {
+            return Ok(assignments);
         }
-        Ok(assignments)
+        let too_large = self.bytes - old + new > scene.rules.bytes_max;
+        Err(if too_large { GroupError::AssignmentTooLarge } else { GroupError::GroupFull })
     }
 
     fn note_synced(&mut self, key: MemberKey) {
@@ -117,6 +119,8 @@ impl<W: Copy> Group<W> {
             leader: self.leader.map(|leader| self.members[&leader].id.to_string()),
             members: members.collect(),
         };
+        self.stored_bytes = self.members.values().map(Member::bytes_unassigned).sum::<usize>()
+            + assignments.values().map(Bytes::len).sum::<usize>();
         let id = self.next_store(scene);
         scene.actions.push_back(Action::Store { id, record: record.encode(&self.name) });
         id

@@ -140,7 +140,7 @@ pub enum GroupError {
     /// Not a refusal: the id to come again with.
     #[error("join again as {member}")]
     MemberIdRequired { member: String },
-    #[error("the group has as many members, or as much metadata, as it may")]
+    #[error("the group has as many members, or as much metadata, as it may, or all groups together have")]
     GroupFull,
     #[error("the assignments are larger than a group may keep")]
     AssignmentTooLarge,

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::GroupRules;
 use super::call::{Described, GroupError, JoinCall, Joined, Leaving, Listed, MemberRef, SyncCall, Synced};
-use super::machine::{Group, Phase, Scene};
+use super::machine::{Group, Phase, Scene, held_by_new};
 use super::record::StoredGroups;
 use super::timers::{GroupKey, Timers};
 use crate::model::{Nanos, Now, WallMs};
@@ -42,6 +42,10 @@ pub struct Groups<W> {
     actions: VecDeque<Action<W>>,
     next_group: u64,
     next_store: u64,
+    /// What all groups take of the log's budget.
+    held_bytes: usize,
+    /// What is kept for groups elsewhere, and counts as well.
+    kept_bytes: usize,
     /// No more requests are taken, because of this.
     stopped: Option<GroupError>,
 }
@@ -56,6 +60,8 @@ impl<W: Copy> Groups<W> {
             actions: VecDeque::new(),
             next_group: 0,
             next_store: 0,
+            held_bytes: 0,
+            kept_bytes: 0,
             stopped: None,
         }
     }
@@ -71,8 +77,10 @@ impl<W: Copy> Groups<W> {
     fn insert(&mut self, name: &str, now: Now) -> GroupKey {
         let key = GroupKey(self.next_group);
         self.next_group += 1;
+        let group = Group::new(name.into(), key, now);
+        self.held_bytes += group.held_bytes();
         self.names.insert(name.into(), key);
-        self.groups.insert(key, Group::new(name.into(), key, now));
+        self.groups.insert(key, group);
         key
     }
 
@@ -95,6 +103,7 @@ impl<W: Copy> Groups<W> {
         act: impl FnOnce(&mut Group<W>, &mut Scene<'_, W>) -> T,
     ) -> Option<T> {
         let group = self.groups.get_mut(&key)?;
+        self.held_bytes -= group.held_bytes();
         let result = act(
             group,
             &mut Scene {
@@ -103,11 +112,14 @@ impl<W: Copy> Groups<W> {
                 actions: &mut self.actions,
                 timers: &mut self.timers,
                 next_store: &mut self.next_store,
+                others_bytes: self.held_bytes + self.kept_bytes,
             },
         );
         if group.is_blank() {
             self.names.remove(&group.name);
             self.groups.remove(&key);
+        } else {
+            self.held_bytes += group.held_bytes();
         }
         Some(result)
     }
@@ -120,6 +132,29 @@ impl<W: Copy> Groups<W> {
     ) -> Result<T, GroupError> {
         let key = self.key(name)?;
         self.with(key, now, act).unwrap_or(Err(GroupError::UnknownGroup))
+    }
+
+    // --- Memory. ---
+
+    /// So much is kept for these groups elsewhere: what they have committed, and what waits to be stored.
+    pub fn note_kept(&mut self, bytes: usize) {
+        self.kept_bytes = bytes;
+    }
+
+    /// May so much more be kept? What is there already stays, also where a restart finds more than may be.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.bytes() + bytes <= self.rules.total_bytes_max
+    }
+
+    /// What all groups take of the log's budget.
+    pub fn bytes(&self) -> usize {
+        self.held_bytes + self.kept_bytes
+    }
+
+    /// The same, counted anew.
+    #[cfg(test)]
+    pub fn recounted_bytes(&self) -> usize {
+        self.kept_bytes + self.groups.values().map(Group::held_bytes).sum::<usize>()
     }
 
     // --- Requests. ---
@@ -139,7 +174,12 @@ impl<W: Copy> Groups<W> {
         }
         let key = match self.key(name) {
             Ok(key) => key,
-            Err(GroupError::UnknownGroup) if join.member.is_empty() => self.insert(name, now),
+            Err(GroupError::UnknownGroup) if join.member.is_empty() => {
+                if !self.has_room(held_by_new(name)) {
+                    return Err(GroupError::GroupFull);
+                }
+                self.insert(name, now)
+            }
             Err(error) => return Err(member_error(error)),
         };
         let result = self.with(key, now, |group, scene| group.join(join, new_id, who, scene));
@@ -188,8 +228,10 @@ impl<W: Copy> Groups<W> {
 
     /// The group is gone, and the caller stores that. Nobody waits for it, since it has no members.
     pub fn forget(&mut self, name: &str) {
-        if let Some(key) = self.names.remove(name) {
-            self.groups.remove(&key);
+        if let Some(key) = self.names.remove(name)
+            && let Some(group) = self.groups.remove(&key)
+        {
+            self.held_bytes -= group.held_bytes();
         }
     }
 

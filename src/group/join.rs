@@ -76,7 +76,7 @@ impl<W: Copy> Group<W> {
     /// Somebody new must come again with the id that it is told (KIP-394): who never hears of it
     /// would be a member that all others wait for.
     fn invite(&mut self, join: &JoinCall, id: String, scene: &mut Scene<'_, W>) -> GroupError {
-        if self.pending.len() >= scene.rules.members_max {
+        if !self.may_invite(scene) {
             return GroupError::GroupFull;
         }
         let key = MemberKey(self.next_member);
@@ -100,7 +100,7 @@ impl<W: Copy> Group<W> {
         let protocol_type = join.protocol_type.clone();
         let instance = join.instance.as_deref().map(Box::from);
         let mut member = Member::new(id.into(), instance, Said::new(join));
-        if self.bytes + member.bytes() > scene.rules.bytes_max {
+        if !self.may_grow(0, member.bytes() + protocol_type.len(), scene) {
             return Err(GroupError::GroupFull);
         }
         let is_static = member.instance.is_some();
@@ -168,12 +168,11 @@ impl<W: Copy> Group<W> {
 
     /// What the member says now counts.
     pub fn update(&mut self, key: MemberKey, said: Said, scene: &Scene<'_, W>) -> Result<(), GroupError> {
-        let mut member = self.members.remove(&key).expect("the caller has validated it");
-        let (old, new) = (member.said.bytes(), said.bytes());
-        if self.bytes - old + new > scene.rules.bytes_max {
-            self.members.insert(key, member);
+        let (old, new) = (self.members[&key].said.bytes(), said.bytes());
+        if !self.may_grow(old, new, scene) {
             return Err(GroupError::GroupFull);
         }
+        let mut member = self.members.remove(&key).expect("the caller has validated it");
         self.bytes = self.bytes - old + new;
         self.forget_protocols(&member);
         for (protocol, _) in &said.protocols {

@@ -18,8 +18,17 @@ use super::timers::{Deadline, Due, GroupKey, MemberKey, Timer, Timers};
 use crate::base::mutant::{self, Mutant};
 use crate::model::{Nanos, Now, WallMs};
 
+/// What a group costs beside its members; and what one costs that was given an id, of which there are two copies.
+const GROUP_BYTES: usize = 768;
+const PENDING_BYTES: usize = 512;
+
 /// The protocol type of groups that read topics.
 const CONSUMER: &str = "consumer";
+
+/// What a new group takes of its log's budget. Its name is in two maps, and in what is stored.
+pub(super) fn held_by_new(name: &str) -> usize {
+    GROUP_BYTES + 3 * name.len()
+}
 
 /// Where a group is in its life; the picture is in [`super`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +60,8 @@ pub(super) struct Scene<'a, W> {
     pub actions: &'a mut VecDeque<Action<W>>,
     pub timers: &'a mut Timers,
     pub next_store: &'a mut u64,
+    /// What the other groups of the log take of its budget.
+    pub others_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -79,6 +90,8 @@ pub(super) struct Group<W> {
     pub unsynced: usize,
     /// What the members take of the group's budget.
     pub bytes: usize,
+    /// The same, of those that were stored last.
+    pub stored_bytes: usize,
     pub deadline: Deadline,
     pub storing: Option<Storing>,
     /// Who waits for its id to be stored, in the order of storing.
@@ -104,6 +117,7 @@ impl<W: Copy> Group<W> {
             joining: 0,
             unsynced: 0,
             bytes: 0,
+            stored_bytes: 0,
             deadline: Deadline::default(),
             storing: None,
             newcomers: VecDeque::new(),
@@ -129,6 +143,7 @@ impl<W: Copy> Group<W> {
                 self.touch(member, scene);
             }
         }
+        self.stored_bytes = self.bytes;
         self.phase =
             if self.members.is_empty() { Phase::Empty { since: record.since } } else { Phase::Stable };
     }
@@ -140,6 +155,34 @@ impl<W: Copy> Group<W> {
 
     pub fn is_empty(&self) -> bool {
         matches!(self.phase, Phase::Empty { .. })
+    }
+
+    /// What the group takes of its log's budget.
+    pub fn held_bytes(&self) -> usize {
+        self.held_with(self.bytes)
+    }
+
+    /// The same if the members took so much. They are kept twice: as they are, and as they were stored.
+    fn held_with(&self, bytes: usize) -> usize {
+        let pending = self.pending.len() * PENDING_BYTES;
+        held_by_new(&self.name)
+            + 2 * self.protocol_type.len()
+            + bytes
+            + bytes.max(self.stored_bytes)
+            + pending
+    }
+
+    /// May what takes `old` bytes take `new` ones? Nothing is refused that asks for no more.
+    pub fn may_grow(&self, old: usize, new: usize, scene: &Scene<'_, W>) -> bool {
+        let bytes = self.bytes - old + new;
+        let fits_log = || scene.others_bytes + self.held_with(bytes) <= scene.rules.total_bytes_max;
+        new <= old || (bytes <= scene.rules.bytes_max && fits_log())
+    }
+
+    /// May one more be given an id?
+    pub fn may_invite(&self, scene: &Scene<'_, W>) -> bool {
+        let bytes = scene.others_bytes + self.held_bytes() + PENDING_BYTES;
+        self.pending.len() < scene.rules.members_max && bytes <= scene.rules.total_bytes_max
     }
 
     pub fn on_timer(&mut self, timer: Timer, at: Nanos, scene: &mut Scene<'_, W>) {

@@ -88,7 +88,12 @@ impl<W> Member<W> {
 
     /// What the member takes of its group's budget.
     pub fn bytes(&self) -> usize {
+        self.bytes_unassigned() + self.assignment.len()
+    }
+
+    /// The same without what it was assigned.
+    pub fn bytes_unassigned(&self) -> usize {
         let instance = self.instance.as_deref().map_or(0, str::len);
-        MEMBER_BYTES + self.id.len() + instance + self.said.bytes() + self.assignment.len()
+        MEMBER_BYTES + self.id.len() + instance + self.said.bytes()
     }
 }

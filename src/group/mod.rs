@@ -17,7 +17,7 @@
 //! with their heartbeats as if nothing had happened.
 //!
 //! - the words of a conversation: [`call`]
-//! - all groups of one log, and their timers: [`coordinator`]
+//! - all groups of one log, their timers, and the memory that they share: [`coordinator`]
 //! - one group: [`machine`], and its [`member`]s
 //! - what happens to it: [`join`], of static members [`instance`]; [`membership`], [`rebalance`], [`assignment`]
 //! - what is kept: [`record`]; what members of type `consumer` read: [`subscription`]
@@ -43,6 +43,9 @@ pub use record::StoredGroups;
 
 use std::time::Duration;
 
+/// Longest name of a group.
+pub const GROUP_NAME_BYTES_MAX: usize = 1024;
+
 /// The broker's limits for groups.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupRules {
@@ -55,4 +58,7 @@ pub struct GroupRules {
     pub members_max: usize,
     /// What the members of one group may leave here: metadata, assignments and what they cost to keep.
     pub bytes_max: usize,
+    /// What all groups of one log may take in memory: their names, their members twice, as they are and as
+    /// they are stored, and what they have committed.
+    pub total_bytes_max: usize,
 }

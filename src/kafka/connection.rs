@@ -22,10 +22,10 @@ use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::handlers::produce::{self, ProduceState, Produced};
 use crate::kafka::handlers::{Outcome, Pending, fetch};
 use crate::kafka::identity::BrokerIdentity;
-use crate::kafka::memory::{Memory, MemoryLimits};
+use crate::kafka::memory::{AnswerRoom, Memory, MemoryLimits};
 use crate::kafka::protocol::header::{RequestHeader, ResponseHeader};
 use crate::kafka::protocol::wire::{Reader, Writer};
-use crate::kafka::protocol::{ApiKey, frame};
+use crate::kafka::protocol::{ApiKey, EncodeError, frame};
 use crate::metrics::latency::ProduceStamps;
 use crate::model::{LogId, Nanos, Now, Term};
 use crate::partition::waiters::Waiter;
@@ -95,7 +95,12 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn with_context<T>(&self, client: Client<'_>, act: impl FnOnce(&Context<'_>) -> T) -> T {
+    fn with_context<T>(
+        &self,
+        client: Client<'_>,
+        answer_room: AnswerRoom,
+        act: impl FnOnce(&Context<'_>) -> T,
+    ) -> T {
         act(&Context {
             catalog: self.shard.catalog(),
             now: self.now,
@@ -104,6 +109,7 @@ impl Turn<'_> {
             log_terms: &self.front.log_terms,
             producer_ids: &self.front.producer_ids,
             client,
+            answer_room,
         })
     }
 }
@@ -136,20 +142,27 @@ enum State {
     Ready(Response),
     Produce(ProduceState),
     Fetch(Box<FetchRequestState>),
-    Calls { pending: Box<dyn Pending>, waiting: u32, next_part: u32 },
+    Calls {
+        pending: Box<dyn Pending>,
+        waiting: u32,
+        next_part: u32,
+        /// Of the request: what the calls copied of it.
+        request_bytes: usize,
+    },
 }
 
 impl State {
-    /// Memory that it holds; `before`: what the request held until now.
-    fn bytes(&self, before: usize) -> usize {
+    /// Memory that it holds.
+    fn bytes(&mut self) -> usize {
         match self {
             State::Ready(Response::Frame(frame)) => frame.len(),
             State::Ready(Response::Pieces { bytes, .. }) => *bytes,
             State::Ready(Response::None) => 0,
             State::Produce(state) => state.bytes(),
             State::Fetch(state) => state.held_bytes(),
-            // What the calls copied of it.
-            State::Calls { .. } => before,
+            State::Calls { pending, request_bytes, .. } => {
+                *request_bytes + pending.room().map_or(0, |room| room.used())
+            }
         }
     }
 }
@@ -245,7 +258,7 @@ impl Connection {
         let number = self.first + self.requests.len() as u64;
         let ticket = Ticket { conn: self.id, request: number, part: 0 };
         let mut stamps = ProduceStamps { received, ..ProduceStamps::default() };
-        let state = match api {
+        let mut state = match api {
             ApiKey::Produce => match produce::handle(turn, ticket, &header, body, &mut stamps)? {
                 Produced::Later => return Ok(Taken::Later),
                 Produced::Waits(state) => State::Produce(state),
@@ -255,7 +268,7 @@ impl Connection {
             _ => self.dispatch(&header, body, ticket, turn)?,
         };
         turn.shard.stats.record_request(api.key(), version);
-        let bytes = state.bytes(frame.len());
+        let bytes = state.bytes();
         self.held_bytes += bytes;
         self.requests.push_back(Request { api, version, correlation_id, stamps, state, bytes });
         if api == ApiKey::Fetch {
@@ -276,23 +289,24 @@ impl Connection {
         let supported = header.is_supported();
         let version = if supported { header.version } else { 0 };
         let client = Client { id: header.client_id.unwrap_or_default(), address: self.address, at: self.at };
+        let room = turn.front.memory.answer_room(self.held_bytes);
         let mut bytes = turn.front.frame();
         let mut writer = Writer::new(&mut bytes);
         let start = frame::begin(&mut writer);
         ResponseHeader { correlation_id: header.correlation_id }.encode(&mut writer, header.api, version);
         let outcome = turn
-            .with_context(client, |ctx| dispatch(ctx, header.api, header.version, body, &mut writer))
+            .with_context(client, room, |ctx| dispatch(ctx, header.api, header.version, body, &mut writer))
             .map_err(|error| Close(format!("{} request: {error}", header.api.name())))?;
         match outcome {
             Outcome::Reply => {
-                frame::end(&mut writer, start, 0);
+                frame::end(&mut writer, start, 0).map_err(|error| unanswerable(header.api, error))?;
                 Ok(State::Ready(Response::Frame(bytes)))
             }
             Outcome::Wait { calls, pending } => {
                 turn.front.recycle(bytes);
                 let next_part = calls.len() as u32;
                 call_all(turn, ticket, 0, calls);
-                Ok(State::Calls { pending, waiting: next_part, next_part })
+                Ok(State::Calls { pending, waiting: next_part, next_part, request_bytes: body.len() })
             }
             Outcome::Close(why) => Err(Close(why.to_owned())),
         }
@@ -316,10 +330,11 @@ impl Connection {
     }
 
     /// The answer to a call of this connection.
-    pub fn on_answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) {
+    pub fn on_answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) -> Result<(), Close> {
         let number = ticket.request;
         let client = Client { id: "", address: self.address, at: self.at };
-        let Some(request) = self.request_mut(number) else { return };
+        let held_bytes = self.held_bytes;
+        let Some(request) = self.request_mut(number) else { return Ok(()) };
         match &mut request.state {
             State::Produce(state) => {
                 if let Some(frame) = state.on_answer(ticket.part, answer, &mut request.stamps, turn) {
@@ -332,7 +347,11 @@ impl Connection {
                 state.on_answer(ticket.part, answer);
                 self.run_fetch(number, turn);
             }
-            State::Calls { pending, waiting, next_part } => {
+            State::Calls { pending, waiting, next_part, .. } => {
+                let room = turn.front.memory.answer_room(held_bytes - request.bytes);
+                if let Some(used) = pending.room() {
+                    used.adjust(room);
+                }
                 let more = pending.on_answer(ticket.part, answer);
                 let first = *next_part;
                 *next_part += more.len() as u32;
@@ -340,12 +359,13 @@ impl Connection {
                 let done = *waiting == 0;
                 call_all(turn, ticket, first, more);
                 if done {
-                    finish_calls(request, client, turn);
-                    self.weigh(number);
+                    finish_calls(request, client, room, turn)?;
                 }
+                self.weigh(number);
             }
             State::Ready(_) => {}
         }
+        Ok(())
     }
 
     /// There may be records for this connection now.
@@ -437,9 +457,8 @@ impl Connection {
     /// Count anew what a request holds.
     fn weigh(&mut self, number: u64) {
         let Some(request) = self.request_mut(number) else { return };
-        let before = std::mem::replace(&mut request.bytes, 0);
-        let after = request.state.bytes(before);
-        request.bytes = after;
+        let after = request.state.bytes();
+        let before = std::mem::replace(&mut request.bytes, after);
         self.held_bytes = self.held_bytes - before + after;
     }
 
@@ -533,14 +552,26 @@ fn call_all(turn: &mut Turn<'_>, ticket: Ticket, first: u32, calls: Vec<(LogId, 
     }
 }
 
-fn finish_calls(request: &mut Request, client: Client<'_>, turn: &mut Turn<'_>) {
-    let State::Calls { pending, .. } = &mut request.state else { return };
+/// An answer that the protocol has no room for. There is none of the sort that all clients would understand.
+#[cold]
+fn unanswerable(api: ApiKey, error: EncodeError) -> Close {
+    Close(format!("answer to {}: {error}", api.name()))
+}
+
+fn finish_calls(
+    request: &mut Request,
+    client: Client<'_>,
+    room: AnswerRoom,
+    turn: &mut Turn<'_>,
+) -> Result<(), Close> {
+    let State::Calls { pending, .. } = &mut request.state else { return Ok(()) };
     let mut bytes = turn.front.frame();
     let mut writer = Writer::new(&mut bytes);
     let start = frame::begin(&mut writer);
     let header = ResponseHeader { correlation_id: request.correlation_id };
     header.encode(&mut writer, request.api, request.version);
-    turn.with_context(client, |ctx| pending.encode(ctx, &mut writer));
-    frame::end(&mut writer, start, 0);
+    turn.with_context(client, room, |ctx| pending.encode(ctx, &mut writer));
+    frame::end(&mut writer, start, 0).map_err(|error| unanswerable(request.api, error))?;
     request.state = State::Ready(Response::Frame(bytes));
+    Ok(())
 }

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
+use crate::group::GROUP_NAME_BYTES_MAX;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::identity::BrokerIdentity;
+use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::ErrorCode;
 use crate::metadata::catalog::Catalog;
 use crate::model::{LogId, Now, PartitionKey, Term};
@@ -33,6 +35,8 @@ pub struct Context<'a> {
     pub log_terms: &'a [Term],
     pub producer_ids: &'a ProducerIds,
     pub client: Client<'a>,
+    /// For an answer whose size does not follow from that of its request.
+    pub answer_room: AnswerRoom,
 }
 
 impl Context<'_> {
@@ -49,12 +53,20 @@ impl Context<'_> {
         Ok((log, PartitionKey { topic: topic.id, index }))
     }
 
-    /// The log of a group that a member says to be in.
+    /// The log of a group that somebody is in, or wants to be.
     pub fn group(&self, group: &str) -> Result<LogId, ErrorCode> {
         if group.is_empty() {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
-        self.catalog.group_log(group).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)
+        self.any_group(group)
+    }
+
+    /// The log of a group, which may have no name: consumers that are in none commit offsets under that.
+    pub fn any_group(&self, group: &str) -> Result<LogId, ErrorCode> {
+        if group.len() > GROUP_NAME_BYTES_MAX {
+            return Err(ErrorCode::INVALID_GROUP_ID);
+        }
+        Ok(self.catalog.group_log(group))
     }
 
     /// Whether a client knows the present leader epoch of a log. Negative epochs mean that it has none

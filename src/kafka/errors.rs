@@ -6,13 +6,24 @@
 use std::fmt::Display;
 
 use crate::codec::record_batch::BatchError;
+use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::ErrorCode;
-use crate::metadata::catalog::GroupRefused;
 use crate::shard::call::{AdminError, CallError, GroupError};
 
 /// Longest text in a response. Texts quote what the client sent, which can be longer than a string of
 /// the protocol may be.
 const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Why a part of an answer is left out that would be larger than its connection may hold.
+pub const NO_ROOM: (ErrorCode, &str) = (
+    ErrorCode::POLICY_VIOLATION,
+    "the answer would be larger than a connection may hold (kafka.connection_memory_max): ask for fewer at a time",
+);
+
+/// The same for the requests that go to a group's coordinator. While others hold the memory, clients wait.
+pub fn no_room_of_coordinator(room: &AnswerRoom) -> ErrorCode {
+    if room.is_short() { ErrorCode::COORDINATOR_LOAD_IN_PROGRESS } else { NO_ROOM.0 }
+}
 
 /// For the requests that go to a partition's leader.
 pub fn of_call(error: &CallError) -> ErrorCode {
@@ -74,34 +85,9 @@ pub fn of_admin(error: &AdminError) -> ErrorCode {
         AdminError::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
         AdminError::Policy(_) => ErrorCode::POLICY_VIOLATION,
         AdminError::UnknownTopic => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-        AdminError::Group(error) => of_refused_group(error),
         // A record of the metadata log is as long as its topic has partitions.
         AdminError::Log(CallError::TooLarge) => ErrorCode::INVALID_PARTITIONS,
         AdminError::Log(error) => of_call(error),
-    }
-}
-
-/// For the metadata that a coordinator needs before it can serve a group.
-pub fn of_assignment(error: &AdminError) -> ErrorCode {
-    match error {
-        AdminError::Log(error) => of_coordinator(error),
-        AdminError::Group(error) => of_refused_group(error),
-        // Answers about topics; groups have no such trouble.
-        AdminError::TopicExists
-        | AdminError::InvalidName(_)
-        | AdminError::InvalidPartitions(_)
-        | AdminError::InvalidReplication(_)
-        | AdminError::InvalidConfig(_)
-        | AdminError::Policy(_)
-        | AdminError::UnknownTopic => ErrorCode::UNKNOWN_SERVER_ERROR,
-    }
-}
-
-fn of_refused_group(error: &GroupRefused) -> ErrorCode {
-    match error {
-        GroupRefused::NameTooLong { .. } => ErrorCode::INVALID_GROUP_ID,
-        // No code says it better, and clients do not try again.
-        GroupRefused::TooMany => ErrorCode::POLICY_VIOLATION,
     }
 }
 
@@ -153,7 +139,6 @@ mod tests {
             assert_eq!(of_call(&error), ErrorCode::KAFKA_STORAGE_ERROR, "{error}");
             let coordinator = ErrorCode::COORDINATOR_NOT_AVAILABLE;
             assert_eq!(of_coordinator(&error), coordinator, "{error}");
-            assert_eq!(of_assignment(&AdminError::Log(error)), coordinator);
         }
     }
 }

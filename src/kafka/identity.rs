@@ -8,7 +8,6 @@
 //! What is asked at another identity's port is done all the same, by mail: being at the right one is a
 //! matter of speed, never of success.
 
-use crate::base::crc::crc32c;
 use crate::model::LogId;
 
 /// A broker as clients know it.
@@ -81,13 +80,6 @@ impl BrokerIdentity {
     pub fn find(&self, id: i32) -> Option<Node<'_>> {
         self.advertised().chain([self.node()]).find(|node| node.id == id)
     }
-
-    /// The log that a group without one is going to get if it comes where it is told to: one that everybody
-    /// who asks is told alike, before anything is stored for a name that somebody asks about.
-    pub fn log_for_new_group(&self, group: &str) -> LogId {
-        let logs = self.logs.as_ref().map_or(1, |logs| logs.ports.len().max(1));
-        LogId(1 + crc32c(group.as_bytes()) % logs as u32)
-    }
 }
 
 #[cfg(test)]
@@ -122,18 +114,5 @@ mod tests {
         assert_eq!(broker.find(1003).map(|node| node.port), Some(9095));
         assert_eq!(broker.find(1).map(|node| node.port), Some(9092), "known, though nobody is told of it");
         assert_eq!(broker.find(1004), None);
-    }
-
-    #[test]
-    fn new_groups_are_spread_and_everybody_is_told_the_same() {
-        let broker = identity(Some(LogNodes { id_base: 0, ports: vec![1, 2, 3, 4] }));
-        let mut counts = [0; 4];
-        for number in 0..400 {
-            let log = broker.log_for_new_group(&format!("group-{number}"));
-            assert_eq!(log, broker.log_for_new_group(&format!("group-{number}")));
-            counts[log.0 as usize - 1] += 1;
-        }
-        assert!(counts.iter().all(|count| (50..=150).contains(count)), "{counts:?}");
-        assert_eq!(identity(None).log_for_new_group("any"), LogId(1));
     }
 }

@@ -65,20 +65,6 @@ pub enum TopicError {
     Config(#[from] ConfigError),
 }
 
-/// Most groups of a broker: every shard knows them all, and a group keeps its log for ever.
-const GROUPS_MAX: usize = 100_000;
-/// Longest name of a group.
-const GROUP_NAME_BYTES_MAX: usize = 1024;
-
-/// Why a new group gets no log.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum GroupRefused {
-    #[error("the name of a group has at most {GROUP_NAME_BYTES_MAX} bytes, not {bytes}")]
-    NameTooLong { bytes: usize },
-    #[error("there are {GROUPS_MAX} groups already")]
-    TooMany,
-}
-
 /// A record that does not fit the catalog: the metadata log is damaged, or not this one's.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CatalogError {
@@ -113,7 +99,8 @@ pub struct Catalog {
     in_order: BTreeMap<Rc<str>, Rc<Topic>>,
     /// The names that have a '.' or a '_', by what metrics make of them.
     by_flat_name: FxHashMap<Box<str>, BTreeSet<Rc<str>>>,
-    groups: FxHashMap<Box<str>, LogId>,
+    /// Groups whose log was written down, as earlier versions did for each.
+    assigned_groups: FxHashMap<Box<str>, LogId>,
     /// The data logs, with what they host.
     logs: BTreeMap<LogId, LogLoad>,
     next_producer_id: i64,
@@ -139,9 +126,9 @@ impl Catalog {
         same.iter().find(|other| &***other != name)
     }
 
-    /// The log of a group that was assigned to one.
-    pub fn group_log(&self, group: &str) -> Option<LogId> {
-        self.groups.get(group).copied()
+    /// The log of a group, whether there is such a group or not. There must be a data log.
+    pub fn group_log(&self, group: &str) -> LogId {
+        self.assigned_groups.get(group).copied().unwrap_or_else(|| place_group(&self.logs, group))
     }
 
     /// The data logs, with what they host.
@@ -227,27 +214,6 @@ impl Catalog {
         self.check_room(wanted - current, rules)?;
         let partitions = place_partitions(&self.logs, &topic.partitions, wanted - current);
         Ok(MetaRecord::PartitionsAdded { id, first_index: current, partitions })
-    }
-
-    /// The log of a group; for a new group also the record that makes it so, with the log where it is wanted
-    /// or the one that has the fewest. There must be a data log.
-    pub fn assign_group(
-        &self,
-        group: &str,
-        wanted: Option<LogId>,
-    ) -> Result<(LogId, Option<MetaRecord>), GroupRefused> {
-        if let Some(log) = self.group_log(group) {
-            return Ok((log, None));
-        }
-        if group.len() > GROUP_NAME_BYTES_MAX {
-            return Err(GroupRefused::NameTooLong { bytes: group.len() });
-        }
-        if self.groups.len() >= GROUPS_MAX {
-            return Err(GroupRefused::TooMany);
-        }
-        let wanted = wanted.filter(|log| self.logs.contains_key(log));
-        let log = wanted.unwrap_or_else(|| place_group(&self.logs));
-        Ok((log, Some(MetaRecord::GroupAssigned { group: group.to_owned(), log })))
     }
 
     /// The next `count` producer ids, for the shard of `log` to hand out.
@@ -343,11 +309,13 @@ impl Catalog {
     }
 
     fn apply_group(&mut self, group: &str, log: LogId) -> Result<(), CatalogError> {
-        if self.groups.contains_key(group) {
+        if self.assigned_groups.contains_key(group) {
             return Err(CatalogError::GroupExists { group: group.to_owned() });
         }
-        self.logs.get_mut(&log).ok_or(CatalogError::UnknownLog { log })?.group_count += 1;
-        self.groups.insert(group.into(), log);
+        if !self.logs.contains_key(&log) {
+            return Err(CatalogError::UnknownLog { log });
+        }
+        self.assigned_groups.insert(group.into(), log);
         Ok(())
     }
 
@@ -415,7 +383,8 @@ impl Catalog {
             };
             created.encode(&mut out);
         }
-        let groups: BTreeMap<&str, LogId> = self.groups.iter().map(|(group, log)| (&**group, *log)).collect();
+        let groups: BTreeMap<&str, LogId> =
+            self.assigned_groups.iter().map(|(group, log)| (&**group, *log)).collect();
         for (group, log) in groups {
             MetaRecord::GroupAssigned { group: group.to_owned(), log }.encode(&mut out);
         }
@@ -588,28 +557,37 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_assigned_once() {
-        let mut catalog = with_logs(2);
-        let mut logs = Vec::new();
-        for group in ["a", "b", "c", "a"] {
-            let (log, record) = catalog.assign_group(group, None).expect("few, with short names");
-            if let Some(record) = record {
-                catalog.apply(&record).expect("fits");
-            }
-            logs.push(log.0);
+    fn the_log_of_a_group_follows_from_its_name_and_takes_nothing() {
+        let mut catalog = with_logs(3);
+        // On disk this is a format: a group must be found where it was left.
+        let logs = ["", "a", "readers", "wordcount", "\u{fc}"].map(|group| catalog.group_log(group).0);
+        assert_eq!(logs, [1, 1, 3, 2, 3]);
+        let before = catalog.clone();
+        let mut counts = [0; 3];
+        for number in 0..200_000 {
+            counts[catalog.group_log(&format!("group-{number}")).0 as usize - 1] += 1;
         }
-        assert_eq!(logs, [1, 2, 1, 1]);
-        assert_eq!(catalog.group_log("b"), Some(LogId(2)));
-        let long = "g".repeat(GROUP_NAME_BYTES_MAX);
-        assert!(catalog.assign_group(&long, None).is_ok());
-        let bytes = GROUP_NAME_BYTES_MAX + 1;
-        let refused = Err(GroupRefused::NameTooLong { bytes });
-        assert_eq!(catalog.assign_group(&format!("{long}g"), None), refused);
-        let number = catalog.groups.len();
-        catalog.groups.extend((number..GROUPS_MAX).map(|number| (number.to_string().into(), LogId(1))));
-        assert_eq!(catalog.assign_group("one more", None), Err(GroupRefused::TooMany));
-        assert_eq!(catalog.assign_group("a", None), Ok((LogId(1), None)), "known ones are served");
-        assert_eq!(catalog.assign_group("a", Some(LogId(2))), Ok((LogId(1), None)), "where they are");
+        assert!(counts.iter().all(|count| (60_000..74_000).contains(count)), "{counts:?}");
+        assert_eq!(catalog, before, "however many names there are");
+
+        let mut ids = Ids(0);
+        create(&mut catalog, &mut ids, new_topic("t"));
+        assert_eq!(["", "a", "readers", "wordcount", "\u{fc}"].map(|group| catalog.group_log(group).0), logs);
+    }
+
+    #[test]
+    fn a_group_that_was_assigned_stays_where_it_is() {
+        let mut catalog = with_logs(2);
+        for log in [LogId(1), LogId(2)] {
+            let group = format!("at {log}");
+            catalog.apply(&MetaRecord::GroupAssigned { group, log }).expect("fits");
+        }
+        let elsewhere = LogId(3 - catalog.group_log("g").0);
+        catalog.apply(&MetaRecord::GroupAssigned { group: "g".into(), log: elsewhere }).expect("fits");
+        for catalog in [&catalog, &Catalog::restore(&catalog.snapshot()).expect("ours")] {
+            assert_eq!(catalog.group_log("g"), elsewhere);
+            assert_eq!((catalog.group_log("at 1"), catalog.group_log("at 2")), (LogId(1), LogId(2)));
+        }
     }
 
     #[test]
@@ -627,7 +605,7 @@ mod tests {
     fn records_that_do_not_fit_change_nothing() {
         let (mut catalog, mut ids) = (with_logs(1), Ids(0));
         let topic = create(&mut catalog, &mut ids, new_topic("t"));
-        catalog.apply(&catalog.assign_group("g", None).expect("the first").1.expect("new")).expect("fits");
+        catalog.apply(&MetaRecord::GroupAssigned { group: "g".into(), log: LogId(1) }).expect("the first");
         catalog.apply(&catalog.allocate_producer_ids(LogId(1), 10)).expect("fits");
         let created = |id, name: &str, partitions: &[u32]| MetaRecord::TopicCreated {
             id: TopicId([id; 16]),
@@ -686,7 +664,9 @@ mod tests {
                         catalog.alter_configs(topic, &[change], &RULES).ok()
                     }
                     3 => catalog.add_partitions(topic, i32::from(number) + 2, &RULES).ok(),
-                    4 => catalog.assign_group(&name, None).expect("few, with short names").1,
+                    4 if !catalog.assigned_groups.contains_key(name.as_str()) => {
+                        Some(MetaRecord::GroupAssigned { group: name, log: LogId(1) })
+                    }
                     _ if number == 0 => {
                         let log = LogId(catalog.logs().len() as u32 + 1);
                         Some(MetaRecord::LogAdded { log })

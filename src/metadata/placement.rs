@@ -3,13 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use crate::base::crc::crc32c;
 use crate::model::LogId;
 
 /// What a log hosts so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogLoad {
     pub partition_count: u32,
-    pub group_count: u32,
 }
 
 /// Logs for `count` further partitions of a topic that has `existing` ones.
@@ -38,10 +38,11 @@ pub fn place_partitions(loads: &BTreeMap<LogId, LogLoad>, existing: &[LogId], co
     placed
 }
 
-/// The log for a new group: the one with the fewest, then the lowest id. There must be a log.
-pub fn place_group(loads: &BTreeMap<LogId, LogLoad>) -> LogId {
-    let least = loads.iter().min_by_key(|(log, load)| (load.group_count, **log));
-    *least.expect("a broker has a data log").0
+/// The log of a group that was assigned to none: by its name, so that nothing is to be kept of it (docs/FORMATS.md).
+/// The data logs of a directory are those that it was made with. There must be one.
+pub fn place_group(loads: &BTreeMap<LogId, LogLoad>, group: &str) -> LogId {
+    let index = crc32c(group.as_bytes()) as usize % loads.len().max(1);
+    *loads.keys().nth(index).expect("a broker has a data log")
 }
 
 #[cfg(test)]
@@ -50,7 +51,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn loads(partition_counts: &[u32]) -> BTreeMap<LogId, LogLoad> {
-        let load = |partition_count| LogLoad { partition_count, ..LogLoad::default() };
+        let load = |partition_count| LogLoad { partition_count };
         (1..).map(LogId).zip(partition_counts.iter().copied().map(load)).collect()
     }
 
@@ -66,14 +67,6 @@ mod tests {
         assert_eq!(place(&[0, 9], &[1], 2), [2, 1], "the topic comes before the load");
         assert_eq!(place(&[7], &[], 3), [1, 1, 1]);
         assert_eq!(place(&[7], &[], 0), [0u32; 0]);
-    }
-
-    #[test]
-    fn groups_go_where_the_fewest_are() {
-        let mut loads = loads(&[5, 0, 0]);
-        assert_eq!(place_group(&loads), LogId(1), "partitions do not count");
-        loads.get_mut(&LogId(1)).expect("is there").group_count = 1;
-        assert_eq!(place_group(&loads), LogId(2));
     }
 
     proptest! {

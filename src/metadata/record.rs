@@ -45,7 +45,8 @@ pub enum MetaRecord {
         first_index: u32,
         partitions: Vec<LogId>,
     },
-    /// The group's offsets and members live in this log, for ever.
+    /// The group's offsets and members live in this log, for ever. Not written any more: the log of a group
+    /// follows from its name (decision 0012).
     GroupAssigned {
         group: String,
         log: LogId,

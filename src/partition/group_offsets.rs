@@ -70,9 +70,27 @@ fn decode_commit<'a>(fields: &mut Fields<'a>) -> Result<(&'a str, Vec<CommittedO
     Ok((group, offsets))
 }
 
+/// What a group and a commit cost in memory beside their texts: their places in trees that are not full.
+const GROUP_BYTES: usize = 128;
+const COMMIT_BYTES: usize = 128;
+
+impl CommittedOffset {
+    fn held_bytes(&self) -> usize {
+        COMMIT_BYTES + self.metadata.as_ref().map_or(0, String::len)
+    }
+}
+
+type Commits = BTreeMap<PartitionKey, CommittedOffset>;
+
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct GroupOffsets {
-    groups: BTreeMap<String, BTreeMap<PartitionKey, CommittedOffset>>,
+    groups: BTreeMap<String, Commits>,
+    /// What all that takes in memory, about.
+    bytes: usize,
+}
+
+fn held_bytes(group: &str, commits: &Commits) -> usize {
+    GROUP_BYTES + group.len() + commits.values().map(CommittedOffset::held_bytes).sum::<usize>()
 }
 
 impl GroupOffsets {
@@ -84,17 +102,37 @@ impl GroupOffsets {
     }
 
     fn put(&mut self, group: &str, offsets: Vec<CommittedOffset>) {
+        if !self.groups.contains_key(group) {
+            self.bytes += GROUP_BYTES + group.len();
+        }
         let commits = self.groups.entry(group.to_owned()).or_default();
         for commit in offsets {
-            if commit.offset < Offset::ZERO {
-                commits.remove(&commit.partition);
+            let old = if commit.offset < Offset::ZERO {
+                commits.remove(&commit.partition)
             } else {
-                commits.insert(commit.partition, commit);
-            }
+                self.bytes += commit.held_bytes();
+                commits.insert(commit.partition, commit)
+            };
+            self.bytes -= old.map_or(0, |old| old.held_bytes());
         }
         if commits.is_empty() {
-            self.groups.remove(group);
+            self.remove(group);
         }
+    }
+
+    /// What all groups take in memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How much more that would be with these commits, which may name a partition once.
+    pub fn added_bytes(&self, group: &str, offsets: &[CommittedOffset]) -> usize {
+        let commits = self.groups.get(group);
+        let old = |commit: &CommittedOffset| commits?.get(&commit.partition).map(CommittedOffset::held_bytes);
+        let kept = || offsets.iter().filter(|commit| commit.offset >= Offset::ZERO);
+        let new = if commits.is_none() && kept().next().is_some() { GROUP_BYTES + group.len() } else { 0 };
+        let added: usize = kept().map(CommittedOffset::held_bytes).sum();
+        (new + added).saturating_sub(offsets.iter().filter_map(old).sum())
     }
 
     /// What the group committed: for these partitions, or for all.
@@ -111,17 +149,23 @@ impl GroupOffsets {
         self.groups.get(group).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// A topic is deleted, and with it what was committed for it.
-    pub fn remove_topic(&mut self, topic: TopicId) {
-        self.groups.retain(|_, commits| {
-            commits.retain(|key, _| key.topic != topic);
-            !commits.is_empty()
+    /// Topics are deleted, and with them what was committed for them.
+    pub fn remove_topics(&mut self, deleted: impl Fn(TopicId) -> bool) {
+        let bytes = &mut self.bytes;
+        self.groups.retain(|group, commits| {
+            *bytes -= held_bytes(group, commits);
+            commits.retain(|key, _| !deleted(key.topic));
+            let left = !commits.is_empty();
+            *bytes += if left { held_bytes(group, commits) } else { 0 };
+            left
         });
     }
 
     /// The group is gone.
     pub fn remove(&mut self, group: &str) {
-        self.groups.remove(group);
+        if let Some(commits) = self.groups.remove(group) {
+            self.bytes -= held_bytes(group, &commits);
+        }
     }
 
     pub fn contains(&self, group: &str) -> bool {
@@ -192,11 +236,40 @@ mod tests {
     fn commits_go_with_their_topic_their_group_or_when_taken_back() {
         let mut groups = GroupOffsets::default();
         groups.apply(&encode_commit("g", &[commit(1, 5, None), commit(2, 6, None)])).unwrap();
-        groups.remove_topic(TopicId([1; 16]));
+        groups.remove_topics(|topic| topic == TopicId([1; 16]));
         assert_eq!(groups.get("g", None), [commit(2, 6, None)]);
         groups.apply(&encode_commit("gone", &[commit(2, 6, None)])).unwrap();
         groups.remove("gone");
         groups.apply(&encode_commit("g", &[commit(2, -1, None)])).unwrap();
         assert_eq!(groups, GroupOffsets::default());
+    }
+
+    #[test]
+    fn what_is_held_is_counted_on_every_way_in_and_out() {
+        let mut groups = GroupOffsets::default();
+        let take = |groups: &mut GroupOffsets, group: &str, offsets: &[CommittedOffset]| {
+            let (before, added) = (groups.bytes(), groups.added_bytes(group, offsets));
+            groups.apply(&encode_commit(group, offsets)).unwrap();
+            assert_eq!(groups.bytes().saturating_sub(before), added, "{group}: {offsets:?}");
+            added
+        };
+        let first = [commit(1, 5, Some("meta")), commit(2, 6, None)];
+        assert_eq!(take(&mut groups, "g", &first), GROUP_BYTES + 1 + 2 * COMMIT_BYTES + 4);
+        assert_eq!(take(&mut groups, "g", &first), 0, "once more");
+        assert_eq!(take(&mut groups, "g", &[commit(1, 7, Some("longer"))]), 2);
+        assert_eq!(take(&mut groups, "g", &[commit(1, 7, None)]), 0, "shorter");
+        assert_eq!(take(&mut groups, "g", &[commit(2, -1, None)]), 0, "taken back");
+        assert_eq!(take(&mut groups, "none", &[commit(2, -1, None)]), 0, "what was never there");
+        assert_eq!(take(&mut groups, "h", &[commit(3, 1, None)]), GROUP_BYTES + 1 + COMMIT_BYTES);
+
+        let mut bytes = Vec::new();
+        groups.encode(&mut bytes);
+        let decoded = GroupOffsets::decode(&mut Fields::new(&bytes)).unwrap();
+        assert_eq!(decoded.bytes(), groups.bytes(), "after a restart, too");
+        groups.remove_topics(|topic| topic == TopicId([1; 16]));
+        assert_eq!(groups.bytes(), GROUP_BYTES + 1 + COMMIT_BYTES);
+        groups.remove("h");
+        groups.remove("h");
+        assert_eq!(groups.bytes(), 0);
     }
 }

@@ -272,7 +272,7 @@ impl Partitions {
     /// Close the slots of a deleted topic; their records are dead when that is durable. Slots for
     /// which the log has no room now stay open; call again.
     pub fn close_topic(&mut self, log: &mut Log, topic: TopicId, now: Now) -> Result<(), AppendError> {
-        self.groups.remove_topic(topic);
+        self.groups.remove_topics(|deleted| deleted == topic);
         for index in 0..self.by_slot.len() {
             if self.by_slot[index].key.topic == topic && !self.by_slot[index].deleted {
                 append_control(log, EntryKind::SlotClose, Slot(index as u32), Offset::ZERO, &[], now)?;
@@ -280,6 +280,13 @@ impl Partitions {
             }
         }
         Ok(())
+    }
+
+    /// What was committed for topics that are gone goes with them, and groups that have nothing else. A deletion
+    /// says so in the metadata log alone; the commits come back with each restart until a checkpoint is made
+    /// without them.
+    pub fn forget_offsets_of(&mut self, deleted: impl Fn(TopicId) -> bool) {
+        self.groups.remove_topics(deleted);
     }
 
     /// Store offsets of a group; durable when the log is up to the position returned.

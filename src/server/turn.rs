@@ -601,8 +601,7 @@ impl Server {
         for (ticket, answer) in std::mem::take(&mut self.news.answers) {
             more = true;
             self.with(ticket.conn, now, clock, ops, |connection, turn| {
-                connection.session.on_answer(ticket, answer, turn);
-                Ok(())
+                connection.session.on_answer(ticket, answer, turn)
             });
         }
         more |= self.wake(now, clock, ops);

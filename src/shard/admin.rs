@@ -178,11 +178,6 @@ pub fn judge(call: AdminCall, catalog: &Catalog, rules: &TopicRules, ids: &mut d
             };
             judged(record, validate_only, catalog, Answer::AlterConfigs)
         }
-        AdminCall::AssignGroup { group, at } => match catalog.assign_group(&group, at) {
-            Err(error) => Judged::Answer(Answer::AssignGroup(Err(error.into()))),
-            Ok((log, None)) => Judged::Answer(Answer::AssignGroup(Ok(log))),
-            Ok((log, Some(record))) => Judged::Write { record, answer: Answer::AssignGroup(Ok(log)) },
-        },
         AdminCall::AllocateProducerIds => {
             let record = catalog.allocate_producer_ids(LogId::METADATA, PRODUCER_IDS);
             let MetaRecord::ProducerIdBlock { first, count, .. } = record else {
@@ -239,7 +234,6 @@ pub fn failed(answer: Answer, error: CallError) -> Answer {
         Answer::DeleteTopic(_) => Answer::DeleteTopic(Err(error.into())),
         Answer::AddPartitions(_) => Answer::AddPartitions(Err(error.into())),
         Answer::AlterConfigs(_) => Answer::AlterConfigs(Err(error.into())),
-        Answer::AssignGroup(_) => Answer::AssignGroup(Err(error.into())),
         Answer::ProducerIds(_) => Answer::ProducerIds(Err(error.into())),
         other => other,
     }

@@ -7,9 +7,8 @@ use bytes::Bytes;
 
 use crate::io::op::ConnId;
 use crate::log::entry::EntryHeader;
-use crate::metadata::catalog::GroupRefused;
 use crate::metadata::topic_config::ConfigChange;
-use crate::model::{LogId, Nanos, Offset, PartitionKey, ProducerId, Term, TopicId};
+use crate::model::{Nanos, Offset, PartitionKey, ProducerId, Term, TopicId};
 use crate::partition::group_offsets::commit_bytes_max;
 
 /// Who waits for an answer: a part of a request of a connection.
@@ -148,11 +147,6 @@ pub enum AdminCall {
         changes: ConfigChanges,
         validate_only: bool,
     },
-    /// Give the group a log, once and for ever: `at`, if it came to the port of that one.
-    AssignGroup {
-        group: String,
-        at: Option<LogId>,
-    },
     /// A block of producer ids for the shard that asks.
     AllocateProducerIds,
 }
@@ -235,8 +229,6 @@ pub enum AdminError {
     #[error("no such topic")]
     UnknownTopic,
     #[error(transparent)]
-    Group(#[from] GroupRefused),
-    #[error(transparent)]
     Log(#[from] CallError),
 }
 
@@ -272,8 +264,6 @@ pub enum Answer {
     DeleteTopic(Result<(), AdminError>),
     AddPartitions(Result<(), AdminError>),
     AlterConfigs(Result<(), AdminError>),
-    /// The group's log.
-    AssignGroup(Result<LogId, AdminError>),
     /// First id and how many.
     ProducerIds(Result<(ProducerId, u32), AdminError>),
 }

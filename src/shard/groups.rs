@@ -26,6 +26,9 @@ const NAME_BYTES_MAX: usize = 100;
 /// somebody who is just restarting.
 const EMPTY_FOR_MS: i64 = 600_000;
 
+/// A topic that clients know of is known to every shard after this time.
+const TOPIC_KNOWN_MS: i64 = 60_000;
+
 /// What a group call may need of the log that hosts the group.
 pub struct Home<'a> {
     pub log: &'a mut Log,
@@ -38,6 +41,8 @@ pub struct GroupHost {
     members_named: u64,
     /// What the log has no room for yet, in order.
     to_store: VecDeque<(StoreId, Vec<u8>)>,
+    /// Of all of it.
+    to_store_bytes: usize,
     /// The first group that expiry has not looked at yet.
     expiry_from: String,
 }
@@ -48,6 +53,7 @@ impl GroupHost {
             groups: Groups::new(rules),
             members_named: 0,
             to_store: VecDeque::new(),
+            to_store_bytes: 0,
             expiry_from: String::new(),
         }
     }
@@ -69,6 +75,7 @@ impl GroupHost {
         if home.log.failed() {
             self.groups.stop(now, &GroupError::NotStored);
         }
+        self.groups.note_kept(home.partitions.groups().bytes() + self.to_store_bytes);
         match call {
             GroupCall::Join(join) => {
                 let new_id = self.name_member(&join.client_id, join.instance.as_deref(), home.log);
@@ -87,6 +94,7 @@ impl GroupHost {
             }
             GroupCall::Commit { who, offsets } => {
                 let committed = match self.groups.handle_commit(now, &group, &who) {
+                    Ok(()) if !self.has_room(&group, &offsets, home) => Err(GroupError::GroupFull.into()),
                     Ok(()) => home.commit(&group, &offsets, now),
                     Err(error) => Err(error.into()),
                 };
@@ -105,6 +113,12 @@ impl GroupHost {
                 self.delete_offsets(origin, &group, &partitions, home, now)
             }
         }
+    }
+
+    /// May the group keep these? A commit that takes no more than it did always may.
+    fn has_room(&self, group: &str, offsets: &[CommittedOffset], home: &Home<'_>) -> bool {
+        let added = home.partitions.groups().added_bytes(group, offsets);
+        added == 0 || self.groups.has_room(added)
     }
 
     /// An id that no member ever had: the log is never in the same term twice.
@@ -209,7 +223,10 @@ impl GroupHost {
                     Action::Sync(origin, synced) => {
                         out.answers.push((origin, Answer::Synced(synced.map_err(CallError::from))));
                     }
-                    Action::Store { id, record } => self.to_store.push_back((id, record)),
+                    Action::Store { id, record } => {
+                        self.to_store_bytes += record.len();
+                        self.to_store.push_back((id, record));
+                    }
                 }
             }
             let Some((id, record)) = self.to_store.pop_front() else { return stored };
@@ -217,6 +234,7 @@ impl GroupHost {
                 self.to_store.push_front((id, record));
                 return stored;
             }
+            self.to_store_bytes -= record.len();
             match home.partitions.store_group(home.log, &record, now) {
                 Ok(position) => {
                     stored = true;
@@ -239,7 +257,7 @@ impl GroupHost {
     }
 
     /// One step of expiry: take back what was committed before `oldest` by groups without members
-    /// since then, and for topics that nobody in a group reads.
+    /// since then, for topics that nobody in a group reads, and for topics that are gone.
     pub fn expire(&mut self, home: &mut Home<'_>, catalog: &Catalog, oldest: WallMs, now: Now) {
         let from = std::mem::take(&mut self.expiry_from);
         let mut names: BTreeSet<String> = BTreeSet::new();
@@ -265,6 +283,11 @@ impl GroupHost {
         now: Now,
     ) -> Result<(), AppendError> {
         let since = self.groups.empty_since(group);
+        // Of a commit that was under way when the topic went. One that is known elsewhere may be new here.
+        let is_gone = |commit: &CommittedOffset| {
+            let settled = commit.commit_time < now.wall.0 - TOPIC_KNOWN_MS;
+            settled && catalog.topic_by_id(commit.partition.topic).is_none()
+        };
         let in_use = |commit: &CommittedOffset| match since {
             Some(since) => since >= oldest,
             None => catalog
@@ -272,7 +295,8 @@ impl GroupHost {
                 .is_none_or(|topic| self.groups.is_subscribed(group, &topic.name)),
         };
         let commits = || home.partitions.groups().commits(group);
-        let old = commits().filter(|commit| commit.commit_time < oldest.0 && !in_use(commit));
+        let is_old = |commit: &CommittedOffset| commit.commit_time < oldest.0 && !in_use(commit);
+        let old = commits().filter(|commit| is_gone(commit) || is_old(commit));
         let old: Vec<_> = old.map(|commit| taken_back(commit.partition, now)).collect();
         let nothing_left = old.len() == commits().count();
         if !old.is_empty() {

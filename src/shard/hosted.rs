@@ -451,6 +451,7 @@ impl Hosted {
 
     /// Before the first call: groups go on, and deletions that were cut short are finished.
     pub fn start(&mut self, catalog: &Catalog, now: Now) {
+        self.partitions.forget_offsets_of(|topic| catalog.topic_by_id(topic).is_none());
         self.groups.start(&self.partitions, now);
         self.close_orphans(catalog, now);
     }

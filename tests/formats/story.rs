@@ -249,7 +249,7 @@ fn check_metadata(dir: &Path) {
         catalog.topics().map(|topic| (&*topic.name, topic.id, topic.partitions.len())).collect();
     assert_eq!(topics, [("clicks", CLICKS, 1), ("orders", ORDERS, 2)]);
     assert_eq!(catalog.topic("clicks").expect("listed").config.batch_bytes_max, Some(100_000));
-    assert_eq!(catalog.group_log(GROUP), Some(DATA));
+    assert_eq!(catalog.group_log(GROUP), DATA);
     let next = catalog.allocate_producer_ids(DATA, 1);
     assert_eq!(next, MetaRecord::ProducerIdBlock { first: PRODUCER.0 + 1000, count: 1, log: DATA });
 }

@@ -18,6 +18,7 @@ const RULES: GroupRules = GroupRules {
     initial_delay: Duration::from_secs(3),
     members_max: 100,
     bytes_max: 1 << 20,
+    total_bytes_max: 16 << 20,
 };
 /// Hostile timeouts make long lives: so far a machine is followed.
 const STEPS_MAX: usize = 200;

@@ -142,7 +142,7 @@ impl Client {
 
 fn frame<'m, M: Message<'m>>(version: i16, request: &M) -> Vec<u8> {
     let mut bytes = Vec::new();
-    put_request(&mut bytes, version, 1, Some("greedy"), request);
+    put_request(&mut bytes, version, 1, Some("greedy"), request).expect("fits");
     bytes
 }
 

@@ -86,7 +86,7 @@ impl<N> Link<N> {
         let socket = self.socket.as_ref().expect("asked while ready");
         let mut bytes = Vec::new();
         self.correlation_id += 1;
-        put_request(&mut bytes, version, self.correlation_id, Some("simulation"), request);
+        put_request(&mut bytes, version, self.correlation_id, Some("simulation"), request).expect("fits");
         socket.send(&bytes);
         let correlation_id = self.correlation_id;
         self.asked.push_back(Asked { correlation_id, api: M::API, version, note });

@@ -46,6 +46,7 @@ const GROUP_RULES: GroupRules = GroupRules {
     initial_delay: Duration::from_millis(10),
     members_max: 100,
     bytes_max: 16 << 10,
+    total_bytes_max: 1 << 20,
 };
 
 /// Where the node listens.

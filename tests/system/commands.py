@@ -97,7 +97,10 @@ def topics(rig, per_log):
     check("CONFIG" in told and "max.message.bytes" in told and "SOURCE" in told, told)
     shell.refuses("topic config orders --set cleanup.policy=compact", "INVALID_CONFIG")
     shell.refuses("topic config orders --set retention.ns=5", 'did you mean "retention.ms"?')
+    shell.refuses("topic config orders --delete retention.m", 'did you mean "retention.ms"?')
     shell.refuses("topic config order", 'did you mean "orders"?')
+    for line in ("topic create", "topic describe", "group describe"):
+        shell.refuses(f"{line} {'x' * 40_000}", "a name or value of 40000 bytes")
     equal(shell.run("topic config orders --dry-run")[0], 2, "exit code of a dry run of nothing")
     equal(configs(), after, "configs after what was refused")
     shell.does("topic delete orders empty")

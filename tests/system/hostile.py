@@ -435,6 +435,135 @@ def memory_runs_short(rig):
     until(lambda: metric(attack.broker, "ringmq_buffered_bytes") < budget / 4, "the memory does not come back")
 
 
+# --- Groups. ---
+
+
+def joins_that_are_refused(rig):
+    """More names than a broker could remember, each in a join that is refused: nothing is left of them."""
+    names, breath = 110_000, 1000
+    attack = Attack(rig, ["kafka.group_initial_delay=1ms"])
+    with wire.Client(attack.broker.kafka) as client:
+        for first in range(0, names, breath):
+            for number in range(first, first + breath):
+                client.send(wire.JOIN_GROUP, wire.join_body(f"name-{number}", session_ms=1))
+            for _ in range(breath):
+                equal(client.receive()[1].number("h"), wire.INVALID_SESSION_TIMEOUT, "the answer to a join")
+    attack.goes_on()
+    attack.memory()
+    attack.neighbour.end()
+    for round_ in range(2):
+        with wire.Client(attack.broker.kafka) as client:
+            equal(client.list_groups(), [], "groups after joins that were refused")
+            generation, member = client.join_group("honest")
+            equal(client.sync_group("honest", generation, member, {member: b"all"}), b"all", "an assignment")
+            client.leave_group("honest", member)
+            equal(client.list_groups(), ["honest"], "groups")
+            client.delete_group("honest")
+        if round_ == 0:
+            attack.broker.stop()
+            attack.broker.start()
+
+
+def groups_that_fill_memory(rig):
+    """Large members in ever new groups, whose connections are gone: so many are taken, and then no more."""
+    metadata, groups = bytes(7 << 20), 40
+    settings = ["kafka.group_initial_delay=1ms", "kafka.group_session_min=100ms", "kafka.groups_bytes_max=32MiB"]
+    attack = Attack(rig, settings)
+    taken = refused = 0
+    for number in range(groups):
+        with wire.Client(attack.broker.kafka) as client:
+            try:
+                client.join_group(f"large-{number}", metadata=metadata, session_ms=20_000)
+                taken += 1
+            except wire.KafkaError as error:
+                equal(error.code, wire.GROUP_MAX_SIZE_REACHED, "the answer to a join")
+                refused += 1
+        attack.memory()
+    # Two logs, each with room for two of those, which count twice.
+    check(1 <= taken <= 4, f"{taken} groups of 7 MiB were taken where each log has 32 MiB")
+    equal(taken + refused, groups, "answers")
+    attack.goes_on()
+    with wire.Client(attack.broker.kafka) as client:
+        generation, _ = client.join_group("small", session_ms=20_000)
+        equal(generation, 1, "the generation of a small group beside the large ones")
+
+    def room_again():
+        try:
+            with wire.Client(attack.broker.kafka) as client:
+                return client.join_group("large again", metadata=metadata, session_ms=1000)
+        except wire.KafkaError as error:
+            equal(error.code, wire.GROUP_MAX_SIZE_REACHED, "the answer to a join")
+
+    until(room_again, "the members are missed, but their memory is not free", limit_s=60)
+    attack.goes_on()
+
+
+def answers_of_gigabytes(rig):
+    """Small requests that name many times what takes much to tell."""
+    connection_bytes = 10 << 20
+    settings = [
+        "kafka.request_bytes_max=8MiB",
+        f"kafka.connection_memory_max={connection_bytes >> 20}MiB",
+        "kafka.shard_memory_max=48MiB",
+        "kafka.fetch_bytes_max=1MiB",
+    ]
+    attack = Attack(rig, settings)
+    with wire.Client(attack.broker.kafka) as client:
+        # A list, of which the broker knows nothing but that it is one.
+        throttled = ",".join(["0:1"] * 8000)
+        client.create_topic("long", configs=[("leader.replication.throttled.replicas", throttled)])
+        client.commit_offset("noted", "long", 0, 7, note="n" * 4000)
+        for group in ("large", "larger"):
+            generation, member = client.join_group(group, metadata=bytes(6 << 20), session_ms=60_000)
+            client.sync_group(group, generation, member, {member: b"all"})
+
+    def ask(what, api, body):
+        """The answer, which comes, and is no larger than a connection may hold, but for what errors take."""
+        frames, answered = attack.send(wire.request(api, body))
+        check(answered and len(frames) == 1, f"{what}: the connection was closed")
+        check(len(frames[0]) <= connection_bytes + (8 << 20), f"{what}: an answer of {len(frames[0])} bytes")
+        attack.goes_on()
+        # What is held, what it becomes on the way out, and what readers have of it.
+        attack.memory(growth_bytes_max=4 * connection_bytes + GROWTH_BYTES_MAX)
+        return wire.Reader(memoryview(frames[0])[4:])
+
+    resource = struct.pack(">b", 2) + wire.string("long") + struct.pack(">i", -1)
+    reader = ask("a topic's configs", wire.DESCRIBE_CONFIGS, wire.array([resource] * 36_000) + b"\0\0")
+    codes = [_read_configs(reader) for _ in range(reader.take("ii")[1])]
+    told = codes.count(0)
+    equal(codes, [0] * told + [wire.POLICY_VIOLATION] * (36_000 - told), "what is told of each time")
+    check(100 < told < 400, f"{told} times 32 KB are told")
+
+    reader = ask("two groups", wire.DESCRIBE_GROUPS, wire.array([wire.string("large"), wire.string("larger")] * 310))
+    equal(reader.number("i"), 2, "groups that are told")
+    equal(reader.number("h"), 0, "the first one's error code")
+    reader = ask("a group", wire.DESCRIBE_GROUPS, wire.array([wire.string("larger")] * 310))
+    equal(reader.take("ih"), (1, 0), "groups that are told, and the error code")
+
+    indexes = wire.array([struct.pack(">i", 0)] * 500_000)
+    reader = ask("offsets", wire.OFFSET_FETCH, wire.string("noted") + wire.array([wire.string("long") + indexes]))
+    equal((reader.number("i"), reader.string(), reader.number("i")), (1, "long", 500_000), "what is answered")
+    _, _, note, code = reader.number("i"), reader.number("q"), reader.string(), reader.number("h")
+    equal((note, code), ("", wire.POLICY_VIOLATION), "note and error code")
+    with wire.Client(attack.broker.kafka) as client:
+        equal(client.committed_offset("noted", "long", 0), 7, "what an honest client is told")
+
+
+def _read_configs(reader):
+    """Past a resource of DescribeConfigs: its error code."""
+    code = reader.number("h")
+    reader.string()
+    reader.number("b")
+    reader.string()
+    for _ in range(reader.number("i")):
+        reader.string()
+        reader.string()
+        equal(reader.take("bbbi")[3], 0, "synonyms")
+        reader.number("b")
+        reader.string()
+    return code
+
+
 CASES = {
     "hostile/broken frames": broken_frames,
     "hostile/wrong batches": wrong_batches,
@@ -446,4 +575,7 @@ CASES = {
     "hostile/more in flight than allowed": more_in_flight_than_allowed,
     "hostile/responses never read": responses_never_read,
     "hostile/memory runs short": memory_runs_short,
+    "hostile/joins that are refused": joins_that_are_refused,
+    "hostile/groups that fill memory": groups_that_fill_memory,
+    "hostile/answers of gigabytes": answers_of_gigabytes,
 }

@@ -42,6 +42,27 @@ def _check_partition(client, partition, count):
     equal(client.list_offset("t", partition, wire.LATEST), count, f"end of partition {partition}")
 
 
+def offsets_of_a_deleted_topic(rig):
+    """What was committed for a topic goes with it, for good: also when the broker is killed right after."""
+    broker = rig.running(shards=2)
+    groups = [f"group {number}" for number in range(6)]
+    with wire.Client(broker.kafka) as client:
+        for topic in ("stays", "goes"):
+            client.create_topic(topic, PARTITIONS)
+        for group in groups:
+            client.commit_offset(group, "goes", 0, 5)
+        client.commit_offset(groups[0], "stays", 0, 6)
+        client.delete_topic("goes")
+        equal(client.list_groups(), groups[:1], "groups after the topic is deleted")
+    for end in (broker.kill, broker.stop, broker.stop):
+        end()
+        broker.start()
+        with wire.Client(broker.kafka) as client:
+            equal(client.list_groups(), groups[:1], "groups after a restart")
+            equal(client.committed_offset(groups[0], "stays", 0), 6, "what is committed for another topic")
+    broker.stop()
+
+
 def stop_under_load(rig):
     """SIGTERM while requests are under way: what was taken up is answered, and the next start reads nothing again."""
     partitions = 4
@@ -81,5 +102,6 @@ def stop_under_load(rig):
 
 CASES = {
     "restarts/2, 1, 2 shards": other_numbers_of_shards,
+    "restarts/offsets of a deleted topic": offsets_of_a_deleted_topic,
     "restarts/SIGTERM under load": stop_under_load,
 }

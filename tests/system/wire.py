@@ -10,17 +10,20 @@ import time
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
-JOIN_GROUP, LEAVE_GROUP, SYNC_GROUP = 11, 13, 14
+JOIN_GROUP, LEAVE_GROUP, SYNC_GROUP, DESCRIBE_GROUPS, LIST_GROUPS = 11, 13, 14, 15, 16
 API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, DELETE_RECORDS = 18, 19, 20, 21
+DESCRIBE_CONFIGS, DELETE_GROUPS = 32, 42
 # The version of each API that is spoken here.
 VERSIONS = {
     PRODUCE: 3, FETCH: 4, LIST_OFFSETS: 1, METADATA: 4, OFFSET_COMMIT: 2, OFFSET_FETCH: 1, FIND_COORDINATOR: 0,
-    JOIN_GROUP: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, API_VERSIONS: 0, CREATE_TOPICS: 2, DELETE_TOPICS: 1, DELETE_RECORDS: 0,
+    JOIN_GROUP: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, DESCRIBE_GROUPS: 0, LIST_GROUPS: 0, DELETE_GROUPS: 0,
+    API_VERSIONS: 0, CREATE_TOPICS: 2, DELETE_TOPICS: 1, DELETE_RECORDS: 0, DESCRIBE_CONFIGS: 3,
 }  # fmt: skip
 
 # Error codes that tests name.
 OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER = 1, 2, 3, 6
 MESSAGE_TOO_LARGE, UNSUPPORTED_FOR_MESSAGE_FORMAT, KAFKA_STORAGE_ERROR, INVALID_RECORD = 10, 43, 56, 87
+INVALID_SESSION_TIMEOUT, POLICY_VIOLATION, GROUP_MAX_SIZE_REACHED = 26, 44, 81
 
 EARLIEST, LATEST = -2, -1
 # Of all records. Not a date of the past: retention would take them for expired.
@@ -79,6 +82,11 @@ def frame(payload):
 def produce_body(topic, partition, records, acks=-1, timeout_ms=10_000):
     fields = struct.pack(">ii", partition, len(records)) + records
     return string(None) + struct.pack(">hi", acks, timeout_ms) + nested(topic, fields)
+
+
+def join_body(group, protocol="range", metadata=b"", session_ms=30_000):
+    said = array([string(protocol) + raw_bytes(metadata)])
+    return string(group) + struct.pack(">i", session_ms) + string("") + string("consumer") + said
 
 
 def fetch_body(topic, partition, offset, max_bytes=1 << 20, wait_ms=500, min_bytes=1):
@@ -330,9 +338,9 @@ class Client:
         _check(code)
         return start
 
-    def commit_offset(self, group, topic, partition, offset):
+    def commit_offset(self, group, topic, partition, offset, note=None):
         head = string(group) + struct.pack(">i", -1) + string("") + struct.pack(">q", -1)
-        body = head + nested(topic, struct.pack(">iq", partition, offset) + string(None))
+        body = head + nested(topic, struct.pack(">iq", partition, offset) + string(note))
         reader = self.ask(OFFSET_COMMIT, body)
         reader.enter()
         _check(reader.number("h"))
@@ -347,9 +355,7 @@ class Client:
 
     def join_group(self, group, protocol="range", metadata=b"", session_ms=30_000):
         """Returns when the rebalance ends: the generation, and this member's id."""
-        said = array([string(protocol) + raw_bytes(metadata)])
-        body = string(group) + struct.pack(">i", session_ms) + string("") + string("consumer") + said
-        reader = self.ask(JOIN_GROUP, body)
+        reader = self.ask(JOIN_GROUP, join_body(group, protocol, metadata, session_ms))
         code, generation = reader.take("hi")
         _check(code)
         reader.string()
@@ -365,6 +371,18 @@ class Client:
 
     def leave_group(self, group, member):
         _check(self.ask(LEAVE_GROUP, string(group) + string(member)).number("h"))
+
+    def list_groups(self):
+        reader = self.ask(LIST_GROUPS, b"")
+        code, count = reader.take("hi")
+        _check(code)
+        return sorted((reader.string(), reader.string())[0] for _ in range(count))
+
+    def delete_group(self, group):
+        reader = self.ask(DELETE_GROUPS, array([string(group)]))
+        reader.take("ii")
+        reader.string()
+        _check(reader.number("h"))
 
     def api_versions(self):
         reader = self.ask(API_VERSIONS, b"")

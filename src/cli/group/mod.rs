@@ -32,7 +32,7 @@ use offsets::TopicPartitions;
   ringmq group delete-offsets billing --topic orders
   ringmq group delete billing")]
 pub struct GroupArgs {
-    /// A broker of the cluster to ask
+    /// A broker of the cluster to ask, or several with commas: the first that answers is asked
     #[arg(long, global = true, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
     bootstrap: String,
     /// Print one JSON document, for scripts

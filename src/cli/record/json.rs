@@ -1,6 +1,6 @@
 //! A record as one line of JSON, both ways. What is no UTF-8 becomes `{"base64": "..."}`.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,10 @@ use crate::codec::records::Record;
 
 /// Bytes that are text most of the time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a text for key and value, as in {\"value\": \"5\"}; for bytes {\"base64\": \"...\"}; or null"
+)]
 enum Text {
     Plain(String),
     Binary { base64: String },
@@ -98,7 +101,13 @@ pub struct Input {
 pub fn read(line: &[u8]) -> anyhow::Result<Input> {
     // An array would be taken for the fields in their order.
     ensure!(line.trim_ascii_start().starts_with(b"{"), "no JSON object");
-    let read: Read = serde_json::from_slice(line)?;
+    let read: Read = serde_json::from_slice(line).map_err(|error| {
+        // There is but one line; the caller knows which.
+        let (told, place) =
+            (error.to_string(), format!(" at line {} column {}", error.line(), error.column()));
+        let column = if error.column() > 0 { format!(" (column {})", error.column()) } else { String::new() };
+        anyhow!("{}{column}", told.strip_suffix(&place).unwrap_or(&told))
+    })?;
     ensure!(read.timestamp.is_none_or(|ms| ms >= 0), "a timestamp is milliseconds since 1970");
     if read.partition.is_some_and(|partition| partition < 0) {
         bail!("a partition is a number from 0 on");
@@ -171,5 +180,15 @@ mod tests {
         ] {
             assert!(read(line.as_bytes()).is_err(), "{line}");
         }
+        let error = read(br#"{"value": 5}"#).expect_err("a number").to_string();
+        assert!(
+            error.starts_with("expected a text for key and value, as in") && !error.contains("line"),
+            "{error}"
+        );
+        let error = read(br#"{"keys": "k"}"#).expect_err("unknown").to_string();
+        assert!(
+            error.starts_with("unknown field `keys`, expected one of") && error.ends_with("(column 7)"),
+            "{error}"
+        );
     }
 }

@@ -20,7 +20,7 @@ use clap::{Args, Subcommand};
 A record as --json writes and reads it, one a line; a text that is no UTF-8 is {\"base64\": \"...\"}:
   {\"partition\": 0, \"timestamp\": 1795644245678, \"key\": \"k\", \"value\": \"v\", \"headers\": [{\"key\": \"h\", \"value\": \"x\"}]}")]
 pub struct RecordArgs {
-    /// A broker of the cluster to ask
+    /// A broker of the cluster to ask, or several with commas: the first that answers is asked
     #[arg(long, global = true, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
     bootstrap: String,
     #[command(subcommand)]

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 
 use crate::cli::client::{check, only};
 use crate::cli::cluster::Cluster;
-use crate::cli::output::{Output, known, output, table};
+use crate::cli::output::{Output, did_you_mean, known, output, table};
 use crate::kafka::protocol::Array;
 use crate::kafka::protocol::messages::describe_configs::{
-    DescribeConfigsResource, config_source, resource_type,
+    DescribeConfigsResource, DescribeConfigsResourceResult, config_source, resource_type,
 };
 use crate::kafka::protocol::messages::incremental_alter_configs::{
     IncrementalAlterConfigsResource, IncrementalAlterableConfig, config_operation,
@@ -20,12 +20,13 @@ use crate::kafka::protocol::messages::{
     DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 };
+use crate::metadata::topic_config::NO_EFFECT;
 
 /// Show what is configured of a topic, or change it
 ///
 /// Without --set and --delete, prints every config with its value and where that comes from: `topic` was set for this
 /// topic, `static-broker` comes from the broker's configuration, `default` is nobody's wish. Changes work at once;
-/// what they do not name stays as it is.
+/// what they do not name stays as it is. What is set without effect is said to be so.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     name: String,
@@ -86,23 +87,52 @@ impl Output for ConfigList {
 
 /// All configs of a topic, in the broker's order.
 pub fn configs(cluster: &mut Cluster, topic: &str) -> anyhow::Result<Vec<ConfigLine>> {
-    let resource = DescribeConfigsResource {
-        resource_type: resource_type::TOPIC,
-        resource_name: topic,
-        configuration_keys: None,
-    };
-    let request = DescribeConfigsRequest { resources: Array::from_elem(resource, 1), ..Default::default() };
-    let response: DescribeConfigsResponse<'_> = cluster.any().ask(&request)?;
-    let result = only(&response.results, "the configs")?;
-    check(result.error_code, result.error_message).with_context(|| format!("configs of topic {topic:?}"))?;
-    let configs = result.configs.iter().map(|config| ConfigLine {
+    described(cluster, topic, |config| ConfigLine {
         name: config.name.to_owned(),
         value: config.value.map(str::to_owned),
         source: source_name(config.config_source),
         is_default: config.config_source != config_source::DYNAMIC_TOPIC,
         read_only: config.read_only,
-    });
-    Ok(configs.collect())
+    })
+}
+
+/// What `read` makes of each config that the broker knows.
+fn described<T>(
+    cluster: &mut Cluster,
+    topic: &str,
+    read: impl Fn(&DescribeConfigsResourceResult<'_>) -> T,
+) -> anyhow::Result<Vec<T>> {
+    let resource = DescribeConfigsResource {
+        resource_type: resource_type::TOPIC,
+        resource_name: topic,
+        configuration_keys: None,
+    };
+    let request = DescribeConfigsRequest {
+        resources: Array::from_elem(resource, 1),
+        include_documentation: true,
+        ..Default::default()
+    };
+    let response: DescribeConfigsResponse<'_> = cluster.any().ask(&request)?;
+    let result = only(&response.results, "the configs")?;
+    check(result.error_code, result.error_message).with_context(|| format!("configs of topic {topic:?}"))?;
+    Ok(result.configs.iter().map(read).collect())
+}
+
+/// Name and documentation of each config.
+fn documentation(cluster: &mut Cluster, topic: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let told = described(cluster, topic, |config| {
+        (config.name.to_owned(), config.documentation.unwrap_or_default().to_owned())
+    })?;
+    Ok(told.into_iter().collect())
+}
+
+/// Taking back what cannot be set is no error to a broker, so that a slip of the pen would seem to have worked.
+fn refuse_unknown(known: &BTreeMap<String, String>, deleted: &[String]) -> anyhow::Result<()> {
+    if let Some(name) = deleted.iter().find(|name| !known.contains_key(*name)) {
+        let nearest = did_you_mean(name, known.keys().map(String::as_str));
+        bail!("nothing was changed: there is no topic config {name:?}{nearest}");
+    }
+    Ok(())
 }
 
 fn source_name(source: i8) -> &'static str {
@@ -123,21 +153,27 @@ struct Changed {
     deleted: Vec<String>,
     /// `changed` or `valid`.
     result: &'static str,
+    /// Of what was set, that which does nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 impl Output for Changed {
     fn text(&self) -> String {
+        let notes = self.notes.iter().map(|note| format!("{note}\n"));
         if self.result == "valid" {
-            return format!("{} could be changed so\n", self.name);
+            return format!("{} could be changed so\n{}", self.name, notes.collect::<String>());
         }
         let set = self.set.iter().map(|(name, value)| format!("{name} is {value}\n"));
         let deleted = self.deleted.iter().map(|name| format!("{name} is what the broker says\n"));
-        set.chain(deleted).collect()
+        set.chain(deleted).chain(notes).collect()
     }
 }
 
 fn change(cluster: &mut Cluster, args: &ConfigArgs) -> anyhow::Result<Changed> {
     let Changes { set, delete } = &args.changes;
+    let known = documentation(cluster, &args.name)?;
+    refuse_unknown(&known, delete)?;
     let to_set = set.iter().map(|(name, value)| IncrementalAlterableConfig {
         name,
         config_operation: config_operation::SET,
@@ -161,11 +197,15 @@ fn change(cluster: &mut Cluster, args: &ConfigArgs) -> anyhow::Result<Changed> {
     let result = only(&response.responses, "the topic")?;
     check(result.error_code, result.error_message)
         .with_context(|| format!("change configs of topic {:?}", args.name))?;
+    let idle = set.iter().filter_map(|(name, _)| {
+        known.get(name).filter(|doc| doc.starts_with(NO_EFFECT)).map(|doc| format!("{name}: {doc}"))
+    });
     Ok(Changed {
         name: args.name.clone(),
         set: set.iter().cloned().collect(),
         deleted: delete.clone(),
         result: if args.dry_run { "valid" } else { "changed" },
+        notes: idle.collect(),
     })
 }
 
@@ -217,7 +257,10 @@ mod tests {
               "deleted": [
                 "retention.ms"
               ],
-              "result": "changed"
+              "result": "changed",
+              "notes": [
+                "segment.bytes: Has no effect here. Partitions share the log's segments."
+              ]
             }
         "#]],
         );
@@ -235,8 +278,29 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_effect_is_told() {
+        let mut broker = Broker::start();
+        broker.check(
+            "config orders --set segment.ms=5 --set retention.ms=7",
+            &expect![[r#"
+            retention.ms is 7
+            segment.ms is 5
+            segment.ms: Has no effect here. Partitions share the log's segments.
+        "#]],
+        );
+    }
+
+    #[test]
     fn what_is_refused() {
         let mut broker = Broker::start();
+        broker.check(
+            "config orders --delete retention.m --set retention.ms=7",
+            &expect![[r#"
+            error: nothing was changed: there is no topic config "retention.m", did you mean "retention.ms"?
+        "#]],
+        );
+        let before = ["retention.ms 604800000 default"];
+        assert_eq!(shown(&mut broker, "config orders", &["retention.ms"]), before);
         broker.check("config orders --set retention.ns=5 --set retention.ms=7", &expect![[r#"
             error: change configs of topic "orders": unknown topic config "retention.ns", did you mean "retention.ms"? (INVALID_CONFIG(40))
         "#]]);
@@ -246,6 +310,14 @@ mod tests {
             error: change configs of topic "orders": "retention.ms" is given twice (INVALID_REQUEST(42))
         "#]],
         );
+        let long = "x".repeat(40_000);
+        for line in [format!("config orders --set retention.ms={long}"), format!("config {long}")] {
+            let told = broker.run(&line);
+            assert!(
+                told.ends_with(" request: a name or value of 40000 bytes: the protocol has room for 32767\n"),
+                "{told:.200}"
+            );
+        }
         broker.check(
             "config orderz",
             &expect![[r#"

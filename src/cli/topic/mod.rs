@@ -29,7 +29,7 @@ const TIMEOUT_MS: i32 = 60_000;
   ringmq topic config orders --set retention.ms=3600000 --delete max.message.bytes
   ringmq topic delete orders --if-exists")]
 pub struct TopicArgs {
-    /// A broker of the cluster to ask
+    /// A broker of the cluster to ask, or several with commas: the first that answers is asked
     #[arg(long, global = true, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
     bootstrap: String,
     /// Print one JSON document, for scripts

@@ -86,7 +86,7 @@ fn serve(world: &World, stream: &mut TcpStream) -> io::Result<()> {
     let mut writer = Writer::new(&mut response);
     let start = frame::begin(&mut writer);
     ResponseHeader { correlation_id: header.correlation_id }.encode(&mut writer, header.api, header.version);
-    frame::end(&mut writer, start, body.len());
+    frame::end(&mut writer, start, body.len()).expect("fits");
     response.extend_from_slice(&body);
     stream.write_all(&response)
 }

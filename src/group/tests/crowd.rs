@@ -16,6 +16,7 @@ const RULES: GroupRules = GroupRules {
     initial_delay: Duration::from_secs(3),
     members_max: MEMBERS,
     bytes_max: 8 << 20,
+    total_bytes_max: 64 << 20,
 };
 
 fn at(seconds: u64) -> Now {

@@ -3,6 +3,7 @@
 //! A client keeps the id and the generation that it was last told, as a real one does. What the
 //! group's log was given to store is durable at once, unless `the disk waits`.
 
+mod budget;
 mod crowd;
 mod instances;
 #[cfg(feature = "mutants")]
@@ -28,6 +29,7 @@ const RULES: GroupRules = GroupRules {
     initial_delay: Duration::from_secs(3),
     members_max: 4,
     bytes_max: 4096,
+    total_bytes_max: 1 << 20,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -298,6 +300,7 @@ impl Stage {
                     Action::Store { id, record } => self.to_store.push_back((id, record)),
                 }
             }
+            assert_eq!(self.groups.bytes(), self.groups.recounted_bytes());
             if self.disk_waits {
                 return;
             }

@@ -23,6 +23,7 @@ const RULES: GroupRules = GroupRules {
     initial_delay: Duration::from_secs(3),
     members_max: 100,
     bytes_max: 1 << 20,
+    total_bytes_max: 16 << 20,
 };
 const SECOND: u64 = 1_000_000_000;
 /// A client gives a request up after so long.
@@ -189,6 +190,7 @@ impl World {
     }
 
     fn settle(&mut self) {
+        assert_eq!(self.groups.bytes(), self.groups.recounted_bytes());
         while let Some(action) = self.groups.poll_action() {
             match action {
                 Action::Join((index, request), joined) => {

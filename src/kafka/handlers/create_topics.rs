@@ -157,6 +157,7 @@ impl Pending for CreateTopics {
     }
 
     fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>) {
+        let mut room = ctx.answer_room;
         let topics = self.topics.iter().map(|(name, progress)| match progress {
             Progress::Refused(refusal) => CreatableTopicResult {
                 name,
@@ -165,19 +166,30 @@ impl Pending for CreateTopics {
                 configs: Some(Array::new()),
                 ..Default::default()
             },
-            Progress::Created { config, topic } => CreatableTopicResult {
-                name,
-                topic_id: Uuid::from_bytes(topic.id.0),
-                num_partitions: topic.partitions,
-                replication_factor: 1,
-                configs: Some(describe(ctx, config)),
-                ..Default::default()
-            },
+            Progress::Created { config, topic } => {
+                let configs = describe(ctx, config);
+                let fits = room.take(configs.iter().map(bytes_of).sum());
+                CreatableTopicResult {
+                    name,
+                    topic_id: Uuid::from_bytes(topic.id.0),
+                    num_partitions: topic.partitions,
+                    replication_factor: 1,
+                    // The topic is made all the same.
+                    configs: fits.then_some(configs),
+                    topic_config_error_code: if fits { ErrorCode::NONE } else { errors::NO_ROOM.0 },
+                    ..Default::default()
+                }
+            }
             Progress::Asked { .. } => unreachable!("all calls are answered"),
         });
         let response = CreateTopicsResponse { topics: topics.collect(), ..Default::default() };
         response.encode(out, self.version);
     }
+}
+
+/// What it holds in memory and, which is less, in the response.
+fn bytes_of(config: &CreatableTopicConfigs<'_>) -> usize {
+    size_of_val(config) + config.name.len() + config.value.map_or(0, str::len)
 }
 
 fn describe<'a>(ctx: &Context<'a>, config: &'a TopicConfig) -> Array<CreatableTopicConfigs<'a>> {

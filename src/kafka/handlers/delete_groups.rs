@@ -1,5 +1,7 @@
 //! DeleteGroups: groups without members are forgotten, with what they committed.
 
+use std::collections::BTreeSet;
+
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
@@ -18,15 +20,16 @@ pub fn handle(
 ) -> Outcome {
     let mut calls = Vec::new();
     let mut pending = DeleteGroups { version, groups: Vec::new(), asked: Vec::new() };
-    for group in &request.groups_names {
-        let error_code = match ctx.catalog.group_log(group) {
-            _ if group.is_empty() => ErrorCode::INVALID_GROUP_ID,
-            Some(log) => {
+    let mut seen = BTreeSet::new();
+    // Each group once, as in Kafka: the second time it would be gone.
+    for group in request.groups_names.iter().filter(|group| seen.insert(**group)) {
+        let error_code = match ctx.group(group) {
+            Ok(log) => {
                 pending.asked.push(pending.groups.len());
                 calls.push((log, Call::Group { group: (*group).to_owned(), call: GroupCall::Delete }));
                 ErrorCode::NONE
             }
-            None => ErrorCode::GROUP_ID_NOT_FOUND,
+            Err(error_code) => error_code,
         };
         pending.groups.push(((*group).to_owned(), error_code));
     }

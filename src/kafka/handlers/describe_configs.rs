@@ -1,11 +1,15 @@
 //! DescribeConfigs: the settings of topics and of the broker, with their origins.
 //!
 //! Tools copy what they read here into what they write, so that everything is listed, defaults included.
+//!
+//! A resource is answered as often as it is named, as in Kafka: each time it may be for other configs. From
+//! the first on that the answer has no room for, they are refused.
 
 use std::collections::BTreeMap;
 
 use super::Outcome;
 use crate::kafka::context::Context;
+use crate::kafka::errors;
 use crate::kafka::identity::Node;
 use crate::kafka::protocol::messages::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -39,6 +43,7 @@ pub fn handle(
             _ => None,
         })
         .collect();
+    let (mut room, mut full) = (ctx.answer_room, false);
     let results = request.resources.iter().map(|resource| {
         let view = View {
             ctx,
@@ -51,12 +56,20 @@ pub fn handle(
             resource_name: resource.resource_name,
             ..Default::default()
         };
-        match find(ctx, resource) {
-            Ok(Found::Topic(topic)) => DescribeConfigsResult { configs: view.topic(topic), ..result },
-            Ok(Found::Broker(node)) => {
-                DescribeConfigsResult { configs: view.broker(&identities[&node.id]), ..result }
-            }
-            Ok(Found::AllBrokers) => result,
+        let configs = match find(ctx, resource) {
+            Ok(Found::AllBrokers) => Ok(Array::new()),
+            // Not even looked at: that takes its time.
+            Ok(_) if full => Err(errors::NO_ROOM),
+            Ok(Found::Topic(topic)) => Ok(view.topic(topic)),
+            Ok(Found::Broker(node)) => Ok(view.broker(&identities[&node.id])),
+            Err(refused) => Err(refused),
+        };
+        let configs = configs.and_then(|configs| {
+            full = full || !room.take(bytes_of(&configs));
+            if full && !configs.is_empty() { Err(errors::NO_ROOM) } else { Ok(configs) }
+        });
+        match configs {
+            Ok(configs) => DescribeConfigsResult { configs, ..result },
             Err((error_code, message)) => {
                 DescribeConfigsResult { error_code, error_message: Some(message), ..result }
             }
@@ -65,6 +78,17 @@ pub fn handle(
     let response = DescribeConfigsResponse { results: results.collect(), ..Default::default() };
     response.encode(out, version);
     Outcome::Reply
+}
+
+/// What they hold in memory and, which is less, in the response.
+fn bytes_of(configs: &[DescribeConfigsResourceResult<'_>]) -> usize {
+    let text = |text: Option<&str>| text.map_or(0, str::len);
+    let synonym = |one: &DescribeConfigsSynonym<'_>| size_of_val(one) + one.name.len() + text(one.value);
+    let config = |one: &DescribeConfigsResourceResult<'_>| {
+        let texts = one.name.len() + text(one.value) + text(one.documentation);
+        size_of_val(one) + texts + one.synonyms.iter().map(synonym).sum::<usize>()
+    };
+    configs.iter().map(config).sum()
 }
 
 enum Found<'a> {
@@ -290,6 +314,32 @@ mod tests {
             let policy = find("cleanup.policy");
             assert_eq!((policy.config_source, policy.read_only), (config_source::DEFAULT, true));
             assert_eq!(policy.synonyms.len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_the_answer_has_no_room_for_is_refused() {
+        let mut world = World::default();
+        let long = ["0:1"; 8_000].join(",");
+        world.create("a", &[("leader.replication.throttled.replicas", &long)]);
+        world.answer_bytes = 10 * long.len();
+        let resources = vec![resource(resource_type::TOPIC, "a", None); 1_000];
+        for version in 1..=4 {
+            let body = world.reply(version, &request(&resources));
+            assert!(body.len() < world.answer_bytes + 1_000 * 150, "{} bytes", body.len());
+            let response: DescribeConfigsResponse<'_> = decode(&body, version);
+            assert_eq!(response.results.len(), 1_000);
+            let (told, refused) = response
+                .results
+                .split_at(response.results.partition_point(|result| !result.error_code.is_error()));
+            assert!((2..10).contains(&told.len()), "{}", told.len());
+            assert!(told.iter().all(|result| result.configs.len() == CONFIGS.len()));
+            assert!(
+                refused
+                    .iter()
+                    .all(|result| result.error_code == ErrorCode::POLICY_VIOLATION
+                        && result.configs.is_empty())
+            );
         }
     }
 

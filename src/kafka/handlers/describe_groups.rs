@@ -1,8 +1,12 @@
 //! DescribeGroups: who is in a group, and what each was assigned.
 
+use std::collections::BTreeSet;
+
 use super::list_groups::state_name;
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
+use crate::kafka::errors;
+use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::messages::describe_groups::{DescribedGroup, DescribedGroupMember};
 use crate::kafka::protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use crate::kafka::protocol::wire::Writer;
@@ -20,38 +24,71 @@ pub fn handle(
     out: &mut Writer<'_>,
 ) -> Outcome {
     let mut calls = Vec::new();
-    let mut pending = DescribeGroups { version, groups: Vec::new(), asked: Vec::new() };
-    for group in &request.groups {
-        if let Some(log) = ctx.catalog.group_log(group) {
-            pending.asked.push(pending.groups.len());
-            calls.push((log, Call::Group { group: (*group).to_owned(), call: GroupCall::Describe }));
-        }
-        pending.groups.push(((*group).to_owned(), None));
+    let mut pending = DescribeGroups { version, groups: Vec::new(), room: ctx.answer_room };
+    let mut seen = BTreeSet::new();
+    // Each group once, however often it is named.
+    for group in request.groups.iter().filter(|group| seen.insert(**group)) {
+        let call = Call::Group { group: (*group).to_owned(), call: GroupCall::Describe };
+        calls.push((ctx.catalog.group_log(group), call));
+        pending.groups.push(((*group).to_owned(), Found::Nothing));
     }
     wait(ctx, calls, pending, out)
 }
 
+enum Found {
+    Nothing,
+    Group(Described),
+    /// Larger than what the answer has room for.
+    TooMuch(ErrorCode),
+}
+
 struct DescribeGroups {
     version: i16,
-    groups: Vec<(String, Option<Described>)>,
-    /// The group that call `part` is about.
-    asked: Vec<usize>,
+    /// In the order of the calls.
+    groups: Vec<(String, Found)>,
+    room: AnswerRoom,
 }
 
 impl Pending for DescribeGroups {
     fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)> {
         let Answer::DescribeGroup(described) = answer else { unexpected(&answer) };
-        self.groups[self.asked[part as usize]].1 = described;
+        self.groups[part as usize].1 = match described {
+            None => Found::Nothing,
+            Some(described) if self.room.take(bytes_of(&described)) => Found::Group(described),
+            Some(_) => Found::TooMuch(errors::no_room_of_coordinator(&self.room)),
+        };
         Vec::new()
     }
 
     fn encode(&mut self, _: &Context<'_>, out: &mut Writer<'_>) {
-        let groups = self.groups.iter().map(|(group_id, described)| match described {
-            Some(described) => present(group_id, described),
-            None => absent(group_id, self.version),
+        let groups = self.groups.iter().map(|(group_id, found)| match found {
+            Found::Group(described) => present(group_id, described),
+            Found::Nothing => absent(group_id, self.version),
+            Found::TooMuch(error_code) => DescribedGroup {
+                group_id,
+                error_code: *error_code,
+                error_message: Some(errors::NO_ROOM.1),
+                ..Default::default()
+            },
         });
         DescribeGroupsResponse { groups: groups.collect(), ..Default::default() }.encode(out, self.version);
     }
+
+    fn room(&mut self) -> Option<&mut AnswerRoom> {
+        Some(&mut self.room)
+    }
+}
+
+/// What a group holds in memory, and in the response.
+fn bytes_of(described: &Described) -> usize {
+    let texts = described.protocol_type.len() + described.protocol.len();
+    let members = described.members.iter().map(|member| {
+        let names = member.member.len() + member.instance.as_ref().map_or(0, String::len);
+        let client = member.client_id.len() + member.client_host.len();
+        let bytes = member.metadata.len() + member.assignment.len();
+        size_of_val(member) + size_of::<DescribedGroupMember<'_>>() + names + client + bytes
+    });
+    texts + members.sum::<usize>()
 }
 
 fn present<'a>(group_id: &'a str, described: &'a Described) -> DescribedGroup<'a> {
@@ -82,5 +119,68 @@ fn absent(group_id: &str, version: i16) -> DescribedGroup<'_> {
         error_code: ErrorCode::GROUP_ID_NOT_FOUND,
         error_message: Some("there is no such group"),
         ..dead
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::group::call::DescribedMember;
+    use crate::kafka::handlers::testing::{World, decode};
+    use crate::metadata::record::MetaRecord;
+    use crate::shard::call::StateName;
+
+    fn group(_: LogId, call: Call) -> Answer {
+        let Call::Group { group, call: GroupCall::Describe } = call else { panic!("{call:?}") };
+        let bytes = if group == "large" { 2_000_000 } else { 10 };
+        let member = DescribedMember {
+            member: "m".into(),
+            instance: None,
+            client_id: "c".into(),
+            client_host: "h".into(),
+            metadata: Bytes::from(vec![7; bytes]),
+            assignment: Bytes::new(),
+        };
+        Answer::DescribeGroup(Some(Described {
+            state: StateName::Stable,
+            protocol_type: "consumer".into(),
+            protocol: "range".into(),
+            members: vec![member],
+        }))
+    }
+
+    #[test]
+    fn each_group_once_and_no_more_than_there_is_room_for() {
+        let mut world = World::default();
+        for group in ["large", "small"] {
+            world.apply(MetaRecord::GroupAssigned { group: group.into(), log: LogId(2) });
+        }
+        let names = ["small", "large", "none"];
+        let groups = std::iter::repeat_n(names, 300).flatten().collect();
+        let request = DescribeGroupsRequest { groups, ..Default::default() };
+        let states = |body: &[u8], version| {
+            let response: DescribeGroupsResponse<'_> = decode(body, version);
+            let groups = response.groups.iter();
+            groups.map(|group| (group.group_id.to_owned(), group.error_code, group.members.len())).collect()
+        };
+        for version in 0..=6 {
+            let absent =
+                if version < NOT_FOUND_SINCE { ErrorCode::NONE } else { ErrorCode::GROUP_ID_NOT_FOUND };
+            let expected = |code, members| {
+                vec![
+                    ("small".to_owned(), ErrorCode::NONE, 1),
+                    ("large".to_owned(), code, members),
+                    ("none".to_owned(), absent, 0),
+                ]
+            };
+            world.answer_bytes = 100 << 20;
+            let told: Vec<_> = states(&world.ask(version, &request, group), version);
+            assert_eq!(told, expected(ErrorCode::NONE, 1), "version {version}");
+            world.answer_bytes = 1 << 20;
+            let told: Vec<_> = states(&world.ask(version, &request, group), version);
+            assert_eq!(told, expected(ErrorCode::POLICY_VIOLATION, 0), "version {version}");
+        }
     }
 }

@@ -1,9 +1,13 @@
 //! DescribeProducers: the idempotent producers that partitions remember.
 
+use std::collections::BTreeSet;
+use std::vec::IntoIter;
+
 use super::replies::Replies;
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
+use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::messages::describe_producers::{
     DescribeProducersPartition, DescribeProducersTopicResponse, ProducerState,
 };
@@ -20,13 +24,21 @@ pub fn handle(
     out: &mut Writer<'_>,
 ) -> Outcome {
     let topics = request.topics.iter().map(|topic| (topic.name, topic.partition_indexes.as_slice()));
+    let mut seen = BTreeSet::new();
     let find = |topic: &str, index: &i32| {
         let (log, partition) = ctx.partition(topic, *index)?;
+        // A partition may have very many: they are told once.
+        if !seen.insert(partition) {
+            return Err(ErrorCode::INVALID_REQUEST);
+        }
         Ok(Some((log, Call::ListProducers { partition })))
     };
     let reply = |index: &i32, error_code| Reply { index: *index, error_code, producers: Array::new() };
     let (calls, replies) = Replies::ask(topics, find, reply);
-    wait(ctx, calls, DescribeProducers { version, replies }, out)
+    // One after the other: what there is no room for is not held by the others' answers either.
+    let mut calls = calls.into_iter();
+    let first = calls.next().into_iter().collect();
+    wait(ctx, first, DescribeProducers { version, replies, calls, room: ctx.answer_room }, out)
 }
 
 struct Reply {
@@ -38,6 +50,9 @@ struct Reply {
 struct DescribeProducers {
     version: i16,
     replies: Replies<Reply>,
+    /// Those to come.
+    calls: IntoIter<(LogId, Call)>,
+    room: AnswerRoom,
 }
 
 impl Pending for DescribeProducers {
@@ -45,10 +60,13 @@ impl Pending for DescribeProducers {
         let Answer::Producers(result) = answer else { unexpected(&answer) };
         let reply = self.replies.asked(part);
         match result {
-            Ok(producers) => reply.producers = producers.into_iter().map(state).collect(),
+            Ok(producers) if self.room.take(producers.len() * size_of::<ProducerState>()) => {
+                reply.producers = producers.into_iter().map(state).collect();
+            }
+            Ok(_) => reply.error_code = errors::NO_ROOM.0,
             Err(error) => reply.error_code = errors::of_call(&error),
         }
-        Vec::new()
+        self.calls.next().into_iter().collect()
     }
 
     fn encode(&mut self, _: &Context<'_>, out: &mut Writer<'_>) {
@@ -64,6 +82,10 @@ impl Pending for DescribeProducers {
         });
         let response = DescribeProducersResponse { topics: topics.collect(), ..Default::default() };
         response.encode(out, self.version);
+    }
+
+    fn room(&mut self) -> Option<&mut AnswerRoom> {
+        Some(&mut self.room)
     }
 }
 
@@ -86,6 +108,26 @@ mod tests {
     use crate::kafka::protocol::messages::describe_producers::DescribeProducersTopic;
     use crate::model::{ProducerId, WallMs};
     use crate::shard::call::CallError;
+
+    #[test]
+    fn a_partition_is_told_once_and_if_there_is_room() {
+        let mut world = World::with_topics(&["a"]);
+        let producer =
+            |id| ActiveProducer { id: ProducerId(id), epoch: 0, last_sequence: 0, last_append: WallMs(0) };
+        let topic =
+            DescribeProducersTopic { name: "a", partition_indexes: Array::from_slice(&[0, 1, 0, 2, 1]) };
+        let request = DescribeProducersRequest { topics: [topic].into() };
+        let codes = |world: &World| {
+            let body = world.ask(0, &request, |_, _| Answer::Producers(Ok((0..100).map(producer).collect())));
+            let response: DescribeProducersResponse<'_> = decode(&body, 0);
+            response.topics[0].partitions.iter().map(|reply| reply.error_code).collect::<Vec<_>>()
+        };
+        let (none, twice) = (ErrorCode::NONE, ErrorCode::INVALID_REQUEST);
+        assert_eq!(codes(&world), [none, none, twice, none, twice]);
+        world.answer_bytes = 150 * size_of::<ProducerState>();
+        let full = ErrorCode::POLICY_VIOLATION;
+        assert_eq!(codes(&world), [none, full, twice, full, twice]);
+    }
 
     #[test]
     fn partitions_say_who_wrote_to_them() {

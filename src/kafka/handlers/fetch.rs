@@ -441,7 +441,8 @@ impl FetchRequestState {
         if version >= HINTS_SINCE {
             put_hints(turn, &mut response);
         }
-        frame::put_response_pieces(pieces, version, correlation_id, &response)
+        // Records are bounded by `kafka.fetch_bytes_max`, which has room for the rest below it.
+        frame::put_response_pieces(pieces, version, correlation_id, &response).expect("fits into a frame")
     }
 
     /// The session, for the next fetch of the connection.

@@ -1,9 +1,9 @@
-//! FindCoordinator: which broker a group belongs to. Nothing is stored for a name that somebody asks about:
-//! a group gets its *log* when it first has something to keep, and then the one at whose port it does so.
-//! Where each log is a broker of its own, that is the one that everybody who asked was sent to.
+//! FindCoordinator: which broker a group belongs to. Where each log is a broker of its own, it is that of the
+//! group's log, which follows from its name: nothing is stored for a name that somebody asks about.
 
 use super::Outcome;
 use crate::kafka::context::Context;
+use crate::kafka::errors;
 use crate::kafka::protocol::messages::find_coordinator::{Coordinator, key_type};
 use crate::kafka::protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use crate::kafka::protocol::wire::Writer;
@@ -31,17 +31,22 @@ pub fn handle(
         if refused.is_some() {
             return (-1, "", -1);
         }
-        let log = ctx.catalog.group_log(group).unwrap_or_else(|| ctx.broker.log_for_new_group(group));
-        let node = ctx.broker.of_log(log);
+        let node = ctx.broker.of_log(ctx.catalog.group_log(group));
         (node.id, node.host, node.port.into())
     };
     let response = if version < MANY_SINCE {
         let (node_id, host, port) = place(request.key);
         FindCoordinatorResponse { error_code, error_message, node_id, host, port, ..Default::default() }
     } else {
+        let mut room = ctx.answer_room;
         let coordinator = |key| {
             let (node_id, host, port) = place(key);
-            Coordinator { key, node_id, host, port, error_code, error_message }
+            let found = Coordinator { key, node_id, host, port, error_code, error_message };
+            if room.take(size_of_val(&found) + key.len() + host.len() + error_message.map_or(0, str::len)) {
+                return found;
+            }
+            let error_code = errors::no_room_of_coordinator(&room);
+            Coordinator { key, node_id: -1, port: -1, error_code, ..Default::default() }
         };
         let coordinators = request.coordinator_keys.iter().copied().map(coordinator).collect();
         FindCoordinatorResponse { coordinators, ..Default::default() }
@@ -88,7 +93,7 @@ mod tests {
         let response: FindCoordinatorResponse<'_> = decode(&body, 6);
         let found = response.coordinators.iter().map(|found| (found.node_id, found.port));
         let new = world.with_context(|ctx| {
-            let node = ctx.broker.of_log(ctx.broker.log_for_new_group("new"));
+            let node = ctx.broker.of_log(ctx.catalog.group_log("new"));
             (node.id, i32::from(node.port))
         });
         assert_eq!(found.collect::<Vec<_>>(), [(102, 9202), (101, 9201), new, new]);

@@ -12,7 +12,7 @@ use crate::kafka::protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{ErrorCode, Message};
 use crate::model::LogId;
-use crate::shard::call::{AdminCall, Answer, Call, CallError, GroupCall, GroupError, JoinCall, Joined};
+use crate::shard::call::{Answer, Call, CallError, GroupCall, GroupError, JoinCall, Joined};
 
 /// First version with a timeout of its own for rebalances.
 const REBALANCE_TIMEOUT_SINCE: i16 = 1;
@@ -29,21 +29,15 @@ pub fn handle(
     request: JoinGroupRequest<'_>,
     out: &mut Writer<'_>,
 ) -> Outcome {
-    let mut pending = JoinGroup { version, assigning: None, result: Err(refusal(ErrorCode::NONE)) };
-    let group = request.group_id.to_owned();
+    let mut pending = JoinGroup { version, result: Err(refusal(ErrorCode::NONE)) };
     let mut calls = Vec::new();
-    match ctx.catalog.group_log(&group) {
-        _ if group.is_empty() => pending.result = Err(refusal(ErrorCode::INVALID_GROUP_ID)),
-        Some(log) => {
+    match ctx.group(request.group_id) {
+        Ok(log) => {
+            let group = request.group_id.to_owned();
             let call = GroupCall::Join(Box::new(join_call(ctx, version, &request)));
             calls.push((log, Call::Group { group, call }));
         }
-        None if request.member_id.is_empty() => {
-            let assign = AdminCall::AssignGroup { group: group.clone(), at: ctx.client.at };
-            calls.push((LogId::METADATA, Call::Admin(assign)));
-            pending.assigning = Some((group, join_call(ctx, version, &request)));
-        }
-        None => pending.result = Err(refusal(ErrorCode::UNKNOWN_MEMBER_ID)),
+        Err(error_code) => pending.result = Err(refusal(error_code)),
     }
     wait(ctx, calls, pending, out)
 }
@@ -83,31 +77,19 @@ fn refusal(code: ErrorCode) -> Refusal {
 
 struct JoinGroup {
     version: i16,
-    /// The group gets its log first.
-    assigning: Option<(String, JoinCall)>,
     result: Result<Joined, Refusal>,
 }
 
 impl Pending for JoinGroup {
     fn on_answer(&mut self, _: u32, answer: Answer) -> Vec<(LogId, Call)> {
-        match (self.assigning.take(), answer) {
-            (Some((group, join)), Answer::AssignGroup(Ok(log))) => {
-                return vec![(log, Call::Group { group, call: GroupCall::Join(Box::new(join)) })];
+        let Answer::Joined(joined) = answer else { unexpected(&answer) };
+        self.result = joined.map_err(|error| {
+            let code = errors::of_coordinator(&error);
+            match error {
+                CallError::Group(GroupError::MemberIdRequired { member }) => (code, member),
+                _ => refusal(code),
             }
-            (Some(_), Answer::AssignGroup(Err(error))) => {
-                self.result = Err(refusal(errors::of_assignment(&error)));
-            }
-            (None, Answer::Joined(joined)) => {
-                self.result = joined.map_err(|error| {
-                    let code = errors::of_coordinator(&error);
-                    match error {
-                        CallError::Group(GroupError::MemberIdRequired { member }) => (code, member),
-                        _ => refusal(code),
-                    }
-                });
-            }
-            (_, answer) => unexpected(&answer),
-        }
+        });
         Vec::new()
     }
 

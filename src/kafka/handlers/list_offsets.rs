@@ -32,7 +32,7 @@ pub fn handle(
     let isolation_level = request.isolation_level;
     let twice = named_twice(&request);
     let find = |topic: &str, asked: &ListOffsetsPartition| {
-        if twice.iter().any(|(name, index)| *name == topic && *index == asked.partition_index) {
+        if twice.contains(&(topic, asked.partition_index)) {
             return Err(ErrorCode::INVALID_REQUEST);
         }
         find(ctx, version, isolation_level, topic, asked)

@@ -48,11 +48,11 @@ pub fn handle(
     let mut calls = Vec::new();
     let mut seen = BTreeSet::new();
     for topic in &topics {
-        // Each topic once, however often it is named: it can be made only once.
-        if !seen.insert((topic.name, topic.topic_id)) {
+        let mut asked = Asked::new(version, topic);
+        // Each topic once, however often it is named: it can be made only once, and may be large.
+        if !seen.insert(asked.key.clone()) {
             continue;
         }
-        let mut asked = Asked::new(version, topic);
         if may_create && let Some(name) = asked.missing_name(ctx) {
             if calls.len() < CREATED_MAX {
                 calls.push((LogId::METADATA, create(name)));
@@ -77,6 +77,7 @@ fn create(name: &str) -> Call {
     })
 }
 
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Name(String),
     Id(TopicId),

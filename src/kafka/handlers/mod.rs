@@ -45,6 +45,7 @@ pub mod sync_group;
 pub(crate) mod testing;
 
 use crate::kafka::context::Context;
+use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::wire::Writer;
 use crate::model::LogId;
 use crate::shard::call::{Answer, Call};
@@ -68,6 +69,12 @@ pub trait Pending {
     /// All answers are here: write the response body. `ctx` is that of the turn in which the last one
     /// came, so that what the calls changed can be seen.
     fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>);
+
+    /// What the answers hold until then, if that can be much: it is kept up to date with the memory that
+    /// there is.
+    fn room(&mut self) -> Option<&mut AnswerRoom> {
+        None
+    }
 }
 
 /// Lets the calls go out, or answers at once if there are none.

@@ -14,9 +14,7 @@ use crate::kafka::protocol::messages::{OffsetCommitRequest, OffsetCommitResponse
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{ErrorCode, Message};
 use crate::model::{LogId, Offset};
-use crate::shard::call::{
-    AdminCall, Answer, Call, CallError, CommittedOffset, GroupCall, GroupError, MemberRef,
-};
+use crate::shard::call::{Answer, Call, CallError, CommittedOffset, GroupCall, GroupError, MemberRef};
 
 /// Longest text that a client can leave with an offset; Kafka's default.
 pub const METADATA_BYTES_MAX: usize = 4096;
@@ -53,29 +51,15 @@ pub fn handle(
         instance: request.group_instance_id.map(str::to_owned),
         generation: request.generation_id_or_member_epoch,
     };
-    let mut pending = OffsetCommit { version, replies, state: State::Nothing };
+    let mut pending = OffsetCommit { version, replies };
     let mut calls = Vec::new();
     if !offsets.is_empty() {
-        match ctx.catalog.group_log(&group) {
-            Some(log) => {
-                calls.push((log, commit(group, who, offsets)));
-                pending.state = State::Committing;
-            }
-            None if who.generation >= 0 => {
-                pending.fail(pending.code_of(&GroupError::UnknownGroup.into()));
-            }
-            None => {
-                let assign = AdminCall::AssignGroup { group: group.clone(), at: ctx.client.at };
-                calls.push((LogId::METADATA, Call::Admin(assign)));
-                pending.state = State::Assigning { group, who, offsets };
-            }
+        match ctx.any_group(&group) {
+            Ok(log) => calls.push((log, Call::Group { group, call: GroupCall::Commit { who, offsets } })),
+            Err(error_code) => pending.fail(error_code),
         }
     }
     wait(ctx, calls, pending, out)
-}
-
-fn commit(group: String, who: MemberRef, offsets: Vec<CommittedOffset>) -> Call {
-    Call::Group { group, call: GroupCall::Commit { who, offsets } }
 }
 
 fn check(
@@ -98,23 +82,9 @@ fn check(
     })
 }
 
-/// What is under way.
-enum State {
-    /// Every partition was refused.
-    Nothing,
-    /// The group gets its log first.
-    Assigning {
-        group: String,
-        who: MemberRef,
-        offsets: Vec<CommittedOffset>,
-    },
-    Committing,
-}
-
 struct OffsetCommit {
     version: i16,
     replies: Replies<OffsetCommitResponsePartition>,
-    state: State,
 }
 
 impl OffsetCommit {
@@ -137,18 +107,9 @@ impl OffsetCommit {
 
 impl Pending for OffsetCommit {
     fn on_answer(&mut self, _: u32, answer: Answer) -> Vec<(LogId, Call)> {
-        match (std::mem::replace(&mut self.state, State::Committing), answer) {
-            (State::Assigning { group, who, offsets }, Answer::AssignGroup(Ok(log))) => {
-                return vec![(log, commit(group, who, offsets))];
-            }
-            (State::Assigning { .. }, Answer::AssignGroup(Err(error))) => {
-                self.fail(errors::of_assignment(&error));
-            }
-            (State::Committing, Answer::CommitOffsets(Ok(()))) => {}
-            (State::Committing, Answer::CommitOffsets(Err(error))) => {
-                self.fail(self.code_of(&error));
-            }
-            (_, answer) => unexpected(&answer),
+        let Answer::CommitOffsets(committed) = answer else { unexpected(&answer) };
+        if let Err(error) = committed {
+            self.fail(self.code_of(&error));
         }
         Vec::new()
     }
@@ -164,10 +125,10 @@ impl Pending for OffsetCommit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::group::GROUP_NAME_BYTES_MAX;
     use crate::kafka::handlers::testing::{World, decode, partition};
     use crate::kafka::protocol::messages::offset_commit::OffsetCommitRequestTopic;
     use crate::metadata::record::MetaRecord;
-    use crate::shard::call::{AdminError, CallError};
 
     fn offset(partition_index: i32, committed_offset: i64) -> OffsetCommitRequestPartition<'static> {
         OffsetCommitRequestPartition {
@@ -254,58 +215,39 @@ mod tests {
     }
 
     #[test]
-    fn a_new_group_gets_its_log_first() {
-        let mut logs = Vec::new();
-        let request = OffsetCommitRequest { group_id: "new", ..request(&[("a", &[offset(0, 1)])]) };
-        let body = world().ask(8, &request, |log, call| {
-            logs.push(log);
-            match call {
-                Call::Admin(AdminCall::AssignGroup { group, .. }) if group == "new" => {
-                    Answer::AssignGroup(Ok(LogId(1)))
-                }
-                Call::Group { group, call: GroupCall::Commit { offsets, .. } } if group == "new" => {
-                    assert_eq!(offsets.len(), 1);
-                    Answer::CommitOffsets(Ok(()))
-                }
-                call => panic!("{call:?}"),
-            }
-        });
-        assert_eq!(logs, [LogId::METADATA, LogId(1)]);
-        assert_eq!(codes(&body, 8), [("a".to_owned(), 0, 0)]);
-    }
-
-    #[test]
-    fn a_new_group_gets_the_log_at_whose_port_it_comes_in() {
-        for at in [None, Some(LogId(2))] {
-            let mut world = world().advertise_logs();
-            world.at = at;
-            let mut wanted = None;
-            let request = OffsetCommitRequest { group_id: "new", ..request(&[("a", &[offset(0, 1)])]) };
-            world.ask(8, &request, |_, call| match call {
-                Call::Admin(AdminCall::AssignGroup { at, .. }) => {
-                    wanted = Some(at);
-                    Answer::AssignGroup(Ok(LogId(2)))
-                }
-                Call::Group { .. } => Answer::CommitOffsets(Ok(())),
-                call => panic!("{call:?}"),
+    fn a_group_is_at_its_log_whether_it_is_new_or_not_and_has_a_name_of_some_length() {
+        let longest = "g".repeat(GROUP_NAME_BYTES_MAX);
+        for group_id in ["new", "", &longest] {
+            let expected = world().with_context(|ctx| ctx.catalog.group_log(group_id));
+            let request = OffsetCommitRequest { group_id, ..request(&[("a", &[offset(0, 1)])]) };
+            let mut logs = Vec::new();
+            let body = world().ask(8, &request, |log, call| {
+                let Call::Group { group, call: GroupCall::Commit { offsets, .. } } = call else {
+                    panic!("{call:?}")
+                };
+                assert_eq!((group.as_str(), offsets.len()), (group_id, 1));
+                logs.push(log);
+                Answer::CommitOffsets(Ok(()))
             });
-            assert_eq!(wanted, Some(at));
+            assert_eq!(logs, [expected]);
+            assert_eq!(codes(&body, 8), [("a".to_owned(), 0, 0)]);
         }
+        let too_long = longest + "g";
+        let request = OffsetCommitRequest { group_id: &too_long, ..request(&[("a", &[offset(0, 1)])]) };
+        let refused = [("a".to_owned(), 0, ErrorCode::INVALID_GROUP_ID.0)];
+        assert_eq!(codes(&world().reply(8, &request), 8), refused, "without a call");
     }
 
     #[test]
     fn a_log_that_fails_leaves_earlier_verdicts() {
-        for group_id in ["g", "new"] {
-            let request =
-                OffsetCommitRequest { group_id, ..request(&[("a", &[offset(0, 1), offset(9, 1)])]) };
-            let body = world().ask(8, &request, |_, call| match call {
-                Call::Group { call: GroupCall::Commit { .. }, .. } => {
-                    Answer::CommitOffsets(Err(CallError::Storage))
-                }
-                _ => Answer::AssignGroup(Err(AdminError::Log(CallError::Storage))),
-            });
-            let failed = ErrorCode::COORDINATOR_NOT_AVAILABLE.0;
-            assert_eq!(codes(&body, 8), [("a".to_owned(), 0, failed), ("a".to_owned(), 9, 3)]);
+        let request = request(&[("a", &[offset(0, 1), offset(9, 1)])]);
+        let table = [
+            (CallError::Storage, ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            (GroupError::GroupFull.into(), ErrorCode::GROUP_MAX_SIZE_REACHED),
+        ];
+        for (error, code) in table {
+            let body = world().ask(8, &request, |_, _| Answer::CommitOffsets(Err(error.clone())));
+            assert_eq!(codes(&body, 8), [("a".to_owned(), 0, code.0), ("a".to_owned(), 9, 3)]);
         }
     }
 
@@ -320,9 +262,6 @@ mod tests {
         };
         for (version, error_code) in [(8, ErrorCode::ILLEGAL_GENERATION), (9, ErrorCode::GROUP_ID_NOT_FOUND)]
         {
-            let body = world().reply(version, &by("new", 0, "me"));
-            assert_eq!(codes(&body, version), [("a".to_owned(), 0, error_code.0)]);
-
             let body = world().ask(version, &by("g", 7, "me"), |_, call| {
                 let Call::Group { call: GroupCall::Commit { who, .. }, .. } = call else {
                     panic!("{call:?}")

@@ -1,5 +1,7 @@
 //! OffsetDelete: a group forgets how far it has come in partitions that it does not read.
 
+use std::collections::BTreeSet;
+
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
@@ -20,19 +22,16 @@ pub fn handle(
 ) -> Outcome {
     let mut pending =
         OffsetDelete { version, error_code: ErrorCode::NONE, topics: Vec::new(), asked: Vec::new() };
-    let log = match ctx.catalog.group_log(request.group_id) {
-        Some(log) => log,
-        None => {
-            pending.error_code = ErrorCode::GROUP_ID_NOT_FOUND;
-            return wait(ctx, Vec::new(), pending, out);
-        }
-    };
+    let log = ctx.catalog.group_log(request.group_id);
     let mut partitions = Vec::new();
+    let mut seen = BTreeSet::new();
     for topic in &request.topics {
         let mut replies = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let partition_index = partition.partition_index;
             let error_code = match ctx.partition(topic.name, partition_index) {
+                // Each once, however often it is named: a call has its topic's name for every partition.
+                Ok((_, key)) if !seen.insert(key) => continue,
                 Ok((_, key)) => {
                     pending.asked.push((pending.topics.len(), replies.len()));
                     partitions.push((topic.name.to_owned(), key));

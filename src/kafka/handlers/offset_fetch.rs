@@ -1,10 +1,12 @@
 //! OffsetFetch: how far groups have come. One group up to version 7, any number since version 8.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::vec::IntoIter;
 
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::{Context, NO_LEADER_EPOCH};
 use crate::kafka::errors;
+use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::messages::offset_fetch::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
     OffsetFetchResponseTopic,
@@ -12,6 +14,7 @@ use crate::kafka::protocol::messages::offset_fetch::{
 use crate::kafka::protocol::messages::{OffsetFetchRequest, OffsetFetchResponse};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Array, ErrorCode, Message};
+use crate::metadata::topic::NAME_BYTES_MAX;
 use crate::model::{LogId, PartitionKey};
 use crate::shard::call::{Answer, Call, CommittedOffset};
 
@@ -31,25 +34,29 @@ pub fn handle(
     let groups = if version < MANY_SINCE { Array::from_elem(one, 1) } else { request.groups };
 
     let mut calls = Vec::new();
-    let mut pending = OffsetFetch { version, groups: Vec::with_capacity(groups.len()), asked: Vec::new() };
+    let (mut found, mut asked) = (Vec::with_capacity(groups.len()), Vec::new());
     for group in &groups {
         if let Some(call) = ask(ctx, group) {
             calls.push(call);
-            pending.asked.push(pending.groups.len());
+            asked.push(found.len());
         }
-        pending.groups.push(Group::new(group));
+        found.push(Group::new(group));
     }
-    wait(ctx, calls, pending, out)
+    // One after the other: a name of three bytes may stand for a million offsets, and be repeated.
+    let mut calls = calls.into_iter();
+    let first = calls.next().into_iter().collect();
+    wait(ctx, first, OffsetFetch { version, groups: found, asked, calls, room: ctx.answer_room }, out)
 }
 
 /// The call that finds a group's offsets; `None` where it can have none.
 fn ask(ctx: &Context<'_>, group: &OffsetFetchRequestGroup<'_>) -> Option<(LogId, Call)> {
-    let log = ctx.catalog.group_log(group.group_id)?;
+    let log = ctx.catalog.group_log(group.group_id);
     let partitions = group.topics.as_ref().map(|topics| {
         let partitions = topics.iter().flat_map(|topic| {
             topic.partition_indexes.iter().filter_map(|index| ctx.partition(topic.name, *index).ok())
         });
-        partitions.map(|(_, partition)| partition).collect::<Vec<_>>()
+        let mut seen = BTreeSet::new();
+        partitions.map(|(_, partition)| partition).filter(|one| seen.insert(*one)).collect::<Vec<_>>()
     });
     if partitions.as_ref().is_some_and(Vec::is_empty) {
         return None;
@@ -79,9 +86,17 @@ impl Group {
         }
     }
 
-    fn response<'a>(&'a self, ctx: &Context<'a>, version: i16) -> OffsetFetchResponseGroup<'a> {
+    fn response<'a>(
+        &'a self,
+        ctx: &Context<'a>,
+        version: i16,
+        room: &mut AnswerRoom,
+    ) -> OffsetFetchResponseGroup<'a> {
         if self.failed.is_error() {
-            return self.failure(version);
+            return self.failure(version, self.failed);
+        }
+        if !room.take(self.response_bytes(ctx)) {
+            return self.failure(version, errors::no_room_of_coordinator(room));
         }
         let topics = match &self.topics {
             Some(topics) => topics.iter().map(|(name, indexes)| self.topic(ctx, name, indexes)).collect(),
@@ -91,14 +106,32 @@ impl Group {
     }
 
     /// The error is the group's, or every partition's where the response has no place for that.
-    fn failure(&self, version: i16) -> OffsetFetchResponseGroup<'_> {
-        let error_code = self.failed;
+    fn failure(&self, version: i16, error_code: ErrorCode) -> OffsetFetchResponseGroup<'_> {
         let asked = self.topics.as_deref().filter(|_| version < GROUP_ERROR_SINCE).unwrap_or_default();
         let topics = asked.iter().map(|(name, indexes)| {
             let failed = |index: &i32| OffsetFetchResponsePartition { error_code, ..partition(*index, None) };
             OffsetFetchResponseTopic { name, partitions: indexes.iter().map(failed).collect() }
         });
         OffsetFetchResponseGroup { group_id: &self.id, topics: topics.collect(), error_code }
+    }
+
+    /// What the response holds in memory and, which is less, as a message.
+    fn response_bytes(&self, ctx: &Context<'_>) -> usize {
+        let one = size_of::<OffsetFetchResponsePartition<'_>>();
+        let note = |offset: &CommittedOffset| offset.metadata.as_ref().map_or(0, String::len);
+        let Some(topics) = &self.topics else {
+            return self.found.values().map(|offset| one + NAME_BYTES_MAX + note(offset)).sum();
+        };
+        let notes = self.found.values().any(|offset| note(offset) > 0);
+        let topics = topics.iter().map(|(name, indexes)| {
+            let topic = ctx.catalog.topic(name).filter(|_| notes);
+            let found = |index: &i32| {
+                let key = PartitionKey { topic: topic?.id, index: *index };
+                self.found.get(&key)
+            };
+            one * indexes.len() + indexes.iter().filter_map(found).map(note).sum::<usize>()
+        });
+        topics.sum()
     }
 
     fn topic<'a>(
@@ -149,6 +182,9 @@ struct OffsetFetch {
     groups: Vec<Group>,
     /// Which of the above call `part` is about.
     asked: Vec<usize>,
+    /// Those to come.
+    calls: IntoIter<(LogId, Call)>,
+    room: AnswerRoom,
 }
 
 impl Pending for OffsetFetch {
@@ -156,14 +192,27 @@ impl Pending for OffsetFetch {
         let Answer::FetchOffsets(result) = answer else { unexpected(&answer) };
         let group = &mut self.groups[self.asked[part as usize]];
         match result {
-            Ok(found) => group.found = found.into_iter().map(|offset| (offset.partition, offset)).collect(),
+            Ok(found) if self.room.take(found.iter().map(bytes_of).sum()) => {
+                group.found = found.into_iter().map(|offset| (offset.partition, offset)).collect();
+            }
+            Ok(_) => {
+                let failed = errors::no_room_of_coordinator(&self.room);
+                // Those behind it are not asked for any more: that takes the shards' time.
+                for index in &self.asked[part as usize..] {
+                    self.groups[*index].failed = failed;
+                }
+                self.calls = Vec::new().into_iter();
+            }
             Err(error) => group.failed = errors::of_coordinator(&error),
         }
-        Vec::new()
+        self.calls.next().into_iter().collect()
     }
 
     fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>) {
-        let responses = self.groups.iter().map(|group| group.response(ctx, self.version));
+        // For what becomes of the offsets that were found: those have their own.
+        let mut room = ctx.answer_room;
+        let version = self.version;
+        let responses = self.groups.iter().map(|group| group.response(ctx, version, &mut room));
         let mut groups: Array<_> = responses.collect();
         let response = if self.version < MANY_SINCE {
             let group = groups.pop().expect("there is one group");
@@ -173,6 +222,15 @@ impl Pending for OffsetFetch {
         };
         response.encode(out, self.version);
     }
+
+    fn room(&mut self) -> Option<&mut AnswerRoom> {
+        Some(&mut self.room)
+    }
+}
+
+/// What an offset that was found holds, in its place among others.
+fn bytes_of(offset: &CommittedOffset) -> usize {
+    size_of::<(PartitionKey, CommittedOffset)>() + offset.metadata.as_ref().map_or(0, String::len)
 }
 
 #[cfg(test)]
@@ -280,8 +338,12 @@ mod tests {
         for version in 8..=9 {
             let body = world().ask(version, &request, |_, call| {
                 let Call::FetchOffsets { group, .. } = call else { panic!("{call:?}") };
-                let offset = if group == "g" { 7 } else { 8 };
-                Answer::FetchOffsets(Ok(vec![committed(partition("a", 0), offset, None)]))
+                let offset = |offset| vec![committed(partition("a", 0), offset, None)];
+                Answer::FetchOffsets(Ok(match &*group {
+                    "g" => offset(7),
+                    "h" => offset(8),
+                    _ => Vec::new(),
+                }))
             });
             let response: OffsetFetchResponse<'_> = decode(&body, version);
             let groups: Vec<_> =
@@ -294,6 +356,46 @@ mod tests {
                 ("", vec![]),
             ];
             assert_eq!(groups, expected);
+        }
+    }
+
+    #[test]
+    fn names_that_are_repeated_are_answered_while_there_is_room() {
+        let mut world = world();
+        world.answer_bytes = 1 << 20;
+        let note = "n".repeat(4_000);
+        let mut answer = |_: LogId, call: Call| {
+            let Call::FetchOffsets { partitions, .. } = call else { panic!("{call:?}") };
+            assert!(partitions.is_none_or(|partitions| partitions.len() == 1));
+            Answer::FetchOffsets(Ok(vec![committed(partition("a", 0), 1, Some(&note))]))
+        };
+        // A partition many times, in the one group that old versions have.
+        let indexes = vec![0; 1_000];
+        let asked = topics(&[("a", &indexes)]);
+        let one = OffsetFetchRequest { group_id: "g", topics: Some(asked.clone()), ..Default::default() };
+        for version in 1..=7 {
+            let body = world.ask(version, &one, &mut answer);
+            assert!(body.len() < 100_000, "{} bytes", body.len());
+            let response: OffsetFetchResponse<'_> = decode(&body, version);
+            let code = match version {
+                ..GROUP_ERROR_SINCE => response.topics[0].partitions[999].error_code,
+                _ => response.error_code,
+            };
+            assert_eq!(code, ErrorCode::POLICY_VIOLATION);
+        }
+        // A group many times.
+        let group = |topics| OffsetFetchRequestGroup { group_id: "g", topics, ..Default::default() };
+        let few = || Some(topics(&[("a", &[0])]));
+        for asked in [None, few()] {
+            let groups = (0..1_000).map(|_| group(asked.clone())).collect();
+            let request = OffsetFetchRequest { groups, ..Default::default() };
+            let body = world.ask(9, &request, &mut answer);
+            assert!(body.len() < 1_100_000, "{} bytes", body.len());
+            let response: OffsetFetchResponse<'_> = decode(&body, 9);
+            let refused =
+                response.groups.iter().filter(|group| group.error_code == ErrorCode::POLICY_VIOLATION);
+            assert!((700..800).contains(&refused.count()));
+            assert_eq!(response.groups[0].topics[0].partitions[0].metadata, Some(note.as_str()));
         }
     }
 

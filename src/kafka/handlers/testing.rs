@@ -8,6 +8,7 @@ use crate::kafka::dispatch::dispatch;
 use crate::kafka::handlers::Outcome;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::identity::{BrokerIdentity, LogNodes};
+use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::messages::describe_configs::config_type;
 use crate::kafka::protocol::wire::{Reader, Writer};
 use crate::kafka::protocol::{ApiKey, Message};
@@ -24,6 +25,8 @@ pub struct World {
     broker: BrokerIdentity,
     /// The log at whose port requests come in.
     pub at: Option<LogId>,
+    /// What an answer may hold.
+    pub answer_bytes: usize,
     producer_ids: ProducerIds,
 }
 
@@ -52,6 +55,7 @@ impl Default for World {
                 logs: None,
             },
             at: None,
+            answer_bytes: 100 << 20,
             producer_ids: ProducerIds::default(),
         }
     }
@@ -181,6 +185,7 @@ impl World {
             log_terms: &[Term(4), Term(5), Term(6)],
             producer_ids: &self.producer_ids,
             client: Client { id: "client", address: IpAddr::from([10, 0, 0, 7]), at: self.at },
+            answer_room: AnswerRoom::of(self.answer_bytes),
         })
     }
 }

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::api::{ApiKey, Message, Request, Response};
 use super::header::{RequestHeader, ResponseHeader};
-use super::wire::{DecodeError, Gathered, Reader, Writer};
+use super::wire::{DecodeError, EncodeError, Gathered, Reader, Writer};
 
 /// Bytes of the length before a frame.
 pub const LENGTH_BYTES: usize = 4;
@@ -99,21 +99,26 @@ pub fn put_request<'m, M: Message<'m>>(
     correlation_id: i32,
     client_id: Option<&str>,
     request: &M,
-) {
+) -> Result<(), EncodeError> {
     let mut writer = Writer::new(out);
     let start = begin(&mut writer);
     RequestHeader { api: M::API, version, correlation_id, client_id }.encode(&mut writer);
     request.encode(&mut writer, version);
-    end(&mut writer, start, 0);
+    end(&mut writer, start, 0)
 }
 
 /// Appends a response as a frame, record data included.
-pub fn put_response<'m, M: Message<'m>>(out: &mut Vec<u8>, version: i16, correlation_id: i32, response: &M) {
+pub fn put_response<'m, M: Message<'m>>(
+    out: &mut Vec<u8>,
+    version: i16,
+    correlation_id: i32,
+    response: &M,
+) -> Result<(), EncodeError> {
     let mut writer = Writer::new(out);
     let start = begin(&mut writer);
     ResponseHeader { correlation_id }.encode(&mut writer, M::API, version);
     response.encode(&mut writer, version);
-    end(&mut writer, start, 0);
+    end(&mut writer, start, 0)
 }
 
 /// Appends a response as a frame in pieces, for a vectored send: shared record data is passed on, not
@@ -123,7 +128,7 @@ pub fn put_response_pieces<'m, M: Message<'m>>(
     version: i16,
     correlation_id: i32,
     response: &M,
-) -> usize {
+) -> Result<usize, EncodeError> {
     let mut written = Vec::new();
     let mut gathered = Vec::new();
     let mut writer = Writer::gathering(&mut written, &mut gathered);
@@ -131,7 +136,7 @@ pub fn put_response_pieces<'m, M: Message<'m>>(
     ResponseHeader { correlation_id }.encode(&mut writer, M::API, version);
     response.encode(&mut writer, version);
     let shared_bytes = writer.shared_bytes();
-    end(&mut writer, start, shared_bytes);
+    end(&mut writer, start, shared_bytes)?;
 
     let written = Bytes::from(written);
     let bytes_total = written.len() + shared_bytes;
@@ -146,7 +151,7 @@ pub fn put_response_pieces<'m, M: Message<'m>>(
     if sent < written.len() {
         out.push(written.slice(sent..));
     }
-    bytes_total
+    Ok(bytes_total)
 }
 
 /// Leaves room for the length of a frame. Returns what [`end`] needs.
@@ -156,10 +161,14 @@ pub fn begin(writer: &mut Writer<'_>) -> usize {
     start
 }
 
-/// Fills in the length of a frame of which `shared_bytes` are not among the written.
-pub fn end(writer: &mut Writer<'_>, start: usize, shared_bytes: usize) {
+/// Fills in the length of a frame of which `shared_bytes` are not among the written. After an error what was
+/// written is no frame and must not be sent.
+pub fn end(writer: &mut Writer<'_>, start: usize, shared_bytes: usize) -> Result<(), EncodeError> {
+    writer.check()?;
     let bytes = writer.position() - start - LENGTH_BYTES + shared_bytes;
-    writer.patch_i32(start, i32::try_from(bytes).expect("a frame is below 2 GiB"));
+    let length = i32::try_from(bytes).map_err(|_| EncodeError::TooLarge(bytes))?;
+    writer.patch_i32(start, length);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -196,7 +205,7 @@ mod tests {
     fn a_frame_that_is_put_is_the_frame_that_is_found() {
         let request = ApiVersionsRequest { client_software_name: "me", client_software_version: "1" };
         let mut out = b"before".to_vec();
-        put_request(&mut out, 3, 7, Some("id"), &request);
+        put_request(&mut out, 3, 7, Some("id"), &request).expect("fits");
         let request_frame = &out["before".len()..];
         assert_eq!(first_request(request_frame, 100), Ok(Frame::Complete(4..request_frame.len())));
         let (header, decoded) = decode_request(&request_frame[4..]).expect("decodes");
@@ -206,7 +215,7 @@ mod tests {
         let mut frame = Vec::new();
         let response =
             ApiVersionsResponse { error_code: ErrorCode::UNSUPPORTED_VERSION, ..Default::default() };
-        put_response(&mut frame, 0, 7, &response);
+        put_response(&mut frame, 0, 7, &response).expect("fits");
         assert_eq!(frame, [0, 0, 0, 10, 0, 0, 0, 7, 0, 35, 0, 0, 0, 0]);
         assert_eq!(first_response(&frame, 100), Ok(Frame::Complete(4..frame.len())));
         let (header, decoded) = decode_response(&frame[4..], ApiKey::ApiVersions, 0).expect("decodes");
@@ -215,6 +224,20 @@ mod tests {
         let trailing = [0, 0, 0, 7, 0, 35, 0, 0, 0, 0, 99];
         let decoded = decode_response(&trailing, ApiKey::ApiVersions, 0);
         assert_eq!(decoded, Err(DecodeError::TrailingBytes(1)));
+    }
+
+    #[test]
+    fn what_no_frame_can_hold_is_an_error_and_no_panic() {
+        let name = "x".repeat(40_000);
+        let request = ApiVersionsRequest { client_software_name: &name, client_software_version: "1" };
+        let too_long = Err(EncodeError::StringTooLong(40_000));
+        assert_eq!(put_request(&mut Vec::new(), 3, 7, None, &request), too_long);
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out);
+        let start = begin(&mut writer);
+        let shared_bytes = i32::MAX as usize + 1;
+        assert_eq!(end(&mut writer, start, shared_bytes), Err(EncodeError::TooLarge(shared_bytes)));
+        assert_eq!(end(&mut writer, start, shared_bytes - 1), Ok(()));
     }
 
     /// The pieces of a fetch response, joined, are the response with its records copied in.
@@ -242,9 +265,9 @@ mod tests {
             let response = FetchResponse { responses, ..Default::default() };
 
             let mut whole = Vec::new();
-            put_response(&mut whole, version, 7, &response);
+            put_response(&mut whole, version, 7, &response).expect("fits");
             let mut pieces = Vec::new();
-            let bytes = put_response_pieces(&mut pieces, version, 7, &response);
+            let bytes = put_response_pieces(&mut pieces, version, 7, &response).expect("fits");
             assert_eq!(pieces.concat(), whole, "version {version}");
             assert_eq!(bytes, whole.len());
             let uncopied = pieces

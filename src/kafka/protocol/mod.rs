@@ -37,4 +37,4 @@ pub use header::{RequestHeader, ResponseHeader};
 pub use produce_reply::{ProduceOutcome, ProduceReply, StagedPartition};
 pub use records::Records;
 pub use schema::Array;
-pub use wire::{DecodeError, Reader, Writer};
+pub use wire::{DecodeError, EncodeError, Reader, Writer};

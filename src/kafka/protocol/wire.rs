@@ -54,6 +54,15 @@ pub enum DecodeError {
     UnsupportedVersion { api: super::ApiKey, version: i16 },
 }
 
+/// Why a message cannot be written: the protocol has no room for what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum EncodeError {
+    #[error("a name or value of {0} bytes: the protocol has room for {STRING_BYTES_MAX}")]
+    StringTooLong(usize),
+    #[error("a message of {0} bytes or more: the protocol has room for 2 GiB")]
+    TooLarge(usize),
+}
+
 /// Reads primitives off the front of received bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
@@ -280,12 +289,13 @@ pub struct Gathered {
 
 /// Appends primitives to a buffer.
 ///
-/// Lengths that the protocol cannot express are our own mistake and panic; whatever a [`Reader`]
-/// returned can be written.
+/// Whatever a [`Reader`] returned can be written. A length that the protocol cannot express is remembered
+/// instead, and the message is then none: [`Writer::check`], which ends every frame.
 #[derive(Debug)]
 pub struct Writer<'b> {
     out: &'b mut Vec<u8>,
     gathered: Option<&'b mut Vec<Gathered>>,
+    failed: Option<EncodeError>,
 }
 
 macro_rules! write_int {
@@ -301,19 +311,30 @@ impl<'b> Writer<'b> {
     /// Appends to `out`, shared slices included.
     #[inline]
     pub fn new(out: &'b mut Vec<u8>) -> Self {
-        Self { out, gathered: None }
+        Self { out, gathered: None, failed: None }
     }
 
     /// Appends to `out` everything but shared slices, whose places are noted in `gathered`.
     #[inline]
     pub fn gathering(out: &'b mut Vec<u8>, gathered: &'b mut Vec<Gathered>) -> Self {
-        Self { out, gathered: Some(gathered) }
+        Self { out, gathered: Some(gathered), failed: None }
     }
 
     /// Index in the buffer of the byte that is written next: where to patch it later.
     #[inline]
     pub fn position(&self) -> usize {
         self.out.len()
+    }
+
+    /// Whether all that was written so far could be.
+    #[inline]
+    pub fn check(&self) -> Result<(), EncodeError> {
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    #[cold]
+    fn fail(&mut self, error: EncodeError) {
+        self.failed.get_or_insert(error);
     }
 
     /// Overwrites an i32 that was written before.
@@ -373,7 +394,12 @@ impl<'b> Writer<'b> {
     #[inline]
     pub fn length(&mut self, length: Option<usize>, flexible: bool) {
         // i32::MAX in both forms: the receiver's integers are signed.
-        let length = length.map(|length| i32::try_from(length).expect("a frame is below 2 GiB"));
+        let length = length.map(|length| {
+            i32::try_from(length).unwrap_or_else(|_| {
+                self.fail(EncodeError::TooLarge(length));
+                0
+            })
+        });
         match (length, flexible) {
             (Some(length), true) => self.unsigned_varint(length as u32 + 1),
             (Some(length), false) => self.i32(length),
@@ -384,7 +410,9 @@ impl<'b> Writer<'b> {
 
     #[inline]
     pub fn string(&mut self, value: &str, flexible: bool) {
-        assert!(value.len() <= STRING_BYTES_MAX, "string of {} bytes", value.len());
+        if value.len() > STRING_BYTES_MAX {
+            return self.fail(EncodeError::StringTooLong(value.len()));
+        }
         if flexible {
             self.unsigned_varint(value.len() as u32 + 1);
         } else {
@@ -433,8 +461,15 @@ impl<'b> Writer<'b> {
         self.unsigned_varint(tag);
         // The size comes first and is known last. Tagged fields are rare and small: encode aside.
         let mut bytes = Vec::new();
-        value(&mut Writer::new(&mut bytes));
-        self.unsigned_varint(u32::try_from(bytes.len()).expect("a frame is below 2 GiB"));
+        let mut aside = Writer::new(&mut bytes);
+        value(&mut aside);
+        if let Err(error) = aside.check() {
+            self.fail(error);
+        }
+        let Ok(size) = u32::try_from(bytes.len()) else {
+            return self.fail(EncodeError::TooLarge(bytes.len()));
+        };
+        self.unsigned_varint(size);
         self.out.extend_from_slice(&bytes);
     }
 }
@@ -511,6 +546,27 @@ mod tests {
         assert_eq!(written(|w| w.bytes(b"a", true)), [2, b'a']);
         assert_eq!(Reader::new(&[0xff; 4]).nullable_bytes(false), Ok(None));
         assert_eq!(Reader::new(&[0xff; 4]).bytes(false), Err(DecodeError::UnexpectedNull));
+    }
+
+    #[test]
+    fn what_the_protocol_has_no_room_for_is_an_error() {
+        let longest = "x".repeat(STRING_BYTES_MAX);
+        let too_long = "x".repeat(STRING_BYTES_MAX + 1);
+        let error = Err(EncodeError::StringTooLong(STRING_BYTES_MAX + 1));
+        for flexible in [false, true] {
+            let mut bytes = Vec::new();
+            let mut writer = Writer::new(&mut bytes);
+            writer.string(&longest, flexible);
+            assert_eq!(writer.check(), Ok(()));
+            writer.tagged_field(0, |writer| writer.string(&too_long, flexible));
+            assert_eq!(writer.check(), error);
+            writer.length(Some(usize::MAX), flexible);
+            assert_eq!(writer.check(), error, "the first one is told");
+        }
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes);
+        writer.length(Some(1 << 31), true);
+        assert_eq!(writer.check(), Err(EncodeError::TooLarge(1 << 31)));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tempfile::TempDir;
 
+mod groups;
+
 use super::*;
 use crate::background::jobs;
 use crate::base::align::PAGE_BYTES;
@@ -63,6 +65,7 @@ const GROUP_RULES: GroupRules = GroupRules {
     initial_delay: Duration::from_secs(3),
     members_max: 100,
     bytes_max: 16 << 10,
+    total_bytes_max: 64 << 10,
 };
 
 /// A batch of records with these timestamps.

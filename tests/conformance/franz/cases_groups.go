@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
 	"sort"
 	"sync"
 	"time"
@@ -105,19 +109,43 @@ func (t *T) awaitShares(what string, members ...*member) {
 	}
 }
 
-// groupMembers has members join, leave, and vanish: a static one does not say that it goes.
+// memberMain is a member in a process of its own, made to be killed: it prints how many partitions it has.
+func memberMain(bootstrap, group, topic, strategy string) {
+	t := &T{ctx: context.Background(), bootstrap: bootstrap, topic: topic}
+	m := t.member(group, kgo.Balancers(balancers[strategy]))
+	for told := 0; ; time.Sleep(10 * time.Millisecond) {
+		if owned := len(m.partitions()); owned != told {
+			told = owned
+			fmt.Println(told)
+		}
+	}
+}
+
+// groupMembers has members join, leave, and crash.
 func groupMembers(t *T) {
 	t.create(groupPartitions, nil)
 	group := t.topic + "-members"
 	balance := kgo.Balancers(balancers[t.args["strategy"]])
 	first, second := t.member(group, balance), t.member(group, balance)
 	t.awaitShares("two members", first, second)
-	third := t.member(group, balance, kgo.InstanceID("third"))
-	t.awaitShares("a third member", first, second, third)
-	third.client.Close()
-	t.awaitShares("the third has vanished", first, second)
+	third := exec.Command(os.Args[0], "member", t.bootstrap, group, t.topic, t.args["strategy"])
+	third.Stderr = os.Stderr
+	output, err := third.StdoutPipe()
+	t.must(err, "the third member's output")
+	t.must(third.Start(), "the third member")
+	t.onEnd(func() { third.Process.Kill() })
+	told := bufio.NewScanner(output)
+	for told.Scan() && told.Text() != "2" {
+	}
+	t.until("a third member", func() bool { return len(first.partitions())+len(second.partitions()) == 4 })
+	t.must(third.Process.Kill(), "kill the third member")
+	third.Wait()
+	t.awaitShares("the third was killed", first, second)
 	second.client.Close()
 	t.awaitShares("the second has left", first)
+	listed, err := t.admin().ListGroups(t.ctx)
+	t.must(err, "list groups")
+	equal(t, listed[group].State, "Stable", "state as it is listed")
 	described, err := t.admin().DescribeGroups(t.ctx, group)
 	t.must(err, "describe groups")
 	equal(t, described[group].State, "Stable", "state")

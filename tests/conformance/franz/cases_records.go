@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand"
 	"time"
@@ -91,6 +92,47 @@ func idempotent(t *T) {
 	t.expect(sent, partitions)
 	t.restart(t.args["how"])
 	t.expect(sent, partitions)
+}
+
+// recreatedTopic has a producer and a consumer go on when their topic was deleted and created again. franz-go
+// takes a topic with another id for another topic: it says so, and goes on when it is told to forget the first.
+func recreatedTopic(t *T) {
+	t.create(partitions, nil)
+	producer := t.client()
+	consumer := t.client(kgo.ConsumeTopics(t.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	pass := func(count int) {
+		sent := t.sampleRecords(count, partitions)
+		t.send(producer, sent)
+		var next [partitions]int64
+		for got := 0; got < count; {
+			t.poll(consumer, func(r *kgo.Record) {
+				p := r.Partition
+				equal(t, r.Offset, next[p], fmt.Sprintf("offset in partition %d", p))
+				t.check(int(next[p])*partitions+int(p) < count, "more records than were sent")
+				t.sameRecord(r, sent[int(next[p])*partitions+int(p)])
+				next[p]++
+				got++
+			})
+		}
+		t.expect(sent, partitions)
+	}
+	pass(90)
+	t.drop()
+	t.create(partitions, nil)
+	t.isError(producer.ProduceSync(t.ctx, t.sampleRecords(3, partitions)...).FirstErr(), kerr.UnknownTopicID,
+		"records for a topic that is gone")
+	t.until("the consumer to hear of the new topic", func() bool {
+		ctx, cancel := context.WithTimeout(t.ctx, time.Second)
+		defer cancel()
+		fetches := consumer.PollFetches(ctx)
+		equal(t, fetches.NumRecords(), 0, "records of a topic that is gone")
+		return errors.Is(fetches.Err(), kerr.UnknownTopicID)
+	})
+	producer.PurgeTopicsFromProducing(t.topic)
+	consumer.PurgeTopicsFromConsuming(t.topic)
+	consumer.AddConsumeTopics(t.topic)
+	pass(30)
+	t.drop()
 }
 
 func tooLarge(t *T) {

@@ -91,6 +91,13 @@ func (t *T) ends() map[int32]int64 {
 	return found
 }
 
+// until waits for a condition.
+func (t *T) until(what string, holds func() bool) {
+	for deadline := time.Now().Add(waitMax); !holds(); time.Sleep(10 * time.Millisecond) {
+		t.check(time.Now().Before(deadline), "waited in vain for %s", what)
+	}
+}
+
 // read visits the records of assigned partitions from `from` up to the ends of now. A partition whose
 // `from` is at its end is left out.
 func (t *T) read(from map[int32]int64, visit func(*kgo.Record), options ...kgo.Opt) {

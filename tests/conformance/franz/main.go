@@ -52,6 +52,7 @@ var cases = map[string]func(*T){
 	"group_members":          groupMembers,
 	"group_commits":          groupCommits,
 	"group_static":           groupStatic,
+	"recreated_topic":        recreatedTopic,
 	"write":                  write,
 	"read_digests":           readDigests,
 }
@@ -125,6 +126,9 @@ func (t *T) run(body func(*T)) (outcome string) {
 }
 
 func main() {
+	if len(os.Args) == 6 && os.Args[1] == "member" {
+		memberMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+	}
 	input := bufio.NewReader(os.Stdin)
 	for {
 		line, err := input.ReadString('\n')

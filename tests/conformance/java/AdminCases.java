@@ -1,5 +1,6 @@
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -10,24 +11,33 @@ import org.apache.kafka.clients.admin.Config;
 import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.CreateTopicsOptions;
 import org.apache.kafka.clients.admin.DescribeClusterResult;
+import org.apache.kafka.clients.admin.DescribeProducersResult.PartitionProducerState;
+import org.apache.kafka.clients.admin.LogDirDescription;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.ProducerState;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
 import org.apache.kafka.common.Uuid;
+import org.apache.kafka.common.acl.AclBindingFilter;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.InvalidConfigurationException;
 import org.apache.kafka.common.errors.InvalidPartitionsException;
 import org.apache.kafka.common.errors.InvalidReplicationFactorException;
+import org.apache.kafka.common.errors.InvalidRequestException;
 import org.apache.kafka.common.errors.InvalidTopicException;
+import org.apache.kafka.common.errors.SecurityDisabledException;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
+import org.apache.kafka.common.quota.ClientQuotaFilter;
+import org.apache.kafka.common.quota.ClientQuotaFilterComponent;
 
 /** Cases of topics, their configs, and the cluster. */
 final class AdminCases {
@@ -41,6 +51,9 @@ final class AdminCases {
         cases.put("alter_configs", AdminCases::alterConfigs);
         cases.put("describe_cluster", AdminCases::describeCluster);
         cases.put("restart_keeps", AdminCases::restartKeeps);
+        cases.put("log_dirs", AdminCases::logDirs);
+        cases.put("producers", AdminCases::producers);
+        cases.put("nothing_to_list", AdminCases::nothingToList);
     }
 
     private static void topics(Case c) throws Exception {
@@ -222,6 +235,66 @@ final class AdminCases {
             Case.equal(configs(c).get("retention.ms").value(), "630720000000", "retention.ms after " + how);
             c.expect(sent, partitions, Map.of());
         }
+    }
+
+    private static void logDirs(Case c) throws Exception {
+        c.create(2, Map.of());
+        c.send(c.producer(Map.of()), List.of(new ProducerRecord<>(c.topic, 0, null, new byte[5000])));
+        Map<Integer, Long> sizes = new HashMap<>();
+        for (Map<String, LogDirDescription> ofNode :
+                Case.get(c.admin().describeLogDirs(nodes(c)).allDescriptions()).values()) {
+            Case.check(!ofNode.isEmpty(), "a node without a log dir");
+            for (LogDirDescription dir : ofNode.values()) {
+                Case.equal(dir.error(), null, "error of a log dir");
+                long usable = dir.usableBytes().getAsLong();
+                long total = dir.totalBytes().getAsLong();
+                Case.check(0 < usable && usable < total, usable + " of " + total + " bytes are usable");
+                dir.replicaInfos().forEach((partition, replica) -> {
+                    if (partition.topic().equals(c.topic)) {
+                        Case.equal(replica.offsetLag(), 0L, "offset lag");
+                        Case.check(!replica.isFuture(), "a replica that is still to come");
+                        Case.equal(sizes.put(partition.partition(), replica.size()), null, "told before");
+                    }
+                });
+            }
+        }
+        Case.equal(sizes.keySet(), Set.of(0, 1), "partitions");
+        Case.check(5000 < sizes.get(0) && sizes.get(0) < 50_000, "partition 0 has " + sizes.get(0) + " bytes");
+        Case.equal(sizes.get(1), 0L, "bytes of partition 1");
+    }
+
+    private static void producers(Case c) throws Exception {
+        c.create(2, Map.of());
+        KafkaProducer<byte[], byte[]> producer = c.producer(Map.of());
+        long beforeMs = System.currentTimeMillis();
+        for (int i = 0; i < 3; i++) {
+            c.send(producer, List.of(new ProducerRecord<>(c.topic, 0, null, Case.bytes("v"))));
+        }
+        Map<TopicPartition, PartitionProducerState> found =
+                Case.get(c.admin().describeProducers(c.topicPartitions(2)).all());
+        Case.equal(found.size(), 2, "partitions");
+        List<ProducerState> active = found.get(c.partition(0)).activeProducers();
+        Case.equal(active.size(), 1, "producers of partition 0");
+        Case.check(active.get(0).producerId() >= 0, "no producer id");
+        Case.equal(active.get(0).producerEpoch(), 0, "epoch");
+        Case.equal(active.get(0).lastSequence(), 2, "last sequence");
+        Case.check(active.get(0).lastTimestamp() >= beforeMs, "last timestamp " + active.get(0).lastTimestamp());
+        Case.check(active.get(0).currentTransactionStartOffset().isEmpty(), "the start of a transaction");
+        Case.equal(found.get(c.partition(1)).activeProducers(), List.of(), "producers of partition 1");
+    }
+
+    /** What there is none of here. */
+    private static void nothingToList(Case c) throws Exception {
+        ClientQuotaFilterComponent user = ClientQuotaFilterComponent.ofEntity("user", "somebody");
+        for (ClientQuotaFilter filter : List.of(ClientQuotaFilter.all(), ClientQuotaFilter.contains(List.of(user)))) {
+            Case.equal(Case.get(c.admin().describeClientQuotas(filter).entities()), Map.of(), "quotas");
+        }
+        Case.fails(
+                c.admin().describeClientQuotas(ClientQuotaFilter.contains(List.of(user, user))).entities(),
+                InvalidRequestException.class,
+                "a filter with a type twice");
+        Case.equal(Case.get(c.admin().listPartitionReassignments().reassignments()), Map.of(), "reassignments");
+        Case.fails(c.admin().describeAcls(AclBindingFilter.ANY).values(), SecurityDisabledException.class, "ACLs");
     }
 
     private AdminCases() {}

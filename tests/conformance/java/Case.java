@@ -56,6 +56,18 @@ final class Case implements AutoCloseable {
         }
     }
 
+    /** Starts this program once more, with arguments; it is killed with the case. */
+    Process start(String... args) throws IOException {
+        List<String> command = new ArrayList<>(List.of(
+                ProcessHandle.current().info().command().orElse("java"),
+                "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+                "-cp", System.getProperty("java.class.path"), "Client"));
+        command.addAll(List.of(args));
+        Process process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
+        open.push(process::destroyForcibly);
+        return process;
+    }
+
     /** Has the runner restart the broker: "term" or "kill". */
     void restart(String how) throws IOException {
         System.out.println("restart\t" + how);

@@ -7,7 +7,8 @@ import java.util.Map;
 
 /**
  * The client program of the conformance runner for the Java kafka-clients. ../lib/worker.py describes
- * the lines that it reads and writes; the cases are in *Cases.java, by the names of ../lib/cases.py.
+ * the lines that it reads and writes; the cases are in *Cases.java, by the names of ../lib/cases.py. With
+ * arguments it is a member of a group instead.
  */
 public final class Client {
     interface Body {
@@ -24,6 +25,10 @@ public final class Client {
     }
 
     public static void main(String[] args) throws IOException {
+        if (args.length == 5 && args[0].equals("member")) {
+            GroupCases.memberMain(args[1], args[2], args[3], args[4]);
+            return;
+        }
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         String line;
         while ((line = input.readLine()) != null) {

@@ -1,3 +1,5 @@
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -7,8 +9,11 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
+import org.apache.kafka.clients.admin.ConsumerGroupListing;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
@@ -19,6 +24,7 @@ import org.apache.kafka.clients.consumer.RoundRobinAssignor;
 import org.apache.kafka.clients.consumer.StickyAssignor;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
+import org.apache.kafka.common.errors.GroupSubscribedToTopicException;
 import org.apache.kafka.common.errors.UnknownMemberIdException;
 
 /** Groups, as the members of the Java client see them. All members are polled by one thread, in turn. */
@@ -70,23 +76,62 @@ final class GroupCases {
         members.forEach(member -> member.consumer.poll(Duration.ofMillis(20)));
     }
 
+    /** The partitions of all these members; one that two have is there twice. */
+    private static List<Integer> owned(List<Member> members) {
+        List<Integer> owned = new ArrayList<>();
+        members.forEach(member -> member.consumer.assignment().forEach(tp -> owned.add(tp.partition())));
+        return owned;
+    }
+
+    private static void await(String what, List<Member> members, BooleanSupplier holds) {
+        long deadline = System.nanoTime() + Case.WAIT.toNanos();
+        do {
+            Case.check(System.nanoTime() < deadline, what + ": " + owned(members));
+            poll(members);
+        } while (!holds.getAsBoolean());
+    }
+
     /** Polls until these members own all partitions, each partition one of them. */
     private static void awaitShares(String what, Member... sharing) {
         List<Member> members = List.of(sharing);
-        long deadline = System.nanoTime() + Case.WAIT.toNanos();
-        while (true) {
-            poll(members);
-            List<Integer> owned = new ArrayList<>();
-            members.forEach(member -> member.consumer.assignment().forEach(tp -> owned.add(tp.partition())));
+        await(what, members, () -> {
+            List<Integer> owned = owned(members);
             boolean idle = members.stream().anyMatch(member -> member.consumer.assignment().isEmpty());
-            if (!idle && owned.size() == PARTITIONS && new TreeSet<>(owned).size() == PARTITIONS) {
-                return;
+            return !idle && owned.size() == PARTITIONS && new TreeSet<>(owned).size() == PARTITIONS;
+        });
+    }
+
+    /** A member in a process of its own, made to be killed: prints how many partitions it has. */
+    static void memberMain(String bootstrap, String group, String topic, String strategy) {
+        Member member = new Member(new Case(null, bootstrap, topic, Map.of()), group, strategy, null);
+        int told = 0;
+        while (true) {
+            poll(List.of(member));
+            int owned = member.consumer.assignment().size();
+            if (owned != told) {
+                told = owned;
+                System.out.println(told);
             }
-            Case.check(System.nanoTime() < deadline, what + ": " + owned);
         }
     }
 
-    /** Members join, leave, and vanish: a static one does not say that it goes. */
+    /** Keeps what such a member said last. */
+    private static AtomicInteger follow(Process process) {
+        AtomicInteger told = new AtomicInteger();
+        Thread reader = new Thread(() -> {
+            try (var lines = process.inputReader()) {
+                lines.lines().forEach(line -> told.set(Integer.parseInt(line)));
+            } catch (IOException | UncheckedIOException killed) {
+                // It says no more.
+            }
+        });
+        reader.setDaemon(true);
+        reader.start();
+        return told;
+    }
+
+    /** Three share the partitions; one is killed, one leaves, and the last takes over. */
+    @SuppressWarnings("deprecation") // Of Kafka 4.1's listConsumerGroups: 3.9 has no other.
     private static void groupMembers(Case c) throws Exception {
         c.create(PARTITIONS, Map.of());
         String group = c.topic + "-members";
@@ -94,12 +139,19 @@ final class GroupCases {
         Member first = new Member(c, group, strategy, null);
         Member second = new Member(c, group, strategy, null);
         awaitShares("two members", first, second);
-        Member third = new Member(c, group, strategy, "third");
-        awaitShares("a third member", first, second, third);
-        third.consumer.close();
-        awaitShares("the third has vanished", first, second);
+        Process third = c.start("member", c.bootstrap, group, c.topic, strategy);
+        AtomicInteger told = follow(third);
+        List<Member> both = List.of(first, second);
+        // The others are polled until it has told: a cooperative rebalance has more than one step.
+        await("a third member", both, () -> told.get() == 2 && new TreeSet<>(owned(both)).size() == 4);
+        // SIGKILL, as Java calls it.
+        third.destroyForcibly().waitFor();
+        awaitShares("the third was killed", first, second);
         second.consumer.close();
         awaitShares("the second has left", first);
+        Collection<ConsumerGroupListing> listed = Case.get(c.admin().listConsumerGroups().all());
+        Case.check(listed.stream().anyMatch(one -> one.groupId().equals(group) && !one.isSimpleConsumerGroup()),
+                "the group is not listed");
         ConsumerGroupDescription described =
                 Case.get(c.admin().describeConsumerGroups(Set.of(group)).describedGroups().get(group));
         Case.equal(described.members().size(), 1, "members");
@@ -117,12 +169,24 @@ final class GroupCases {
         c.send(c.producer(Map.of()), c.sampleRecords(90, Case.PARTITIONS));
         String group = c.topic + "-commits";
         firstOffsets(c, group, List.of(0L, 0L, 0L), member -> member.commitSync(offsets(c, 5, 10, 29)));
-        firstOffsets(c, group, List.of(5L, 10L, 29L), member -> Case.fails(
-                c.admin().alterConsumerGroupOffsets(group, offsets(c, 0, 0, 0)).all(),
-                UnknownMemberIdException.class,
-                "a commit into a group that has members"));
+        Set<TopicPartition> one = Set.of(c.partition(1));
+        firstOffsets(c, group, List.of(5L, 10L, 29L), member -> {
+            Case.fails(
+                    c.admin().alterConsumerGroupOffsets(group, offsets(c, 0, 0, 0)).all(),
+                    UnknownMemberIdException.class,
+                    "a commit into a group that has members");
+            Case.fails(
+                    c.admin().deleteConsumerGroupOffsets(group, one).partitionResult(c.partition(1)),
+                    GroupSubscribedToTopicException.class,
+                    "a deletion of offsets that a member goes by");
+        });
         Case.get(c.admin().alterConsumerGroupOffsets(group, offsets(c, 0, 0, 0)).all());
         firstOffsets(c, group, List.of(0L, 0L, 0L), member -> {});
+        Case.get(c.admin().deleteConsumerGroupOffsets(group, one).all());
+        Map<TopicPartition, OffsetAndMetadata> left = new HashMap<>(
+                Case.get(c.admin().listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()));
+        left.values().removeIf(java.util.Objects::isNull);
+        Case.equal(left.keySet(), Set.of(c.partition(0), c.partition(2)), "partitions with committed offsets");
     }
 
     private static Map<TopicPartition, OffsetAndMetadata> offsets(Case c, long... at) {

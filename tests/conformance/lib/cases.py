@@ -1,6 +1,6 @@
 """The table of cases: what each client is asked to do, and in which form of the run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 ACKS = ("0", "1", "-1")
@@ -20,6 +20,8 @@ class Case:
     args: dict = field(default_factory=dict)
     # The case restarts the broker, which must then be the runner's own.
     restarts: bool = False
+    # The runner makes the topic, with so many partitions: the client has no way to.
+    partitions: int = 0
     timeout_s: int = CASE_S_MAX
 
 
@@ -30,6 +32,7 @@ ADMINISTRATION = (
 RECORDS = (
     "leader_epoch", "raw_errors", "raw_sweep", "long_poll", "log_append_time", "auto_create", "unknown_topic",
     "invalid_topic", "unknown_partition", "too_large", "out_of_range", "console", "producer_perf",
+    "recreated_topic",
 )  # fmt: skip
 
 # What a client cannot say, or leaves no way to see. Only franz-go gives access to single requests.
@@ -38,38 +41,47 @@ RAW = {
     "topic_partitions", "nothing_to_list",
 }  # fmt: skip
 TOOLS = {"console", "producer_perf"}
+# Of these, what Java's Admin can say as well.
+BY_ADMIN = {"log_dirs", "producers", "nothing_to_list"}
 LACKS = {
     "librdkafka": RAW | TOOLS,
     "franz-go": TOOLS,
-    "java-4": RAW | TOOLS,
-    "java-3": RAW | TOOLS,
+    "java-4": (RAW | TOOLS) - BY_ADMIN,
+    "java-3": (RAW | TOOLS) - BY_ADMIN,
     # `many_topics` and `unknown_partition` would be the third of their kind in one language.
     "kafka-python": RAW | TOOLS | {"many_topics", "unknown_partition"},
-    # aiokafka alters configs by AlterConfigs only, which forgets what is not named.
-    "aiokafka": RAW | TOOLS | {"many_topics", "unknown_partition"},
+    # aiokafka alters configs by AlterConfigs only, which forgets what is not named. A reader whose topic is deleted
+    # creates it at once, with one partition: it asks with the leave to.
+    "aiokafka": RAW | TOOLS | {"many_topics", "unknown_partition", "recreated_topic"},
     # No static members.
-    "kafkajs": RAW | TOOLS | {"many_topics", "unknown_partition", "group_static"},
+    "kafkajs": RAW | TOOLS | {"many_topics", "unknown_partition", "group_static", "recreated_topic"},
     # sarama asks for a partition's bounds before it reads: an offset out of range is its own finding.
-    "sarama": RAW | TOOLS | {"many_topics", "unknown_partition", "invalid_topic"},
+    "sarama": RAW | TOOLS | {"many_topics", "unknown_partition", "invalid_topic", "recreated_topic"},
     # The same librdkafka as above, below another language: what the binding adds is what counts.
     "rdkafka": RAW | TOOLS | {
         "many_topics", "describe_cluster", "log_append_time", "unknown_topic", "invalid_topic",
-        "unknown_partition", "out_of_range",
+        "unknown_partition", "out_of_range", "recreated_topic",
     },
 }  # fmt: skip
 # Clients that are command lines.
 HAS = {
-    "kcat": {"roundtrip", "timestamps", "metadata", "describe_cluster", "idempotent", "unknown_topic", "too_large"},
+    "kcat": {
+        "roundtrip", "timestamps", "metadata", "describe_cluster", "idempotent", "unknown_topic", "too_large",
+        "group_members", "group_commits",
+    },
     "kafka-tools": {
         "topics", "create_partitions", "alter_configs", "describe_configs", "console", "producer_perf",
         "list_offsets", "delete_records", "group_commits",
     },
 }  # fmt: skip
+# kcat's topics come into being when it writes to them, with one partition, where a group has nothing to share.
+CREATED_FOR_KCAT = {"group_members": 6, "group_commits": 6}
 # The assignors that a client offers.
 ALL_STRATEGIES = ("range", "roundrobin", "sticky", "cooperative-sticky")
 STRATEGIES = {
     "librdkafka": ("range", "roundrobin", "cooperative-sticky"),
     "rdkafka": ("range", "roundrobin", "cooperative-sticky"),
+    "kcat": ("range", "roundrobin", "cooperative-sticky"),
     "aiokafka": ("range", "roundrobin", "sticky"),
     "kafkajs": ("roundrobin",),
 }
@@ -82,7 +94,7 @@ SHORT = {
     "kafkajs": ("roundtrip/gzip/acks=-1", "topics", "group_members/roundrobin"),
     "sarama": ("roundtrip/zstd/acks=-1", "topics", "group_members/sticky"),
     "rdkafka": ("roundtrip/zstd/acks=-1", "topics", "group_commits"),
-    "kafka-tools": ("topics", "console"),
+    "kafka-tools": ("topics", "console", "delete_records", "alter_configs"),
 }
 
 
@@ -95,6 +107,8 @@ def cases_of(client, form):
             continue
         if form == "short" and not _in_short(client, case):
             continue
+        if client == "kcat" and case.function in CREATED_FOR_KCAT:
+            case = replace(case, partitions=CREATED_FOR_KCAT[case.function])
         yield case
 
 

@@ -7,18 +7,21 @@ in docs/PROTOCOLS.md.
 
 import os
 import re
-import socket
-import struct
 import urllib.error
 import urllib.request
 
 from . import toolchain
+from .wire import ask_versions
 
 DOCUMENT = os.path.join(toolchain.ROOT, "docs", "PROTOCOLS.md")
 BEGIN = "<!-- begin: kafka clients (generated) -->\n"
 END = "<!-- end: kafka clients -->"
 # Advertised for clients that look at the minimum only, and refused: see docs/PROTOCOLS.md.
 MINIMA = {("Produce", version) for version in range(3)}
+# Sent when something lasts long enough, as on a slow machine. The table has what was seen when it was written.
+BY_THE_CLOCK = {"Heartbeat", "OffsetForLeaderEpoch"}
+# Of another version on each machine.
+UNPINNED = {"kcat"}
 # The client that sends every version of every API because it is told to, and not by itself.
 SWEEP = "sweep"
 
@@ -67,6 +70,23 @@ class Coverage:
         seen = set().union(*self.sent.values())
         return sorted(self.advertised() - seen - MINIMA)
 
+    def unlisted(self):
+        """What a client of a column has sent, and the table in docs/PROTOCOLS.md does not say.
+
+        Only that: whether a client comes to ask some things depends on the moment, so what was not sent this
+        time may stay.
+        """
+        with open(DOCUMENT, encoding="utf-8") as file:
+            listed = listed_in(file.read())
+        advertised = self.advertised()
+        return sorted(
+            (client, api, version)
+            for client in listed
+            if client not in UNPINNED
+            for api, version in self.sent.get(client, set()) & advertised
+            if api not in BY_THE_CLOCK and (api, version) not in listed[client]
+        )
+
     def write_table(self, clients):
         """Rewrites the generated block of docs/PROTOCOLS.md; `clients` are the columns."""
         with open(DOCUMENT, encoding="utf-8") as file:
@@ -92,6 +112,20 @@ class Coverage:
         return "".join(lines)
 
 
+def listed_in(document):
+    """What the table says: client to {(api, version)}."""
+    head, _, *rows = document.split(BEGIN)[1].split(END)[0].splitlines()
+    clients = head.strip("| ").split(" | ")[1:-1]
+    listed = {client: set() for client in clients}
+    for row in rows:
+        api, *cells = [cell.strip() for cell in row.split("|")[1:-1]]
+        for client, cell in zip(clients, cells):
+            for part in filter(None, cell.split(", ")):
+                first, _, last = part.partition("–")
+                listed[client].update((api, version) for version in range(int(first), int(last or first) + 1))
+    return listed
+
+
 def ranges(versions):
     """{0, 1, 2, 5} as "0–2, 5"."""
     parts = []
@@ -101,17 +135,3 @@ def ranges(versions):
         else:
             parts.append([version, version])
     return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in parts)
-
-
-def ask_versions(address):
-    """(key, first, last) of each API: ApiVersions, version 0, by hand."""
-    host, port = address.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        request = struct.pack(">hhih", 18, 0, 1, -1)
-        connection.sendall(struct.pack(">i", len(request)) + request)
-        reply = connection.makefile("rb")
-        (length,) = struct.unpack(">i", reply.read(4))
-        body = reply.read(length)
-    _, error, count = struct.unpack_from(">ihi", body)
-    assert error == 0, f"ApiVersions answered with error {error}"
-    return [struct.unpack_from(">hhh", body, 10 + 6 * i) for i in range(count)]

@@ -10,6 +10,7 @@ import re
 import subprocess
 import time
 
+from .checks import equal
 from .worker import ClientFailed, ClientSkipped
 
 TOOLS = "org.apache.kafka.tools"
@@ -68,7 +69,7 @@ class KafkaTools:
         call.console(topic, "".join(f"{i}\n" for i in range(50)))
         ends = call.run("kafka-get-offsets", "--topic", topic)
         total = sum(int(line.rsplit(":", 1)[1]) for line in ends.split())
-        _equal((len(ends.split()), total), (5, 50), "partitions and records")
+        equal((len(ends.split()), total), (5, 50), "partitions and records")
 
     def _case_alter_configs(self, call, topic):
         call.create(topic, 1, "--config", "max.message.bytes=500000")
@@ -97,7 +98,7 @@ class KafkaTools:
         _contains(call.run("kafka-configs", "--describe", "--all", *broker), "sensitive=", "the broker's configs")
         # Asks which there are, by ListConfigResources.
         metrics = call.run("kafka-configs", "--describe", "--entity-type", "client-metrics")
-        _equal(metrics.strip(), "", "metrics of clients")
+        equal(metrics.strip(), "", "metrics of clients")
         _contains(call.refused("kafka-acls", "--list"), "SecurityDisabledException", "ACLs without authorizer")
 
     def _case_console(self, call, topic):
@@ -116,11 +117,16 @@ class KafkaTools:
                 "--property", "print.key=true", "--property", "print.headers=true",
             ).splitlines()  # fmt: skip
 
-        _equal(consume(60), lines[:60], "the lines")
+        equal(consume(60), lines[:60], "the lines")
         call.console(
             topic, "\n".join(lines[60:]) + "\n", "--property", "parse.key=true", "--property", "parse.headers=true"
         )
-        _equal(consume(40), lines[60:], "the lines after those of the last time")
+        equal(consume(40), lines[60:], "the lines after those of the last time")
+        group = ["--group", f"{topic}-console"]
+        described = call.run("kafka-consumer-groups", "--describe", *group)
+        _matches(described, rf"{topic}-console\s+{topic}\s+0\s+100\s+100\s+0\s")
+        to_start = ["--reset-offsets", *group, "--topic", topic, "--to-earliest", "--execute"]
+        _matches(call.run("kafka-consumer-groups", *to_start), rf"{topic}-console\s+{topic}\s+0\s+0\s")
 
     def _case_producer_perf(self, call, topic):
         call.create(topic, 3)
@@ -131,14 +137,14 @@ class KafkaTools:
         )  # fmt: skip
         _matches(said, r"5000 records sent, [\d.]+ records/sec .* ms 99\.9th")
         ends = call.run("kafka-get-offsets", "--topic", topic)
-        _equal(sum(int(line.rsplit(":", 1)[1]) for line in ends.split()), 5000, "records")
+        equal(sum(int(line.rsplit(":", 1)[1]) for line in ends.split()), 5000, "records")
 
     def _case_list_offsets(self, call, topic):
         call.create(topic, 1)
         call.console(topic, "one\ntwo\nthree\n")
         for when, expected in (("earliest", 0), ("latest", 3), ("-1", 3), ("-2", 0), ("0", 0)):
             said = call.run("kafka-get-offsets", "--topic", topic, "--time", when)
-            _equal(said.strip(), f"{topic}:0:{expected}", f"offset at {when}")
+            equal(said.strip(), f"{topic}:0:{expected}", f"offset at {when}")
         largest = call.run("kafka-get-offsets", "--topic", topic, "--time", "max-timestamp")
         _matches(largest, rf"{topic}:0:[012]$")
 
@@ -155,7 +161,7 @@ class KafkaTools:
         said = call.run("kafka-delete-records", "--offset-json-file", path)
         _matches(said, rf"partition: {topic}-0\s+low_watermark: 5")
         starts = call.run("kafka-get-offsets", "--topic", topic, "--time", "earliest")
-        _equal(starts.split(), [f"{topic}:0:5", f"{topic}:1:0"], "starts")
+        equal(starts.split(), [f"{topic}:0:5", f"{topic}:1:0"], "starts")
 
     def _case_group_commits(self, call, topic):
         """kafka-consumer-groups: list, describe with lag, reset with and without a dry run, delete."""
@@ -176,17 +182,17 @@ class KafkaTools:
             rows = re.findall(rf"{group}\s+{topic}\s+\d+\s+(\d+)\s+(\d+)\s+(\d+)", said)
             return [sum(int(row[i]) for row in rows) for i in range(3)]
 
-        _equal(lags(), [40, 50, 10], "committed, ends and lag")
+        equal(lags(), [40, 50, 10], "committed, ends and lag")
         _matches(call.run(*tool, "--describe", "--state", *of_group), rf"{group}\s.*Empty\s+0")
         reset = [*tool, "--reset-offsets", *of_group, "--topic", topic]
         _matches(call.run(*reset, "--to-earliest", "--dry-run"), rf"{group}\s+{topic}\s+0\s+0\s")
-        _equal(lags(), [40, 50, 10], "after a dry run")
+        equal(lags(), [40, 50, 10], "after a dry run")
         call.run(*reset, "--to-earliest", "--execute")
-        _equal(lags(), [0, 50, 50], "after a reset to the start")
+        equal(lags(), [0, 50, 50], "after a reset to the start")
         call.run(*reset, "--shift-by", "5", "--execute")
-        _equal(lags(), [5, 50, 45], "after a reset by 5")
+        equal(lags(), [5, 50, 45], "after a reset by 5")
         call.run(*reset, "--to-datetime", "2020-01-01T00:00:00.000", "--execute")
-        _equal(lags(), [0, 50, 50], "after a reset by time")
+        equal(lags(), [0, 50, 50], "after a reset by time")
         _contains(call.run(*tool, "--delete-offsets", *of_group, "--topic", topic), "Successful", "delete offsets")
         call.run(*reset, "--to-latest", "--execute")
         _contains(call.run(*tool, "--delete", *of_group), "was successful", "delete")
@@ -255,8 +261,3 @@ def _contains(text, part, what):
 def _matches(text, pattern):
     if re.search(pattern, text, re.MULTILINE) is None:
         raise ClientFailed(f"nothing matches {pattern!r} in {' '.join(text.split())[-300:]!r}")
-
-
-def _equal(got, expected, what):
-    if got != expected:
-        raise ClientFailed(f"{what}: got {str(got)[:200]}, expected {str(expected)[:200]}")

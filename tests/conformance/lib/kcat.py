@@ -14,7 +14,9 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "python"))
 from digest import Digest  # noqa: E402  (the path is set above; it needs the standard library only)
 
-from lib.worker import ClientFailed
+from . import kcat_groups
+from .checks import equal, until
+from .worker import ClientFailed
 
 RECORDS = 600
 # One line per record: offset, timestamp, key and value lengths, headers; then key, value, newline.
@@ -42,33 +44,33 @@ class Kcat:
             "-X", "linger.ms=20", data=b"\n".join(lines) + b"\n",
         )  # fmt: skip
         if acks == "0":
-            _until(lambda: call.end(topic) == RECORDS, "records sent with acks=0 did not arrive")
+            until(lambda: call.end(topic) == RECORDS, "records sent with acks=0 did not arrive")
         got = list(_parse(call.consume(topic, "-p", "0", "-o", "beginning")))
-        _equal([record[0] for record in got], list(range(RECORDS)), "offsets")
-        _equal([record[2] + b":" + record[3] for record in got], lines, "keys and values")
-        _equal({tuple(record[4]) for record in got}, {(("trace", b"kcat"),)}, "headers")
+        equal([record[0] for record in got], list(range(RECORDS)), "offsets")
+        equal([record[2] + b":" + record[3] for record in got], lines, "keys and values")
+        equal({tuple(record[4]) for record in got}, {(("trace", b"kcat"),)}, "headers")
 
     def _case_metadata(self, call, topic):
         call.kcat("-P", "-t", topic, data=b"v\n")
         found = json.loads(call.kcat("-L", "-J"))
         listed = {entry["topic"]: entry["partitions"] for entry in found["topics"]}
-        _equal([p["partition"] for p in listed[topic]], [0], "partitions of the new topic")
+        equal([p["partition"] for p in listed[topic]], [0], "partitions of the new topic")
 
     def _case_describe_cluster(self, call, topic, own_address):
         names = [broker["name"] for broker in json.loads(call.kcat("-L", "-J"))["brokers"]]
-        _equal(call.bootstrap in names, own_address == "listed", f"whether the own address is among {names}")
+        equal(call.bootstrap in names, own_address == "listed", f"whether the own address is among {names}")
 
     def _case_timestamps(self, call, topic, codec):
         before_ms = int(time.time() * 1000)
         call.kcat("-P", "-t", topic, "-p", "0", "-z", codec, data=b"old\n")
-        _until(lambda: int(time.time() * 1000) > before_ms + 100, "the clock stands still")
+        until(lambda: int(time.time() * 1000) > before_ms + 100, "the clock stands still")
         middle_ms = int(time.time() * 1000)
-        _until(lambda: int(time.time() * 1000) > middle_ms, "the clock stands still")
+        until(lambda: int(time.time() * 1000) > middle_ms, "the clock stands still")
         call.kcat("-P", "-t", topic, "-p", "0", "-z", codec, data=b"new\nnewer\n")
         found = call.kcat("-Q", "-t", f"{topic}:0:{middle_ms}").decode()
-        _equal(found.strip(), f"{topic} [0] offset 1", "offset at a time")
+        equal(found.strip(), f"{topic} [0] offset 1", "offset at a time")
         got = call.consume(topic, "-p", "0", "-o", f"s@{middle_ms}")
-        _equal([record[3] for record in _parse(got)], [b"new", b"newer"], "values from a time on")
+        equal([record[3] for record in _parse(got)], [b"new", b"newer"], "values from a time on")
 
     def _case_idempotent(self, call, topic, how):
         """One kcat reads its records from a pipe while the broker is restarted under it."""
@@ -84,7 +86,7 @@ class Kcat:
         try:
             process.stdin.write(b"\n".join(lines[:1000]) + b"\n")
             process.stdin.flush()
-            _until(lambda: call.end(topic) > 100, "no record arrived before the restart")
+            until(lambda: call.end(topic) > 100, "no record arrived before the restart")
             call.on_restart(how)
             process.stdin.write(b"\n".join(lines[1000:]) + b"\n")
             process.stdin.close()
@@ -92,9 +94,9 @@ class Kcat:
         finally:
             process.kill()
             process.wait()
-        _equal(code, 0, "exit code")
+        equal(code, 0, "exit code")
         got = [record[3] for record in _parse(call.consume(topic, "-p", "0", "-o", "beginning"))]
-        _equal(got, [b"first", *lines], "values after the restart")
+        equal(got, [b"first", *lines], "values after the restart")
 
     def _case_unknown_topic(self, call, topic):
         result = call.try_kcat("-C", "-t", topic, "-p", "0", "-e", "-X", "allow.auto.create.topics=false")
@@ -109,7 +111,13 @@ class Kcat:
         )
         if b"too large" not in result.stderr:
             raise ClientFailed(f"a record above the limit: code {result.returncode}, {result.stderr}")
-        _equal(call.end(topic), 1, "end offset")
+        equal(call.end(topic), 1, "end offset")
+
+    def _case_group_members(self, call, topic, strategy):
+        kcat_groups.members(call, topic, strategy)
+
+    def _case_group_commits(self, call, topic):
+        kcat_groups.commits(call, topic)
 
     def _case_write(self, call, topic, codec):
         digest = Digest()
@@ -133,7 +141,7 @@ class Kcat:
             digest = Digest()
             output = call.consume(topic, "-p", str(partition), "-o", "beginning")
             for offset, timestamp, key, value, headers in _parse(output):
-                _equal(offset, digest.count, "offset")
+                equal(offset, digest.count, "offset")
                 digest.add(key, value, headers, timestamp)
             values[f"p{partition}"] = digest.text()
         return values
@@ -199,16 +207,3 @@ def _parse(output):
         at += max(value_bytes, 0) + 1
         headers = [tuple(pair.split(b"=", 1)) for pair in head[5].split(b",")] if head[5] else []
         yield offset, timestamp, key, value, [(name.decode(), content) for name, content in headers]
-
-
-def _until(condition, message, limit_s=30):
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise ClientFailed(message)
-        time.sleep(0.01)
-
-
-def _equal(got, expected, what):
-    if got != expected:
-        raise ClientFailed(f"{what}: got {str(got)[:200]}, expected {str(expected)[:200]}")

@@ -721,6 +721,33 @@ def out_of_range(bootstrap, topic):
     consumer.close()
 
 
+def recreated_topic(bootstrap, topic):
+    """A producer and a consumer go on when their topic was deleted and created again."""
+    create(bootstrap, topic)
+    producer = new_producer(bootstrap, enable_idempotence=True)
+    consumer = new_consumer(bootstrap, auto_offset_reset="earliest", retry_backoff_ms=20)
+    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(PARTITIONS)])
+    # The second topic never gets as long as the first was: a position in that one is beyond its end.
+    for count in (90, 30):
+        sent = sample_records(count)
+        send(producer, topic, sent)
+        got = [[] for _ in range(PARTITIONS)]
+        deadline = time.monotonic() + WAIT_S
+        while sum(map(len, got)) < count:
+            check(time.monotonic() < deadline, f"only {[len(records) for records in got]} of {count} records")
+            for message in consumer.consume(100, timeout=0.05):
+                # It tells of the partitions that were away.
+                if message.error() is None:
+                    equal(message.offset(), len(got[message.partition()]), "offset")
+                    got[message.partition()].append(as_record(message))
+        equal(got, [[record for record in sent if record[0] == p] for p in range(PARTITIONS)], "records")
+        expect_records(bootstrap, topic, sent)
+        drop(bootstrap, topic)
+        if count == 90:
+            create(bootstrap, topic)
+    consumer.close()
+
+
 def write(bootstrap, topic, codec):
     """One side of the cross matrix: records that every client can print, and their digests."""
     create(bootstrap, topic)
@@ -778,7 +805,7 @@ CASES = {
         delete_records, describe_configs, describe_cluster, create_partitions, alter_configs, group_offsets,
         group_members, group_commits, group_static, restart_keeps, unknown_topic,
         auto_create, too_large, invalid_topic, unknown_partition, long_poll, log_append_time, out_of_range,
-        write, read_digests, write_dataset,
+        recreated_topic, write, read_digests, write_dataset,
     )
 }  # fmt: skip
 

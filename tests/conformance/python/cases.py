@@ -273,6 +273,32 @@ def out_of_range(client, topic):
     reader.close()
 
 
+def recreated_topic(client, topic):
+    """A producer and a consumer go on when their topic was deleted and created again."""
+    create(client, topic)
+    producer = client.producer()
+    reader = client.reader(topic, {p: 0 for p in range(PARTITIONS)}, reset="earliest")
+    # The second topic never gets as long as the first was: a position in that one is beyond its end.
+    for count in (90, 30):
+        sent = sample(client, count)
+        producer.start(topic, sent).wait(count)
+        got = [[] for _ in range(PARTITIONS)]
+
+        def poll():
+            for message in reader.poll():
+                equal(message.offset, len(got[message.partition]), "offset")
+                got[message.partition].append(message.record())
+
+        until(lambda: sum(map(len, got)) >= count, lambda: f"{[len(records) for records in got]} of {count}", poll)
+        equal(got, [[record for record in sent if record[0] == p] for p in range(PARTITIONS)], "records")
+        expect_records(client, topic, sent)
+        client.drop(topic)
+        if count == 90:
+            create(client, topic)
+    reader.close()
+    producer.close()
+
+
 def unknown_topic(client, topic):
     if not client.describing_creates:
         equal(client.describe(topic).error, UNKNOWN_TOPIC_OR_PARTITION, "metadata of an unknown topic")
@@ -635,7 +661,7 @@ def read_digests(client, topic):
 CASES = {
     case.__name__: case
     for case in (
-        roundtrip, idempotent, too_large, auto_create, long_poll, log_append_time, out_of_range, unknown_topic,
+        roundtrip, idempotent, too_large, auto_create, long_poll, log_append_time, out_of_range, recreated_topic, unknown_topic,
         invalid_topic, timestamps, list_offsets, delete_records, group_offsets, topics, invalid_creations,
         metadata, describe_cluster, describe_configs, create_partitions, alter_configs,
         restart_keeps, group_members, group_static,

@@ -1,0 +1,130 @@
+"""Groups, as the members see them that kcat makes: each is a process, and tells on stderr what it owns."""
+
+import re
+import signal
+import subprocess
+import threading
+
+from .checks import equal, until
+from .worker import ClientFailed, ClientSkipped
+
+PARTITIONS = 6
+# "assigned: t [0], t [1]" in the eager protocol, "incremental assignment of 2 partition(s) (...): t [0], t [1]" in
+# the cooperative one.
+REBALANCED = re.compile(r"% Group .* rebalanced.*?(assign|revoke)(.*)")
+SETTINGS = (
+    "-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500", "-X", "auto.offset.reset=earliest",
+    "-X", "fetch.wait.max.ms=100", "-f", "%p %o\n", "-u",
+)  # fmt: skip
+
+
+class Member:
+    """A kcat that consumes as a member of a group until it is ended."""
+
+    def __init__(self, call, group, topic, *args):
+        self.owned = set()
+        self.records = []
+        self._process = subprocess.Popen(
+            call.command("-G", group, *SETTINGS, *args, topic),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        readers = ((self._process.stderr, self._told), (self._process.stdout, self._got))
+        self._threads = [threading.Thread(target=self._follow, args=one, daemon=True) for one in readers]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end(signal.SIGKILL)
+
+    def end(self, how):
+        """SIGTERM lets it leave the group, SIGKILL does not."""
+        self._process.send_signal(how)
+        try:
+            code = self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            raise ClientFailed("a member did not end") from None
+        for thread in self._threads:
+            thread.join()
+        self._process.stdout.close()
+        self._process.stderr.close()
+        return code
+
+    @staticmethod
+    def _follow(pipe, note):
+        for line in pipe:
+            note(line)
+
+    def _told(self, line):
+        if change := REBALANCED.search(line):
+            partitions = {int(number) for number in re.findall(r"\[(\d+)\]", change[2])}
+            self.owned = self.owned | partitions if change[1] == "assign" else self.owned - partitions
+
+    def _got(self, line):
+        self.records.append(tuple(int(number) for number in line.split()))
+
+
+def _await_shares(what, *members):
+    """Waits until these own all partitions, each partition one of them."""
+
+    def shared():
+        owned = [partition for member in members for partition in member.owned]
+        return sorted(owned) == list(range(PARTITIONS)) and all(member.owned for member in members)
+
+    until(shared, lambda: f"{what}: {[sorted(member.owned) for member in members]}", 60)
+
+
+def members(call, topic, strategy):
+    """Three share the partitions; one is killed, one leaves, and the last takes over."""
+    if strategy == "cooperative-sticky" and b"IncrementalAssign" not in call.kcat("-V"):
+        raise ClientSkipped("this kcat has the eager protocol only")
+    group = f"{topic}-members"
+    join = lambda: Member(call, group, topic, "-X", f"partition.assignment.strategy={strategy}")  # noqa: E731
+    with join() as first, join() as second:
+        _await_shares("two members", first, second)
+        with join() as third:
+            _await_shares("a third member", first, second, third)
+            third.end(signal.SIGKILL)
+        _await_shares("the third was killed", first, second)
+        second.end(signal.SIGTERM)
+        _await_shares("the second has left", first)
+
+
+def commits(call, topic):
+    """Who comes goes on where the last one committed, also when that one was killed before it did."""
+    group = f"{topic}-commits"
+    produce(call, topic, 0, 30)
+
+    def consume(*args):
+        """(partition, offset) of what a new, only member gets."""
+        said = call.kcat("-G", group, *SETTINGS, *args, topic)
+        return sorted(tuple(int(number) for number in line.split()) for line in said.decode().splitlines())
+
+    def records(first, last):
+        return [(partition, offset) for partition in range(PARTITIONS) for offset in range(first, last)]
+
+    # kcat commits when it ends.
+    some = consume("-c", "50")
+    equal(len(some), 50, "records where so many were asked for")
+    rest = consume("-e")
+    equal(sorted(some + rest), records(0, 30), "what two got that came one after the other")
+    equal(consume("-e"), [], "records beyond the committed offsets")
+    produce(call, topic, 30, 40)
+    # kcat insists on committing by the clock; what was not stored is not committed.
+    with Member(call, group, topic, "-X", "enable.auto.offset.store=false") as killed:
+        until(lambda: len(killed.records) >= 10 * PARTITIONS, lambda: f"{len(killed.records)} new records")
+        killed.end(signal.SIGKILL)
+        equal(sorted(killed.records), records(30, 40), "what the third got")
+    equal(consume("-e"), records(30, 40), "what the third did not commit")
+    equal(consume("-e"), [], "records after the last commit")
+
+
+def produce(call, topic, first, last):
+    for partition in range(PARTITIONS):
+        lines = b"".join(b"value %d\n" % i for i in range(first, last))
+        call.kcat("-P", "-t", topic, "-p", str(partition), data=lines)

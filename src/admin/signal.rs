@@ -1,15 +1,20 @@
-//! SIGTERM and SIGINT: the first asks the broker to stop in good order, a second one to stop now.
+//! SIGTERM and SIGINT: the first asks the broker to stop in good order, a second one to stop now. Two in the same
+//! instant are one: `timeout` of coreutils, for one, signals its child and then the whole group.
 
 use std::future::Future;
 use std::io;
 use std::process;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Of a process that a second signal ends: 128 + SIGINT, as shells report it.
 pub const EXIT_CODE: i32 = 130;
+
+/// No operator loses patience within this time.
+const INSTANT: Duration = Duration::from_millis(100);
 
 /// Why [`Termination::wait_or`] returned.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,10 +60,13 @@ impl Termination {
     /// Ends the process at the next signal, as a crash would: for while the stop is under way and
     /// its operator loses patience. Recovery takes care of the rest.
     pub fn exit_at_next(mut self) -> io::Result<()> {
+        let first = Instant::now();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            if let Cause::Signal(name) = self.wait_or(std::future::pending::<()>()) {
-                tracing::warn!("{name} again: ending now, without a clean-shutdown marker");
-                process::exit(EXIT_CODE);
+            while let Cause::Signal(name) = self.wait_or(std::future::pending::<()>()) {
+                if first.elapsed() >= INSTANT {
+                    tracing::warn!("{name} again: ending now, without a clean-shutdown marker");
+                    process::exit(EXIT_CODE);
+                }
             }
         })?;
         Ok(())

@@ -3,6 +3,7 @@
 //! ```text
 //!   ringmq-data/
 //!     LOCK          locked by the broker that runs; holds its process id
+//!     FORMATTING    while the directory is made
 //!     broker.toml   written once, when the directory is made
 //!     log-0/        the metadata log
 //!     log-1/ ...    logs of partitions
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{CommitMode, LogId};
 
+pub(super) const FILE: &str = "broker.toml";
+pub(super) const LOCK: &str = "LOCK";
 const FORMAT_VERSION: u32 = 1;
 /// One for each shard, of which there are no more.
 const LOGS_MAX: u32 = u16::MAX as u32;
@@ -63,7 +66,8 @@ impl BrokerFile {
         struct Version {
             format_version: u32,
         }
-        let reading = || format!("reading {}", data_dir.join("broker.toml").display());
+        let reading =
+            || format!("{} is damaged: restore it from a backup, as it was", data_dir.join(FILE).display());
         let version: Version = toml::from_str(text).with_context(reading)?;
         if version.format_version != FORMAT_VERSION {
             bail!(
@@ -73,11 +77,11 @@ impl BrokerFile {
             );
         }
         let file: BrokerFile = toml::from_str(text).with_context(reading)?;
-        file.commit_mode()?;
+        file.commit_mode().with_context(reading)?;
         if file.logs == 0 || file.logs > LOGS_MAX || !(1..=COMMIT_DEPTH_MAX).contains(&file.commit_depth) {
             bail!(
-                "broker.toml in {} names {} logs and commit depth {}: it is damaged, restore it",
-                data_dir.display(),
+                "{} names {} logs and commit depth {}: it is damaged, restore it from a backup",
+                data_dir.join(FILE).display(),
                 file.logs,
                 file.commit_depth
             );
@@ -112,7 +116,7 @@ impl DataDir {
     /// Make the directory if it is missing, and lock it.
     pub fn lock(path: &Path) -> anyhow::Result<DataDir> {
         fs::create_dir_all(path).with_context(|| format!("making the data directory {}", path.display()))?;
-        let lock = path.join("LOCK");
+        let lock = path.join(LOCK);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -159,19 +163,8 @@ impl DataDir {
             "# Written when this data directory was made. Not a configuration: see `ringmq config template`.\n{}",
             toml::to_string(file)?
         );
-        write_durably(&self.path, "broker.toml", text.as_bytes())
+        write_durably(&self.path, FILE, text.as_bytes())
             .with_context(|| format!("writing broker.toml in {}", self.path.display()))
-    }
-
-    /// Logs that were begun before the directory was complete are made anew.
-    pub fn remove_unfinished(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with("log-") {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -181,7 +174,7 @@ pub fn log_dir(data_dir: &Path, log: LogId) -> PathBuf {
 
 /// What a data directory says of itself; `None` if there is none, or it is not complete.
 pub fn read_broker_file(data_dir: &Path) -> anyhow::Result<Option<BrokerFile>> {
-    let path = data_dir.join("broker.toml");
+    let path = data_dir.join(FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -190,7 +183,7 @@ pub fn read_broker_file(data_dir: &Path) -> anyhow::Result<Option<BrokerFile>> {
     BrokerFile::parse(&text, data_dir).map(Some)
 }
 
-fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!("{name}.new"));
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
@@ -228,5 +221,19 @@ mod tests {
         fs::write(folder.path().join("broker.toml"), "format_version = 99\nnew = true\n").unwrap();
         let error = read_broker_file(folder.path()).unwrap_err().to_string();
         assert!(error.contains("data format 99") && error.contains("newer one"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let whole = toml::to_string(&BrokerFile::new(uuid::Uuid::nil(), "cluster".into(), 2)).unwrap();
+        let depth = whole.replace("commit_depth = 1", "commit_depth = 9");
+        let mode = whole.replace("dsync", "dsink");
+        for text in ["", &whole[..whole.len() / 2], &depth, &mode] {
+            fs::write(&path, text).unwrap();
+            let error = format!("{:#}", read_broker_file(folder.path()).unwrap_err());
+            assert!(error.contains(&path.display().to_string()) && error.contains("restore"), "{error}");
+        }
     }
 }

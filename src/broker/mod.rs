@@ -21,13 +21,12 @@ use crate::admin::connections::CONNECTIONS_MAX;
 use crate::admin::http::{AdminServer, Advertised, BrokerInfo, Disk as DiskInfo, Health};
 use crate::admin::signal::{Cause, Termination};
 use crate::background::executor::{Executor, Jobs};
-use crate::base::align::PAGE_BYTES;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
 use crate::group::GroupRules;
 use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::clock::monotonic;
 use crate::io::file::Disk;
-use crate::io::measure::{WRITE_BYTES, measure_commit};
+use crate::io::measure::measure_commit;
 use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
 use crate::io::socket::SocketHandle;
 use crate::io::{probe, sched, wakeup};
@@ -52,22 +51,19 @@ use crate::shard::mailbox::{Mailbox, PostOffice};
 use crate::shard::{LogJob, Retention, Shard, ShardConfig};
 
 pub mod data_dir;
+mod first_segments;
+mod formatting;
 mod ids;
 mod kafka_configs;
 mod listeners;
 mod view;
 
 use data_dir::{BrokerFile, DataDir};
+use first_segments::{FIRST_SEGMENTS, METADATA_SEGMENT_BYTES, first_segment_bytes};
 use ids::RandomIds;
 use listeners::{Listeners, resolve, retry_in_use};
 use view::{View, config_values};
 
-/// The first segments of a log are small, so that a fresh broker is ready at once.
-const FIRST_SEGMENT_BYTES: u64 = 32 << 20;
-/// The metadata log is small.
-const METADATA_SEGMENT_BYTES: u64 = 1 << 20;
-/// Segments that a new log starts with: one to write to, and those ahead.
-const FIRST_SEGMENTS: u64 = 3;
 /// Segments are made ahead in slices of this size: a few milliseconds of the device each.
 const SLICE_BYTES: u64 = 4 << 20;
 /// A write to the device has at most this size: what disks take as one command, and what io_uring
@@ -87,10 +83,12 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     let mut termination = Termination::install()?;
     probe::check_io_uring()?;
     let nofile = probe::raise_nofile()?;
+    let cpus = allowed_cpus(&config)?;
+    // Before the lock: a folder of somebody else's gets not even that.
+    formatting::unfinished(&config.server.data_dir)?;
     let data_dir = DataDir::lock(&config.server.data_dir)?;
     probe::check_data_dir(data_dir.path())?;
 
-    let cpus = allowed_cpus(&config)?;
     let shards = config.server.shards.clone().or_else(|| cpus.len() as u16).max(1);
     // Bound before anything is written: a port that is taken must not leave a formatted folder.
     let admin_address = resolve(&config.admin.listen)?;
@@ -101,7 +99,10 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     let listeners = Listeners::bind(&config, log_count)?;
 
     let file = match file {
-        Some(file) => file,
+        Some(file) => {
+            formatting::finish(data_dir.path())?;
+            file
+        }
         None => format(&data_dir, &config, shards)?,
     };
     let identity = listeners.identity(&config, &file.cluster_id)?;
@@ -314,16 +315,19 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
 
 // --- Configuration. ---
 
-fn allowed_cpus(config: &Config) -> anyhow::Result<Vec<usize>> {
+/// The CPUs for the shards.
+///
+/// # Errors
+/// The configuration names one that this process may not use.
+pub fn allowed_cpus(config: &Config) -> Result<Vec<usize>, ConfigError> {
     let allowed: Vec<usize> =
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     match &config.server.cpus {
         config::Auto::Given(wanted) => {
             let wanted = wanted.as_slice();
             if let Some(missing) = wanted.iter().find(|cpu| !allowed.contains(cpu)) {
-                bail!(
-                    "server.cpus names CPU {missing}, which this process may not use (allowed: {allowed:?})"
-                );
+                let what = format!("this process may not use CPU {missing} (allowed: {allowed:?})");
+                return Err(config.refuse("server.cpus", what));
             }
             Ok(wanted.to_vec())
         }
@@ -463,56 +467,29 @@ fn host_of(log: LogId, shards: u16) -> ShardId {
 
 /// Make the logs of a new data directory and choose how they commit.
 fn format(data_dir: &DataDir, config: &Config, shards: u16) -> anyhow::Result<BrokerFile> {
-    let bytes = first_segment_bytes(config, shards);
-    let first_bytes = FIRST_SEGMENTS * bytes * u64::from(shards);
-    if let config::Limit::At(max) = &config.log.log_bytes_max
-        && first_bytes > max.0
-    {
-        bail!(
-            "log.log_bytes_max is {max}, but the first segments of {shards} shards take {}: each holds two batches \
-             of kafka.message_bytes_max; raise the one, or lower the other or server.shards",
-            config::ByteSize(first_bytes)
-        );
-    }
-    data_dir.remove_unfinished()?;
-    let broker = uuid::Uuid::new_v4();
+    first_segments::check(config, shards)?;
     let cluster_id = match &config.server.cluster_id {
         config::Auto::Given(id) => id.clone(),
         config::Auto::Auto => uuid::Uuid::new_v4().simple().to_string(),
     };
-    let mut file = BrokerFile::new(broker, cluster_id, u32::from(shards));
-    for log in file.log_ids() {
-        let bytes = if log == LogId::METADATA { METADATA_SEGMENT_BYTES } else { bytes };
-        let sizes = [bytes; FIRST_SEGMENTS as usize];
-        let dir = data_dir.log_dir(log);
-        block_on(recovery::format(&BlockingDisk, &dir, (*broker.as_bytes(), log), &sizes))
-            .with_context(|| format!("making log {log} in {}", dir.display()))?;
-    }
-    // Measured on the last segment of the first log, which is empty; what is written there is no block.
-    let segment = segment_path(&data_dir.log_dir(LogId(1)), FIRST_SEGMENTS as u32);
-    let probed = block_on(BlockingDisk.open(&segment))?;
-    let measured = measure_commit(&probed, bytes, probe::device_class(data_dir.path()))
-        .context("measuring how the device commits")?;
-    file.commit_mode = measured.best.mode.name().to_owned();
-    file.commit_depth = measured.best.depth as u8;
-    file.measured = format!(
-        "64 KiB durable: median {:?}, {} MB/s",
-        measured.best.median,
-        measured.best.bytes_per_second / 1_000_000
-    );
-    data_dir.write(&file)?;
-    Ok(file)
-}
-
-/// The size of a data log's first segments. All together they take `log.initial_bytes`, but each holds two of
-/// the largest batches at least: what fits in none is refused, and segments grow only as they are filled.
-fn first_segment_bytes(config: &Config, shards: u16) -> u64 {
-    let budget = (config.log.initial_bytes.0 - FIRST_SEGMENTS * METADATA_SEGMENT_BYTES) / u64::from(shards);
-    let least = 2 * (config.kafka.message_bytes_max.0 + PAGE_BYTES as u64);
-    // It is measured on one, too.
-    let least = least.max(WRITE_BYTES as u64).next_multiple_of(PAGE_BYTES as u64);
-    let bytes = FIRST_SEGMENT_BYTES.min(budget / FIRST_SEGMENTS) / PAGE_BYTES as u64 * PAGE_BYTES as u64;
-    bytes.max(least).min(config.log.segment_bytes.0)
+    let file = BrokerFile::new(uuid::Uuid::new_v4(), cluster_id, u32::from(shards));
+    let bytes = first_segment_bytes(config, shards);
+    let sizes = |log| if log == LogId::METADATA { METADATA_SEGMENT_BYTES } else { bytes };
+    formatting::format(&BlockingDisk, data_dir, file, sizes, |file| {
+        // On the last segment of the first log, which is empty; what is written there is no block.
+        let segment = segment_path(&data_dir.log_dir(LogId(1)), FIRST_SEGMENTS as u32);
+        let probed = block_on(BlockingDisk.open(&segment))?;
+        let measured = measure_commit(&probed, bytes, probe::device_class(data_dir.path()))
+            .context("measuring how the device commits")?;
+        file.commit_mode = measured.best.mode.name().to_owned();
+        file.commit_depth = measured.best.depth as u8;
+        file.measured = format!(
+            "64 KiB durable: median {:?}, {} MB/s",
+            measured.best.median,
+            measured.best.bytes_per_second / 1_000_000
+        );
+        Ok(())
+    })
 }
 
 struct OpenedLogs {
@@ -528,9 +505,26 @@ fn open_logs(
     config: &Config,
     repair: bool,
 ) -> anyhow::Result<OpenedLogs> {
+    if let Some(log) = file.log_ids().find(|log| !data_dir.log_dir(*log).is_dir()) {
+        bail!(
+            "{} is missing: broker.toml counts {} logs besides log-0. Restore the folder from a backup, or \
+             broker.toml if its number was changed",
+            data_dir.log_dir(log).display(),
+            file.logs
+        );
+    }
     let mut replay = MetadataReplay::default();
     let mut metadata = open_log((data_dir, file, config, repair), LogId::METADATA, &mut replay)?;
     let mut catalog = replay.catalog;
+    // Topics may have partitions there, and the shards would ask for them.
+    if let Some((log, _)) = catalog.logs().last_key_value().filter(|(log, _)| log.0 > file.logs) {
+        bail!(
+            "broker.toml in {} says logs = {}, but this broker has a log {log}: restore broker.toml from a backup, \
+             as it was",
+            data_dir.path().display(),
+            file.logs
+        );
+    }
     for log in file.log_ids().skip(1) {
         if !catalog.logs().contains_key(&log) {
             let record = MetaRecord::LogAdded { log };
@@ -692,10 +686,8 @@ fn banner(
 mod tests {
     use super::*;
     use crate::config::{Assignment, Origin, Sources};
-    use crate::log::block::BlockHeader;
-    use crate::log::entry::EntryHeader;
 
-    fn config(keys: &[(&str, &str)]) -> Config {
+    pub(super) fn config(keys: &[(&str, &str)]) -> Config {
         let flag = |(name, text): &(&str, &str)| Assignment {
             name: (*name).to_owned(),
             text: (*text).to_owned(),
@@ -717,34 +709,6 @@ mod tests {
             let told = told.expect("it did not end in order");
             assert!(told.starts_with("shard 3 panicked") && told.ends_with(why), "{told}");
         }
-    }
-
-    #[test]
-    fn first_segments_hold_the_largest_batch_however_many_there_are() {
-        let little = ("log.initial_bytes", "4MiB");
-        let table: [(&[(&str, &str)], u16); 7] = [
-            (&[], 1),
-            (&[], 8),
-            (&[], 100),
-            (&[little], 8),
-            (&[("kafka.message_bytes_max", "1KiB"), little], 64),
-            (&[("kafka.message_bytes_max", "512KiB"), ("log.segment_bytes", "1MiB")], 100),
-            (&[("kafka.message_bytes_max", "64MiB")], 1),
-        ];
-        for (keys, shards) in table {
-            let config = config(keys);
-            let bytes = first_segment_bytes(&config, shards);
-            let block =
-                BlockHeader::bytes_for(EntryHeader::entry_bytes(config.kafka.message_bytes_max.0 as usize));
-            assert!(bytes >= block as u64 && bytes >= WRITE_BYTES as u64, "{keys:?} on {shards}: {bytes}");
-            assert!(
-                bytes.is_multiple_of(PAGE_BYTES as u64) && bytes <= config.log.segment_bytes.0,
-                "{bytes}"
-            );
-        }
-        assert_eq!(first_segment_bytes(&config(&[]), 1), FIRST_SEGMENT_BYTES);
-        let of_eight = first_segment_bytes(&config(&[]), 8);
-        assert!(8 * FIRST_SEGMENTS * of_eight <= 256 << 20, "within the budget where that is enough");
     }
 
     #[test]

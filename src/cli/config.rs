@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::config_args::ConfigArgs;
 use super::print;
+use crate::broker;
 use crate::config::source::env_name;
 use crate::config::{Config, KEYS, Key, SECTIONS, find_key, unknown_key};
 
@@ -37,7 +38,7 @@ enum Action {
     #[command(after_help = "Example: ringmq config template > ringmq.toml")]
     Template,
 
-    /// Check the configuration without starting anything; exit code 78 when it is wrong
+    /// Check the configuration for this machine without starting anything; exit code 78 when it is wrong
     #[command(after_help = "Example: ringmq config check -c ringmq.toml")]
     Check(ConfigArgs),
 }
@@ -49,7 +50,7 @@ impl ConfigCommand {
             Action::Explain { name } => print(&explanation(&name)?),
             Action::Template => print(&template()),
             Action::Check(args) => {
-                args.load()?;
+                broker::allowed_cpus(&args.load()?)?;
                 print("the configuration is good\n")
             }
         }

@@ -4,10 +4,9 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 
-use crate::config::{Assignment, Config, Origin, Sources};
+use crate::config::{Assignment, Config, ConfigError, Origin, Problem, Sources};
 
 /// Names the configuration file when `--config` does not.
 const CONFIG_VARIABLE: &str = "RINGMQ_CONFIG";
@@ -49,24 +48,32 @@ fn parse_set(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
+/// The file with its text.
+fn read(path: PathBuf, origin: Origin) -> Result<(PathBuf, String), ConfigError> {
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok((path, text)),
+        Err(error) => {
+            let message = format!("cannot read the configuration file {}: {error}", path.display());
+            Err(ConfigError { problems: vec![Problem { origin, message }] })
+        }
+    }
+}
+
 impl ConfigArgs {
     /// Reads the file and the environment, and joins them with the flags.
     ///
-    /// A mistake in the configuration is a [`ConfigError`](crate::config::ConfigError).
+    /// A mistake in the configuration is a [`ConfigError`], also a file that cannot be read.
     pub fn load(&self) -> anyhow::Result<Config> {
         // Variables that are not UTF-8 cannot be ours.
         let env = env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let path = self.config.clone().or_else(|| env::var_os(CONFIG_VARIABLE).map(PathBuf::from));
-        let file = match path {
-            Some(path) => {
-                let text = fs::read_to_string(&path)
-                    .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
-                Some((path, text))
-            }
-            None => None,
-        };
+        let named = self.config.clone().map(|path| (path, Origin::Flag { flag: "--config".to_owned() }));
+        let file = named.or_else(|| {
+            let path = env::var_os(CONFIG_VARIABLE).map(PathBuf::from)?;
+            Some((path, Origin::Env { variable: CONFIG_VARIABLE.to_owned() }))
+        });
+        let file = file.map(|(path, origin)| read(path, origin)).transpose()?;
         Ok(Config::load(&Sources { file, env, flags: self.assignments() })?)
     }
 

@@ -21,11 +21,19 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use thiserror::Error;
 
 use crate::config::ConfigError;
 
 /// `EX_CONFIG` of sysexits.h. A supervisor should not restart a broker that ends so: it would again.
 const EXIT_CONFIG: u8 = 78;
+/// As clap ends for arguments that it does not take.
+const EXIT_USAGE: u8 = 2;
+
+/// Arguments that can be read, but name what there is not.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct WrongUsage(String);
 
 /// A message broker for Linux bare metal: an ack means "on stable storage".
 #[derive(Debug, Parser)]
@@ -81,9 +89,12 @@ pub fn main() -> ExitCode {
     }
     // Errors quote brokers.
     eprintln!("ringmq: {}", output::printable(&format!("{error:#}"), |c| matches!(c, '\n' | '\t')));
-    match error.downcast_ref::<ConfigError>() {
-        Some(_) => ExitCode::from(EXIT_CONFIG),
-        None => ExitCode::FAILURE,
+    if error.is::<ConfigError>() {
+        ExitCode::from(EXIT_CONFIG)
+    } else if error.is::<WrongUsage>() {
+        ExitCode::from(EXIT_USAGE)
+    } else {
+        ExitCode::FAILURE
     }
 }
 

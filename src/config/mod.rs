@@ -124,6 +124,11 @@ impl Config {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
+    /// A key whose value cannot be used for a reason that the configuration alone does not show.
+    pub fn refuse(&self, key: &str, message: impl fmt::Display) -> ConfigError {
+        ConfigError { problems: vec![Problem::new(self.origin(key), format!("{key}: {message}"))] }
+    }
+
     fn assign(&mut self, Assignment { name, text, origin }: Assignment) -> Result<(), Problem> {
         match self.values.set(&name, &text) {
             Some(Ok(())) => {

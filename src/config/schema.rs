@@ -269,7 +269,8 @@ schema! {
         /// For segments made from now on; existing ones keep their size.
         segment_bytes: ByteSize = "256MiB",
         /// What all segments of a fresh data directory take together, so that a first start is quick.
-        /// With many shards more, so that each segment holds two of the largest batches.
+        /// Each segment holds two of the largest batches, so many shards take more: with the defaults from
+        /// 42 on, some 6 MiB each.
         initial_bytes: ByteSize = "256MiB",
         /// Empty segments that are kept ready ahead of the one being written, per log.
         segments_ahead: u32 = "2",

@@ -110,8 +110,8 @@ fn text_of(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
     }
 }
 
-/// Reads the variables `RINGMQ_SECTION__KEY`. Others that begin with `RINGMQ_` are somebody else's,
-/// unless they are one underscore away from a key: that is a mistake and must not pass in silence.
+/// Reads the variables `RINGMQ_SECTION__KEY`. Others that begin with `RINGMQ_` are somebody else's, unless
+/// they name a key without its section, or begin with a section: those are mistakes and must not pass in silence.
 pub(super) fn read_env(variables: &[(String, String)], problems: &mut Vec<Problem>) -> Vec<Assignment> {
     let mut assignments = Vec::new();
     for (variable, text) in variables {
@@ -122,13 +122,33 @@ pub(super) fn read_env(variables: &[(String, String)], problems: &mut Vec<Proble
             assignments.push(Assignment { name, text: text.clone(), origin });
             continue;
         }
-        let flat = rest.to_ascii_lowercase();
-        if let Some(key) = KEYS.iter().find(|key| key.name.replace('.', "_") == flat) {
-            let message = format!("write {} (two underscores between section and key)", env_name(key.name));
+        if let Some(message) = almost_a_key(&rest.to_ascii_lowercase()) {
             problems.push(Problem::new(origin, message));
         }
     }
     assignments
+}
+
+/// What is wrong with a variable that was probably meant to set a key.
+fn almost_a_key(flat: &str) -> Option<String> {
+    let parts = |key: &'static super::Key| key.name.split_once('.').expect("keys have a section");
+    if let Some(key) = KEYS.iter().find(|key| key.name.replace('.', "_") == flat) {
+        return Some(format!("write {} (two underscores between section and key)", env_name(key.name)));
+    }
+    let mut named = KEYS.iter().filter(|key| parts(key).1 == flat);
+    if let (Some(key), None) = (named.next(), named.next()) {
+        return Some(format!("write {} (a key has a section)", env_name(key.name)));
+    }
+    // Kubernetes sets these in every container beside a service that is named `ringmq`, or `ringmq-kafka`.
+    if flat.contains("service_") || flat.ends_with("port") || flat.contains("port_") {
+        return None;
+    }
+    let (section, key) = KEYS.iter().find_map(|key| {
+        let section = parts(key).0;
+        Some((section, flat.strip_prefix(section)?.strip_prefix('_')?))
+    })?;
+    let unknown = super::unknown_key(&format!("{section}.{key}"));
+    Some(format!("{unknown} (two underscores between section and key)"))
 }
 
 /// The environment variable that sets a key.

@@ -97,13 +97,20 @@ fn every_mistake_is_reported_with_its_place() {
 
 #[test]
 fn the_environment_is_checked_too() {
-    let env = ["RINGMQ_SERVER_DATA_DIR", "RINGMQ_KAFKA__LISTNE", "RINGMQ_HOME", "PATH"];
-    let env = env.map(|name| (name.to_owned(), "x".to_owned())).to_vec();
+    let ours = ["RINGMQ_SERVER_DATA_DIR", "RINGMQ_KAFKA__LISTNE", "RINGMQ_SHARDS", "RINGMQ_LOG_RETENTON"];
+    // Two sections have a `listen`; tools have variables of their own, and so has Kubernetes.
+    let others = ["RINGMQ_LISTEN", "RINGMQ_HOME", "RINGMQ_TEST_CACHE", "RINGMQ_SIM_SEED", "PATH"];
+    let services =
+        ["RINGMQ_SERVICE_HOST", "RINGMQ_PORT_9092_TCP", "RINGMQ_KAFKA_PORT", "RINGMQ_KAFKA_SERVICE_PORT"];
+    let env: Vec<_> = ours.into_iter().chain(others).chain(services).collect();
+    let env = env.into_iter().map(|name| (name.to_owned(), "x".to_owned())).collect();
     check_error(
         &Sources { env, ..Sources::default() },
         expect![[r#"
         the configuration has problems
           environment RINGMQ_SERVER_DATA_DIR: write RINGMQ_SERVER__DATA_DIR (two underscores between section and key)
+          environment RINGMQ_SHARDS: write RINGMQ_SERVER__SHARDS (a key has a section)
+          environment RINGMQ_LOG_RETENTON: unknown key `log.retenton`: did you mean `log.retention`? (two underscores between section and key)
           environment RINGMQ_KAFKA__LISTNE: unknown key `kafka.listne`: did you mean `kafka.listen`?"#]],
     );
 }

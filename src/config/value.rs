@@ -379,13 +379,17 @@ impl Value for CpuList {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // A set: a range that is repeated costs nothing.
         let mut cpus = BTreeSet::new();
         for part in text.split(',').map(str::trim) {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let number = |text: &str| text.trim().parse::<usize>().ok().filter(|&cpu| cpu <= Self::CPU_MAX);
             match (number(first), number(last)) {
-                (Some(first), Some(last)) if first <= last => cpus.extend(first..=last),
+                (Some(first), Some(last)) if first <= last => {
+                    // One shard a CPU: who writes it twice means something else.
+                    if let Some(twice) = (first..=last).find(|cpu| !cpus.insert(*cpu)) {
+                        return Err(format!("names CPU {twice} twice"));
+                    }
+                }
                 _ => {
                     return Err(format!("is not a list of CPUs at `{part}`: write for example 0-3,8"));
                 }
@@ -483,7 +487,10 @@ mod tests {
             "`a:99999` has no port: `99999` is not a number from 0 to 65535"
         );
         assert_eq!(shown::<Vec<HostPort>>("a:1, b:2"), "a:1,b:2");
-        assert_eq!(shown::<CpuList>("8,0-3,2"), "0-3,8");
+        assert_eq!(shown::<CpuList>("8,0-3"), "0-3,8");
+        for twice in ["0,0", "8,0-3,2", "0-3,3-5"] {
+            assert!(shown::<CpuList>(twice).ends_with(" twice"), "{twice}");
+        }
         assert_eq!(shown::<CpuList>("3-1"), "`3-1` is not a list of CPUs at `3-1`: write for example 0-3,8");
         assert_eq!(
             shown::<CpuList>("0-4000000000"),

@@ -413,6 +413,11 @@ impl LogFiles {
         found.end = walk.at;
         found.term = walk.term;
         found.clean = self.manifest.clean && self.manifest.durable == found.end;
+        let checkpoint = self.checkpoint.as_ref().map_or(Term(0), |checkpoint| checkpoint.head.term);
+        let term = found.term.max(self.manifest.term).max(checkpoint);
+        if term >= Term::MAX {
+            found.problems.push(Problem::new(RecoveryError::LastTerm { log: self.id, term }.to_string()));
+        }
         Ok(found)
     }
 }

@@ -90,6 +90,8 @@ pub enum RecoveryError {
     LastTerm { log: LogId, term: Term },
     #[error("log {log}, position {position}: {what}")]
     Content { log: LogId, position: Position, what: String },
+    #[error("{path}: {error}. Put it back where it was, or restore the folder from a backup", path = path.display())]
+    File { path: std::path::PathBuf, error: io::Error },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -164,7 +166,7 @@ pub async fn open<D: Disk, R: Replay>(
     let Options { config, broker, log, now, repair, progress } = options;
     let manifest_error = |error| RecoveryError::Manifest { dir: dir.to_owned(), error };
     // The last process may have been killed between making a file and syncing its name.
-    disk.sync_dir(dir).await?;
+    disk.sync_dir(dir).await.map_err(|error| RecoveryError::File { path: dir.to_owned(), error })?;
     let mut manifest = Manifest::read(disk, dir).await.map_err(manifest_error)?;
     if manifest.broker != broker || manifest.log != log {
         return Err(RecoveryError::Foreign { dir: dir.to_owned(), found: manifest.log });
@@ -293,13 +295,18 @@ async fn open_segments<D: Disk>(
     let mut segments = VecDeque::new();
     for &record in &manifest.segments {
         let path = segment_path(dir, record.number);
-        let file = disk.open(&path).await?;
+        let opened = disk.open(&path).await;
+        let file = opened.map_err(|error| RecoveryError::File { path: path.clone(), error })?;
         // The last process's writes may still be on their way when it has been killed: its files stay
         // locked until they have ended.
         file.lock()?;
         let size = disk.size(&file).await?;
         if size != record.bytes {
-            let what = format!("{} has {size} bytes instead of {}", path.display(), record.bytes);
+            let what = format!(
+                "{} has {size} bytes instead of {}: restore the folder from a backup",
+                path.display(),
+                record.bytes
+            );
             return Err(RecoveryError::Content { log: manifest.log, position: record.base, what });
         }
         let next = record.base.plus(PAGE_BYTES as u64);

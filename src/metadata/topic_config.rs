@@ -84,7 +84,7 @@ pub enum ConfigOp {
 /// The configs of a topic: what was overridden, and what follows from that, ready to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
-    /// Index in [`CONFIGS`] and value as given, ascending.
+    /// Index in [`CONFIGS`] and value, numbers without what says nothing; ascending.
     overrides: Vec<(usize, Box<str>)>,
     /// Records older than this may go; `None` keeps them for ever.
     pub retention_ms: Option<u64>,
@@ -240,6 +240,22 @@ impl ConfigDef {
     }
 }
 
+impl ConfigDef {
+    /// A value as it is kept, and one that is not valid as it is: every shard has it, so zeros before a number or behind it must not grow it.
+    fn shortest<'v>(&self, value: &'v str) -> Cow<'v, str> {
+        match self.kind {
+            ConfigKind::Int { .. } | ConfigKind::Long { .. } => {
+                value.parse::<i64>().map_or(value.into(), |number| number.to_string().into())
+            }
+            ConfigKind::Ratio => match value.parse::<f64>().map(|ratio| ratio.to_string()) {
+                Ok(short) if short.len() < value.len() => short.into(),
+                _ => value.into(),
+            },
+            ConfigKind::Boolean | ConfigKind::Choice(_) | ConfigKind::List => value.into(),
+        }
+    }
+}
+
 impl Default for TopicConfig {
     fn default() -> TopicConfig {
         let mut config = TopicConfig {
@@ -268,6 +284,7 @@ impl TopicConfig {
             let index = known_index(name)?;
             let def = &CONFIGS[index];
             let value = value.trim();
+            let value = &*def.shortest(value);
             def.validate(value)?;
             match config.overrides.binary_search_by_key(&index, |(index, _)| *index) {
                 Ok(_) => return Err(ConfigError::Duplicate { name: def.name }),
@@ -445,6 +462,25 @@ mod tests {
         let value = |name| described.iter().find(|value| value.def.name == name).expect("known");
         assert_eq!((value("retention.ms").value, value("retention.ms").overridden), ("-1", true));
         assert_eq!((value("flush.messages").value, value("flush.messages").overridden), ("1", false));
+    }
+
+    #[test]
+    fn a_number_is_kept_as_short_as_it_can_be() {
+        let zeros = "0".repeat(30_000);
+        let table = [
+            ("retention.ms", format!("{zeros}5000"), "5000"),
+            ("retention.ms", "+7".to_owned(), "7"),
+            ("retention.bytes", "-01".to_owned(), "-1"),
+            ("max.message.bytes", "007".to_owned(), "7"),
+            ("min.cleanable.dirty.ratio", format!("0.5{zeros}"), "0.5"),
+            ("min.cleanable.dirty.ratio", "1e-9".to_owned(), "1e-9"),
+            // Only the default is accepted, but in any form.
+            ("flush.messages", format!("{zeros}1"), "1"),
+        ];
+        for (name, given, kept) in table {
+            let config = TopicConfig::new([(name, given.as_str())]).expect(name);
+            assert_eq!(config.to_pairs(), [(name.to_owned(), kept.to_owned())]);
+        }
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use ringmq::broker::data_dir::read_broker_file;
 use ringmq::io::blocking::{BlockingDisk, block_on};
 use ringmq::log::inspect::{LogFiles, Verified};
+use ringmq::log::manifest::Manifest;
 use ringmq::log::recovery::{self, Options};
-use ringmq::model::{LogId, Position};
+use ringmq::model::{LogId, Position, Term};
 use ringmq::partition::Partitions;
 
 use crate::rig::now;
@@ -193,6 +194,7 @@ fn damage_of_every_kind() {
             "no readable checkpoint",
             true,
         ),
+        ("the last term", Box::new(in_the_last_term), "as often as a log can be", true),
         ("a segment missing", Box::new(|v| v.remove("00000003.segment")), "00000003.segment", true),
         (
             "a segment cut short",
@@ -211,6 +213,15 @@ fn damage_of_every_kind() {
         assert_eq!(report["logs"][0]["problems"], serde_json::json!([]), "{name}");
         assert_eq!(victim.start().is_err(), refused, "{name}: {:?}", victim.start());
     }
+}
+
+/// Nothing is damaged, but there is no term left for a start.
+fn in_the_last_term(victim: &Victim) {
+    let dir = victim.log_dir();
+    let mut manifest = block_on(Manifest::read(&BlockingDisk, &dir)).expect("a whole manifest");
+    manifest.sequence += 1;
+    manifest.term = Term::MAX;
+    block_on(manifest.write(&BlockingDisk, &dir)).expect("room for it");
 }
 
 fn cut(victim: &Victim, name: &str, bytes: u64) {

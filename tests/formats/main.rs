@@ -129,9 +129,20 @@ fn a_directory_in_use_is_looked_at_with_a_warning() {
 #[test]
 fn wrong_usage_has_its_own_exit_code() {
     let folder = scratch();
-    for (args, code) in [(&["verify"][..], 1), (&["verify", "--no-such-flag"], 2), (&["blocks"], 2)] {
+    for (args, code) in [(&["verify"][..], 2), (&["verify", "--no-such-flag"], 2), (&["blocks"], 2)] {
         let output = inspect(args, folder.path());
         assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
     }
     assert_eq!(inspect(&[], &folder.path().join("missing")).status.code(), Some(2));
+    let dir = folder.path().join("data");
+    copy(&stored("v1"), &dir);
+    for action in ["verify", "segments", "blocks", "space"] {
+        assert_eq!(inspect(&[action, "--log", "9"], &dir).status.code(), Some(2), "{action}");
+    }
+    assert_eq!(inspect(&["blocks", "--log", "1", "--from", "8", "--to", "8"], &dir).status.code(), Some(2));
+    // Logs without that file are not a typing error.
+    std::fs::remove_file(dir.join("broker.toml")).expect("it is there");
+    let output = inspect(&["verify"], &dir);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("restored from a backup"), "{output:?}");
 }

@@ -187,7 +187,7 @@ impl Rot {
             ) => *log == self.log,
             (Kind::Manifest, RecoveryError::Manifest { .. }) => true,
             // A segment that only the older copy lists.
-            (Kind::Manifest, RecoveryError::Io(error)) => error.kind() == io::ErrorKind::NotFound,
+            (Kind::Manifest, RecoveryError::File { error, .. }) => error.kind() == io::ErrorKind::NotFound,
             _ => false,
         }
     }

@@ -106,6 +106,15 @@ def ready_in_a_second(rig):
     check(False, f"ready after {waited_s} s")
 
 
+def several_shards(rig):
+    """As many logs as shards, and the metadata log: no more room for that."""
+    for shards in (3, 8):
+        broker = rig.running(shards)
+        used = _disk_bytes(broker.data_dir)
+        check(used <= DISK_BYTES_MAX, f"{used} bytes are on the disk of a new broker with {shards} shards")
+        broker.stop()
+
+
 def _disk_bytes(folder):
     return int(subprocess.run(["du", "-s", "-B1", folder], capture_output=True, check=True).stdout.split()[0])
 
@@ -228,6 +237,7 @@ def endpoints_and_targets(rig):
 
 CASES = {
     "quick start/ready in a second": ready_in_a_second,
+    "quick start/several shards": several_shards,
     "quick start/clients": clients,
     "quick start/kill a worker": kill_a_worker,
     "quick start/flags and files": flags_and_files,

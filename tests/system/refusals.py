@@ -1,11 +1,13 @@
 """Data directories that must not be opened: refused with an exit code and a sentence that says what to do."""
 
+import contextlib
 import os
 import shutil
 import struct
+import subprocess
 
 import wire
-from rig import CaseSkipped, check, equal
+from rig import CaseSkipped, check, equal, until
 
 # docs/FORMATS.md, Manifest.
 VERSION_AT, SEQUENCE_AT, COUNT_AT, SEGMENTS_AT, SEGMENT_BYTES = 4, 8, 60, 64, 24
@@ -19,9 +21,9 @@ def refused(broker, *words):
         check(word in text, f"{word!r} is not in what it says: {text!r}")
 
 
-def _written(rig):
+def _written(rig, shards=1):
     """A broker that was stopped, with a record in it."""
-    broker = rig.running()
+    broker = rig.running(shards)
     with wire.Client(broker.kafka) as client:
         client.create_topic("t")
         client.produce("t", 0, wire.batch([b"value"]))
@@ -47,6 +49,123 @@ def newer_format(rig):
     refused(broker, "77", broker.data_dir, "use")
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+    _opens_again(broker)
+
+
+def lost_broker_file(rig):
+    """A directory whose broker.toml is gone is no new directory."""
+    broker = _written(rig)
+    with _aside(rig, os.path.join(broker.data_dir, "broker.toml")):
+        there = _all_files(broker.data_dir)
+        refused(broker, "log-0", "broker.toml", "restore", broker.data_dir)
+        equal(_all_files(broker.data_dir), there, "what is in the directory")
+    _opens_again(broker)
+
+
+def folder_of_others(rig):
+    folder = os.path.join(rig.folder, "mine")
+    os.makedirs(os.path.join(folder, "log-photos", "2024"))
+    for name in ("log-photos/2024/x.jpg", "log-file.txt"):
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(name)
+    there = _all_files(folder)
+    refused(rig.broker(data_dir=folder), "log-photos", "log-file.txt", "--data-dir", folder)
+    equal(_all_files(folder), there, "what is in the folder")
+
+
+def mount_point(rig):
+    """A file system of one's own has a lost+found, a service's home has hidden files: no reason to refuse."""
+    folder = os.path.join(rig.folder, "mounted")
+    os.makedirs(os.path.join(folder, "lost+found"))
+    with open(os.path.join(folder, ".profile"), "w", encoding="utf-8"):
+        pass
+    broker = rig.running(data_dir=folder)
+    broker.stop()
+    names = {"lost+found", ".profile", "LOCK", "broker.toml", "log-0", "log-1"}
+    equal(set(os.listdir(folder)), names, "what is in the folder")
+
+
+def making_that_was_killed(rig):
+    """Killed as soon as one more file or folder is there, each time in the same directory."""
+    broker = rig.broker(shards=3)
+    # LOCK, FORMATTING and the logs; or the logs and what is there in the end.
+    for entries in range(1, 7):
+        broker.spawn()
+        until(lambda count=entries: _count(broker.data_dir) >= count, f"no {entries} files are there")
+        broker.kill()
+    broker.start()
+    names = {"LOCK", "broker.toml", *(f"log-{log}" for log in range(4))}
+    equal(set(_seen(broker.data_dir)), names, "what is in the directory")
+    with wire.Client(broker.kafka) as client:
+        client.create_topic("t")
+        client.produce("t", 0, wire.batch([b"value"]))
+    broker.stop()
+    _opens_again(broker)
+
+
+def _count(folder):
+    return len(_seen(folder)) if os.path.isdir(folder) else 0
+
+
+def _seen(folder):
+    """A broker that was killed may have left the hidden file behind with which it tries direct IO."""
+    return [name for name in os.listdir(folder) if not name.startswith(".")]
+
+
+def _all_files(folder):
+    return sorted(os.path.join(path, name) for path, folders, files in os.walk(folder) for name in folders + files)
+
+
+@contextlib.contextmanager
+def _aside(rig, path):
+    """Without that file or folder."""
+    # Out of the data directory, wherever it lay there.
+    moved = os.path.join(rig.folder, f"aside-{os.path.basename(path)}")
+    os.rename(path, moved)
+    yield
+    os.rename(moved, path)
+
+
+def another_number_of_logs(rig):
+    """With fewer than the catalog knows, a client's request would be for a log that nobody has."""
+    broker = _written(rig, shards=2)
+    for count, words in (("1", ("logs = 1", "log 2")), ("3", ("log-3 is missing",))):
+        with _changed(os.path.join(broker.data_dir, "broker.toml"), "logs = 2\n", f"logs = {count}\n"):
+            refused(broker, "broker.toml", "estore", broker.data_dir, *words)
+    _opens_again(broker)
+
+
+def damaged_broker_file(rig):
+    broker = _written(rig)
+    path = os.path.join(broker.data_dir, "broker.toml")
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    for damaged in ("", text[: len(text) // 2], text.replace("logs = 1", "logs = 0")):
+        with _changed(path, text, damaged):
+            refused(broker, path, "damaged", "restore")
+    _opens_again(broker)
+
+
+@contextlib.contextmanager
+def _changed(path, old, new):
+    """With other text in that file."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    check(old in text, f"no {old!r} in {path}")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text.replace(old, new))
+    yield
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def missing_files(rig):
+    """They are named."""
+    broker = _written(rig)
+    for name in ("log-1", "log-1/00000001.segment"):
+        path = os.path.join(broker.data_dir, name)
+        with _aside(rig, path):
+            refused(broker, path, "estore")
     _opens_again(broker)
 
 
@@ -128,11 +247,50 @@ def port_that_is_taken(rig):
     check(first.is_ready(), "the first broker is disturbed")
 
 
+def configurations(rig):
+    """Code 78 whatever is wrong, so that a supervisor does not try again; `config check` says the same."""
+    missing, latin = os.path.join(rig.folder, "missing.toml"), os.path.join(rig.folder, "latin.toml")
+    with open(latin, "wb") as file:
+        file.write(b"# caf\xe9\n")
+    data_dir = os.path.join(rig.folder, "data")
+    table = [
+        (["-c", missing], {}, "flag --config", missing),
+        (["-c", latin], {}, "flag --config", latin),
+        ([], {"RINGMQ_CONFIG": missing}, "environment RINGMQ_CONFIG", missing),
+        ([], {"RINGMQ_SHARDS": "1"}, "RINGMQ_SERVER__SHARDS", "section"),
+        (["--cpus", "8191"], {}, "server.cpus", "8191"),
+        (["--cpus", "0,0"], {}, "flag --cpus", "CPU 0 twice"),
+    ]
+    for arguments, variables, *words in table:
+        for command in (["server"], ["config", "check"]):
+            done = subprocess.run(
+                [rig.binary, *command, "--data-dir", data_dir, *arguments],
+                env={**os.environ, **variables},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+            what = f"{command} {arguments} {variables}"
+            equal(done.returncode, 78, f"exit code of {what}; it said {done.stderr!r}")
+            for word in words:
+                check(word in done.stderr, f"{word!r} is not in what {what} says: {done.stderr!r}")
+    check(not os.path.exists(data_dir), "a directory was made all the same")
+
+
 CASES = {
     "refused/a newer format": newer_format,
+    "refused/a lost broker.toml": lost_broker_file,
+    "refused/a damaged broker.toml": damaged_broker_file,
+    "refused/another number of logs": another_number_of_logs,
+    "refused/missing files": missing_files,
+    "refused/a folder of others": folder_of_others,
+    "refused/a mount point is not": mount_point,
+    "refused/making that was killed is not": making_that_was_killed,
     "refused/a newer manifest": newer_manifest,
     "refused/a log of another broker": another_broker,
     "refused/a directory in use": in_use,
     "refused/a file system without direct IO": no_direct_io,
     "refused/a port that is taken": port_that_is_taken,
+    "refused/configurations": configurations,
 }

@@ -1,5 +1,7 @@
 """Restarts in good order: with another number of shards, and in the middle of load."""
 
+import signal
+
 import wire
 from rig import Writer, check, equal, until
 
@@ -100,8 +102,28 @@ def stop_under_load(rig):
     broker.stop()
 
 
+def two_signals_at_once(rig):
+    """As `timeout` sends them, to its child and then to the group: the stop stays one in good order."""
+    broker = rig.running()
+    with wire.Client(broker.kafka) as client:
+        client.create_topic("t")
+        client.produce("t", 0, wire.batch([b"value"]))
+    # Two kinds, because the kernel makes one of two that are the same.
+    broker.signal(signal.SIGTERM)
+    broker.signal(signal.SIGINT)
+    code = until(lambda: [broker.died_by_itself()] if not broker.is_running() else None, "it does not stop")
+    equal(code, [0], "exit codes")
+    broker.kill()
+    broker.start()
+    with open(broker.log_path, encoding="utf-8") as log:
+        starts = [line for line in log if "closed in order" in line]
+    equal(len(starts), 2, "logs that the next start finds closed in order")
+    broker.stop()
+
+
 CASES = {
     "restarts/2, 1, 2 shards": other_numbers_of_shards,
     "restarts/offsets of a deleted topic": offsets_of_a_deleted_topic,
     "restarts/SIGTERM under load": stop_under_load,
+    "restarts/two signals at once": two_signals_at_once,
 }

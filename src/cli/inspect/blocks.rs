@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::read_only::ReadOnlyDisk;
 use super::text::{hex, hex_dump};
-use super::{Directory, Target};
+use super::{Directory, Target, WrongUsage};
 use crate::base::bytes::Fields;
 use crate::codec::record_batch::RecordBatch;
 use crate::io::blocking::block_on;
@@ -80,7 +80,7 @@ struct EntryLine {
 /// Writes while it reads: a log is larger than memory. As JSON that is an array, an element a line.
 pub fn run(args: &BlocksArgs) -> anyhow::Result<()> {
     if args.from >= args.to {
-        bail!("--from {} does not lie before --to {}", args.from, args.to);
+        bail!(WrongUsage(format!("--from {} does not lie before --to {}", args.from, args.to)));
     }
     let directory = Directory::open(&args.target)?;
     let log = directory.logs(Some(args.log))?[0];

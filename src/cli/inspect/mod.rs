@@ -1,7 +1,7 @@
 //! `ringmq inspect`: what a data directory holds, without a broker and without changing anything.
 //!
-//! Exit codes, for scripts: 0 all is well, 1 problems were found or the directory cannot be read,
-//! 2 wrong usage.
+//! Exit codes, for scripts: 0 all is well, 1 problems were found, 2 wrong usage: no data directory, no such
+//! log, or one that this user may not read.
 
 mod blocks;
 mod read_only;
@@ -12,6 +12,7 @@ mod text;
 mod verify;
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,18 +23,20 @@ use serde::Serialize;
 use crate::broker::data_dir::{self, BrokerFile};
 use crate::io::blocking::block_on;
 use crate::log::inspect::LogFiles;
+use crate::log::manifest::manifest_path;
 use crate::log::recovery::RecoveryError;
 use crate::metadata::catalog::Catalog;
 use crate::metadata::replay::MetadataReplay;
 use crate::model::{LogId, Position, TopicId};
 
+use super::WrongUsage;
 use read_only::ReadOnlyDisk;
 
 /// Show and verify what a data directory holds
 ///
 /// Works offline and changes nothing. While a broker has the directory it works too, but the newest
 /// blocks are then a matter of the moment. Exits with 0 when all is well, 1 when problems were found,
-/// 2 on wrong usage.
+/// 2 on wrong usage: DIR is no data directory, it has no such log, or this user may not read it.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:
@@ -110,12 +113,17 @@ struct Directory {
 impl Directory {
     fn open(target: &Target) -> anyhow::Result<Directory> {
         let path = target.dir.clone();
+        may_be_read(&path)?;
         let Some(broker) = data_dir::read_broker_file(&path)? else {
-            bail!(
-                "{} has no broker.toml: it is no data directory, or making it was interrupted before \
-                 anything was stored",
-                path.display()
-            );
+            let dir = path.display();
+            let log = data_dir::log_dir(&path, LogId::METADATA);
+            if (0..2).any(|copy| manifest_path(&log, copy).exists()) {
+                bail!(
+                    "{dir} holds logs but no broker.toml: making it was interrupted before anything was stored, or \
+                     the file was lost, and must be restored from a backup"
+                );
+            }
+            bail!(WrongUsage(format!("{dir} has no broker.toml: it is no data directory")));
         };
         let in_use = in_use(&path);
         if in_use {
@@ -138,7 +146,9 @@ impl Directory {
         match wanted.map(LogId) {
             None => Ok(all),
             Some(log) if all.contains(&log) => Ok(vec![log]),
-            Some(log) => bail!("there is no log {log}, only 0 (metadata) to {}", self.broker.logs),
+            Some(log) => {
+                bail!(WrongUsage(format!("there is no log {log}, only 0 (metadata) to {}", self.broker.logs)))
+            }
         }
     }
 
@@ -150,6 +160,21 @@ impl Directory {
         block_on(files.space(&ReadOnlyDisk, &mut replay, &mut Progress::new(log).tell()))?;
         Ok(replay.catalog)
     }
+}
+
+/// What this user may not read is not damaged. A log's files are made for the broker's user and group alone.
+fn may_be_read(path: &Path) -> anyhow::Result<()> {
+    let log = data_dir::log_dir(path, LogId::METADATA);
+    for path in [path.join("broker.toml"), manifest_path(&log, 0), manifest_path(&log, 1)] {
+        match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let what = format!("{}: {error}: run it as the broker's user", path.display());
+                bail!(WrongUsage(what));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Is there a broker? The lock is asked for and given back at once.

@@ -1,26 +1,68 @@
 #!/bin/sh
 # What `make test` needs besides Rust and C: installs it where it may, names it where it may not.
-# Only Python is required; a client whose tool is missing is skipped by name.
+#
+#     tests/prereqs.sh             before the tests
+#     tests/prereqs.sh --skipped   after them: what did not run for want of a tool
+#
+# Python is required. What needs another tool that is missing is skipped by name; with CI=true it must run, so
+# that a missing one is an error.
 set -eu
 
-debian() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+mode=${1-}
+missing=
 
-# need TEST PACKAGE WHAT: run TEST; if it fails, install PACKAGE; say WHAT is missing if that is not possible.
+# As root, or with a sudo that asks nothing.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@" </dev/null; fi
+}
+may_install() { command -v apt-get >/dev/null && as_root true 2>/dev/null; }
+
+# The number that a version begins with.
+number() { printf %s "${1%%[!0-9]*}"; }
+
+has_python() { python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'; }
+has_venv() { python3 -c 'import ensurepip, venv'; }
+has_kcat() { command -v kcat || command -v kafkacat; }
+# Since 1.21 it fetches the version that a module asks for.
+has_go() { version=$(go env GOVERSION) && [ "$(number "${version#go1.}")" -ge 21 ]; }
+has_node() { command -v node && npm --version; }
+has_java() { version=$(javac -version 2>&1) && [ "$(number "${version#javac }")" -ge 17 ]; }
+has_maven() { command -v mvn; }
+
+# need TOOL PACKAGES WHAT SKIPPED: unless has_TOOL, install the Debian PACKAGES; if that is not possible, say that
+# WHAT is missing, and what is SKIPPED without it.
 need() {
-    if sh -c "$1" >/dev/null 2>&1; then return 0; fi
-    if debian; then
-        echo "installing $2"
-        { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy "$2"; } >/dev/null || true
-        if sh -c "$1" >/dev/null 2>&1; then return 0; fi
+    if "has_$1" >/dev/null 2>&1; then return 0; fi
+    if [ "$mode" = --skipped ]; then
+        missing="$missing
+  SKIPPED: $4 (no $3)"
+        return 0
     fi
-    echo "missing: $3 (Debian: apt install $2)"
-    return 1
+    if may_install; then
+        echo "installing $2"
+        { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive apt-get satisfy -qy "$2"; } >/dev/null || true
+        if "has_$1" >/dev/null 2>&1; then return 0; fi
+    fi
+    echo "missing: $3 (Debian: $2); without it these are skipped: $4"
+    missing="$missing $1"
 }
 
-need 'python3 -c "import sys; sys.exit(sys.version_info < (3, 10))"' python3 "Python 3.10, which runs the suites"
-need 'python3 -c "import ensurepip, venv"' python3-venv "Python's venv, for the clients in Python" || true
-need 'command -v kcat || command -v kafkacat' kcat "kcat; its cases are skipped" || true
-command -v go >/dev/null || echo "missing: Go, see https://go.dev/dl; franz-go, sarama and the crash loops are skipped"
-{ command -v node && command -v npm; } >/dev/null || echo "missing: Node.js with npm, see https://nodejs.org; kafkajs is skipped"
-{ command -v javac && command -v mvn; } >/dev/null ||
-    echo "missing: a JDK with Maven (Debian: apt install default-jdk-headless maven); the Java client and Kafka's tools are skipped"
+need python "python3 (>= 3.10)" "Python 3.10" "all suites but cargo's"
+need venv "python3-venv" "Python's venv" "the clients in Python"
+need kcat "kcat" "kcat" "kcat's cases"
+need go "golang-go (>= 2:1.21~)" "Go 1.21, see https://go.dev/dl" "the crash loops (kill -9 under load), franz-go, sarama"
+need node "nodejs, npm" "Node.js with npm, see https://nodejs.org" "kafkajs"
+need java "default-jdk-headless (>= 2:1.17) | openjdk-17-jdk-headless" "JDK 17" "the Java clients, Kafka's tools, HdrHistogram's tool"
+need maven "maven" "Maven" "the Java clients, Kafka's tools, HdrHistogram's tool"
+
+if [ "$mode" = --skipped ]; then
+    if [ -n "$missing" ]; then
+        printf '\nNOT EVERYTHING WAS TESTED:%s\n' "$missing"
+    fi
+    exit 0
+fi
+case "${CI-}:$missing" in
+*:) ;;
+true:*) echo "with CI=true everything must run; missing:$missing" && exit 1 ;;
+*:*" python"*) exit 1 ;;
+esac

@@ -20,6 +20,7 @@ use axum::routing::get;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::connections::{Allowed, Connections};
 use super::prometheus;
 use crate::metrics::{ShardSnapshot, merged};
 use crate::model::LogId;
@@ -146,17 +147,25 @@ impl AdminServer {
     /// Serves on `listener`, which is bound already, so that a port that is taken is the caller's
     /// error. The thread runs on the CPUs that the calling thread may use.
     pub fn start(listener: TcpListener, view: Arc<dyn BrokerView>) -> io::Result<AdminServer> {
+        AdminServer::start_allowing(listener, view, Allowed::DEFAULT)
+    }
+
+    fn start_allowing(
+        listener: TcpListener,
+        view: Arc<dyn BrokerView>,
+        allowed: Allowed,
+    ) -> io::Result<AdminServer> {
         let local_addr = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = {
+        let connections = {
             let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(listener)?
+            Connections::new(tokio::net::TcpListener::from_std(listener)?, allowed)
         };
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.spawn(look_at_disk(view.clone()));
-            runtime.block_on(serve(listener, router(view), stopped));
+            runtime.block_on(serve(connections, router(view), stopped));
         })?;
         Ok(AdminServer { local_addr, stop: Some(stop), thread: Some(thread) })
     }
@@ -192,9 +201,9 @@ async fn look_at_disk(view: Arc<dyn BrokerView>) {
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener, router: Router, stopped: oneshot::Receiver<()>) {
+async fn serve(connections: Connections, router: Router, stopped: oneshot::Receiver<()>) {
     let (drain, draining) = oneshot::channel::<()>();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async {
+    let server = axum::serve(connections, router).with_graceful_shutdown(async {
         let _ = draining.await;
     });
     let mut server = std::pin::pin!(server.into_future());
@@ -380,12 +389,16 @@ mod tests {
     }
 
     fn start() -> (AdminServer, Arc<FakeBroker>) {
+        start_allowing(Allowed::DEFAULT)
+    }
+
+    fn start_allowing(allowed: Allowed) -> (AdminServer, Arc<FakeBroker>) {
         let [name, value, origin] = ["log.segment_bytes", "1GiB", "default"].map(str::to_owned);
         let config = vec![ConfigValue { name, value, origin }];
         let broker = FakeBroker { health: Mutex::new(Health::Ready), failed: Mutex::default(), config };
         let broker = Arc::new(broker);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        (AdminServer::start(listener, broker.clone()).expect("a server"), broker)
+        (AdminServer::start_allowing(listener, broker.clone(), allowed).expect("a server"), broker)
     }
 
     #[test]
@@ -474,5 +487,27 @@ mod tests {
         server.stop();
         assert_eq!(idle.read(&mut [0; 1]).unwrap_or(0), 0, "the connection is closed");
         TcpListener::bind(address).expect("the port is free again");
+    }
+
+    #[test]
+    fn connections_that_ask_nothing_hold_up_no_request_for_good() {
+        let patience = Duration::from_millis(100);
+        let (server, _) = start_allowing(Allowed { connections: 2, patience });
+        // More than fit at once, and ahead of it.
+        let half_open: Vec<TcpStream> = (0..7)
+            .map(|index| {
+                let mut socket = TcpStream::connect(server.local_addr()).expect("a listening server");
+                let head = b"GET /livez HTTP/1.1\r\n";
+                socket.write_all(&head[..index]).expect("sent");
+                socket
+            })
+            .collect();
+        assert_eq!(get(&server, "/livez"), (200, "ok\n".to_owned()));
+        for mut socket in half_open {
+            // Whether with a word or without: hyper may say that it was too late.
+            let mut said = Vec::new();
+            let _ = socket.read_to_end(&mut said);
+            assert!(!said.starts_with(b"HTTP/1.1 2"), "{}", String::from_utf8_lossy(&said));
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
+use glommio::GlommioError;
 use glommio::io::{DmaFile, OpenOptions};
 
 use crate::base::align::PAGE_BYTES;
@@ -50,8 +51,8 @@ impl GlommioDisk {
         // Glommio tries on the first file of a device whether its completions can be polled, by a read
         // at its start. On an empty file that read meets no device, succeeds, and every later one on
         // the device fails. A file that cannot be read settles it: no polling.
-        drop(OpenOptions::new().write(true).dma_open(&name).await?);
-        let dma = Rc::new(OpenOptions::new().read(true).write(true).dma_open(&name).await?);
+        drop(OpenOptions::new().write(true).dma_open(&name).await.map_err(plain)?);
+        let dma = Rc::new(OpenOptions::new().read(true).write(true).dma_open(&name).await.map_err(plain)?);
         let mut open = self.open.borrow_mut();
         // Files whose last handle is gone are closed with glommio's next round.
         open.retain(|_, file| file.handle.strong_count() > 0);
@@ -77,6 +78,14 @@ impl GlommioDisk {
     }
 }
 
+/// The kernel's own error: glommio's words about it have no number, by which one knows what comes again.
+fn plain(error: GlommioError<()>) -> io::Error {
+    match error {
+        GlommioError::EnhancedIoError { source, .. } => source,
+        other => other.into(),
+    }
+}
+
 impl Disk for GlommioDisk {
     async fn create(&self, path: &Path) -> io::Result<FileHandle> {
         self.with_path(path, |path| block_on(BlockingDisk.create(path))).await
@@ -87,7 +96,7 @@ impl Disk for GlommioDisk {
     }
 
     async fn size(&self, file: &FileHandle) -> io::Result<u64> {
-        Ok(self.dma(file).await?.file_size().await?)
+        self.dma(file).await?.file_size().await.map_err(plain)
     }
 
     async fn read_at(&self, file: &FileHandle, offset: u64, buf: &mut PageBuf) -> io::Result<usize> {
@@ -96,7 +105,7 @@ impl Disk for GlommioDisk {
         // A transfer that is not whole pages has met the end of the file.
         while done < buf.len() && done % PAGE_BYTES == 0 {
             let len = (buf.len() - done).min(TRANSFER_BYTES_MAX);
-            let read = dma.read_at_aligned(offset + done as u64, len).await?;
+            let read = dma.read_at_aligned(offset + done as u64, len).await.map_err(plain)?;
             if read.is_empty() {
                 break;
             }
@@ -113,7 +122,7 @@ impl Disk for GlommioDisk {
             let part = &buf[done..buf.len().min(done + TRANSFER_BYTES_MAX)];
             let mut own = dma.alloc_dma_buffer(part.len());
             own.as_bytes_mut().copy_from_slice(part);
-            match dma.write_at(own, offset + done as u64).await? {
+            match dma.write_at(own, offset + done as u64).await.map_err(plain)? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => done += count,
             }
@@ -122,7 +131,7 @@ impl Disk for GlommioDisk {
     }
 
     async fn sync(&self, file: &FileHandle) -> io::Result<()> {
-        Ok(self.dma(file).await?.fdatasync().await?)
+        self.dma(file).await?.fdatasync().await.map_err(plain)
     }
 
     async fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -91,6 +91,8 @@ pub struct Plan {
     /// The end of the warm-up.
     pub measured_from_ns: u64,
     pub end_ns: u64,
+    /// The load ends with the cold read, if that is over before.
+    pub until_read: bool,
     /// What was due before the end and is not sent by then is given up.
     pub give_up_ns: u64,
 }
@@ -160,6 +162,8 @@ pub struct Worker<'a, D> {
     /// One for each group of readers.
     ledgers: Vec<Ledger>,
     interval: Interval,
+    /// When the load ends.
+    end_ns: u64,
     /// What is overdue is not sent any more.
     gave_up: bool,
     /// The load is over; the readers' goal is final.
@@ -197,6 +201,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             readers: Vec::new(),
             ledgers: (0..plan.groups).map(|_| Ledger::new(expect, &plan.own(&plan.latest))).collect(),
             interval: Interval::new(),
+            end_ns: plan.end_ns,
             gave_up: false,
             draining: false,
             goals: vec![Goal::Tail; plan.groups],
@@ -292,7 +297,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             self.stop.store(true, Ordering::Relaxed);
         }
         // What was due after a run that stopped early was never missed.
-        let until_ns = self.plan.end_ns.min(self.clock.now_ns());
+        let until_ns = self.end_ns.min(self.clock.now_ns());
         let interval = std::mem::take(&mut self.interval);
         // Nobody listens only when the run was given up.
         let _ = self.reporter.full.send(Reported { thread: self.plan.thread, interval, last: true });
@@ -343,7 +348,7 @@ impl<'a, D: Driver> Worker<'a, D> {
     /// False when it was stopped before all was done.
     fn run_inner(&mut self) -> Result<bool, BenchError> {
         let mut events = Events::with_capacity(EVENTS);
-        let (start_ns, end_ns) = (self.plan.start_ns, self.plan.end_ns);
+        let start_ns = self.plan.start_ns;
         while self.clock.now_ns() < start_ns && !self.is_stopped() {
             std::thread::yield_now();
         }
@@ -372,7 +377,7 @@ impl<'a, D: Driver> Worker<'a, D> {
                 return Ok(true);
             }
             // While there is a load, a broker may take its time: that is what is measured.
-            let patient_until_ns = if self.producers.is_empty() { 0 } else { end_ns };
+            let patient_until_ns = if self.producers.is_empty() { 0 } else { self.end_ns };
             if now_ns.saturating_sub(busy_ns.max(patient_until_ns)) > SILENCE_NS_MAX {
                 return Err(BenchError::Silence);
             }
@@ -399,7 +404,7 @@ impl<'a, D: Driver> Worker<'a, D> {
 
     /// What is due at this moment or later is not sent.
     fn send_until_ns(&self) -> u64 {
-        if self.gave_up { 0 } else { self.plan.end_ns }
+        if self.gave_up { 0 } else { self.end_ns }
     }
 
     fn turn(&mut self, now_ns: u64) -> Result<bool, BenchError> {
@@ -497,10 +502,15 @@ impl<'a, D: Driver> Worker<'a, D> {
         if self.plan.read_back == ReadBack::CatchUp && self.caught_up_ns.is_none() && caught_up() {
             self.caught_up_ns = Some(now_ns - self.plan.start_ns);
         }
-        if cold && self.readers.iter().all(PartitionReader::finished) && self.producers.is_empty() {
-            return Ok(true);
+        if cold && self.readers.iter().all(PartitionReader::finished) {
+            if self.producers.is_empty() {
+                return Ok(true);
+            }
+            if self.plan.until_read {
+                self.end_ns = self.end_ns.min(now_ns);
+            }
         }
-        if now_ns < self.plan.end_ns {
+        if now_ns < self.end_ns {
             return Ok(false);
         }
         // A broker that cannot keep up would be given its backlog for as long as that takes.

@@ -65,6 +65,8 @@ pub struct Options {
     /// The most that one consumer reads while the load runs.
     pub consumer_bytes_per_s: Option<f64>,
     pub read_back: ReadBack,
+    /// The load ends as soon as a cold read does, if it is over before its time. For one load thread.
+    pub until_read: bool,
     /// Connect again when a connection is lost.
     pub reconnect: bool,
     /// One load thread a core; empty: one thread that is not pinned.
@@ -108,6 +110,7 @@ impl Default for Options {
             group_protocol: false,
             consumer_bytes_per_s: None,
             read_back: ReadBack::Nothing,
+            until_read: false,
             reconnect: false,
             cpus: Vec::new(),
             broker_pid: None,
@@ -197,6 +200,9 @@ impl Options {
             () if self.seconds == 0 && self.load != Load::None => fault("a load takes at least one second"),
             () if self.partitions_total() < threads as u64 => {
                 fault("every load core needs a partition of its own: more --partitions or fewer --cpus")
+            }
+            () if self.until_read && threads > 1 => {
+                fault("a load that ends with the cold read has one load thread")
             }
             () if self.connections < threads => fault("every load core needs a connection of its own"),
             () if self.consumers > 0 && self.consumers < threads => {

@@ -6,6 +6,7 @@
 
 use std::fmt::Write;
 use std::io::Cursor;
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
@@ -65,6 +66,20 @@ impl Recording {
                 (kind, bytes)
             });
         self.seconds.push(RecordedSecond { second, warm_up, kinds: kinds.collect() });
+    }
+
+    /// All of one of [`KINDS`] in these seconds.
+    pub fn latency(&self, kind: usize, seconds: RangeInclusive<u64>) -> Latency {
+        let mut deserializer = Deserializer::new();
+        let mut sum = Latency::new();
+        for second in self.seconds.iter().filter(|second| seconds.contains(&second.second)) {
+            for (_, bytes) in second.kinds.iter().filter(|(of, _)| *of == kind) {
+                let histogram =
+                    deserializer.deserialize(&mut Cursor::new(bytes)).expect("it was encoded here");
+                sum.add(&Latency::of(histogram));
+            }
+        }
+        sum
     }
 
     /// The interval log.
@@ -175,6 +190,23 @@ mod tests {
             ));
         }
         assert_eq!(found, [(0, Some("warm-up-response"), 2.0), (2, Some("response"), 5.0)]);
+    }
+
+    #[test]
+    fn some_seconds_are_added_up() {
+        let mut recording = Recording::begin();
+        for second in 0..5 {
+            recording.push(second, false, &interval(&[1_000_000 * (second + 1); 10]));
+        }
+        let of = |seconds| {
+            let of = recording.latency(0, seconds).percentiles();
+            (of.samples, of.max_ns.div_ceil(1_001_000), of.p50_ns.div_ceil(1_001_000))
+        };
+        assert_eq!(
+            [of(0..=4), of(1..=3), of(4..=9), of(7..=9)],
+            [(50, 5, 3), (30, 4, 3), (10, 5, 5), (0, 0, 0)]
+        );
+        assert_eq!(recording.latency(1, 0..=4).percentiles().samples, 0, "of another kind");
     }
 
     #[test]

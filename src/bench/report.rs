@@ -3,7 +3,7 @@
 //! `result.json` is this, serialized; [`text`](super::text) prints it, [`output`](super::output)
 //! draws it.
 
-use std::ops::AddAssign;
+use std::ops::{AddAssign, RangeInclusive};
 use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
@@ -390,6 +390,12 @@ impl Report {
     /// The ack latency to quote: from the intended time in an open loop.
     pub fn ack(&self) -> &Percentiles {
         if self.target_records_per_s.is_some() { &self.response } else { &self.service }
+    }
+
+    /// The same of some seconds only. For a report that was just made: files of results do not have it.
+    pub fn ack_in(&self, seconds: RangeInclusive<u64>) -> Percentiles {
+        let kind = if self.target_records_per_s.is_some() { 0 } else { 1 };
+        self.recording.latency(kind, seconds).percentiles()
     }
 
     /// The curve of [`ack`](Self::ack).

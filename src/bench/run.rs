@@ -91,6 +91,7 @@ fn plans(
         start_ns: 0,
         measured_from_ns: 0,
         end_ns: 0,
+        until_read: options.until_read,
         give_up_ns: 0,
     };
     // Thread `t` has the readers whose number leaves `t`, as with partitions and producers.
@@ -586,6 +587,29 @@ mod tests {
         let report = run(&cold).unwrap();
         assert!(report.passed(), "{report}");
         assert_eq!((report.ledger.acked, report.ledger.read), (0, written.ledger.acked));
+    }
+
+    #[test]
+    fn a_load_may_end_with_the_cold_read_beside_it() {
+        let sink = Sink::start(Memory::new(Fault::None), 3, None).unwrap();
+        let options = Options {
+            bootstrap: sink.address().to_string(),
+            partitions: 3,
+            record_bytes: 64,
+            connections: 3,
+            load: Load::Open { records_per_s: 3_000.0 },
+            seconds: 1,
+            warmup_s: 0,
+            ..Options::default()
+        };
+        let written = run(&options).unwrap();
+        let cold = Options { read_back: ReadBack::Cold, until_read: true, seconds: 30, ..options };
+        let report = run(&cold).unwrap();
+        assert!(report.ledger.passed(), "{report}");
+        assert!(report.ledger.read >= written.ledger.acked && report.ledger.acked > 0, "{report}");
+        assert!(report.seconds < 30, "{report}");
+        let two_threads = Options { cpus: vec![0, 0], ..cold };
+        assert!(matches!(run(&two_threads), Err(BenchError::Options(_))));
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl Latency {
         Latency(histogram.expect("the bounds are constants in the allowed range"))
     }
 
+    /// What another one held.
+    pub fn of(histogram: Histogram<u64>) -> Latency {
+        Latency(histogram)
+    }
+
     #[inline]
     pub fn record(&mut self, ns: u64) {
         self.0.saturating_record(ns);

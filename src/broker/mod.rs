@@ -17,6 +17,7 @@ use crossbeam::queue::SegQueue;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use crate::admin::connections::CONNECTIONS_MAX;
 use crate::admin::http::{AdminServer, Advertised, BrokerInfo, Disk as DiskInfo, Health};
 use crate::admin::signal::{Cause, Termination};
 use crate::background::executor::{Executor, Jobs};
@@ -81,7 +82,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut termination = Termination::install()?;
     probe::check_io_uring()?;
-    let connections_max = connections_max(&config, probe::raise_nofile()?);
+    let nofile = probe::raise_nofile()?;
     let cpus = allowed_cpus(&config)?;
     // Before the lock: a folder of somebody else's gets not even that.
     formatting::unfinished(&config.server.data_dir)?;
@@ -105,6 +106,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         None => format(&data_dir, &config, shards)?,
     };
     let identity = listeners.identity(&config, &file.cluster_id)?;
+    let connections_max = connections_max(&config, nofile, own_descriptors(shards, file.logs));
     let wakers = Wakers::new(shards)?;
     let outside: Vec<OutsideQueue> = (0..shards).map(|_| Arc::new(SegQueue::new())).collect();
     let view = Arc::new(View {
@@ -353,10 +355,18 @@ fn memory_limits(config: &Config) -> MemoryLimits {
     }
 }
 
+/// Descriptors that a broker needs beside its clients' connections: what glommio and the process have, the admin
+/// port, each shard's ring and sockets, and of each log the first segments, the next ones and what its jobs open.
+fn own_descriptors(shards: u16, logs: u32) -> u64 {
+    64 + CONNECTIONS_MAX as u64 + 8 * u64::from(shards) + 16 * u64::from(logs + 1)
+}
+
 /// Connections that all shards may have together: as configured, unless the process may not have so many
-/// descriptors. A quarter of them is left for files and rings.
-fn connections_max(config: &Config, nofile: u64) -> usize {
-    let (wanted, possible) = (u64::from(config.kafka.connections_max), (nofile - nofile / 4).max(1));
+/// descriptors. A quarter of them, and at least `own`, is left for segments, jobs and rings: when those find none,
+/// producers are held back.
+fn connections_max(config: &Config, nofile: u64, own: u64) -> usize {
+    let left = own.max(nofile / 4);
+    let (wanted, possible) = (u64::from(config.kafka.connections_max), nofile.saturating_sub(left).max(1));
     if possible < wanted {
         warn!(
             "kafka.connections_max is {wanted}, but the process may have {nofile} descriptors: it accepts \
@@ -705,8 +715,14 @@ mod tests {
     #[test]
     fn no_more_connections_than_descriptors() {
         let config = config(&[]);
-        for (nofile, connections) in [(1 << 20, 10_000), (4096, 3072), (1, 1)] {
-            assert_eq!(connections_max(&config, nofile), connections);
+        let own = own_descriptors(2, 2);
+        assert!((128..256).contains(&own), "{own}: of the usual 1024 a quarter is enough");
+        for (nofile, connections) in
+            [(1 << 20, 10_000), (4096, 3072), (1024, 768), (256, 256 - own as usize), (own, 1), (1, 1)]
+        {
+            assert_eq!(connections_max(&config, nofile, own), connections);
         }
+        let own = own_descriptors(64, 64);
+        assert_eq!(connections_max(&config, 2048, own), 2048 - own as usize, "{own}");
     }
 }

@@ -204,7 +204,8 @@ schema! {
         /// Largest request, as `socket.request.max.bytes` of Kafka. A larger one closes its connection.
         request_bytes_max: ByteSize = "100MiB",
         /// Most connections at a time, an equal share for each shard. Further ones are closed at once.
-        /// Never more than three quarters of the descriptors that the process may have (`ulimit -n`).
+        /// Never more than three quarters of the descriptors that the process may have (`ulimit -n`), nor than
+        /// the broker's own files leave of them.
         connections_max: u32 = "10000",
         /// Most requests of one connection that are being worked on. Above it the connection is not
         /// read from, and TCP slows the client down.
@@ -262,7 +263,8 @@ schema! {
 
     /// Health, metrics and latency over HTTP.
     admin: Admin {
-        /// Address to listen on. Keep it on loopback: there is no authentication.
+        /// Address to listen on. Keep it on loopback: there is no authentication. Serves 64 connections at a
+        /// time, and closes those that are silent for 10 s.
         listen: HostPort = "127.0.0.1:9644",
     }
 

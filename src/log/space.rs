@@ -24,7 +24,7 @@ use super::manifest::{Manifest, SegmentRecord};
 use super::preparation::Preparation;
 use super::segment::{Segment, Slice, segment_path};
 
-/// After a failed preparation or checkpoint (usually: the disk is full) the next attempt waits this long.
+/// After a failed preparation, checkpoint or manifest (usually: the disk is full) the next attempt waits this long.
 const RETRY: Duration = Duration::from_millis(500);
 /// A log without writes for this long records its durable position in the manifest.
 const IDLE: Duration = Duration::from_millis(10);
@@ -67,8 +67,8 @@ enum State {
     /// The manifest is being written for its durable position alone.
     Recording,
     Removing,
-    /// The manifest could not be written. Nothing structural changes any more; the log lives on in
-    /// the segments that it has.
+    /// The manifest could not be written, and the disk is to blame. Nothing structural changes any more; the
+    /// log lives on in the segments that it has.
     Failed,
 }
 
@@ -78,6 +78,10 @@ pub struct Space {
     /// As it is on disk.
     manifest: Manifest,
     state: State,
+    /// The manifest is not being written, for want of something that comes again: when to try the same once more.
+    manifest_retry: Option<Nanos>,
+    /// That is what `last_error` tells.
+    manifest_missed: bool,
     /// The file that is being made, if one is. When it is whole it waits for its manifest.
     preparation: Option<Preparation>,
     retry_at: Nanos,
@@ -95,7 +99,7 @@ pub struct Space {
     next_slice: Nanos,
     /// No segment is made any more.
     stopping: bool,
-    /// Why no segment could be made, for metrics and messages.
+    /// Why no segment could be made, or no manifest written, for metrics and messages.
     last_error: Option<String>,
 }
 
@@ -108,6 +112,8 @@ impl Space {
             stopping: false,
             manifest,
             state: State::Idle,
+            manifest_retry: None,
+            manifest_missed: false,
             preparation: None,
             retry_at: Nanos(0),
             checkpoint,
@@ -121,7 +127,7 @@ impl Space {
 }
 
 impl Log {
-    /// Why no further segment could be made, if that is so.
+    /// Why no further segment could be made, or no manifest written, if that is so.
     pub fn space_error(&self) -> Option<&str> {
         self.space.last_error.as_deref()
     }
@@ -144,7 +150,7 @@ impl Log {
             return None;
         }
         let checkpoint = self.space.checkpoint_retry.filter(|_| self.checkpoint_is_due());
-        self.structural_deadline().into_iter().chain(checkpoint).min()
+        self.structural_deadline().into_iter().chain(self.space.manifest_retry).chain(checkpoint).min()
     }
 
     fn structural_deadline(&self) -> Option<Nanos> {
@@ -178,6 +184,9 @@ impl Log {
         }
         if let Some(job) = self.poll_slice(now) {
             return Some(job);
+        }
+        if self.space.manifest_retry.take_if(|at| *at <= now.mono).is_some() {
+            return Some(self.write_manifest());
         }
         if !matches!(self.space.state, State::Idle) {
             return None;
@@ -308,6 +317,11 @@ impl Log {
     }
 
     fn manifest_job(&mut self, segments: Vec<SegmentRecord>) -> Job {
+        self.prepare_manifest(segments);
+        self.write_manifest()
+    }
+
+    fn prepare_manifest(&mut self, segments: Vec<SegmentRecord>) {
         let space = &mut self.space;
         space.manifest.sequence += 1;
         space.manifest.term = self.term;
@@ -315,7 +329,10 @@ impl Log {
         space.manifest.window_bytes = self.config.window_bytes();
         space.manifest.clean = false;
         space.manifest.segments = segments;
-        Job::Manifest { dir: space.dir.clone(), manifest: space.manifest.clone() }
+    }
+
+    fn write_manifest(&self) -> Job {
+        Job::Manifest { dir: self.space.dir.clone(), manifest: self.space.manifest.clone() }
     }
 
     /// A job is done. Returns the job that must follow at once, if any.
@@ -345,6 +362,12 @@ impl Log {
                 }
             };
         }
+        let done = match done {
+            JobDone::Manifest(Err(error)) => {
+                return self.on_manifest_failed(error, now).map_or(Ok(None), Err);
+            }
+            done => done,
+        };
         match (std::mem::replace(&mut self.space.state, State::Idle), done) {
             (State::Publishing(segment), JobDone::Manifest(Ok(()))) => {
                 // Made or recycled: there is space again.
@@ -361,14 +384,22 @@ impl Log {
                 Ok(()) => Ok(None),
                 Err(error) => Err(format!("log {}: a segment could not be removed: {error}", self.id)),
             },
-            (_, JobDone::Manifest(Err(error))) => {
-                self.space.state = State::Failed;
-                let message = format!("log {}: the manifest could not be written: {error}", self.id);
-                self.space.last_error = Some(message.clone());
-                Err(message)
-            }
             (state, done) => panic!("job {done:?} was not asked for in {state:?}"),
         }
+    }
+
+    /// Returns what the operator must be told, if he has not been.
+    fn on_manifest_failed(&mut self, error: io::Error, now: Now) -> Option<String> {
+        let message = format!("log {}: the manifest could not be written: {error}", self.id);
+        self.space.last_error = Some(message.clone());
+        if comes_again(&error) {
+            // The same bytes over the same copy: whatever of them the first attempt has left is harmless.
+            self.space.manifest_retry = Some(now.mono.plus(RETRY));
+            let told = std::mem::replace(&mut self.space.manifest_missed, true);
+            return (!told).then_some(message);
+        }
+        self.space.state = State::Failed;
+        Some(message)
     }
 
     fn on_slice(&mut self, result: io::Result<FileHandle>, now: Now) -> Result<Option<Job>, String> {
@@ -402,11 +433,9 @@ impl Log {
             return None;
         }
         self.space.state = State::Recording;
-        let Job::Manifest { dir, mut manifest } = self.manifest_job(self.segments.records()) else {
-            unreachable!("manifest_job makes this job")
-        };
-        manifest.clean = true;
-        Some(Job::Manifest { dir, manifest })
+        self.prepare_manifest(self.segments.records());
+        self.space.manifest.clean = true;
+        Some(self.write_manifest())
     }
 
     /// A checkpoint should be taken now.
@@ -436,4 +465,11 @@ impl Log {
         let bytes = checkpoint::encode(head, &self.chunks, &self.queues, state);
         Job::Checkpoint { dir: self.space.dir.clone(), generation, bytes }
     }
+}
+
+/// The machine lacked something that it will have again: descriptors, memory, space. The disk has refused nothing
+/// that it had promised.
+fn comes_again(error: &io::Error) -> bool {
+    let lacked = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOSPC, libc::EDQUOT];
+    error.raw_os_error().is_some_and(|errno| lacked.contains(&errno))
 }

@@ -327,6 +327,69 @@ fn a_full_disk_stops_nobody_from_waiting_for_the_device_and_is_told_each_time() 
 }
 
 #[test]
+fn a_manifest_for_which_the_machine_lacks_something_is_written_later_and_told_once() {
+    let failed = |errno| JobDone::Manifest(Err(io::Error::from_raw_os_error(errno)));
+    let mut machine = machine(CommitMode::Dsync);
+    // First one for its durable position alone, then one with a segment that is used again.
+    for recycles in [false, true] {
+        let mut now = machine.world.now();
+        if recycles {
+            while machine.log.segments().ready_count() > 0 {
+                machine.append_and_commit();
+            }
+            machine.checkpoint();
+        } else {
+            machine.append_and_commit();
+            assert!(machine.log.poll_job(now).is_none(), "it is silent from now on");
+            now.mono = now.mono.plus(Duration::from_secs(1));
+        }
+        let Some(Job::Manifest { manifest: first, .. }) = machine.log.poll_job(now) else {
+            panic!("a job of another kind")
+        };
+        let told = machine.log.on_job(failed(libc::EMFILE), now).expect_err("the operator must know");
+        assert!(told.contains("manifest"), "{told}");
+        for errno in [libc::ENFILE, libc::ENOMEM, libc::ENOSPC, libc::EMFILE] {
+            assert!(!machine.log.failed() && machine.log.space_error().is_some());
+            assert_eq!(
+                machine.log.segments().ready_count(),
+                usize::from(!recycles),
+                "nothing of it is used yet"
+            );
+            assert!(machine.log.poll_job(now).is_none(), "tried again at once");
+            let at = machine.log.space_deadline().expect("somebody must ask again");
+            assert!(at > now.mono);
+            now.mono = at;
+            let Some(Job::Manifest { manifest, .. }) = machine.log.poll_job(now) else {
+                panic!("a job of another kind")
+            };
+            assert_eq!(manifest, first);
+            machine.log.on_job(failed(errno), now).expect("it was told");
+        }
+        now.mono = machine.log.space_deadline().expect("somebody must ask again");
+        let Some(Job::Manifest { dir, manifest }) = machine.log.poll_job(now) else {
+            panic!("a job of another kind")
+        };
+        let disk = SimDisk::immediate(&machine.world);
+        let written = block_on(manifest.write(&disk, &dir));
+        assert_eq!(machine.log.on_job(JobDone::Manifest(written), now).map(drop), Ok(()));
+        assert_eq!((machine.log.space_error(), machine.log.segments().ready_count()), (None, 1));
+        assert_eq!(block_on(Manifest::read(&disk, Path::new(DIR))).expect("readable"), first);
+        machine.append_and_commit();
+    }
+
+    // What the disk refuses is never tried again.
+    let mut now = machine.world.now();
+    machine.log.poll_job(now);
+    now.mono = now.mono.plus(Duration::from_secs(1));
+    assert!(matches!(machine.log.poll_job(now), Some(Job::Manifest { .. })));
+    machine.log.on_job(failed(libc::EIO), now).expect_err("the operator must know");
+    now.mono = now.mono.plus(Duration::from_secs(60));
+    assert_eq!(machine.log.space_deadline(), None);
+    assert!(machine.log.poll_job(now).is_none());
+    machine.restart(false).expect("sound");
+}
+
+#[test]
 fn a_silent_log_rests_between_slices_and_makes_none_when_it_stops() {
     let mut machine = machine(CommitMode::Dsync);
     machine.append_and_commit();

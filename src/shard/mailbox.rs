@@ -23,8 +23,11 @@ use crate::io::socket::SocketHandle;
 use crate::model::{LogId, ShardId};
 use crate::partition::waiters::Waiter;
 
-/// Calls of one shard to another that are not answered yet.
+/// Calls of one shard to another that are not answered yet, at most.
 pub const CREDITS: usize = 1024;
+/// Those of a shard to all others together, once there are more than eight: a place takes some 140 bytes whether
+/// a letter lies in it or not, and there are pairs as the square of the shards.
+const CREDITS_OF_ALL: usize = 8 * CREDITS;
 
 /// A letter to a shard.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ pub struct PostOffice {
 
 impl PostOffice {
     pub fn new(shards: usize) -> Arc<PostOffice> {
-        PostOffice::with_credits(shards, CREDITS)
+        PostOffice::with_credits(shards, (CREDITS_OF_ALL / shards).clamp(1, CREDITS))
     }
 
     /// As [`PostOffice::new`], with other boxes than [`CREDITS`] large: a simulation fills small ones.
@@ -211,6 +214,18 @@ mod tests {
 
     fn call(number: u64) -> Mail {
         Mail::Apply { number, records: Arc::from([]) }
+    }
+
+    #[test]
+    fn the_boxes_of_a_shard_do_not_grow_with_the_others() {
+        let places = |shards| {
+            let office = PostOffice::new(shards);
+            (office.credits, office.queues.iter().map(ArrayQueue::capacity).sum::<usize>() / shards)
+        };
+        assert_eq!(places(2), (CREDITS, 2 * 2 * CREDITS));
+        for shards in [8, 16, 64] {
+            assert_eq!(places(shards), (8 * CREDITS / shards, 2 * CREDITS_OF_ALL), "{shards} shards");
+        }
     }
 
     #[test]

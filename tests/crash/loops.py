@@ -105,7 +105,8 @@ def play(name, args, settings, load_args, run):
     except toolchain.Missing as reason:
         # In CI this test must run; elsewhere the machine may lack the tool, and the line names it.
         in_ci = os.environ.get("CI") == "true"
-        print(f"{'FAIL' if in_ci else 'SKIP'} {name} ({reason})\n0 passed, {int(in_ci)} failed")
+        print(f"{'FAIL' if in_ci else 'SKIP'} {name} ({reason})")
+        print(f"0 passed, {int(in_ci)} failed, {int(not in_ci)} skipped")
         return int(in_ci)
 
     folder = tempfile.mkdtemp(prefix="ringmq-crash-", dir=os.environ.get("RINGMQ_CRASH_DIR"))

@@ -1,7 +1,10 @@
-"""A full disk: producers are told to try again, no ack is lost, consumers go on, and space that returns is used."""
+"""A full disk: producers are told to try again, no ack is lost, consumers go on, and space that returns is used.
+
+So it is when what lacks is not space but descriptors."""
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 
@@ -146,6 +149,34 @@ def deleted_topic(rig):
     new.verify(start=max(new.acked) - 200)
 
 
+def no_descriptors(rig):
+    """Without descriptors neither a segment nor a manifest can be written. When there are some again, both are."""
+    broker = rig.running(settings=SMALL_LOG)
+    filler = Filler(broker, "t")
+    with wire.Client(broker.kafka) as client:
+        client.create_topic("t")
+    check(filler.one(), "the first batch is refused")
+    limits = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    while filler.one():
+        pass
+
+    def told(what):
+        with open(broker.log_path, encoding="utf-8", errors="replace") as log:
+            return any(what in line and "Too many open files" in line for line in log)
+
+    until(lambda: told("log 1: the manifest could not be written"), "nothing is told of the manifest")
+    resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, limits)
+    filler.resumes("there are descriptors again")
+    for _ in range(2 * (64 << 20) // VALUE_BYTES):
+        filler.resumes("there have been descriptors for a while")
+    equal(admin(broker, "/livez"), "ok\n", "/livez")
+    filler.verify()
+    broker.stop()
+    broker.start()
+    filler.verify()
+
+
 def under_bench(rig):
     """`ringmq bench` on a disk that its own broker fills: it names the reason, fails, and keeps what it measured."""
     folder = rig.loop_disk(400 << 20)
@@ -178,5 +209,6 @@ def under_bench(rig):
 CASES = {
     "full disk/small file system": small_file_system,
     "full disk/under ringmq bench": under_bench,
+    "full disk/no descriptors left": no_descriptors,
     "full disk/a deleted topic of 2 GB": deleted_topic,
 }

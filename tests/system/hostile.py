@@ -7,6 +7,7 @@ import os
 import random
 import resource
 import select
+import shlex
 import socket
 import struct
 import time
@@ -275,6 +276,38 @@ def more_connections_than_allowed(rig):
             return None
 
     until(room_again, "the connections are closed, but new ones are turned away")
+
+
+def few_descriptors(rig):
+    """Whoever takes all connections of all ports, and says nothing, takes no descriptor that a log needs."""
+    nofile = 320
+    limited = os.path.join(rig.folder, "limited")
+    with open(limited, "w", encoding="utf-8") as script:
+        script.write(f'#!/bin/sh\nulimit -n {nofile}\nexec {shlex.quote(rig.binary)} "$@"\n')
+    os.chmod(limited, 0o700)
+    rig.binary = limited
+    attack = Attack(rig, ["log.segment_bytes=8MiB", "log.initial_bytes=64MiB"])
+    host, port = attack.broker.admin.rsplit(":", 1)
+    with wire.Client(attack.broker.kafka) as client:
+        client.create_topic("t")
+        taken = [attack.connect() for _ in range(nofile)]
+        # More than are served at once; the others are when these have been silent for 10 s.
+        half_open = [socket.create_connection((host, int(port)), ANSWER_S_MAX) for _ in range(100)]
+        for connection in half_open[::2]:
+            connection.sendall(b"GET /livez HTTP/1.1\r\n")
+        # Segments are made and begun meanwhile.
+        batch = wire.batch([bytes(1_000_000)])
+        for number in range(100):
+            equal(client.produce("t", 0, batch), number, "offset")
+        attack.neighbour.goes_on()
+    with open(attack.broker.log_path, encoding="utf-8", errors="replace") as log:
+        told = [line.strip() for line in log if "could not be" in line]
+    check(not told, f"there were no descriptors left: {told[:1]}")
+    # Nobody gives up a connection but the broker.
+    attack.goes_on()
+    for connection in taken + half_open:
+        connection.close()
+    attack.goes_on()
 
 
 def more_in_flight_than_allowed(rig):
@@ -640,6 +673,7 @@ CASES = {
     "hostile/slow and silent connections": slow_and_silent,
     "hostile/2,000 connections": many_connections,
     "hostile/more connections than allowed": more_connections_than_allowed,
+    "hostile/few descriptors": few_descriptors,
     "hostile/more in flight than allowed": more_in_flight_than_allowed,
     "hostile/responses never read": responses_never_read,
     "hostile/memory runs short": memory_runs_short,

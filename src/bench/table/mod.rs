@@ -66,7 +66,8 @@ pub enum RowName {
     Partitions,
     /// What a tailing consumer costs the broker per GB.
     TailCpu,
-    /// A cold read of 10 GB over 1,000 partitions while producers run.
+    /// A cold read of 10 GB over 1,000 partitions while producers run, until it is read; the producers' p99 of
+    /// that time.
     Cold,
     /// Resident memory from 1 to 20 GB of single-record batches.
     Memory,

@@ -1,5 +1,6 @@
 //! How each row is measured.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{RowName, RowResult, Setup};
@@ -8,7 +9,7 @@ use crate::bench::error::BenchError;
 use crate::bench::folder::Folder;
 use crate::bench::kafka::KafkaDriver;
 use crate::bench::raw::{self, Direction};
-use crate::bench::report::Report;
+use crate::bench::report::{Report, Second};
 use crate::bench::sink::{Null, Sink};
 use crate::bench::{Load, Options, Percentiles, ReadBack, run};
 
@@ -340,19 +341,26 @@ impl Bench<'_> {
         let steady = Options { load: Load::Open { records_per_s: 50_000.0 }, ..options };
         let undisturbed =
             self.run_keeping(&broker, &Options { seconds: SHORT_S, ..steady.clone() }, KEEP_ALL)?;
-        let cold = Options { read_back: ReadBack::Cold, consumers: 4, warmup_s: 0, ..steady };
+        let there: u64 = reports.iter().chain([&undisturbed]).map(|report| report.ledger.acked).sum();
+        // Over with the read: producers that nothing disturbs any more would dilute the percentiles.
+        let cold =
+            Options { read_back: ReadBack::Cold, until_read: true, consumers: 4, warmup_s: 0, ..steady };
         let disturbed = self.run_keeping(&broker, &cold, KEEP_ALL)?;
-        let reading: Vec<u64> = disturbed.timeline.iter().map(|second| second.read_bytes).collect();
-        let active = reading.iter().filter(|&&bytes| bytes > 0).count().max(1);
-        let rate = reading.iter().sum::<u64>() as f64 / active as f64;
+        let Some(read) = ColdRead::of(&disturbed.timeline) else {
+            return Err(BenchError::Options("nothing was read".to_owned()));
+        };
         let raw = self.raw_bandwidth(Direction::Read);
+        let share = disturbed.ledger.read as f64 / there.max(1) as f64;
+        let part =
+            if share < 1.0 { format!("ONLY {:.1} % of it was read; ", share * 100.0) } else { String::new() };
         let result = format!(
-            "{:.0} MB/s in {active} s; producers' p99 {} against {} undisturbed",
-            rate / 1e6,
-            micros(disturbed.ack().p99_ns),
+            "{part}{:.0} MB/s for {} s; producers' p99 in them {} against {} undisturbed",
+            read.bytes_per_s / 1e6,
+            read.seconds.clone().count(),
+            micros(disturbed.ack_in(read.seconds).p99_ns),
             micros(undisturbed.ack().p99_ns)
         );
-        let beside = format!("{:.2} x raw read {:.0} MB/s", rate / raw, raw / 1e6);
+        let beside = format!("{:.2} x raw read {:.0} MB/s", read.bytes_per_s / raw, raw / 1e6);
         reports.extend([undisturbed, disturbed]);
         Ok(Cells { result, beside, reports })
     }
@@ -409,6 +417,26 @@ impl Bench<'_> {
     }
 }
 
+/// What a timeline tells of a cold read.
+struct ColdRead {
+    /// From its first answer to its last, whatever it waited for in between.
+    seconds: RangeInclusive<u64>,
+    /// In all of them but the last, in which it ended at some moment, unless there is no other.
+    bytes_per_s: f64,
+}
+
+impl ColdRead {
+    fn of(timeline: &[Second]) -> Option<ColdRead> {
+        let mut reading = timeline.iter().filter(|second| second.read_bytes > 0).map(|second| second.second);
+        let first = reading.next()?;
+        let last = reading.next_back().unwrap_or(first);
+        let whole = first..=last.max(first + 1) - 1;
+        let read = timeline.iter().filter(|second| whole.contains(&second.second));
+        let bytes: u64 = read.map(|second| second.read_bytes).sum();
+        Some(ColdRead { seconds: first..=last, bytes_per_s: bytes as f64 / whole.count() as f64 })
+    }
+}
+
 /// Acknowledged bytes of the whole run, the warm-up included.
 fn bytes_of(report: &Report) -> u64 {
     report.timeline.iter().map(|second| second.bytes).sum()
@@ -428,4 +456,33 @@ fn micros(ns: u64) -> String {
 
 fn percentiles(of: &Percentiles) -> String {
     format!("p50 {}, p99 {}, p99.9 {}", micros(of.p50_ns), micros(of.p99_ns), micros(of.p99_9_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cold_read_is_judged_by_its_own_seconds() {
+        let told = |read: &[u64]| {
+            let seconds = (0..).zip(read).map(|(second, &read_bytes)| Second {
+                second,
+                read_bytes,
+                ..Second::default()
+            });
+            let read = ColdRead::of(&seconds.collect::<Vec<_>>())?;
+            Some((read.seconds, read.bytes_per_s))
+        };
+        let table: [(&[u64], _); 5] = [
+            (&[], None),
+            (&[0, 0], None),
+            (&[70], Some((0..=0, 70.0))),
+            // A second in which nothing came is the broker's as well, what follows the read is not.
+            (&[0, 100, 0, 80, 10, 0, 0], Some((1..=4, 60.0))),
+            (&[100, 3], Some((0..=1, 100.0))),
+        ];
+        for (read, expected) in table {
+            assert_eq!(told(read), expected, "{read:?}");
+        }
+    }
 }

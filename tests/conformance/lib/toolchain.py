@@ -6,6 +6,7 @@ Each `*_command` returns the command line of a ready client program. A tool that
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,8 +68,11 @@ def kcat_command():
 
 def go_command(name, source):
     """A Go program from the module in `source`; its dependencies are pinned by go.sum."""
-    if shutil.which("go") is None:
-        raise Missing("go is not installed")
+    require("go")
+    version = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True).stdout.strip()
+    # Since then it fetches the version that a module asks for.
+    if (found := re.match(r"go1\.(\d+)", version)) and int(found[1]) < 21:
+        raise Missing(f"{version} is too old: Go 1.21 is needed")
 
     def build(folder):
         binary = os.path.join(folder, name)

@@ -180,7 +180,11 @@ mod tests {
 
     #[test]
     fn who_asks_nothing_loses_the_connection() {
-        play(|_client, mut connection| async move { read(&mut connection).await.expect_err("nothing came") });
+        play(|client, mut connection| async move {
+            let error = read(&mut connection).await.expect_err("nothing came");
+            drop(client);
+            error
+        });
     }
 
     #[test]
@@ -198,14 +202,15 @@ mod tests {
 
     #[test]
     fn who_does_not_read_loses_the_connection() {
-        play(|_client, mut connection| async move {
-            loop {
-                let page = [0; 4096];
-                match poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &page)).await {
-                    Ok(_) => {}
-                    Err(error) => return error,
+        play(|client, mut connection| async move {
+            let page = [0; 4096];
+            let error = loop {
+                if let Err(error) = poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &page)).await {
+                    break error;
                 }
-            }
+            };
+            drop(client);
+            error
         });
     }
 

@@ -366,6 +366,10 @@ impl Log {
             JobDone::Manifest(Err(error)) => {
                 return self.on_manifest_failed(error, now).map_or(Ok(None), Err);
             }
+            JobDone::Manifest(Ok(())) if std::mem::take(&mut self.space.manifest_missed) => {
+                self.space.last_error = None;
+                done
+            }
             done => done,
         };
         match (std::mem::replace(&mut self.space.state, State::Idle), done) {

@@ -514,6 +514,8 @@ def answers_of_gigabytes(rig):
         f"kafka.connection_memory_max={connection_bytes >> 20}MiB",
         "kafka.shard_memory_max=48MiB",
         "kafka.fetch_bytes_max=1MiB",
+        "log.tail_cache_bytes=16MiB",
+        "log.read_cache_bytes=16MiB",
     ]
     attack = Attack(rig, settings)
     with wire.Client(attack.broker.kafka) as client:

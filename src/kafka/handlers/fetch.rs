@@ -341,6 +341,8 @@ impl FetchRequestState {
         for (place, part) in self.parts.iter_mut().enumerate() {
             let Ok((log, read)) = part.target else { continue };
             if enough && part.result.bytes > 0 {
+                // It waits for nothing more, whatever it was waiting for.
+                part.result.loading_bytes = 0;
                 continue;
             }
             if turn.shard.is_local(log) {

@@ -363,7 +363,7 @@ fn own_descriptors(shards: u16, logs: u32) -> u64 {
 
 /// Connections that all shards may have together: as configured, unless the process may not have so many
 /// descriptors. A quarter of them, and at least `own`, is left for segments, jobs and rings: when those find none,
-/// producers are held back.
+/// producers are refused until there are some again.
 fn connections_max(config: &Config, nofile: u64, own: u64) -> usize {
     let left = own.max(nofile / 4);
     let (wanted, possible) = (u64::from(config.kafka.connections_max), nofile.saturating_sub(left).max(1));

@@ -121,6 +121,8 @@ impl<W: Copy> Groups<W> {
         } else {
             self.held_bytes += group.held_bytes();
         }
+        let groups = &self.groups;
+        self.timers.sweep(|key, timer, at| groups.get(&key).is_some_and(|group| group.awaits(timer, at)));
         Some(result)
     }
 
@@ -149,6 +151,11 @@ impl<W: Copy> Groups<W> {
     /// What all groups take of the log's budget.
     pub fn bytes(&self) -> usize {
         self.held_bytes + self.kept_bytes
+    }
+
+    #[cfg(test)]
+    pub fn timers_len(&self) -> usize {
+        self.timers.len()
     }
 
     /// The same, counted anew.

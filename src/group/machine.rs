@@ -185,6 +185,18 @@ impl<W: Copy> Group<W> {
         self.pending.len() < scene.rules.members_max && bytes <= scene.rules.total_bytes_max
     }
 
+    /// The timer made for `at` still means something.
+    pub fn awaits(&self, timer: Timer, at: Nanos) -> bool {
+        let deadline = match timer {
+            Timer::Phase => Some(&self.deadline),
+            Timer::Member(key) => {
+                let member = self.members.get(&key).map(|member| &member.session);
+                member.or_else(|| self.pending.get(&key).map(|(_, deadline)| deadline))
+            }
+        };
+        deadline.is_some_and(|deadline| deadline.is_armed(at))
+    }
+
     pub fn on_timer(&mut self, timer: Timer, at: Nanos, scene: &mut Scene<'_, W>) {
         let now = scene.now.mono;
         let deadline = match timer {

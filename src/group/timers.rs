@@ -14,6 +14,9 @@ use crate::model::Nanos;
 /// instead of 100, beside the 333 of their heartbeats.
 const SESSION_TICK_NANOS: u64 = 250_000_000;
 
+/// Fewer entries are not worth looking through: 100 KB.
+pub const SWEEP_MIN: usize = 4096;
+
 /// A group of this process; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupKey(pub u64);
@@ -33,11 +36,29 @@ pub enum Timer {
 #[derive(Debug, Default)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<(Nanos, GroupKey, Timer)>>,
+    /// With so many entries it is time to drop those that mean nothing any more.
+    sweep_at: usize,
 }
 
 impl Timers {
     pub fn arm(&mut self, at: Nanos, group: GroupKey, timer: Timer) {
         self.heap.push(Reverse((at, group, timer)));
+    }
+
+    /// Now and then drop the entries that are not `awaited`: whoever takes ids and gives them back at once leaves one
+    /// each, until sessions end that it chose the length of. Costs a constant time for each entry ever made.
+    pub fn sweep(&mut self, awaited: impl Fn(GroupKey, Timer, Nanos) -> bool) {
+        if self.heap.len() < self.sweep_at.max(SWEEP_MIN) {
+            return;
+        }
+        self.heap.retain(|Reverse((at, group, timer))| awaited(*group, *timer, *at));
+        self.heap.shrink_to(SWEEP_MIN);
+        self.sweep_at = 2 * self.heap.len();
+    }
+
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.heap.len()
     }
 
     pub fn next(&self) -> Option<Nanos> {
@@ -90,6 +111,11 @@ impl Deadline {
 
     pub fn clear(&mut self) {
         self.at = None;
+    }
+
+    /// The entry of the heap for `at` is the one that stands for it.
+    pub fn is_armed(&self, at: Nanos) -> bool {
+        self.armed == Some(at)
     }
 
     /// The entry made for `armed` came up.

@@ -28,6 +28,8 @@ pub struct ServerConfig {
     pub idle: Option<Duration>,
 }
 
+/// Answers that lead to further calls are followed so often in one turn.
+const PASSES_MAX: usize = 64;
 /// Connections are looked through for silent ones this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A shard that is asked to stop waits this long for what is under way.
@@ -194,10 +196,13 @@ impl Server {
         self.retry_stalled(now, clock, ops);
         self.resume_waiting(now, clock, ops);
         // Requests of this turn and answers of other shards may have made more; each pass is bounded
-        // by what the last one did.
-        loop {
+        // by what the last one did. Requests that ask on with each answer go on in the next turn: what is to be
+        // written does not wait for the last of them.
+        let mut more = true;
+        for _ in 0..PASSES_MAX {
             self.shard.apply_durable(now, &mut self.news);
-            if !self.deliver(now, clock, ops) {
+            more = self.deliver(now, clock, ops);
+            if !more {
                 break;
             }
         }
@@ -206,7 +211,7 @@ impl Server {
         self.advance_phase(now);
         self.shard.take_wakes(&mut self.wakes);
         ops.extend(self.wakes.drain(..).map(|shard| Op::Wake { shard }));
-        self.wait(now)
+        if more { Wait::No } else { self.wait(now) }
     }
 
     fn wait(&self, now: Now) -> Wait {

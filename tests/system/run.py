@@ -29,6 +29,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "conformance")]
 import commands  # noqa: E402  (the path is set above)
 import flush  # noqa: E402
 import full_disk  # noqa: E402
+import greedy  # noqa: E402
 import hostile  # noqa: E402
 import identity  # noqa: E402
 import long_poll  # noqa: E402
@@ -44,7 +45,7 @@ from wire import KafkaError  # noqa: E402
 
 CASES = {
     name: case
-    for module in (quick_start, commands, refusals, restarts, identity, long_poll, told, flush, hostile, full_disk)
+    for module in (quick_start, commands, refusals, restarts, identity, long_poll, told, flush, hostile, greedy, full_disk)
     for name, case in module.CASES.items()
 }
 NAMESPACES = ["unshare", "--mount", "--net"]

@@ -143,6 +143,18 @@ def batch(values, producer=(-1, -1, -1), packed=False):
     return struct.pack(">qiibI", 0, len(tail) + 9, -1, 2, crc32c(tail)) + tail
 
 
+def altered(data, at, layout, value):
+    """The bytes with this number in them."""
+    changed = bytearray(data)
+    struct.pack_into(">" + layout, changed, at, value)
+    return bytes(changed)
+
+
+def signed(data):
+    """With a CRC that fits."""
+    return altered(data, 17, "I", crc32c(data[CRC_START :]))
+
+
 def _read_varint(data, at):
     shift = result = 0
     while True:

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::call::{GroupError, JoinCall, Joined, MemberRef, SyncCall};
+use super::super::call::{GroupError, JoinCall, Joined, Leaving, MemberRef, SyncCall};
+use super::super::timers::SWEEP_MIN;
 use super::super::{Action, GroupRules, Groups, StoredGroups};
 use crate::model::{Nanos, Now, WallMs};
 
@@ -142,6 +143,25 @@ fn names_alone_come_to_an_end_and_come_back_when_their_time_is_up() {
     assert_eq!((broker.groups.list().count(), broker.groups.bytes()), (0, 0), "nobody came");
     let invited = broker.join(count, polite(), at(20));
     assert!(matches!(invited, Err(GroupError::MemberIdRequired { .. })), "{invited:?}");
+}
+
+#[test]
+fn ids_that_are_given_back_leave_no_timers() {
+    let mut broker = Broker::new();
+    let polite = JoinCall { needs_id: true, session_timeout: RULES.session_max, ..join(10) };
+    // One that stays, and whose session must still end.
+    assert!(broker.join(0, polite.clone(), at(1)).is_err());
+    for index in 1..4 * SWEEP_MIN {
+        let invited = broker.join(index, polite.clone(), at(1));
+        assert!(matches!(invited, Err(GroupError::MemberIdRequired { .. })), "{invited:?}");
+        let leaving = Leaving { member: who(index).member, instance: None };
+        assert_eq!(broker.groups.handle_leave(at(1), &name(index), &[leaving]), Ok(vec![Ok(())]));
+    }
+    assert_eq!(broker.groups.list().count(), 1);
+    assert!(broker.groups.timers_len() <= SWEEP_MIN, "{} timers", broker.groups.timers_len());
+    let over = RULES.session_max.as_secs() + 2;
+    broker.settle(at(over));
+    assert_eq!((broker.groups.list().count(), broker.groups.timers_len()), (0, 0));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::vec::IntoIter;
 
 use super::replies::Replies;
-use super::{Outcome, Pending, unexpected, wait};
+use super::{ASKED_AT_ONCE, Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
 use crate::kafka::memory::AnswerRoom;
@@ -35,9 +35,9 @@ pub fn handle(
     };
     let reply = |index: &i32, error_code| Reply { index: *index, error_code, producers: Array::new() };
     let (calls, replies) = Replies::ask(topics, find, reply);
-    // One after the other: what there is no room for is not held by the others' answers either.
+    // Few at a time: what there is no room for is not held by the others' answers either.
     let mut calls = calls.into_iter();
-    let first = calls.next().into_iter().collect();
+    let first = calls.by_ref().take(ASKED_AT_ONCE).collect();
     wait(ctx, first, DescribeProducers { version, replies, calls, room: ctx.answer_room }, out)
 }
 

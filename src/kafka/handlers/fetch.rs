@@ -2,11 +2,13 @@
 //!
 //! A fetch looks at all its partitions; if that is not enough it is parked and looks again when one of
 //! them has more, when a chunk it needs has been read, or when its time is over. It goes on where the last
-//! look ended: what it has gathered is not read again. Of partitions that lag, each gives what one chunk has
-//! of it, so that those of a fetch share the chunks that are read, and none is read whose records would find
-//! no room. A fetch that goes on with a
-//! session ([`fetch_session`](crate::kafka::fetch_session)) looks only at the partitions that are ready, and
-//! answers only with those that it has something to say about.
+//! look ended: what it has gathered is not read again.
+//!
+//! Of partitions that lag, each gives what one chunk has of it, so that those of a fetch share the chunks that
+//! are read, and none is read whose records would find no room.
+//!
+//! A fetch that goes on with a session ([`fetch_session`](crate::kafka::fetch_session)) looks only at the
+//! partitions that are ready, and answers only with those that it has something to say about.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -629,6 +631,7 @@ mod tests {
             (vec![&loading, &nothing], false, false),
             (vec![&fresh, &loading], true, true),
             (vec![&nothing, &nothing], false, true),
+            (vec![&cold, &found(10, false, 10)], false, false),
         ] {
             let partitions: Vec<_> = partitions
                 .into_iter()

@@ -50,6 +50,9 @@ use crate::kafka::protocol::wire::Writer;
 use crate::model::LogId;
 use crate::shard::call::{Answer, Call};
 
+/// Calls that a request with many of them, each with an answer that may be large, has under way.
+const ASKED_AT_ONCE: usize = 8;
+
 /// What became of a request.
 pub enum Outcome {
     /// The response body was written.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::IntoIter;
 
-use super::{Outcome, Pending, unexpected, wait};
+use super::{ASKED_AT_ONCE, Outcome, Pending, unexpected, wait};
 use crate::kafka::context::{Context, NO_LEADER_EPOCH};
 use crate::kafka::errors;
 use crate::kafka::memory::AnswerRoom;
@@ -42,9 +42,9 @@ pub fn handle(
         }
         found.push(Group::new(group));
     }
-    // One after the other: a name of three bytes may stand for a million offsets, and be repeated.
+    // Few at a time: a name of three bytes may stand for a million offsets, and be repeated.
     let mut calls = calls.into_iter();
-    let first = calls.next().into_iter().collect();
+    let first = calls.by_ref().take(ASKED_AT_ONCE).collect();
     wait(ctx, first, OffsetFetch { version, groups: found, asked, calls, room: ctx.answer_room }, out)
 }
 

@@ -88,7 +88,8 @@ impl Pending for ListGroups {
             group_type: CLASSIC,
         });
         let groups = groups.collect();
-        ListGroupsResponse { error_code: self.failed, groups, ..Default::default() }.encode(out, self.version);
+        ListGroupsResponse { error_code: self.failed, groups, ..Default::default() }
+            .encode(out, self.version);
     }
 }
 

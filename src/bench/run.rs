@@ -569,10 +569,9 @@ mod tests {
         assert_eq!((report.ledger.acked, report.service.samples), (700, 100), "{report}");
     }
 
-    #[test]
-    fn a_cold_read_sees_what_another_run_wrote() {
-        let sink = Sink::start(Memory::new(Fault::None), 3, None).unwrap();
-        let options = Options {
+    /// Over three partitions, for cold reads of it.
+    fn a_second_of_load(sink: &Sink) -> Options {
+        Options {
             bootstrap: sink.address().to_string(),
             partitions: 3,
             record_bytes: 64,
@@ -581,7 +580,13 @@ mod tests {
             seconds: 1,
             warmup_s: 0,
             ..Options::default()
-        };
+        }
+    }
+
+    #[test]
+    fn a_cold_read_sees_what_another_run_wrote() {
+        let sink = Sink::start(Memory::new(Fault::None), 3, None).unwrap();
+        let options = a_second_of_load(&sink);
         let written = run(&options).unwrap();
         let cold = Options { load: Load::None, read_back: ReadBack::Cold, seconds: 5, ..options };
         let report = run(&cold).unwrap();
@@ -592,16 +597,7 @@ mod tests {
     #[test]
     fn a_load_may_end_with_the_cold_read_beside_it() {
         let sink = Sink::start(Memory::new(Fault::None), 3, None).unwrap();
-        let options = Options {
-            bootstrap: sink.address().to_string(),
-            partitions: 3,
-            record_bytes: 64,
-            connections: 3,
-            load: Load::Open { records_per_s: 3_000.0 },
-            seconds: 1,
-            warmup_s: 0,
-            ..Options::default()
-        };
+        let options = a_second_of_load(&sink);
         let written = run(&options).unwrap();
         let cold = Options { read_back: ReadBack::Cold, until_read: true, seconds: 30, ..options };
         let report = run(&cold).unwrap();

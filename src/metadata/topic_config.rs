@@ -238,10 +238,9 @@ impl ConfigDef {
             _ => Ok(()),
         }
     }
-}
 
-impl ConfigDef {
-    /// A value as it is kept, and one that is not valid as it is: every shard has it, so zeros before a number or behind it must not grow it.
+    /// A value as it is kept, and one that is not valid as it is: every shard has it, so zeros before a number or
+    /// behind it must not grow it.
     fn shortest<'v>(&self, value: &'v str) -> Cow<'v, str> {
         match self.kind {
             ConfigKind::Int { .. } | ConfigKind::Long { .. } => {

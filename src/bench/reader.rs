@@ -3,6 +3,7 @@
 //! It has as many fetches in flight as the protocol allows, each for as many partitions, and none is
 //! named by two: one fetch of everything for Kafka, one a queue for a protocol of pulls.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::driver::{Driver, FetchFrom, Malformed};
@@ -29,7 +30,9 @@ pub enum Goal {
 pub struct PartitionReader {
     pub transport: Transport,
     partitions: Vec<Place>,
-    /// Where the next look for partitions begins.
+    /// Those that the last answers had nothing of: they are asked for first.
+    again: VecDeque<usize>,
+    /// Where the next look for others begins.
     cursor: usize,
     /// Partitions in a row that had nothing to read.
     idle: usize,
@@ -88,6 +91,7 @@ impl PartitionReader {
             read_bytes: 0,
             retry_at_ns: None,
             partitions: partitions.into_iter().map(place).collect(),
+            again: VecDeque::new(),
             cursor: 0,
             idle: 0,
             requests: Vec::new(),
@@ -128,6 +132,7 @@ impl PartitionReader {
     pub fn reconnect(&mut self, transport: Transport) {
         self.transport = transport;
         self.in_flight.clear();
+        self.again.clear();
         self.partitions.iter_mut().for_each(|place| place.asked = false);
         self.requests.clear();
         self.requests_sent = 0;
@@ -161,7 +166,7 @@ impl PartitionReader {
             }
             let positions = self.positions.as_deref();
             read_answer(frame, &fetch.from, turn, self.group, positions, &local_of)?;
-            self.go_on_behind(&fetch, &turn.ledgers[self.group]);
+            self.keep_unread(&fetch, &turn.ledgers[self.group]);
         }
         let slowed = *goal == Goal::Tail && turn.now_ns < self.ask_at_ns;
         while !slowed && self.in_flight.len() < turn.driver.fetches_max() && self.ask(turn, goal) {
@@ -174,14 +179,27 @@ impl PartitionReader {
         Ok(busy)
     }
 
-    /// An answer is filled in the order of its fetch: the next one begins with whom it had no room for.
-    fn go_on_behind(&mut self, fetch: &Fetch, ledger: &Ledger) {
-        let got = |(from, &place): (&FetchFrom, &usize)| {
-            ledger.read_next(self.partitions[place].local) > from.offset
-        };
-        if let Some(last) = fetch.from.iter().zip(&fetch.places).rposition(got) {
-            self.cursor = (fetch.places[last] + 1) % self.partitions.len();
+    /// What an answer had no room for, or what was not in memory yet, comes first in the next one, as with
+    /// clients that ask for everything each time and rotate. Passed over until its turn comes again, it would
+    /// have to be read from the device once more.
+    fn keep_unread(&mut self, fetch: &Fetch, ledger: &Ledger) {
+        let unread = fetch
+            .from
+            .iter()
+            .zip(&fetch.places)
+            .filter(|(from, place)| ledger.read_next(self.partitions[**place].local) == from.offset);
+        self.again.extend(unread.map(|(_, place)| *place));
+    }
+
+    /// The next partition to be looked at; `left`: of those that had their turn, so many.
+    fn next_place(&mut self, left: &mut usize) -> Option<usize> {
+        if let Some(place) = self.again.pop_front() {
+            return Some(place);
         }
+        *left = left.checked_sub(1)?;
+        let place = self.cursor;
+        self.cursor = if place + 1 == self.partitions.len() { 0 } else { place + 1 };
+        Some(place)
     }
 
     /// Encode the next fetch. False when no partition, of those looked at, has something to read.
@@ -191,9 +209,8 @@ impl PartitionReader {
         // Whether every partition can be in a fetch that waits for it.
         let few = count <= each_max * turn.driver.fetches_max();
         let (mut from, mut places) = (Vec::new(), Vec::new());
-        for _ in 0..count.min(SCAN_PARTITIONS) {
-            let index = self.cursor;
-            self.cursor = if index + 1 == count { 0 } else { index + 1 };
+        let mut left = count.min(SCAN_PARTITIONS);
+        while let Some(index) = self.next_place(&mut left) {
             let Place { local, partition, asked } = self.partitions[index];
             if asked {
                 continue;
@@ -212,6 +229,7 @@ impl PartitionReader {
             self.idle = 0;
             from.push(FetchFrom { partition, offset });
             places.push(index);
+            self.partitions[index].asked = true;
             if from.len() == each_max {
                 break;
             }
@@ -226,7 +244,6 @@ impl PartitionReader {
         self.correlation = self.correlation.wrapping_add(1);
         let wait = few && *goal == Goal::Tail;
         turn.driver.encode_fetch(self.correlation, &from, wait, &mut self.requests);
-        places.iter().for_each(|&place| self.partitions[place].asked = true);
         self.in_flight.push(Fetch { correlation: self.correlation, from, places });
         true
     }

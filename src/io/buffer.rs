@@ -100,6 +100,11 @@ impl ChunkPool {
         self.inner.chunk_bytes
     }
 
+    /// Most chunks that are out at a time.
+    pub fn chunks_max(&self) -> usize {
+        self.inner.chunks_max
+    }
+
     /// Chunks that are out: being written, in the tail cache, or still read by somebody.
     pub fn used(&self) -> usize {
         self.inner.used.load(Ordering::Acquire)

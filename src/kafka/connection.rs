@@ -437,6 +437,10 @@ impl Connection {
             if let Some(Request { state: State::Fetch(state), .. }) = self.request_mut(number)
                 && state.deadline() <= turn.now.mono
             {
+                // Some of what it waits for may be there.
+                if state.is_loading() {
+                    state.retry();
+                }
                 self.run_fetch(number, turn);
             }
         }

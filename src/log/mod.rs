@@ -224,7 +224,7 @@ impl Log {
         let tail_chunks = config.tail_cache_bytes.div_ceil(config.chunk_bytes);
         let pool = ChunkPool::new(config.chunk_bytes, tail_chunks * 2 + config.commit_depth + LENT_CHUNKS);
         let segment_end = opened.segments.active().end();
-        let cache = ReadCache::new(id, config.chunk_bytes, config.read_cache_bytes, 8);
+        let cache = ReadCache::new(id, config.chunk_bytes, config.read_cache_bytes);
         Log {
             id,
             term,
@@ -283,6 +283,11 @@ impl Log {
     /// Memory of the tail and of what was read back, with what readers hold of both.
     pub fn cache_bytes(&self) -> (u64, u64) {
         ((self.append.chunks_out() * self.config.chunk_bytes) as u64, self.cache.bytes())
+    }
+
+    /// How many chunks that are read back for one reader the cache surely keeps until it looks.
+    pub fn chunks_together(&self) -> usize {
+        self.cache.chunks_together()
     }
 
     pub fn blocks_in_flight(&self) -> usize {

@@ -179,24 +179,20 @@ impl Log {
         }
     }
 
-    /// Ask for the chunks after `id` that this read, or the next one, will need.
+    /// Ask for the chunks after `id` that the next read will need, if they lie near. What lies far off would
+    /// be gone again when its turn comes: until then the others are read that are between here and there.
     fn read_ahead(&mut self, slot: Slot, from: Offset, id: ChunkId, bytes_max: usize) {
-        const RUNS_AHEAD_MAX: usize = 64;
         let Some(queue) = self.queues.get(slot) else { return };
+        let last = id.0.saturating_add(self.cache.ahead_chunks());
         let mut bytes = 0;
-        for run in queue.runs_from(from).take(RUNS_AHEAD_MAX) {
-            if run.chunk != id {
-                if queue.run_in_tail(run) {
-                    return;
-                }
-                if let Some(span) = self.chunks.span(run.chunk) {
-                    self.cache.prefetch(run.chunk, span);
-                }
-            }
-            bytes += run.bytes as usize;
-            if bytes > bytes_max {
+        for run in queue.runs_from(from).skip_while(|run| run.chunk <= id) {
+            if run.chunk.0 > last || bytes > bytes_max || queue.run_in_tail(run) {
                 return;
             }
+            if let Some(span) = self.chunks.span(run.chunk) {
+                self.cache.prefetch(run.chunk, span);
+            }
+            bytes += run.bytes as usize;
         }
     }
 

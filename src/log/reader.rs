@@ -17,6 +17,19 @@ use super::block::{BLOCK_HEADER_BYTES, BlockHeader};
 use super::chunks::{ChunkId, ChunkSpan};
 use super::entry::EntryHeader;
 
+/// Chunks of a log that are read at a time. A device that serves in order lets each write, and then its flush,
+/// wait for the reads before it: three at a time cost commits 12 ms instead of 3, and read 1.15 GB/s instead of 1.0.
+const LOADS_MAX: usize = 1;
+
+/// Chunks that wait to be read ahead of somebody, at most.
+const AHEAD_QUEUE_MAX: usize = 8;
+
+/// However little memory it is given.
+const CHUNKS_MIN: usize = 9;
+
+/// Chunks that are read ahead of somebody, at most: one answer of many partitions takes 16 MiB.
+const AHEAD_CHUNKS_MAX: usize = 16;
+
 /// Where an entry with records lies in its chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct DirectoryEntry {
@@ -119,6 +132,8 @@ impl AsRef<[u8]> for Lent {
 
 #[derive(Debug)]
 enum Cached {
+    /// Nobody waits for it yet.
+    Ahead,
     Wanted,
     Loading {
         bytes: usize,
@@ -139,7 +154,7 @@ impl Cached {
         match self {
             Cached::Loading { bytes } => *bytes,
             Cached::Loaded { chunk, .. } => chunk.bytes.len(),
-            Cached::Wanted | Cached::Failed { .. } => 0,
+            Cached::Ahead | Cached::Wanted | Cached::Failed { .. } => 0,
         }
     }
 }
@@ -168,10 +183,12 @@ pub struct ReadCache {
     /// Of chunks that are too large for the pool, which hold one outsized batch each.
     unpooled_bytes_max: usize,
     cached: FxHashMap<ChunkId, Cached>,
+    /// Somebody waits for these.
     wanted: VecDeque<(ChunkId, ChunkSpan)>,
+    /// These are read when nobody waits for another: [`Cached::Ahead`].
+    ahead: VecDeque<(ChunkId, ChunkSpan)>,
     given_up: Vec<ChunkId>,
     loading: usize,
-    loading_max: usize,
     /// Chunks that readers hold parts of, at most; counted anew when it reaches its limit.
     lent: usize,
     lent_max: usize,
@@ -182,19 +199,18 @@ pub struct ReadCache {
 }
 
 impl ReadCache {
-    /// Keeps at most `cache_bytes`, and as much again of chunks that are larger than `chunk_bytes`. Reads
-    /// `loading_max` chunks at a time.
-    pub fn new(log: LogId, chunk_bytes: usize, cache_bytes: usize, loading_max: usize) -> ReadCache {
-        let chunks = (cache_bytes / chunk_bytes).max(loading_max + 1);
+    /// Keeps at most `cache_bytes`, and as much again of chunks that are larger than `chunk_bytes`.
+    pub fn new(log: LogId, chunk_bytes: usize, cache_bytes: usize) -> ReadCache {
+        let chunks = (cache_bytes / chunk_bytes).max(CHUNKS_MIN);
         ReadCache {
             log,
             pool: ChunkPool::new(chunk_bytes, chunks),
             unpooled_bytes_max: cache_bytes,
             cached: FxHashMap::default(),
             wanted: VecDeque::new(),
+            ahead: VecDeque::new(),
             given_up: Vec::new(),
             loading: 0,
-            loading_max,
             lent: 0,
             lent_max: chunks / 2,
             clock: 0,
@@ -206,16 +222,18 @@ impl ReadCache {
     pub fn get(&mut self, id: ChunkId, span: ChunkSpan) -> Lookup<'_> {
         self.clock += 1;
         let clock = self.clock;
-        let cached = self.cached.entry(id).or_insert_with(|| {
+        let cached = self.cached.entry(id).or_insert(Cached::Ahead);
+        if matches!(cached, Cached::Ahead) {
+            *cached = Cached::Wanted;
+            self.ahead.retain(|(ahead, _)| *ahead != id);
             self.wanted.push_back((id, span));
-            Cached::Wanted
-        });
+        }
         match cached {
             Cached::Loaded { chunk, used } => {
                 *used = clock;
                 Lookup::Loaded(chunk)
             }
-            Cached::Wanted | Cached::Loading { .. } => Lookup::Loading,
+            Cached::Ahead | Cached::Wanted | Cached::Loading { .. } => Lookup::Loading,
             Cached::Failed { .. } => Lookup::Failed,
         }
     }
@@ -259,19 +277,31 @@ impl ReadCache {
         self.cached.values().map(Cached::bytes).filter(|bytes| *bytes > self.pool.chunk_bytes()).sum()
     }
 
-    /// Read ahead, if there is room for it without pushing out anything newer.
+    /// How many chunks of the log behind the one that somebody reads are read ahead, at most. More than a
+    /// part of the cache would push itself out before it is read.
+    pub fn ahead_chunks(&self) -> u32 {
+        (self.pool.chunks_max() / 4).min(AHEAD_CHUNKS_MAX) as u32
+    }
+
+    /// How many chunks one reader can leave here before it looks at them: a few readers fill the cache.
+    pub fn chunks_together(&self) -> usize {
+        (self.pool.chunks_max() / 16).max(1)
+    }
+
+    /// Have this chunk read when nobody waits for another.
     pub fn prefetch(&mut self, id: ChunkId, span: ChunkSpan) {
-        if self.wanted.len() < self.loading_max {
-            self.get(id, span);
+        if self.ahead.len() < AHEAD_QUEUE_MAX && !self.cached.contains_key(&id) {
+            self.cached.insert(id, Cached::Ahead);
+            self.ahead.push_back((id, span));
         }
     }
 
     /// The next chunk to be read, when one is wanted and memory for it is there.
     pub fn poll_load(&mut self) -> Option<Load> {
-        if self.loading >= self.loading_max || self.wanted.is_empty() {
+        if self.loading >= LOADS_MAX {
             return None;
         }
-        let (id, span) = *self.wanted.front()?;
+        let (id, span) = *self.wanted.front().or(self.ahead.front())?;
         let bytes = (span.bytes as usize).next_multiple_of(PAGE_BYTES);
         let buf = if bytes > self.pool.chunk_bytes() {
             self.free_unpooled(bytes);
@@ -279,7 +309,7 @@ impl ReadCache {
         } else {
             self.take_memory()?
         };
-        self.wanted.pop_front();
+        self.wanted.pop_front().or_else(|| self.ahead.pop_front());
         self.cached.insert(id, Cached::Loading { bytes });
         self.loading += 1;
         Some(Load { id, span, buf })
@@ -354,13 +384,14 @@ impl ReadCache {
     pub fn forget_failures(&mut self) {
         self.cached.retain(|_, cached| match cached {
             Cached::Failed { old } => !std::mem::replace(old, true),
-            Cached::Wanted | Cached::Loading { .. } | Cached::Loaded { .. } => true,
+            Cached::Ahead | Cached::Wanted | Cached::Loading { .. } | Cached::Loaded { .. } => true,
         });
     }
 
     /// The log no longer has chunks before `first`.
     pub fn drop_before(&mut self, first: ChunkId) {
         self.cached.retain(|id, cached| *id >= first || matches!(cached, Cached::Loading { .. }));
+        self.ahead.retain(|(id, _)| *id >= first);
         let (kept, gone) = std::mem::take(&mut self.wanted).into_iter().partition(|(id, _)| *id >= first);
         self.wanted = kept;
         let gone: VecDeque<(ChunkId, ChunkSpan)> = gone;
@@ -370,5 +401,46 @@ impl ReadCache {
     /// Chunks that somebody wanted and that will not be read, since the last call.
     pub fn take_given_up(&mut self) -> Vec<ChunkId> {
         std::mem::take(&mut self.given_up)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::Position;
+
+    use super::*;
+
+    fn span(id: u32) -> ChunkSpan {
+        ChunkSpan { base: Position(u64::from(id) * 4096), bytes: 4096, live_runs: 1, live_bytes: 4096 }
+    }
+
+    #[test]
+    fn what_somebody_waits_for_is_read_before_what_is_read_ahead() {
+        let mut cache = ReadCache::new(LogId(1), 4096, 1 << 20);
+        let id = ChunkId;
+        for ahead in [2, 3, 4] {
+            cache.prefetch(id(ahead), span(ahead));
+        }
+        for wanted in [9, 4, 9] {
+            assert!(matches!(cache.get(id(wanted), span(wanted)), Lookup::Loading));
+        }
+        let mut order = Vec::new();
+        while let Some(Load { id, span, buf }) = cache.poll_load() {
+            assert!(cache.poll_load().is_none(), "one at a time");
+            order.push(id.0);
+            cache.on_loaded(id, span, buf, Err(std::io::ErrorKind::Other.into())).unwrap_err();
+            cache.prefetch(id, span);
+        }
+        assert_eq!(order, [9, 4, 2, 3]);
+    }
+
+    #[test]
+    fn what_is_read_ahead_of_a_log_that_moved_on_is_forgotten() {
+        let mut cache = ReadCache::new(LogId(1), 4096, 1 << 20);
+        cache.prefetch(ChunkId(2), span(2));
+        cache.get(ChunkId(1), span(1));
+        cache.drop_before(ChunkId(3));
+        assert!(cache.poll_load().is_none());
+        assert_eq!(cache.take_given_up(), [ChunkId(1)], "nobody waits for the other");
     }
 }

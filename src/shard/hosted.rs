@@ -1,6 +1,5 @@
 //! A log and everything that lives on it: partitions, who waits for durability, who waits for data.
 
-use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 
 use crate::base::mutant::{self, Mutant};
@@ -24,9 +23,11 @@ use super::Retention;
 use super::acks::Acks;
 use super::call::{Answer, AppendStamps, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
 use super::groups::{GroupHost, Home};
+use chunk_waiters::ChunkWaiters;
 use retention::RetentionQueue;
 use search::Search;
 
+mod chunk_waiters;
 mod list_offset;
 mod retention;
 mod search;
@@ -88,8 +89,7 @@ pub struct Hosted {
     waiters: Waiters,
     /// Woken by something else than records: their partition is gone, or begins elsewhere.
     woken: Vec<Waiter>,
-    /// Each once, however often it looks.
-    chunk_waiters: FxHashMap<ChunkId, FxHashSet<Waiter>>,
+    chunk_waiters: ChunkWaiters,
     /// Searches that need a chunk which is being read.
     chunk_searches: Vec<(ChunkId, Search)>,
     /// Those that go on as far as each turn has time for it, in order.
@@ -117,6 +117,7 @@ impl Hosted {
         let mut retention = RetentionQueue::default();
         let filled = log.queues().iter().filter(|(_, queue)| queue.runs().len() > 0);
         filled.for_each(|(slot, _)| retention.on_change(slot));
+        let chunk_waiters = ChunkWaiters::new(log.chunks_together());
         Hosted {
             log,
             partitions,
@@ -124,7 +125,7 @@ impl Hosted {
             acks: Acks::default(),
             waiters: Waiters::default(),
             woken: Vec::new(),
-            chunk_waiters: FxHashMap::default(),
+            chunk_waiters,
             chunk_searches: Vec::new(),
             searches: VecDeque::new(),
             search_bytes_left: search::TURN_BYTES,
@@ -371,7 +372,7 @@ impl Hosted {
                     result.loading_bytes =
                         (bytes as usize).min(bytes_max.saturating_sub(gather.bytes())).max(1);
                     if let Some(waiter) = park {
-                        self.chunk_waiters.entry(chunk).or_default().insert(waiter);
+                        self.chunk_waiters.wait(chunk, waiter);
                     }
                 }
             }
@@ -479,9 +480,7 @@ impl Hosted {
 
     /// The reading of a chunk is over: whoever waited for it looks again.
     pub fn on_chunk(&mut self, chunk: ChunkId, out: &mut Outbox) {
-        if let Some(waiters) = self.chunk_waiters.remove(&chunk) {
-            out.woken.extend(waiters);
-        }
+        self.chunk_waiters.on_chunk(chunk, &mut out.woken);
         let ready = self.chunk_searches.extract_if(.., |(waits_for, _)| *waits_for == chunk);
         self.searches.extend(ready.map(|(_, search)| search));
     }

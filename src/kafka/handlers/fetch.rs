@@ -35,6 +35,10 @@ use crate::shard::call::{Answer, Call, CallError, ReadPart, ReadResult, Ticket};
 
 /// A client that does not want to wait still waits this long for the device.
 const COLD_WAIT: Duration = Duration::from_secs(5);
+/// What is fresh waits so long for what is being read from the device. Whoever lags in some partitions gets
+/// what those were asked for, and would otherwise have it read again and again; Kafka waits for its reads however
+/// long they take.
+const FRESH_WAIT: Duration = Duration::from_millis(20);
 /// No client needs a longer poll.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// First version in which topics are named by their ids.
@@ -84,6 +88,8 @@ pub struct FetchRequestState {
     deadline: Nanos,
     /// Reading from the device may last until here.
     cold_deadline: Nanos,
+    /// As long as something fresh waits for it.
+    fresh_deadline: Nanos,
     /// Calls to other shards that are not answered, and which parts each asked for.
     calls: Vec<Option<Vec<usize>>>,
     outstanding: usize,
@@ -132,6 +138,7 @@ pub fn begin(
         max_bytes,
         deadline: turn.now.mono.plus(wait),
         cold_deadline: turn.now.mono.plus(wait.max(COLD_WAIT)),
+        fresh_deadline: turn.now.mono.plus(FRESH_WAIT),
         calls: Vec::new(),
         outstanding: 0,
         again: true,
@@ -198,7 +205,15 @@ impl FetchRequestState {
     }
 
     pub fn deadline(&self) -> Nanos {
-        if self.awaits_device() { self.cold_deadline } else { self.deadline }
+        if !self.is_loading() {
+            self.deadline
+        } else if !self.parts.iter().any(|part| part.result.fresh) {
+            self.cold_deadline
+        } else if self.bytes() >= self.min_bytes {
+            self.fresh_deadline
+        } else {
+            self.deadline
+        }
     }
 
     pub fn max_bytes(&self) -> usize {
@@ -227,7 +242,7 @@ impl FetchRequestState {
 
     /// Wait no longer: the broker is stopping.
     pub fn give_up(&mut self, now: Nanos) {
-        (self.deadline, self.cold_deadline) = (now, now);
+        (self.deadline, self.cold_deadline, self.fresh_deadline) = (now, now, now);
     }
 
     /// There is news for the connection, perhaps for this fetch.
@@ -262,11 +277,9 @@ impl FetchRequestState {
         self.parts.iter().map(|part| part.result.bytes).sum()
     }
 
-    /// Of what it asked for some is being read from the device, and it has nothing fresher that would have
-    /// to wait for it: the answer takes all of it.
-    fn awaits_device(&self) -> bool {
-        let loading = self.parts.iter().any(|part| part.result.is_loading());
-        loading && !self.parts.iter().any(|part| part.result.fresh)
+    /// Some of what it asked for is being read from the device.
+    pub fn is_loading(&self) -> bool {
+        self.parts.iter().any(|part| part.result.is_loading())
     }
 
     /// Look, if there is a reason to; `held_bytes`: what the connection holds besides. Returns whether the
@@ -301,7 +314,7 @@ impl FetchRequestState {
     fn is_done(&self, now: Nanos, too_early: bool) -> bool {
         let failed = self.parts.iter().any(Part::failed);
         let nothing_asked = self.session.is_none() && self.parts.is_empty();
-        let enough = self.bytes() >= self.min_bytes && !self.awaits_device();
+        let enough = self.bytes() >= self.min_bytes && !self.is_loading();
         enough || failed || nothing_asked || (now >= self.deadline() && !too_early)
     }
 
@@ -580,6 +593,7 @@ mod tests {
 
     const DEADLINE: Nanos = Nanos(100);
     const COLD_DEADLINE: Nanos = Nanos(1000);
+    const FRESH_DEADLINE: Nanos = Nanos(10);
 
     fn state(found: &[ReadResult]) -> FetchRequestState {
         let part = |result: &ReadResult| {
@@ -608,6 +622,7 @@ mod tests {
             max_bytes: 1000,
             deadline: DEADLINE,
             cold_deadline: COLD_DEADLINE,
+            fresh_deadline: FRESH_DEADLINE,
             calls: Vec::new(),
             outstanding: 0,
             again: false,
@@ -621,28 +636,25 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_takes_what_is_being_read_unless_it_has_something_fresher() {
-        let done = |found: &[ReadResult], now| state(found).is_done(now, false);
+    fn an_answer_takes_what_is_being_read_but_keeps_what_is_fresh_only_for_a_moment() {
         let (cold, fresh, loading) = (found(10, false, 0), found(10, true, 0), found(0, false, 10));
-        let nothing = found(0, false, 0);
-        for (partitions, at_once, at_deadline) in [
-            (vec![&cold, &nothing], true, true),
-            (vec![&cold, &loading], false, false),
-            (vec![&loading, &nothing], false, false),
-            (vec![&fresh, &loading], true, true),
-            (vec![&nothing, &nothing], false, true),
-            (vec![&cold, &found(10, false, 10)], false, false),
+        let (nothing, both) = (found(0, false, 0), found(10, false, 10));
+        for (partitions, done_at) in [
+            (vec![&cold, &nothing], Nanos(1)),
+            (vec![&cold, &loading], COLD_DEADLINE),
+            (vec![&loading, &nothing], COLD_DEADLINE),
+            (vec![&fresh, &nothing], Nanos(1)),
+            (vec![&fresh, &loading], FRESH_DEADLINE),
+            (vec![&nothing, &nothing], DEADLINE),
+            (vec![&both, &nothing], COLD_DEADLINE),
         ] {
             let partitions: Vec<_> = partitions
                 .into_iter()
                 .map(|result| found(result.bytes, result.fresh, result.loading_bytes))
                 .collect();
-            assert_eq!(done(&partitions, Nanos(1)), at_once, "{partitions:?}");
-            assert_eq!(done(&partitions, DEADLINE), at_deadline, "{partitions:?}");
-            assert!(
-                done(&partitions, COLD_DEADLINE),
-                "the device is not waited for for ever: {partitions:?}"
-            );
+            let moments = [Nanos(1), FRESH_DEADLINE, DEADLINE, COLD_DEADLINE];
+            let first = moments.into_iter().find(|now| state(&partitions).is_done(*now, false));
+            assert_eq!(first, Some(done_at), "{partitions:?}");
         }
     }
 

@@ -541,6 +541,22 @@ fn no_chunk_is_read_that_finds_no_room_in_the_answer() {
 }
 
 #[test]
+fn what_lies_far_behind_is_not_read_ahead() {
+    let mut rig = Rig::new(&[]);
+    for timestamp in 0..7 {
+        rig.append(&[timestamp], WHOLE_CHUNK);
+    }
+    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 << 20, waiter: NO_PART };
+    let read = |rig: &mut Rig, bytes_max| {
+        rig.hosted.read(&part, bytes_max, true, None, &rig.catalog);
+        rig.run();
+        rig.hosted.log.cache_bytes().1 / CONFIG.chunk_bytes as u64
+    };
+    assert_eq!(read(&mut rig, 1), 2, "what the next read begins with");
+    assert_eq!(read(&mut rig, 1 << 20), 3, "of nine chunks of cache, two hold what comes next");
+}
+
+#[test]
 fn who_waits_at_the_end_hears_of_a_new_start_and_that_the_topic_is_gone() {
     let mut rig = Rig::new(&[("retention.bytes", "1")]);
     for timestamp in 0..3 {

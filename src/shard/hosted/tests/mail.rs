@@ -80,7 +80,9 @@ fn members_that_wait_for_each_other_keep_nobody_waiting() {
     let mut sees: Vec<(u32, usize)> = joined
         .iter()
         .map(|(member, answer)| match answer {
-            Answer::Joined(joined) => (*member, joined.as_ref().as_ref().expect("a generation").members.len()),
+            Answer::Joined(joined) => {
+                (*member, joined.as_ref().as_ref().expect("a generation").members.len())
+            }
             other => panic!("{other:?}"),
         })
         .collect();

@@ -267,7 +267,7 @@ mod tests {
 
     fn origin(request: u64) -> Origin {
         let conn = ConnId { index: 0, generation: 0 };
-        Origin { shard: ShardId(0), ticket: Ticket { conn, request, part: 0 } }
+        Origin::new(ShardId(0), Ticket { conn, request, part: 0 })
     }
 
     fn create(name: &str) -> AdminCall {

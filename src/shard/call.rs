@@ -99,6 +99,11 @@ impl Call {
         }
     }
 
+    /// Its answer may wait for what other clients do, or for their silence: for minutes.
+    pub fn waits_for_others(&self) -> bool {
+        matches!(self, Call::Group { call: GroupCall::Join(_) | GroupCall::Sync(_), .. })
+    }
+
     /// It looks into batches, which may take more than a turn.
     pub fn is_lookup(&self) -> bool {
         matches!(self, Call::ListOffset { spec, .. } if spec.is_lookup())

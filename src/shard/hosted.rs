@@ -44,6 +44,14 @@ const PRODUCERS_STEP: usize = 2048;
 pub struct Origin {
     pub shard: ShardId,
     pub ticket: Ticket,
+    /// The call has given its credit back.
+    pub deferred: bool,
+}
+
+impl Origin {
+    pub fn new(shard: ShardId, ticket: Ticket) -> Origin {
+        Origin { shard, ticket, deferred: false }
+    }
 }
 
 /// What happens when a position is durable.
@@ -559,7 +567,7 @@ impl Hosted {
                 }
                 AckWaiter::Batch(ticket) => {
                     // Through the answers, which can carry an error.
-                    let origin = Origin { shard: out.me, ticket };
+                    let origin = Origin::new(out.me, ticket);
                     out.answers.push((origin, Answer::Appended(Err(CallError::Storage))));
                 }
                 AckWaiter::Answer(origin, answer) => out.answers.push((origin, failed(answer))),

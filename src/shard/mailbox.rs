@@ -9,6 +9,16 @@
 //!   shard a  --[ calls of a: at most CREDITS | answers to b: at most CREDITS ]-->  shard b
 //! ```
 //!
+//! Some calls wait for other clients, for minutes. Such a call is *deferred*: its credit comes back at once, in the
+//! place of its answer, and the answer is later a call of the other side, with a credit of that.
+//!
+//! ```text
+//!   a  -- Call -->  b     a's credit is taken
+//!   a  <- Deferred  b     and is back; others may follow
+//!   a  <--- Late -  b     b's credit is taken
+//!   a  -- Done -->  b     and is back
+//! ```
+//!
 //! A shard that sleeps is woken once a turn, by the driver ([`Mailbox::take_wakes`]).
 
 use std::collections::VecDeque;
@@ -28,6 +38,9 @@ pub const CREDITS: usize = 1024;
 /// Those of a shard to all others together, once there are more than eight: a place takes some 140 bytes whether
 /// a letter lies in it or not, and there are pairs as the square of the shards.
 const CREDITS_OF_ALL: usize = 8 * CREDITS;
+/// Calls of one shard that another defers, at most, for each credit: 65,536, whose answers take 9 MiB should all of them
+/// wait for a credit together. Further ones keep theirs until they are answered.
+const DEFERRED_PER_CREDIT: usize = 64;
 
 /// A letter to a shard.
 #[derive(Debug)]
@@ -38,6 +51,15 @@ pub enum Mail {
         call: Call,
     },
     Answer {
+        ticket: Ticket,
+        answer: Answer,
+    },
+    /// So many calls will be answered by a `Late` each: their credits are back. An answer.
+    Deferred {
+        calls: usize,
+    },
+    /// The answer to a call that was deferred. A call.
+    Late {
         ticket: Ticket,
         answer: Answer,
     },
@@ -62,11 +84,21 @@ pub enum Mail {
 }
 
 impl Mail {
-    fn is_answer(&self) -> bool {
+    /// Credits that come back with it.
+    fn credits(&self) -> usize {
         match self {
-            Mail::Answer { .. } | Mail::Done { .. } => true,
-            Mail::Call { .. } | Mail::Ready { .. } | Mail::Apply { .. } | Mail::Connection { .. } => false,
+            Mail::Answer { .. } | Mail::Done { .. } => 1,
+            Mail::Deferred { calls } => *calls,
+            Mail::Call { .. }
+            | Mail::Late { .. }
+            | Mail::Ready { .. }
+            | Mail::Apply { .. }
+            | Mail::Connection { .. } => 0,
         }
+    }
+
+    fn is_answer(&self) -> bool {
+        self.credits() > 0
     }
 }
 
@@ -110,6 +142,12 @@ struct Peer {
     credits: usize,
     /// Calls that wait for a credit, in order.
     waiting: VecDeque<Mail>,
+    /// Late answers among them.
+    late: usize,
+    /// Calls of the peer that wait here for others, without a credit.
+    deferred: usize,
+    /// Those of them whose credits are still to be sent back.
+    newly_deferred: usize,
     /// Something was sent since the last turn's end.
     wake: bool,
 }
@@ -123,7 +161,14 @@ pub struct Mailbox {
 
 impl Mailbox {
     pub fn new(me: ShardId, office: Arc<PostOffice>) -> Mailbox {
-        let peer = |_| Peer { credits: office.credits, waiting: VecDeque::new(), wake: false };
+        let peer = |_| Peer {
+            credits: office.credits,
+            waiting: VecDeque::new(),
+            late: 0,
+            deferred: 0,
+            newly_deferred: 0,
+            wake: false,
+        };
         Mailbox { me, peers: (0..office.shards).map(peer).collect(), office }
     }
 
@@ -149,10 +194,45 @@ impl Mailbox {
         self.push(to, mail);
     }
 
+    /// May a call of `from` that is to wait for others be deferred? One of this shard needs no credit.
+    pub fn may_defer(&self, from: ShardId) -> bool {
+        let peer = &self.peers[usize::from(from.0)];
+        from != self.me && peer.deferred + peer.late < DEFERRED_PER_CREDIT * self.office.credits
+    }
+
+    /// A call of `from` waits for others: [`Mailbox::answer_late`] answers it.
+    pub fn defer(&mut self, from: ShardId) {
+        assert!(self.may_defer(from));
+        let peer = &mut self.peers[usize::from(from.0)];
+        peer.deferred += 1;
+        peer.newly_deferred += 1;
+    }
+
+    /// Send back the credits of calls that were deferred. After all mail is read: what follows them is for
+    /// the next turn.
+    pub fn return_deferred(&mut self) {
+        for index in 0..self.peers.len() {
+            let calls = std::mem::take(&mut self.peers[index].newly_deferred);
+            if calls > 0 {
+                self.answer(ShardId(index as u16), Mail::Deferred { calls });
+            }
+        }
+    }
+
+    /// Answer a call that was deferred.
+    pub fn answer_late(&mut self, to: ShardId, ticket: Ticket, answer: Answer) {
+        let peer = &mut self.peers[usize::from(to.0)];
+        peer.deferred = peer.deferred.checked_sub(1).expect("a call is answered once");
+        peer.late += 1;
+        self.call(to, Mail::Late { ticket, answer });
+    }
+
     fn push(&mut self, to: ShardId, mail: Mail) {
+        let peer = &mut self.peers[usize::from(to.0)];
+        peer.late -= usize::from(matches!(mail, Mail::Late { .. }));
+        peer.wake = true;
         let sent = self.office.queue(self.me, to).push(mail);
         assert!(sent.is_ok(), "credits bound what is in the queue");
-        self.peers[usize::from(to.0)].wake = true;
     }
 
     /// The next letter, from whom. At most a queue's worth a turn and peer is there to be read.
@@ -160,7 +240,7 @@ impl Mailbox {
         for from in 0..self.peers.len() {
             let shard = ShardId(from as u16);
             if let Some(mail) = self.office.queue(shard, self.me).pop() {
-                if mail.is_answer() {
+                for _ in 0..mail.credits() {
                     self.return_credit(shard);
                 }
                 return Some((shard, mail));
@@ -179,9 +259,10 @@ impl Mailbox {
         }
     }
 
-    /// Calls that wait for a credit, towards everybody: a reason to read less from clients.
+    /// Calls that wait for a credit, towards everybody: a reason to read less from clients. Late answers are none, which
+    /// others' clients have caused.
     pub fn waiting(&self) -> usize {
-        self.peers.iter().map(|peer| peer.waiting.len()).sum()
+        self.peers.iter().map(|peer| peer.waiting.len() - peer.late).sum()
     }
 
     /// This shard will make no further call for a client. Once per shard.
@@ -211,9 +292,68 @@ impl Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::op::ConnId;
+
+    const A: ShardId = ShardId(0);
+    const B: ShardId = ShardId(1);
 
     fn call(number: u64) -> Mail {
         Mail::Apply { number, records: Arc::from([]) }
+    }
+
+    fn answer_late(mailbox: &mut Mailbox, to: ShardId, number: u64) {
+        let ticket = Ticket { conn: ConnId { index: 0, generation: 0 }, request: number, part: 0 };
+        mailbox.answer_late(to, ticket, Answer::Heartbeat(Ok(())));
+    }
+
+    /// Two shards, and what became of the calls of each.
+    struct Pair {
+        ends: [Mailbox; 2],
+        /// Those that wait at the other end.
+        deferred: [Vec<u64>; 2],
+        answered: [Vec<u64>; 2],
+    }
+
+    impl Pair {
+        fn new(office: &Arc<PostOffice>) -> Pair {
+            let ends = [A, B].map(|shard| Mailbox::new(shard, office.clone()));
+            Pair { ends, deferred: Default::default(), answered: Default::default() }
+        }
+
+        fn call(&mut self, numbers: std::ops::RangeInclusive<u64>) {
+            for number in numbers {
+                self.ends[0].call(B, call(number));
+                self.ends[1].call(A, call(number));
+            }
+        }
+
+        /// Turns, until no mail is under way. Calls with even numbers wait for others.
+        fn run(&mut self) {
+            let mut progress = true;
+            while std::mem::take(&mut progress) {
+                for (me, peer) in [(0, B), (1, A)] {
+                    let (mailbox, other) = (&mut self.ends[me], 1 - me);
+                    while let Some((_, mail)) = mailbox.receive() {
+                        progress = true;
+                        match mail {
+                            Mail::Apply { number, .. } if number % 2 == 0 => {
+                                mailbox.defer(peer);
+                                self.deferred[other].push(number);
+                            }
+                            Mail::Apply { number, .. } => mailbox.answer(peer, Mail::Done { number }),
+                            Mail::Late { ticket, .. } => {
+                                self.answered[me].push(ticket.request);
+                                mailbox.answer(peer, Mail::Done { number: 0 });
+                            }
+                            Mail::Deferred { .. } | Mail::Done { number: 0 } => {}
+                            Mail::Done { number } => self.answered[me].push(number),
+                            mail => panic!("{mail:?} is not expected here"),
+                        }
+                    }
+                    mailbox.return_deferred();
+                }
+            }
+        }
     }
 
     #[test]
@@ -264,5 +404,62 @@ mod tests {
             (a.waiting(), office.has_mail(ShardId(0)), office.has_mail(ShardId(1))),
             (0, false, false)
         );
+    }
+
+    #[test]
+    fn calls_that_wait_for_others_keep_nobody_waiting() {
+        for credits in [1, 2, 5] {
+            let office = PostOffice::with_credits(2, credits);
+            let mut pair = Pair::new(&office);
+            pair.call(1..=40);
+            pair.run();
+            let odd: Vec<u64> = (1..=40).step_by(2).collect();
+            let even: Vec<u64> = (2..=40).step_by(2).collect();
+            assert_eq!(pair.answered, [odd.clone(), odd], "{credits} credits, 20 calls that wait");
+            assert_eq!(pair.deferred, [even.clone(), even.clone()]);
+
+            // They are answered while both sides are full.
+            pair.call(101..=120);
+            pair.answered = Default::default();
+            for (me, peer) in [(0, B), (1, A)] {
+                for number in std::mem::take(&mut pair.deferred[1 - me]) {
+                    answer_late(&mut pair.ends[me], peer, number);
+                }
+                assert_eq!(pair.ends[me].waiting(), 20 - credits, "late answers are no calls of clients");
+            }
+            pair.run();
+            for answered in &pair.answered {
+                let late: Vec<u64> = answered.iter().copied().filter(|number| *number < 100).collect();
+                assert_eq!(late, even, "each once, in order");
+                assert_eq!(answered.iter().filter(|number| **number > 100).count(), 10);
+            }
+            for end in &pair.ends {
+                let peers = end.peers.iter().map(|peer| (peer.credits, peer.waiting.len(), peer.late));
+                assert!(peers.eq([(credits, 0, 0); 2]), "{credits} credits");
+            }
+            assert!(!office.has_mail(A) && !office.has_mail(B));
+        }
+    }
+
+    #[test]
+    fn no_more_are_deferred_than_there_is_memory_for() {
+        let office = PostOffice::with_credits(2, 1);
+        let (mut a, mut b) = (Mailbox::new(A, office.clone()), Mailbox::new(B, office));
+        assert!(!b.may_defer(B), "it needs no credit of its own");
+        for number in 0..DEFERRED_PER_CREDIT as u64 {
+            a.call(B, call(number));
+            assert!(b.may_defer(A) && b.receive().is_some());
+            b.defer(A);
+            b.return_deferred();
+            assert!(matches!(a.receive(), Some((B, Mail::Deferred { calls: 1 }))));
+        }
+        assert!(!b.may_defer(A));
+        // The answers wait for a credit.
+        b.call(A, call(0));
+        (0..DEFERRED_PER_CREDIT as u64).for_each(|number| answer_late(&mut b, A, number));
+        assert!(!b.may_defer(A), "they take the memory as well");
+        assert!(a.receive().is_some());
+        a.answer(B, Mail::Done { number: 0 });
+        assert!(b.receive().is_some() && b.may_defer(A));
     }
 }

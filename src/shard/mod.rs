@@ -194,7 +194,7 @@ impl Shard {
             unreachable!("the catalog names no log that does not exist")
         };
         if host == self.id {
-            self.do_call(log, Origin { shard: self.id, ticket }, call, now);
+            self.do_call(log, Origin::new(self.id, ticket), call, now);
         } else {
             self.mailbox.call(host, Mail::Call { log, ticket, call });
         }
@@ -206,10 +206,14 @@ impl Shard {
             self.admin.push(origin, call);
             return;
         }
+        let may_defer = call.waits_for_others() && self.mailbox.may_defer(origin.shard);
+        let later = Origin { deferred: may_defer, ..origin };
         let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
         let hosted = hosted.expect("calls go to the shard that hosts the log");
-        if let Some(answer) = hosted.call(origin, call, &self.catalog, now) {
-            self.outbox.answers.push((origin, answer));
+        match hosted.call(later, call, &self.catalog, now) {
+            Some(answer) => self.outbox.answers.push((origin, answer)),
+            None if may_defer => self.mailbox.defer(origin.shard),
+            None => {}
         }
     }
 
@@ -306,9 +310,13 @@ impl Shard {
         while let Some((from, mail)) = self.mailbox.receive() {
             match mail {
                 Mail::Call { log, ticket, call } => {
-                    self.do_call(log, Origin { shard: from, ticket }, call, now);
+                    self.do_call(log, Origin::new(from, ticket), call, now);
                 }
                 Mail::Answer { ticket, answer } => self.hand_out(ticket, answer, news),
+                Mail::Late { ticket, answer } => {
+                    self.hand_out(ticket, answer, news);
+                    self.mailbox.answer(from, Mail::Done { number: 0 });
+                }
                 Mail::Ready { waiters } => {
                     news.woken.extend(waiters);
                     self.mailbox.answer(from, Mail::Done { number: 0 });
@@ -322,8 +330,11 @@ impl Shard {
                     self.mailbox.answer(from, Mail::Done { number: 0 });
                 }
                 Mail::Done { number } => self.on_done(number),
+                // It is for the mailbox, which has seen it.
+                Mail::Deferred { .. } => {}
             }
         }
+        self.mailbox.return_deferred();
     }
 
     /// A background job of a log is done.
@@ -372,6 +383,8 @@ impl Shard {
         for (origin, answer) in std::mem::take(&mut self.outbox.answers) {
             if origin.shard == self.id {
                 self.hand_out(origin.ticket, answer, news);
+            } else if origin.deferred {
+                self.mailbox.answer_late(origin.shard, origin.ticket, answer);
             } else {
                 self.mailbox.answer(origin.shard, Mail::Answer { ticket: origin.ticket, answer });
             }

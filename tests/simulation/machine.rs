@@ -76,7 +76,7 @@ pub struct Setup {
     slice_bytes: u64,
     pub log_bytes_max: u64,
     /// Calls of one shard to another that may be under way.
-    credits: usize,
+    pub credits: usize,
     /// What clients may hold: little, so that stories meet its end.
     pub memory: MemoryLimits,
     /// Each data log listens for itself.
@@ -105,13 +105,6 @@ impl Setup {
             },
             advertise_logs: rng.one_in(3),
         }
-    }
-
-    /// For members of groups: who waits for the others in a group of another shard holds a credit all the while, and
-    /// with none left nobody hears of the rebalance that all wait for.
-    pub fn for_groups(rng: &mut Rng) -> Setup {
-        let credits = *rng.pick(&[16, 1024]);
-        Setup { credits, ..Setup::draw(rng) }
     }
 
     /// With room for large batches, and so much memory for clients.

@@ -107,6 +107,13 @@ fn a_seed_is_one_story() {
 }
 
 #[test]
+fn members_that_wait_leave_the_one_credit_to_others() {
+    if let Err(seed) = play_all(5..7, |seed, loud| weeks::play_with(seed, loud, Some(1))) {
+        panic!("with one credit fortnight {seed} does not come to its end");
+    }
+}
+
+#[test]
 fn weeks_of_groups() {
     if let Some(seed) = variable("RINGMQ_SIM_WEEK") {
         println!("{}", weeks::play(seed, true));

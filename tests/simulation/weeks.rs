@@ -50,9 +50,15 @@ struct Story {
 
 /// Play the fortnight of a seed. Panics when a promise was broken.
 pub fn play(seed: u64, loud: bool) -> Coverage {
+    play_with(seed, loud, None)
+}
+
+/// The same; `credits`: so many calls of one shard to another may be under way, whatever the seed says.
+pub fn play_with(seed: u64, loud: bool, credits: Option<usize>) -> Coverage {
     let world = SimWorld::new(seed);
     let mut rng = world.fork_rng();
-    let setup = Setup::for_groups(&mut rng);
+    let mut setup = Setup::draw(&mut rng);
+    setup.credits = credits.unwrap_or(setup.credits);
     format(&world, &setup);
     const BOTH: &[usize] = &[0, 1];
     let mut members = vec![

@@ -1,12 +1,14 @@
 //! One log with its partitions, on real files. What it asks of the device is done at once, unless the
 //! device is broken.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tempfile::TempDir;
 
 mod groups;
+mod mail;
 
 use super::*;
 use crate::background::jobs;
@@ -38,6 +40,7 @@ const NOW: Now = Now { mono: Nanos(1), wall: WallMs(1_000_000) };
 const ORIGIN: Origin = Origin {
     shard: ShardId(1),
     ticket: Ticket { conn: ConnId { index: 0, generation: 0 }, request: 0, part: 0 },
+    deferred: false,
 };
 /// A batch of so many bytes has its chunk to itself.
 const WHOLE_CHUNK: usize = 24 << 10;
@@ -227,18 +230,8 @@ impl Rig {
 
     /// A shard with this log alone, and the folder that it needs.
     fn into_shard(self) -> (Shard, TempDir) {
-        let rules = TopicRules {
-            partition_count_default: 1,
-            partition_count_max: 1,
-            batch_bytes_max: 1,
-            record_bytes_max: 1000,
-        };
-        let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
         let me = ShardId(0);
-        let mailbox = Mailbox::new(me, PostOffice::new(1));
-        let logs = vec![self.hosted];
-        let shard = Shard::new(me, config, self.catalog, [me, me].into(), logs, mailbox, Box::new(NoIds));
-        (shard, self.folder)
+        (shard(me, &PostOffice::new(1), me, vec![self.hosted], self.catalog), self.folder)
     }
 
     fn delete_before(&mut self, offset: i64) -> i64 {
@@ -342,6 +335,19 @@ fn a_partition_takes_what_its_live_records_take() {
     assert_eq!(sizes(&mut rig, Some(vec![other, KEY])), of_three, "the other has none");
     rig.retain();
     assert_eq!(sizes(&mut rig, Some(vec![KEY])), [(KEY, bytes / 3)]);
+}
+
+/// A shard with these logs; `host` has the log.
+fn shard(me: ShardId, office: &Arc<PostOffice>, host: ShardId, logs: Vec<Hosted>, catalog: Catalog) -> Shard {
+    let rules = TopicRules {
+        partition_count_default: 1,
+        partition_count_max: 1,
+        batch_bytes_max: 1,
+        record_bytes_max: 1000,
+    };
+    let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
+    let mailbox = Mailbox::new(me, office.clone());
+    Shard::new(me, config, catalog, [host, host].into(), logs, mailbox, Box::new(NoIds))
 }
 
 struct NoIds;
@@ -573,7 +579,7 @@ fn who_waits_at_the_end_hears_of_a_new_start_and_that_the_topic_is_gone() {
         woken
     };
     wait(&mut rig);
-    let origin = Origin { shard: ShardId(1), ticket: Ticket { conn: waiter().conn, request: 0, part: 0 } };
+    let origin = Origin::new(ShardId(1), Ticket { conn: waiter().conn, request: 0, part: 0 });
     let call = Call::DeleteRecords { partition: KEY, before: Some(Offset(1)) };
     assert!(rig.hosted.call(origin, call, &rig.catalog, NOW).is_none(), "it must be durable first");
     assert_eq!(woken(&mut rig), [waiter()]);
@@ -608,7 +614,7 @@ fn who_waits_for_a_chunk_that_goes_is_answered() {
     for timestamp in 0..4 {
         rig.append(&[timestamp], WHOLE_CHUNK);
     }
-    let origin = Origin { shard: ShardId(1), ticket: Ticket { conn: waiter().conn, request: 0, part: 0 } };
+    let origin = Origin::new(ShardId(1), Ticket { conn: waiter().conn, request: 0, part: 0 });
     let call = Call::ListOffset { partition: KEY, spec: OffsetSpec::AtOrAfter(0) };
     assert!(rig.hosted.call(origin, call, &rig.catalog, NOW).is_none(), "the chunk must be read");
     let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1, waiter: 7 };

@@ -6,7 +6,7 @@
 //! server/connection   bytes of a socket, frames in order, responses in order
 //!   kafka/protocol    frame -> borrowed request           (declared once, field by field)
 //!   kafka/handlers    request -> calls to partitions      (one file an API)
-//!     shard/router    which shard hosts the partition's log; mail if it is another
+//!     shard           which shard hosts the partition's log; mail if it is another
 //!       partition     offsets, idempotence, who waits            (group: members of consumer groups)
 //!         log         append buffer -> block; the turn's end commits: log/group_commit
 //!           io        one durable write

@@ -1,6 +1,6 @@
 //! Random topic ids: the one source of randomness of a broker.
 
-use crate::metadata::catalog::IdSource;
+use crate::metadata::commands::IdSource;
 use crate::model::TopicId;
 
 pub struct RandomIds;

@@ -20,9 +20,10 @@ use super::block::{BLOCK_HEADER_BYTES, BlockError, BlockHeader, FLAG_SEGMENT_END
 use super::checkpoint::{self, Checkpoint, CheckpointError, checkpoint_path};
 use super::entry::{EntryHeader, EntryKind};
 use super::manifest::{CopyError, Manifest, ManifestError, manifest_path};
-use super::recovery::{
-    Rebuild, RecoveryError, Replay, Scan, SegmentEnd, Tail, Verdict, judge, read_checkpoint,
-};
+use super::recovery::rebuild::{Rebuild, SegmentEnd};
+use super::recovery::scan::Scan;
+use super::recovery::tail::{Tail, Verdict, judge};
+use super::recovery::{RecoveryError, Replay, read_checkpoint};
 use super::segment::{Segment, segment_path};
 
 /// Told now and then how far a scan has come: position, and where it ends at the latest.

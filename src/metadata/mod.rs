@@ -1,7 +1,7 @@
 //! What the broker knows of itself: topics, where their partitions lie, who was given what.
 //!
 //! The state machine of the metadata log, which is a log like any other with these records in its
-//! entries. A command looks at the [`Catalog`](catalog::Catalog) and answers with a
+//! entries. A [command](commands) looks at the [`Catalog`](catalog::Catalog) and answers with a
 //! [`MetaRecord`](record::MetaRecord) or an error; the record is appended; once it is durable every
 //! shard applies it to a catalog of its own. Nothing here does IO or draws ids.
 //!
@@ -14,6 +14,7 @@
 //! that needs no way back, since a log whose write fails is not written again.
 
 pub mod catalog;
+pub mod commands;
 pub mod placement;
 pub mod record;
 pub mod replay;

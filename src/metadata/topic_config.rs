@@ -116,8 +116,15 @@ const ALWAYS_SYNCED: &str = "every acknowledged record is on stable storage, the
 const ONE_REPLICA: &str = "there is one replica of each partition";
 const NO_TIERING: &str = "there is no remote storage";
 
-/// So begins what tools are told of a config that does nothing here.
-pub const NO_EFFECT: &str = "Has no effect here.";
+/// What tools are told of a config that does nothing here, and why it does not.
+macro_rules! no_effect {
+    ($($why:literal)?) => {
+        concat!("Has no effect here.", $(" ", $why)?)
+    };
+}
+
+/// So it begins.
+pub const NO_EFFECT: &str = no_effect!();
 
 /// Every topic config of Apache Kafka 4, by name. Defaults are Kafka's, but where ours is stricter.
 pub static CONFIGS: [ConfigDef; 33] = {
@@ -131,34 +138,34 @@ pub static CONFIGS: [ConfigDef; 33] = {
     ) -> ConfigDef {
         ConfigDef { name, kind, default, effect, doc }
     }
-    const IDLE: Effect = Effect::None;
+    // What is declared to be idle says so to whoever asks what it does.
+    macro_rules! idle {
+        ($name:literal, $kind:expr, $default:literal, $why:literal) => {
+            def($name, $kind, $default, Effect::None, no_effect!($why))
+        };
+    }
     #[rustfmt::skip]
     let configs = [
         def("cleanup.policy", List, "delete", Effect::Refused(NO_COMPACTION),
             "How old records go."),
-        def("compression.gzip.level", Int { min: -1 }, "-1", IDLE,
-            "Has no effect here. Level of recompression with gzip."),
-        def("compression.lz4.level", Int { min: 1 }, "9", IDLE,
-            "Has no effect here. Level of recompression with lz4."),
+        idle!("compression.gzip.level", Int { min: -1 }, "-1", "Level of recompression with gzip."),
+        idle!("compression.lz4.level", Int { min: 1 }, "9", "Level of recompression with lz4."),
         def("compression.type", Choice(&["producer"]), "producer", Effect::Refused(NO_RECOMPRESSION),
             "The codec of stored batches."),
-        def("compression.zstd.level", Int { min: i32::MIN }, "3", IDLE,
-            "Has no effect here. Level of recompression with zstd."),
-        def("delete.retention.ms", Long { min: 0 }, "86400000", IDLE,
-            "Has no effect here. How long compaction keeps deletions."),
-        def("file.delete.delay.ms", Long { min: 0 }, "60000", IDLE,
-            "Has no effect here. Space is recycled, not deleted."),
+        idle!("compression.zstd.level", Int { min: i32::MIN }, "3", "Level of recompression with zstd."),
+        idle!("delete.retention.ms", Long { min: 0 }, "86400000", "How long compaction keeps deletions."),
+        idle!("file.delete.delay.ms", Long { min: 0 }, "60000", "Space is recycled, not deleted."),
         def("flush.messages", Long { min: 1 }, "1", Effect::Refused(ALWAYS_SYNCED),
             "Records that may be acknowledged before a sync."),
         def("flush.ms", Long { min: 0 }, "0", Effect::Refused(ALWAYS_SYNCED),
             "How long a record may stay without a sync."),
-        def("follower.replication.throttled.replicas", List, "", IDLE, "Has no effect here. There are no followers."),
-        def("index.interval.bytes", Int { min: 0 }, "4096", IDLE, "Has no effect here. Every batch is indexed."),
-        def("leader.replication.throttled.replicas", List, "", IDLE, "Has no effect here. There are no followers."),
-        def("local.retention.bytes", Long { min: -2 }, "-2", IDLE, "Has no effect here. All storage is local."),
-        def("local.retention.ms", Long { min: -2 }, "-2", IDLE, "Has no effect here. All storage is local."),
-        def("max.compaction.lag.ms", Long { min: 1 }, "9223372036854775807", IDLE,
-            "Has no effect here. How long a record may stay uncompacted."),
+        idle!("follower.replication.throttled.replicas", List, "", "There are no followers."),
+        idle!("index.interval.bytes", Int { min: 0 }, "4096", "Every batch is indexed."),
+        idle!("leader.replication.throttled.replicas", List, "", "There are no followers."),
+        idle!("local.retention.bytes", Long { min: -2 }, "-2", "All storage is local."),
+        idle!("local.retention.ms", Long { min: -2 }, "-2", "All storage is local."),
+        idle!("max.compaction.lag.ms", Long { min: 1 }, "9223372036854775807",
+            "How long a record may stay uncompacted."),
         def("max.message.bytes", Int { min: 0 }, "1048588", Effect::Works,
             "Largest record batch, compressed as it is sent, header included."),
         def("message.timestamp.after.max.ms", Long { min: 0 }, "3600000", Effect::Works,
@@ -167,31 +174,24 @@ pub static CONFIGS: [ConfigDef; 33] = {
             "How far in the past a producer's timestamp may lie."),
         def("message.timestamp.type", Choice(&["CreateTime", "LogAppendTime"]), "CreateTime", Effect::Works,
             "Whose time a record carries: the producer's or the broker's."),
-        def("min.cleanable.dirty.ratio", Ratio, "0.5", IDLE, "Has no effect here. When compaction starts."),
-        def("min.compaction.lag.ms", Long { min: 0 }, "0", IDLE,
-            "Has no effect here. How long a record stays uncompacted."),
+        idle!("min.cleanable.dirty.ratio", Ratio, "0.5", "When compaction starts."),
+        idle!("min.compaction.lag.ms", Long { min: 0 }, "0", "How long a record stays uncompacted."),
         def("min.insync.replicas", Int { min: 1 }, "1", Effect::Refused(ONE_REPLICA),
             "Replicas that acks=all waits for."),
-        def("preallocate", Boolean, "false", IDLE,
-            "Has no effect here. The log is always written before it is used."),
-        def("remote.log.copy.disable", Boolean, "false", IDLE, "Has no effect here. There is no remote storage."),
-        def("remote.log.delete.on.disable", Boolean, "false", IDLE,
-            "Has no effect here. There is no remote storage."),
+        idle!("preallocate", Boolean, "false", "The log is always written before it is used."),
+        idle!("remote.log.copy.disable", Boolean, "false", "There is no remote storage."),
+        idle!("remote.log.delete.on.disable", Boolean, "false", "There is no remote storage."),
         def("remote.storage.enable", Boolean, "false", Effect::Refused(NO_TIERING),
             "Whether old segments move to remote storage."),
         def("retention.bytes", Long { min: -1 }, "-1", Effect::Works,
             "Bytes of a partition beyond which its oldest batches may go; -1 for no limit."),
         def("retention.ms", Long { min: -1 }, "604800000", Effect::Works,
             "How long records stay, by the earlier of timestamp and append; -1 for ever."),
-        def("segment.bytes", Int { min: 14 }, "1073741824", IDLE,
-            "Has no effect here. Partitions share the log's segments."),
-        def("segment.index.bytes", Int { min: 4 }, "10485760", IDLE,
-            "Has no effect here. Partitions have no index files."),
-        def("segment.jitter.ms", Long { min: 0 }, "0", IDLE,
-            "Has no effect here. Partitions share the log's segments."),
-        def("segment.ms", Long { min: 1 }, "604800000", IDLE,
-            "Has no effect here. Partitions share the log's segments."),
-        def("unclean.leader.election.enable", Boolean, "false", IDLE, "Has no effect here. There is one replica."),
+        idle!("segment.bytes", Int { min: 14 }, "1073741824", "Partitions share the log's segments."),
+        idle!("segment.index.bytes", Int { min: 4 }, "10485760", "Partitions have no index files."),
+        idle!("segment.jitter.ms", Long { min: 0 }, "0", "Partitions share the log's segments."),
+        idle!("segment.ms", Long { min: 1 }, "604800000", "Partitions share the log's segments."),
+        idle!("unclean.leader.election.enable", Boolean, "false", "There is one replica."),
     ];
     configs
 };

@@ -13,7 +13,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::metadata::catalog::{Catalog, IdSource, NewTopic, TopicError, TopicRules};
+use crate::metadata::catalog::Catalog;
+use crate::metadata::commands::{IdSource, NewTopic, TopicError, TopicRules};
 use crate::metadata::record::MetaRecord;
 use crate::model::{LogId, ProducerId, TopicId};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringmq::codec::batch_builder::BatchBuilder;
 use ringmq::codec::compression::Compression;
-use ringmq::io::sim::{ClientSocket, SimDisk, SimWorld, Step, StreamState};
+use ringmq::io::sim::{ClientSocket, SimDisk, SimWorld, StreamState};
 use ringmq::kafka::memory::{FREE_BYTES, MemoryLimits};
 use ringmq::kafka::protocol::api::{ApiKey, Message, Response};
 use ringmq::kafka::protocol::frame::{Frame, first_response, put_request};
@@ -17,7 +17,7 @@ use ringmq::kafka::protocol::{ErrorCode, Records};
 use ringmq::model::Nanos;
 
 use super::link::decode;
-use super::machine::{Broker, PATIENCE, REQUEST_BYTES_MAX, Setup, address, format};
+use super::machine::{Broker, Happened, PATIENCE, REQUEST_BYTES_MAX, Setup, address, format};
 
 const LIMITS: MemoryLimits =
     MemoryLimits { connection_max: REQUEST_BYTES_MAX + (64 << 10), shard_max: 2 * REQUEST_BYTES_MAX };
@@ -78,21 +78,16 @@ impl Play {
 
     /// One step of the world; false when nothing happens any more before `until`.
     fn step(&mut self, until: Nanos) -> bool {
-        match self.world.next_step(&self.broker.executor, until) {
-            Step::Shard(shard) => {
-                self.broker.turn(shard);
+        match self.broker.step(until) {
+            Happened::Inside => {
                 let beside = FREE_BYTES + BURST_BYTES;
                 let most = LIMITS.shard_max + REQUEST_BYTES_MAX + beside * self.clients;
                 for held in self.broker.client_bytes() {
                     assert!(held <= most, "{held} bytes are held where {most} are allowed");
                 }
             }
-            Step::Job(job) => {
-                self.broker.executor.run(job);
-                self.broker.deliver();
-            }
-            Step::Client(_) => {}
-            Step::Idle => return false,
+            Happened::Client(_) => {}
+            Happened::Nothing => return false,
         }
         true
     }

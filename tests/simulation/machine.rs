@@ -13,7 +13,7 @@ use ringmq::background::jobs;
 use ringmq::group::GroupRules;
 use ringmq::io::file::Disk;
 use ringmq::io::op::{Event, Io, Op, Wait};
-use ringmq::io::sim::{Rng, SimDisk, SimExecutor, SimIo, SimWorld, block_on};
+use ringmq::io::sim::{Rng, SimDisk, SimExecutor, SimIo, SimWorld, Step, block_on};
 use ringmq::kafka::connection::Front;
 use ringmq::kafka::context::KafkaSettings;
 use ringmq::kafka::identity::{BrokerIdentity, LogNodes};
@@ -21,10 +21,11 @@ use ringmq::kafka::memory::MemoryLimits;
 use ringmq::log::recovery::{self, Options, RecoveryError, Replay, Report};
 use ringmq::log::space::Job;
 use ringmq::log::{Log, LogConfig};
-use ringmq::metadata::catalog::{Catalog, IdSource, TopicRules};
+use ringmq::metadata::catalog::Catalog;
+use ringmq::metadata::commands::{IdSource, TopicRules};
 use ringmq::metadata::record::MetaRecord;
 use ringmq::metadata::replay::MetadataReplay;
-use ringmq::model::{CommitMode, LogId, ShardId, Term, TopicId};
+use ringmq::model::{CommitMode, LogId, Nanos, ShardId, Term, TopicId};
 use ringmq::partition::Partitions;
 use ringmq::server::connection::Limits;
 use ringmq::server::outside::{Outside, OutsideQueue};
@@ -224,10 +225,19 @@ struct Core {
     outside: OutsideQueue,
 }
 
+/// What happened next.
+pub enum Happened {
+    /// Something in the broker.
+    Inside,
+    /// The client with this socket has news.
+    Client(u64),
+    Nothing,
+}
+
 /// A broker that runs.
 pub struct Broker {
     world: SimWorld,
-    pub executor: SimExecutor,
+    executor: SimExecutor,
     cores: Vec<Core>,
     /// What recovery said of each log.
     pub reports: Vec<Report>,
@@ -334,8 +344,22 @@ impl Broker {
         })
     }
 
+    /// Let the next thing happen that does before `until`.
+    pub fn step(&mut self, until: Nanos) -> Happened {
+        match self.world.next_step(&self.executor, until) {
+            Step::Shard(shard) => self.turn(shard),
+            Step::Job(job) => {
+                self.executor.run(job);
+                self.deliver();
+            }
+            Step::Client(id) => return Happened::Client(id),
+            Step::Idle => return Happened::Nothing,
+        }
+        Happened::Inside
+    }
+
     /// Let a shard do a turn.
-    pub fn turn(&mut self, shard: ShardId) {
+    fn turn(&mut self, shard: ShardId) {
         loop {
             let core = &mut self.cores[usize::from(shard.0)];
             core.io.turn(&mut core.ops, &mut core.events, core.wait).expect("the ring of a simulation works");
@@ -374,7 +398,7 @@ impl Broker {
     }
 
     /// A background job has made a step: whoever got a letter from it wakes up.
-    pub fn deliver(&mut self) {
+    fn deliver(&mut self) {
         for shard in 0..self.cores.len() {
             if !self.cores[shard].outside.is_empty() {
                 self.turn(ShardId(shard as u16));

@@ -2,10 +2,16 @@
 
 use std::net::SocketAddr;
 
-use ringmq::io::sim::{Rng, SimWorld};
+use ringmq::io::sim::{Rng, SimDisk, SimWorld};
+use ringmq::log::recovery::RecoveryError;
 
-use super::coverage::Coverage;
+use super::coverage::{Coverage, Event};
 use super::ledger::Ledger;
+use super::machine::{Broker, Setup, format};
+use super::weather::Weather;
+
+/// Capacity of the disk when it is not full.
+const ROOMY_BYTES: u64 = 1 << 40;
 
 pub struct Stage {
     pub world: SimWorld,
@@ -33,8 +39,13 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(world: SimWorld, rng: Rng, log_addresses: Vec<SocketAddr>, loud: bool) -> Stage {
-        Stage {
+    /// The machine of a seed, with an empty data directory, and the configuration that was drawn.
+    pub fn set_up(seed: u64, draw: impl FnOnce(&mut Rng) -> Setup, loud: bool) -> (Stage, Setup) {
+        let world = SimWorld::new(seed);
+        let mut rng = world.fork_rng();
+        let setup = draw(&mut rng);
+        format(&world, &setup);
+        let stage = Stage {
             world,
             rng,
             ledger: Ledger::default(),
@@ -46,9 +57,67 @@ impl Stage {
             reads_fail: false,
             rotten: false,
             heavy: false,
-            log_addresses,
+            log_addresses: setup.log_addresses(),
             loud,
+        };
+        (stage, setup)
+    }
+
+    /// A broker opens the data directory. Of so many starts one is cut short, as by a loss of power, and begun
+    /// again.
+    pub fn start(
+        &mut self,
+        setup: &Setup,
+        shards: u16,
+        ids: &mut Rng,
+        cut_short_one_in: u64,
+    ) -> Result<Broker, RecoveryError> {
+        loop {
+            let disk = SimDisk::immediate(&self.world);
+            if self.rng.one_in(cut_short_one_in) {
+                disk.fail_after(self.rng.below(60));
+            }
+            match Broker::start(&self.world, &disk, setup, shards, ids, false) {
+                Err(_) if disk.has_failed() => {
+                    self.tell(|| format!("power loss in recovery, after {} calls", disk.calls()));
+                    self.coverage.count(Event::CrashesInRecovery);
+                    self.world.crash();
+                }
+                started => return started,
+            }
         }
+    }
+
+    /// What of the weather concerns nothing but the disk and the clock.
+    pub fn befall(&mut self, weather: Weather) {
+        if let Some(fault) = weather.fault(&mut self.rng) {
+            self.world.disk().add_fault(fault);
+        }
+        match weather {
+            Weather::SpaceReturns => self.return_space(),
+            Weather::TimeJumps => {
+                let by = self.rng.between(0, 20_000) as i64 - 5_000;
+                self.world.step_wall_ms(by);
+            }
+            _ => {}
+        }
+    }
+
+    /// The disk is full but for so many bytes.
+    pub fn fill_disk(&self, spare_bytes: u64) {
+        let mut disk = self.world.disk();
+        let used = disk.used_bytes();
+        disk.set_capacity_bytes(used + spare_bytes);
+    }
+
+    pub fn return_space(&self) {
+        self.world.disk().set_capacity_bytes(ROOMY_BYTES);
+    }
+
+    /// Nothing is wrong with the disk any more.
+    pub fn repair_disk(&self) {
+        self.world.disk().clear_faults();
+        self.return_space();
     }
 
     /// For whoever replays a seed.

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringmq::io::sim::{Rng, SimDisk, SimWorld, Step};
+use ringmq::io::sim::{Rng, SimDisk};
 use ringmq::log::Log;
 use ringmq::log::recovery::{RecoveryError, Report};
 use ringmq::model::{CommitMode, LogId, Nanos, Term};
@@ -19,7 +19,7 @@ use super::committer::Committer;
 use super::consumer::Consumer;
 use super::coverage::{Coverage, Event};
 use super::ledger::{Place, TopicNo};
-use super::machine::{Broker, JobKind, PATIENCE, Setup, format};
+use super::machine::{Broker, Happened, JobKind, PATIENCE, Setup};
 use super::producer::Producer;
 use super::rot::{Kind, LogEnd, Rot};
 use super::stage::{Actor, Stage};
@@ -32,8 +32,6 @@ const ACT_NS: u64 = 60_000;
 /// A life ends after this time, however little was asked.
 const LIFE: Duration = Duration::from_secs(20);
 const PRODUCERS: u32 = 4;
-/// Capacity of the disk when it is not full.
-const ROOMY_BYTES: u64 = 1 << 40;
 /// What producers do, at most, to fill the segments that a log has ready.
 const FILL_ACTS: u32 = 400;
 /// What clients do on a full disk.
@@ -67,13 +65,10 @@ struct Story {
 
 /// Play the story of a seed. Panics when a promise was broken.
 pub fn play(seed: u64, loud: bool) -> Coverage {
-    let world = SimWorld::new(seed);
-    let mut rng = world.fork_rng();
-    let setup = Setup::draw(&mut rng);
-    format(&world, &setup);
+    let (mut stage, setup) = Stage::set_up(seed, Setup::draw, loud);
     let mut story = Story {
-        ids: rng.fork(),
-        stage: Stage::new(world, rng, setup.log_addresses(), loud),
+        ids: stage.rng.fork(),
+        stage,
         setup,
         producers: (0..PRODUCERS).map(|number| Producer::new(number, number != 0)).collect(),
         consumers: (0..3).map(|number| Consumer::new(number > 0)).collect(),
@@ -129,16 +124,12 @@ impl Story {
 
     fn strike(&mut self, weather: Weather, broker: &mut Broker) {
         self.stage.tell(|| format!("{weather:?}, after {} requests", self.requests));
-        if let Some(fault) = weather.fault(&mut self.stage.rng) {
-            self.stage.world.disk().add_fault(fault);
-        }
+        self.stage.befall(weather);
         match weather {
             Weather::DiskFull => {
-                let mut disk = self.stage.world.disk();
-                let used = disk.used_bytes();
-                disk.set_capacity_bytes(used + self.stage.rng.below(3) * 40_000);
+                let spare = self.stage.rng.below(3) * 40_000;
+                self.stage.fill_disk(spare);
             }
-            Weather::SpaceReturns => self.stage.world.disk().set_capacity_bytes(ROOMY_BYTES),
             Weather::DiskFills => self.fill_disk(broker),
             Weather::ReadsFail => {
                 self.stage.reads_fail = true;
@@ -156,13 +147,14 @@ impl Story {
                 actor.hear(stage);
                 self.stage.coverage.count(Event::ConnectionsReset);
             }
-            Weather::TimeJumps => {
-                let by = self.stage.rng.between(0, 20_000) as i64 - 5_000;
-                self.stage.world.step_wall_ms(by);
-            }
             Weather::SyncsStall => self.stage.heavy = true,
-            Weather::WriteFails | Weather::SyncFails | Weather::JobsFail | Weather::Slow | Weather::Short => {
-            }
+            Weather::WriteFails
+            | Weather::SyncFails
+            | Weather::JobsFail
+            | Weather::Slow
+            | Weather::Short
+            | Weather::SpaceReturns
+            | Weather::TimeJumps => {}
         }
     }
 
@@ -172,12 +164,8 @@ impl Story {
         if self.setup.log_bytes_max > 0 || broker.logs().any(Log::failed) {
             return;
         }
-        {
-            let mut disk = self.stage.world.disk();
-            disk.clear_faults();
-            let used = disk.used_bytes();
-            disk.set_capacity_bytes(used);
-        }
+        self.stage.world.disk().clear_faults();
+        self.stage.fill_disk(0);
         (self.stage.disk_full, self.stage.heavy, self.stage.reads_fail) = (true, true, false);
         for _ in 0..FILL_ACTS {
             if self.producers.iter().any(Producer::is_refused) {
@@ -191,7 +179,7 @@ impl Story {
             self.anybody_acts(broker);
         }
         self.stage.disk_full = false;
-        self.stage.world.disk().set_capacity_bytes(ROOMY_BYTES);
+        self.stage.return_space();
         self.stage.tell(|| "space returns".to_owned());
         let until = self.stage.world.now().mono.plus(PATIENCE);
         while self.producers.iter().any(Producer::is_refused) {
@@ -239,13 +227,9 @@ impl Story {
 
     /// The next thing that happens before `until`. Returns whether there was one.
     fn step(&mut self, broker: &mut Broker, until: Nanos) -> bool {
-        match self.stage.world.next_step(&broker.executor, until) {
-            Step::Shard(shard) => broker.turn(shard),
-            Step::Job(job) => {
-                broker.executor.run(job);
-                broker.deliver();
-            }
-            Step::Client(id) => {
+        match broker.step(until) {
+            Happened::Inside => {}
+            Happened::Client(id) => {
                 for index in 0..self.actors() {
                     let (actor, stage) = self.actor(index);
                     if actor.socket() == Some(id) {
@@ -253,7 +237,7 @@ impl Story {
                     }
                 }
             }
-            Step::Idle => return false,
+            Happened::Nothing => return false,
         }
         true
     }
@@ -365,8 +349,7 @@ impl Story {
             actor.hear(stage);
         }
         (self.stage.reads_fail, self.stage.heavy) = (false, false);
-        self.stage.world.disk().clear_faults();
-        self.stage.world.disk().set_capacity_bytes(ROOMY_BYTES);
+        self.stage.repair_disk();
     }
 
     /// What readers were told of in the life that has ended is readable again.
@@ -384,17 +367,8 @@ impl Story {
         self.stage.coverage.add(Event::ShardsChanged, u64::from(shards != now));
         self.stage.coverage.add(Event::ShardsTwoOneTwo, u64::from([before, now, shards] == [2, 1, 2]));
         let broker = loop {
-            let disk = SimDisk::immediate(&self.stage.world);
-            if self.stage.rng.one_in(3) {
-                disk.fail_after(self.stage.rng.below(60));
-            }
-            match Broker::start(&self.stage.world, &disk, &self.setup, shards, &mut self.ids, false) {
+            match self.stage.start(&self.setup, shards, &mut self.ids, 3) {
                 Ok(broker) => break broker,
-                Err(_) if disk.has_failed() => {
-                    self.stage.tell(|| format!("power loss in recovery, after {} calls", disk.calls()));
-                    self.stage.coverage.count(Event::CrashesInRecovery);
-                    self.stage.world.crash();
-                }
                 Err(error) => self.refused(&error),
             }
         };

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use ringmq::io::sim::{Rng, SimDisk, SimWorld, Step};
+use ringmq::io::sim::Rng;
 use ringmq::kafka::protocol::ErrorCode;
 use ringmq::kafka::protocol::api::Response;
 use ringmq::kafka::protocol::messages::CreateTopicsRequest;
@@ -17,7 +17,7 @@ use ringmq::model::Nanos;
 use super::assignor::{Part, TOPICS, all_parts};
 use super::coverage::{Coverage, Event};
 use super::link::{Heard, Link, decode};
-use super::machine::{Broker, PATIENCE, Setup, format};
+use super::machine::{Broker, Happened, PATIENCE, Setup};
 use super::member::Member;
 use super::onlooker::Onlooker;
 use super::roster::{GROUPS, Roster, group_name};
@@ -33,7 +33,6 @@ const CALM: Duration = HOUR.saturating_mul(2);
 /// So much of a quiet time is played in most stories; then nobody runs, as on a machine that is suspended, until a
 /// client acts.
 const PLAYED: Duration = Duration::from_secs(3);
-const ROOMY_BYTES: u64 = 1 << 40;
 
 struct Story {
     stage: Stage,
@@ -55,11 +54,11 @@ pub fn play(seed: u64, loud: bool) -> Coverage {
 
 /// The same; `credits`: so many calls of one shard to another may be under way, whatever the seed says.
 pub fn play_with(seed: u64, loud: bool, credits: Option<usize>) -> Coverage {
-    let world = SimWorld::new(seed);
-    let mut rng = world.fork_rng();
-    let mut setup = Setup::draw(&mut rng);
-    setup.credits = credits.unwrap_or(setup.credits);
-    format(&world, &setup);
+    let draw = |rng: &mut Rng| {
+        let setup = Setup::draw(rng);
+        Setup { credits: credits.unwrap_or(setup.credits), ..setup }
+    };
+    let (mut stage, setup) = Stage::set_up(seed, draw, loud);
     const BOTH: &[usize] = &[0, 1];
     let mut members = vec![
         Member::new(0, None, BOTH),
@@ -76,10 +75,10 @@ pub fn play_with(seed: u64, loud: bool, credits: Option<usize>) -> Coverage {
     let last = members.len() - 1;
     (members[3].has_twin, members[last].has_twin) = (true, true);
     let mut story = Story {
-        suspends: !rng.one_in(4),
+        suspends: !stage.rng.one_in(4),
         active_at: Nanos(0),
-        ids: rng.fork(),
-        stage: Stage::new(world, rng, setup.log_addresses(), loud),
+        ids: stage.rng.fork(),
+        stage,
         setup,
         roster: Roster::default(),
         members,
@@ -170,13 +169,9 @@ impl Story {
 
     /// The next thing that happens before `until`. Returns whether there was one.
     fn step(&mut self, broker: &mut Broker, until: Nanos) -> bool {
-        match self.stage.world.next_step(&broker.executor, until) {
-            Step::Shard(shard) => broker.turn(shard),
-            Step::Job(job) => {
-                broker.executor.run(job);
-                broker.deliver();
-            }
-            Step::Client(id) => {
+        match broker.step(until) {
+            Happened::Inside => {}
+            Happened::Client(id) => {
                 self.active_at = self.now();
                 let Story { stage, roster, members, onlooker, .. } = self;
                 for member in members.iter_mut().filter(|member| member.socket() == Some(id)) {
@@ -186,7 +181,7 @@ impl Story {
                     onlooker.hear(stage, roster);
                 }
             }
-            Step::Idle => return false,
+            Happened::Nothing => return false,
         }
         true
     }
@@ -280,21 +275,9 @@ impl Story {
         ];
         let weather = *self.stage.rng.pick(&weathers);
         self.stage.tell(|| format!("{weather:?}"));
-        if let Some(fault) = weather.fault(&mut self.stage.rng) {
-            self.stage.world.disk().add_fault(fault);
-        }
-        match weather {
-            Weather::DiskFull => {
-                let mut disk = self.stage.world.disk();
-                let used = disk.used_bytes();
-                disk.set_capacity_bytes(used);
-            }
-            Weather::TimeJumps => {
-                let by = self.stage.rng.between(0, 20_000) as i64 - 5_000;
-                self.stage.world.step_wall_ms(by);
-            }
-            Weather::SpaceReturns => self.stage.world.disk().set_capacity_bytes(ROOMY_BYTES),
-            _ => {}
+        self.stage.befall(weather);
+        if weather == Weather::DiskFull {
+            self.stage.fill_disk(0);
         }
     }
 
@@ -328,8 +311,7 @@ impl Story {
             self.stage.world.kill();
         }
         self.stage.coverage.count(if crash { Event::Crashes } else { Event::Kills });
-        self.stage.world.disk().clear_faults();
-        self.stage.world.disk().set_capacity_bytes(ROOMY_BYTES);
+        self.stage.repair_disk();
         for member in &mut self.members {
             member.broker_ended(&mut self.stage, &mut self.roster);
         }
@@ -349,20 +331,8 @@ impl Story {
         // At last somebody looks at what is left.
         self.onlooker.acts_at = self.now().plus(Duration::from_secs(1));
         let shards = if self.stage.rng.one_in(3) { 1 } else { 2 };
-        loop {
-            let disk = SimDisk::immediate(&self.stage.world);
-            if self.stage.rng.one_in(4) {
-                disk.fail_after(self.stage.rng.below(60));
-            }
-            match Broker::start(&self.stage.world, &disk, &self.setup, shards, &mut self.ids, false) {
-                Ok(broker) => return broker,
-                Err(_) if disk.has_failed() => {
-                    self.stage.coverage.count(Event::CrashesInRecovery);
-                    self.stage.world.crash();
-                }
-                Err(error) => panic!("recovery: {error}"),
-            }
-        }
+        let started = self.stage.start(&self.setup, shards, &mut self.ids, 4);
+        started.unwrap_or_else(|error| panic!("recovery: {error}"))
     }
 
     // --- Calm. ---
@@ -371,8 +341,7 @@ impl Story {
     fn calm_down(&mut self, broker: Broker, dead: Option<usize>) -> Broker {
         let mut broker = if is_broken(&broker) { self.end(broker) } else { broker };
         self.stage.tell(|| "the faults end".to_owned());
-        self.stage.world.disk().clear_faults();
-        self.stage.world.disk().set_capacity_bytes(ROOMY_BYTES);
+        self.stage.repair_disk();
         let last = self.members.len() - 1;
         self.kill(last);
         self.twin().acts_at = Nanos(u64::MAX);

@@ -13,7 +13,7 @@ use crate::cli::cluster::Cluster;
 use crate::kafka::handlers::testing::{World, topic_id};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Reader, RequestHeader, ResponseHeader, frame};
-use crate::metadata::catalog::{TopicError, TopicRules};
+use crate::metadata::commands::{TopicError, TopicRules};
 use crate::metadata::record::MetaRecord;
 use crate::model::{LogId, Offset, Term};
 use crate::shard::call::{

@@ -263,9 +263,11 @@ fn identity(node: Node<'_>) -> [BrokerConfig; 3] {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
     use crate::kafka::handlers::testing::{World, decode};
-    use crate::metadata::topic_config::CONFIGS;
+    use crate::metadata::topic_config::{CONFIGS, NO_EFFECT};
 
     fn resource<'a>(
         resource_type: i8,
@@ -315,6 +317,44 @@ mod tests {
             assert_eq!((policy.config_source, policy.read_only), (config_source::DEFAULT, true));
             assert_eq!(policy.synonyms.len(), 1);
         }
+    }
+
+    /// Tools print it, and look for how it begins.
+    #[test]
+    fn what_is_said_of_configs_without_effect() {
+        let request = DescribeConfigsRequest {
+            include_documentation: true,
+            ..request(&[resource(resource_type::TOPIC, "a", None)])
+        };
+        let body = World::with_topics(&["a"]).reply(4, &request);
+        let response: DescribeConfigsResponse<'_> = decode(&body, 4);
+        let told = response.results[0].configs.iter().map(|config| (config.name, config.documentation));
+        let idle = told.filter_map(|(name, doc)| Some((name, doc.filter(|doc| doc.starts_with(NO_EFFECT))?)));
+        let lines: String = idle.map(|(name, doc)| format!("{name}: {doc}\n")).collect();
+        expect![[r#"
+            compression.gzip.level: Has no effect here. Level of recompression with gzip.
+            compression.lz4.level: Has no effect here. Level of recompression with lz4.
+            compression.zstd.level: Has no effect here. Level of recompression with zstd.
+            delete.retention.ms: Has no effect here. How long compaction keeps deletions.
+            file.delete.delay.ms: Has no effect here. Space is recycled, not deleted.
+            follower.replication.throttled.replicas: Has no effect here. There are no followers.
+            index.interval.bytes: Has no effect here. Every batch is indexed.
+            leader.replication.throttled.replicas: Has no effect here. There are no followers.
+            local.retention.bytes: Has no effect here. All storage is local.
+            local.retention.ms: Has no effect here. All storage is local.
+            max.compaction.lag.ms: Has no effect here. How long a record may stay uncompacted.
+            min.cleanable.dirty.ratio: Has no effect here. When compaction starts.
+            min.compaction.lag.ms: Has no effect here. How long a record stays uncompacted.
+            preallocate: Has no effect here. The log is always written before it is used.
+            remote.log.copy.disable: Has no effect here. There is no remote storage.
+            remote.log.delete.on.disable: Has no effect here. There is no remote storage.
+            segment.bytes: Has no effect here. Partitions share the log's segments.
+            segment.index.bytes: Has no effect here. Partitions have no index files.
+            segment.jitter.ms: Has no effect here. Partitions share the log's segments.
+            segment.ms: Has no effect here. Partitions share the log's segments.
+            unclean.leader.election.enable: Has no effect here. There is one replica.
+        "#]]
+        .assert_eq(&lines);
     }
 
     #[test]

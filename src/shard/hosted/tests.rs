@@ -24,7 +24,7 @@ use crate::io::op::{ConnId, Op};
 use crate::log::LogConfig;
 use crate::log::block::BLOCK_HEADER_BYTES;
 use crate::log::recovery::{self, Options};
-use crate::metadata::catalog::{IdSource, TopicRules};
+use crate::metadata::commands::{IdSource, TopicRules};
 use crate::metadata::record::MetaRecord;
 use crate::model::{CommitMode, LogId};
 use crate::shard::call::{CommittedOffset, FoundOffset, GroupCall, MemberRef, OffsetSpec};

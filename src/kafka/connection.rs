@@ -14,7 +14,9 @@ use std::net::IpAddr;
 use bytes::{Bytes, BytesMut};
 
 use crate::io::op::ConnId;
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::context::{Client, Context, KafkaSettings};
+use crate::kafka::cost;
 use crate::kafka::dispatch::dispatch;
 use crate::kafka::fetch_session::{FetchSessions, Held};
 use crate::kafka::handlers::fetch::FetchRequestState;
@@ -22,7 +24,7 @@ use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::handlers::produce::{self, ProduceState, Produced};
 use crate::kafka::handlers::{Outcome, Pending, fetch};
 use crate::kafka::identity::BrokerIdentity;
-use crate::kafka::memory::{AnswerRoom, Memory, MemoryLimits};
+use crate::kafka::memory::{Memory, MemoryLimits};
 use crate::kafka::protocol::header::{RequestHeader, ResponseHeader};
 use crate::kafka::protocol::wire::{Reader, Writer};
 use crate::kafka::protocol::{ApiKey, EncodeError, frame};
@@ -141,16 +143,6 @@ enum Response {
     None,
 }
 
-// What requests cost, in about nanoseconds. Each byte of a response costs one.
-
-const REQUEST_COST: usize = 256;
-/// Of a byte of a request about many things, which are named in a dozen bytes or more.
-const BYTE_COST: usize = 16;
-/// So many bytes of records cost one: they are summed and copied.
-const PRODUCED_BYTES: usize = 4;
-/// Of a call, whoever performs it.
-const CALL_COST: usize = 4 << 10;
-
 enum State {
     Ready(Response),
     Produce(ProduceState),
@@ -179,18 +171,14 @@ impl State {
         }
     }
 
-    /// What it took to come here. Records that a fetch will gather are not touched.
-    fn cost(&self, api: ApiKey, frame_bytes: usize) -> usize {
-        let request = match api {
-            ApiKey::Produce => frame_bytes / PRODUCED_BYTES,
-            _ => frame_bytes * BYTE_COST,
+    /// What it took to come here.
+    fn cost(&self, api: ApiKey, request_bytes: usize) -> usize {
+        let (answer_bytes, calls) = match self {
+            State::Ready(Response::Frame(frame)) => (frame.len(), 0),
+            State::Calls { waiting, .. } => (0, *waiting as usize),
+            State::Ready(_) | State::Produce(_) | State::Fetch(_) => (0, 0),
         };
-        let rest = match self {
-            State::Ready(Response::Frame(frame)) => frame.len(),
-            State::Calls { waiting, .. } => *waiting as usize * CALL_COST,
-            State::Ready(_) | State::Produce(_) | State::Fetch(_) => 0,
-        };
-        REQUEST_COST + request + rest
+        cost::of_request(api, request_bytes, answer_bytes, calls)
     }
 }
 
@@ -317,7 +305,7 @@ impl Connection {
         let supported = header.is_supported();
         let version = if supported { header.version } else { 0 };
         let client = Client { id: header.client_id.unwrap_or_default(), address: self.address, at: self.at };
-        let room = turn.front.memory.answer_room(self.held_bytes);
+        let room = AnswerRoom::beside(self.held_bytes, &turn.front.memory);
         let mut bytes = turn.front.frame();
         let mut writer = Writer::new(&mut bytes);
         let start = frame::begin(&mut writer);
@@ -376,7 +364,7 @@ impl Connection {
                 self.run_fetch(number, turn);
             }
             State::Calls { pending, waiting, next_part, .. } => {
-                let room = turn.front.memory.answer_room(held_bytes - request.bytes);
+                let room = AnswerRoom::beside(held_bytes - request.bytes, &turn.front.memory);
                 if let Some(used) = pending.room() {
                     used.adjust(room);
                 }

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use crate::io::op::{ConnId, Op, RecvEnd};
 use crate::kafka;
 use crate::kafka::connection::{Close, Front, Taken, Turn};
+use crate::kafka::cost::TURN_COST;
 use crate::kafka::memory::{FREE_BYTES, Memory};
 use crate::kafka::protocol::frame::{Frame, first_request};
 use crate::model::{LogId, Nanos};
@@ -28,9 +29,6 @@ const LARGE_FRAME_BYTES: usize = 8 << 10;
 const LARGE_BUFFER_BYTES: usize = 256 << 10;
 /// Whoever is the only one that may receive has this long, and a second more for each MiB of its frame.
 const TURN_WITHIN: Duration = Duration::from_secs(30);
-/// A connection takes up requests that cost about so much in a turn, and the one that goes beyond. The others
-/// are for the turns that follow: who asks for much at a time must not keep all others waiting for it.
-const TURN_COST: usize = 1 << 20;
 /// A send that takes longer, while the shard's memory is used up, is to a client that does not read.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 

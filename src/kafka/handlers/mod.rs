@@ -44,8 +44,8 @@ pub mod sync_group;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::context::Context;
-use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::wire::Writer;
 use crate::model::LogId;
 use crate::shard::call::{Answer, Call};

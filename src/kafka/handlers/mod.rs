@@ -70,7 +70,7 @@ pub trait Pending {
     fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)>;
 
     /// All answers are here: write the response body. `ctx` is that of the turn in which the last one
-    /// came, so that what the calls changed can be seen.
+    /// came, or of a later one, so that what the calls changed can be seen.
     fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>);
 
     /// What the answers hold until then, if that can be much: it is kept up to date with the memory that

@@ -13,10 +13,12 @@ use crate::io::sim::{SimDisk, SimWorld, block_on};
 use crate::kafka::cost::TURN_COST;
 use crate::kafka::protocol::Message;
 use crate::kafka::protocol::frame::put_request;
+use crate::kafka::protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::kafka::protocol::messages::offset_fetch::OffsetFetchRequestGroup;
 use crate::kafka::protocol::messages::produce::{PartitionProduceData, TopicProduceData};
 use crate::kafka::protocol::messages::{
-    DescribeGroupsRequest, HeartbeatRequest, MetadataRequest, OffsetFetchRequest, ProduceRequest,
+    DescribeGroupsRequest, HeartbeatRequest, ListOffsetsRequest, MetadataRequest, OffsetFetchRequest,
+    ProduceRequest,
 };
 use crate::log::recovery::{self, Options};
 use crate::log::{Log, LogConfig};
@@ -265,5 +267,25 @@ fn answers_that_were_waited_for_are_made_as_turns_have_time() {
         (vec![1, 2, 3], false),
         (vec![], false),
     ];
+    assert_eq!(turns, table);
+}
+
+#[test]
+fn a_turn_does_not_wait_for_the_last_of_many_answers() {
+    // Lookups are begun eight at a time, and each pass follows those.
+    const IN_A_TURN: i32 = 64 * 8;
+    let asked = |partition_index| ListOffsetsPartition { partition_index, ..Default::default() };
+    let partitions = (0..4 * IN_A_TURN + 1).map(asked).collect();
+    let topics = [ListOffsetsTopic { name: TOPIC, partitions }].into_iter().collect();
+    let mut crowd = Crowd::new(2);
+    crowd.send(0, &frame(7, &ListOffsetsRequest { topics, ..Default::default() }));
+    crowd.send(1, &produce());
+    let mut turns = Vec::new();
+    for _ in 0..5 {
+        crowd.turn();
+        turns.push((crowd.answered(), crowd.at_once));
+    }
+    // The record was written at the end of the first.
+    let table = [(vec![], true), (vec![1], true), (vec![], true), (vec![], true), (vec![0], false)];
     assert_eq!(turns, table);
 }

@@ -9,12 +9,15 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::mem;
 use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::io::op::ConnId;
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::context::{Client, Context, KafkaSettings};
+use crate::kafka::cost::{self, TurnBudget};
 use crate::kafka::dispatch::dispatch;
 use crate::kafka::fetch_session::Held;
 use crate::kafka::fetch_session::budget::FetchSessions;
@@ -23,7 +26,7 @@ use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::handlers::produce::{self, ProduceState, Produced};
 use crate::kafka::handlers::{Outcome, Pending, fetch};
 use crate::kafka::identity::BrokerIdentity;
-use crate::kafka::memory::{AnswerRoom, Memory, MemoryLimits};
+use crate::kafka::memory::{Memory, MemoryLimits};
 use crate::kafka::protocol::header::{RequestHeader, ResponseHeader};
 use crate::kafka::protocol::wire::{Reader, Writer};
 use crate::kafka::protocol::{ApiKey, EncodeError, frame};
@@ -49,6 +52,8 @@ pub struct Front {
     pub producer_ids: ProducerIds,
     pub fetch_sessions: FetchSessions,
     pub memory: Memory,
+    /// Begins anew with each turn.
+    pub budget: TurnBudget,
     /// Frames of responses that were sent, for the next ones.
     spare_frames: Vec<Vec<u8>>,
 }
@@ -68,6 +73,7 @@ impl Front {
             producer_ids: ProducerIds::default(),
             fetch_sessions,
             memory: Memory::new(limits),
+            budget: TurnBudget::default(),
             spare_frames: Vec::new(),
         }
     }
@@ -124,6 +130,8 @@ pub enum Taken {
     },
     /// A log has no room now: offer the same frame again later.
     Later,
+    /// It may cost much, and the turn has spent what it has for such: offer it again in one of the next.
+    PutOff,
 }
 
 /// The peer broke the protocol, or asked for something that has no answer but this.
@@ -142,16 +150,6 @@ enum Response {
     None,
 }
 
-// What requests cost, in about nanoseconds. Each byte of a response costs one.
-
-const REQUEST_COST: usize = 256;
-/// Of a byte of a request about many things, which are named in a dozen bytes or more.
-const BYTE_COST: usize = 16;
-/// So many bytes of records cost one: they are summed and copied.
-const PRODUCED_BYTES: usize = 4;
-/// Of a call, whoever performs it.
-const CALL_COST: usize = 4 << 10;
-
 enum State {
     Ready(Response),
     Produce(ProduceState),
@@ -160,6 +158,8 @@ enum State {
         pending: Box<dyn Pending>,
         waiting: u32,
         next_part: u32,
+        /// Calls that answers have led to and that are not made yet. They are waited for, too.
+        further: Vec<(LogId, Call)>,
         /// Of the request: what the calls copied of it.
         request_bytes: usize,
     },
@@ -180,18 +180,14 @@ impl State {
         }
     }
 
-    /// What it took to come here. Records that a fetch will gather are not touched.
-    fn cost(&self, api: ApiKey, frame_bytes: usize) -> usize {
-        let request = match api {
-            ApiKey::Produce => frame_bytes / PRODUCED_BYTES,
-            _ => frame_bytes * BYTE_COST,
+    /// What it took to come here.
+    fn cost(&self, api: ApiKey, request_bytes: usize) -> usize {
+        let (answer_bytes, calls) = match self {
+            State::Ready(Response::Frame(frame)) => (frame.len(), 0),
+            State::Calls { waiting, .. } => (0, *waiting as usize),
+            State::Ready(_) | State::Produce(_) | State::Fetch(_) => (0, 0),
         };
-        let rest = match self {
-            State::Ready(Response::Frame(frame)) => frame.len(),
-            State::Calls { waiting, .. } => *waiting as usize * CALL_COST,
-            State::Ready(_) | State::Produce(_) | State::Fetch(_) => 0,
-        };
-        REQUEST_COST + request + rest
+        cost::of_request(api, request_bytes, answer_bytes, calls)
     }
 }
 
@@ -224,6 +220,8 @@ pub struct Connection {
     fetch_blocked: bool,
     /// One of them waits for memory of the shard.
     starved: bool,
+    /// A request could ask on, or be answered, in a turn that has time for it.
+    put_off: bool,
     /// Produce requests whose responses are in the send under way.
     sending: Vec<ProduceStamps>,
     /// Other requests likewise: API and when the request came.
@@ -244,6 +242,7 @@ impl Connection {
             fetches: 0,
             fetch_blocked: false,
             starved: false,
+            put_off: false,
             sending: Vec::new(),
             sending_others: Vec::new(),
         }
@@ -262,6 +261,11 @@ impl Connection {
     /// A fetch waits for memory of the shard: [`Connection::on_memory`] when there is some.
     pub fn is_starved(&self) -> bool {
         self.starved
+    }
+
+    /// A request waits for a turn that has time for it: [`Connection::go_on`] in that.
+    pub fn is_put_off(&self) -> bool {
+        self.put_off
     }
 
     /// A fetch waits for responses to leave that have left: [`Connection::run_blocked`].
@@ -293,7 +297,17 @@ impl Connection {
                 Produced::Done(frame) => State::Ready(frame.map_or(Response::None, Response::Frame)),
             },
             ApiKey::Fetch => State::Fetch(fetch::begin(turn, &mut self.fetch_session, &header, body)?),
-            _ => self.dispatch(&header, body, ticket, turn)?,
+            _ => {
+                let may_be_high = cost::may_be_high(api, frame.len());
+                if may_be_high && turn.front.budget.is_spent() {
+                    return Ok(Taken::PutOff);
+                }
+                let state = self.dispatch(&header, body, ticket, turn)?;
+                if may_be_high {
+                    turn.front.budget.spend(state.cost(api, frame.len()));
+                }
+                state
+            }
         };
         turn.shard.stats.record_request(api.key(), version);
         let cost = state.cost(api, frame.len());
@@ -318,7 +332,7 @@ impl Connection {
         let supported = header.is_supported();
         let version = if supported { header.version } else { 0 };
         let client = Client { id: header.client_id.unwrap_or_default(), address: self.address, at: self.at };
-        let room = turn.front.memory.answer_room(self.held_bytes);
+        let room = AnswerRoom::beside(self.held_bytes, &turn.front.memory);
         let mut bytes = turn.front.frame();
         let mut writer = Writer::new(&mut bytes);
         let start = frame::begin(&mut writer);
@@ -335,7 +349,8 @@ impl Connection {
                 turn.front.recycle(bytes);
                 let next_part = calls.len() as u32;
                 call_all(turn, ticket, 0, calls);
-                Ok(State::Calls { pending, waiting: next_part, next_part, request_bytes: body.len() })
+                let (further, request_bytes) = (Vec::new(), body.len());
+                Ok(State::Calls { pending, waiting: next_part, next_part, further, request_bytes })
             }
             Outcome::Close(why) => Err(Close(why.to_owned())),
         }
@@ -361,7 +376,6 @@ impl Connection {
     /// The answer to a call of this connection.
     pub fn on_answer(&mut self, ticket: Ticket, answer: Answer, turn: &mut Turn<'_>) -> Result<(), Close> {
         let number = ticket.request;
-        let client = Client { id: "", address: self.address, at: self.at };
         let held_bytes = self.held_bytes;
         let Some(request) = self.request_mut(number) else { return Ok(()) };
         match &mut request.state {
@@ -376,24 +390,66 @@ impl Connection {
                 state.on_answer(ticket.part, answer);
                 self.run_fetch(number, turn);
             }
-            State::Calls { pending, waiting, next_part, .. } => {
-                let room = turn.front.memory.answer_room(held_bytes - request.bytes);
+            State::Calls { pending, waiting, further, .. } => {
+                let room = AnswerRoom::beside(held_bytes - request.bytes, &turn.front.memory);
                 if let Some(used) = pending.room() {
                     used.adjust(room);
                 }
                 let more = pending.on_answer(ticket.part, answer);
-                let first = *next_part;
-                *next_part += more.len() as u32;
                 *waiting = *waiting - 1 + more.len() as u32;
-                let done = *waiting == 0;
-                call_all(turn, ticket, first, more);
-                if done {
-                    finish_calls(request, client, room, turn)?;
-                }
+                further.extend(more);
                 self.weigh(number);
+                // What the answer brought was copied for it.
+                turn.front.budget.spend(self.held_bytes.saturating_sub(held_bytes));
+                self.proceed(number, turn)?;
             }
             State::Ready(_) => {}
         }
+        Ok(())
+    }
+
+    /// This turn has time for requests that were put off.
+    pub fn go_on(&mut self, turn: &mut Turn<'_>) -> Result<(), Close> {
+        if !mem::take(&mut self.put_off) {
+            return Ok(());
+        }
+        for number in self.first..self.next_number() {
+            self.proceed(number, turn)?;
+        }
+        Ok(())
+    }
+
+    /// Let a request ask on, or answer it when all its calls are answered: later, if that may cost much and the
+    /// turn has no time for it.
+    fn proceed(&mut self, number: u64, turn: &mut Turn<'_>) -> Result<(), Close> {
+        let client = Client { id: "", address: self.address, at: self.at };
+        let (conn, held_bytes) = (self.id, self.held_bytes);
+        let Some(request) = self.request_mut(number) else { return Ok(()) };
+        let State::Calls { waiting, next_part, further, request_bytes, .. } = &mut request.state else {
+            return Ok(());
+        };
+        if *waiting > 0 && further.is_empty() {
+            return Ok(());
+        }
+        let may_be_high = cost::may_be_high(request.api, *request_bytes);
+        if may_be_high && turn.front.budget.is_spent() {
+            self.put_off = true;
+            return Ok(());
+        }
+        let cost = if *waiting > 0 {
+            let calls = mem::take(further);
+            let (first, cost) = (*next_part, cost::of_calls(calls.len()));
+            *next_part += calls.len() as u32;
+            call_all(turn, Ticket { conn, request: number, part: 0 }, first, calls);
+            cost
+        } else {
+            let room = AnswerRoom::beside(held_bytes - request.bytes, &turn.front.memory);
+            finish_calls(request, client, room, turn)?
+        };
+        if may_be_high {
+            turn.front.budget.spend(cost);
+        }
+        self.weigh(number);
         Ok(())
     }
 
@@ -449,7 +505,7 @@ impl Connection {
 
     /// Earlier responses have left: fetches that waited for that look for records.
     pub fn run_blocked(&mut self, turn: &mut Turn<'_>) {
-        if !std::mem::take(&mut self.fetch_blocked) {
+        if !mem::take(&mut self.fetch_blocked) {
             return;
         }
         for number in self.first..self.next_number() {
@@ -491,7 +547,7 @@ impl Connection {
     fn weigh(&mut self, number: u64) {
         let Some(request) = self.request_mut(number) else { return };
         let after = request.state.bytes();
-        let before = std::mem::replace(&mut request.bytes, after);
+        let before = mem::replace(&mut request.bytes, after);
         self.held_bytes = self.held_bytes - before + after;
     }
 
@@ -563,7 +619,7 @@ impl Connection {
 
     /// What was being sent has left.
     fn give_back(&mut self) {
-        self.held_bytes -= std::mem::take(&mut self.sending_bytes);
+        self.held_bytes -= mem::take(&mut self.sending_bytes);
     }
 
     /// The send under way has ended.
@@ -591,13 +647,14 @@ fn unanswerable(api: ApiKey, error: EncodeError) -> Close {
     Close(format!("answer to {}: {error}", api.name()))
 }
 
+/// Answer a request. Returns what it has cost.
 fn finish_calls(
     request: &mut Request,
     client: Client<'_>,
     room: AnswerRoom,
     turn: &mut Turn<'_>,
-) -> Result<(), Close> {
-    let State::Calls { pending, .. } = &mut request.state else { return Ok(()) };
+) -> Result<usize, Close> {
+    let State::Calls { pending, .. } = &mut request.state else { return Ok(0) };
     let mut bytes = turn.front.frame();
     let mut writer = Writer::new(&mut bytes);
     let start = frame::begin(&mut writer);
@@ -605,6 +662,7 @@ fn finish_calls(
     header.encode(&mut writer, request.api, request.version);
     turn.with_context(client, room, |ctx| pending.encode(ctx, &mut writer));
     frame::end(&mut writer, start, 0).map_err(|error| unanswerable(request.api, error))?;
+    let cost = bytes.len();
     request.state = State::Ready(Response::Frame(bytes));
-    Ok(())
+    Ok(cost)
 }

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use crate::group::GROUP_NAME_BYTES_MAX;
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::identity::BrokerIdentity;
-use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::ErrorCode;
 use crate::metadata::catalog::Catalog;
 use crate::model::{LogId, Now, PartitionKey, Term};

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 
 use crate::codec::record_batch::BatchError;
-use crate::kafka::memory::AnswerRoom;
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::protocol::ErrorCode;
 use crate::shard::call::{AdminError, CallError, GroupError};
 

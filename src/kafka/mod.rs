@@ -6,10 +6,13 @@
 //!                            identity: who we are    fetch_session: what a consumer need not repeat
 //! ```
 //!
-//! [`memory`] bounds what all connections of a shard hold together.
+//! [`memory`] bounds what all connections of a shard hold together, [`answer_room`] one large answer, [`cost`]
+//! how long a turn is.
 
+pub mod answer_room;
 pub mod connection;
 pub mod context;
+pub mod cost;
 pub mod dispatch;
 pub mod errors;
 pub mod fetch_session;

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use crate::io::op::{ConnId, Op, RecvEnd};
 use crate::kafka;
 use crate::kafka::connection::{Close, Front, Taken, Turn};
+use crate::kafka::cost::TURN_COST;
 use crate::kafka::memory::{FREE_BYTES, Memory};
 use crate::kafka::protocol::frame::{Frame, first_request};
 use crate::model::{LogId, Nanos};
@@ -28,9 +29,6 @@ const LARGE_FRAME_BYTES: usize = 8 << 10;
 const LARGE_BUFFER_BYTES: usize = 256 << 10;
 /// Whoever is the only one that may receive has this long, and a second more for each MiB of its frame.
 const TURN_WITHIN: Duration = Duration::from_secs(30);
-/// A connection takes up requests that cost about so much in a turn, and the one that goes beyond. The others
-/// are for the turns that follow: who asks for much at a time must not keep all others waiting for it.
-const TURN_COST: usize = 1 << 20;
 /// A send that takes longer, while the shard's memory is used up, is to a client that does not read.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
 
@@ -76,6 +74,10 @@ pub struct Connection {
     spent: usize,
     /// The frame at the front is for the next one.
     deferred: bool,
+    /// For one that has time for what may cost much: when that is, the server's line says.
+    put_off: bool,
+    /// The line has it.
+    in_line: bool,
     /// It would go on, had the shard the memory.
     waits_for_memory: bool,
     /// It may finish one frame, whatever memory the shard has, until then.
@@ -114,6 +116,8 @@ impl Connection {
             stalled: false,
             spent: 0,
             deferred: false,
+            put_off: false,
+            in_line: false,
             waits_for_memory: false,
             turn_until: None,
             finishing: false,
@@ -165,6 +169,16 @@ impl Connection {
         self.queued = false;
     }
 
+    /// The same of the line of those that wait for a turn which has time for them.
+    pub fn enters_line(&mut self) -> bool {
+        let waits = (self.put_off && !self.draining) || self.session.is_put_off();
+        waits && !self.closing && !mem::replace(&mut self.in_line, true)
+    }
+
+    pub fn leave_line(&mut self) {
+        self.in_line = false;
+    }
+
     /// The same of those whose fetches wait for memory.
     pub fn is_newly_starved(&mut self) -> bool {
         self.session.is_starved() && !mem::replace(&mut self.starving, true)
@@ -212,7 +226,9 @@ impl Connection {
 
     /// What was received waits for something else than more bytes, and need wait no longer.
     pub fn has_frames(&self, memory: &Memory) -> bool {
-        self.has_frame() && !self.stalled && !self.draining && !self.closing && self.may_take(memory)
+        let goes_on_otherwise = self.stalled || self.put_off;
+        let ends = self.draining || self.closing;
+        self.has_frame() && !goes_on_otherwise && !ends && self.may_take(memory)
     }
 
     /// A whole frame was received and is not taken up.
@@ -274,6 +290,15 @@ impl Connection {
         if self.closing { Ok(()) } else { self.on_input(turn) }
     }
 
+    /// This turn has time for what was put off.
+    pub fn go_on(&mut self, turn: &mut Turn<'_>) -> Result<(), Close> {
+        if self.closing {
+            return Ok(());
+        }
+        self.session.go_on(turn)?;
+        self.on_input(turn)
+    }
+
     /// Take up what waits in `input`.
     pub fn on_input(&mut self, turn: &mut Turn<'_>) -> Result<(), Close> {
         if self.receiving == Receiving::Own || self.input.is_empty() || self.draining {
@@ -295,7 +320,8 @@ impl Connection {
     fn take_frames(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<usize, Close> {
         let received = turn.now.mono;
         let mut at = 0;
-        (self.stalled, self.deferred, self.waits_for_memory, self.frame_bytes) = (false, false, false, 0);
+        (self.stalled, self.deferred, self.put_off) = (false, false, false);
+        (self.waits_for_memory, self.frame_bytes) = (false, 0);
         loop {
             let frame = first_request(&bytes[at..], self.limits.request_bytes_max);
             match frame.map_err(|error| Close(error.to_string()))? {
@@ -325,6 +351,11 @@ impl Connection {
                         Taken::Later => {
                             self.frame_bytes = range.end;
                             self.stalled = true;
+                            break;
+                        }
+                        Taken::PutOff => {
+                            self.frame_bytes = range.end;
+                            (self.deferred, self.put_off) = (true, true);
                             break;
                         }
                     }

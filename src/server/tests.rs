@@ -1,8 +1,10 @@
-//! A shard without logs: when it accepts, and how long it waits.
+//! A shard without logs: when it accepts, and how long it waits. With one, and many clients: [`crowd`].
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+
+mod crowd;
 
 use super::connection::Limits;
 use super::outside::{Outside, OutsideQueue};
@@ -17,6 +19,7 @@ use crate::kafka::settings::KafkaSettings;
 use crate::metadata::catalog::Catalog;
 use crate::metadata::commands::{IdSource, TopicRules};
 use crate::model::{Nanos, Now, ShardId, TopicId, WallMs};
+use crate::shard::hosted::Hosted;
 use crate::shard::mailbox::{Mailbox, PostOffice};
 use crate::shard::{Retention, Shard, ShardConfig};
 
@@ -35,23 +38,34 @@ struct Rig {
     outside: OutsideQueue,
     now: Now,
     /// Of the last turn.
+    ops: Vec<Op>,
     sent_bytes: usize,
 }
 
+/// Shard 0, which hosts these logs.
+fn shard(office: &Arc<PostOffice>, catalog: Catalog, hosts: &[ShardId], logs: Vec<Hosted>) -> Shard {
+    let rules = TopicRules {
+        partition_count_default: 1,
+        partition_count_max: 1,
+        batch_bytes_max: 1,
+        record_bytes_max: 1000,
+    };
+    let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
+    let mailbox = Mailbox::new(ShardId(0), office.clone());
+    Shard::new(ShardId(0), config, catalog, hosts.into(), logs, mailbox, Box::new(NoIds))
+}
+
 impl Rig {
-    /// Shard 0, which listens on one socket.
     fn new(office: &Arc<PostOffice>) -> Rig {
-        let rules = TopicRules {
-            partition_count_default: 1,
-            partition_count_max: 1,
-            batch_bytes_max: 1,
-            record_bytes_max: 1000,
-        };
-        let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
-        let me = ShardId(0);
-        let mailbox = Mailbox::new(me, office.clone());
-        let no_logs: Arc<[ShardId]> = Arc::from([]);
-        let shard = Shard::new(me, config, Catalog::default(), no_logs, Vec::new(), mailbox, Box::new(NoIds));
+        Rig::with(
+            shard(office, Catalog::default(), &[], Vec::new()),
+            1,
+            MemoryLimits { connection_max: 1 << 20, shard_max: 1 << 20 },
+        )
+    }
+
+    /// The shard listens on one socket.
+    fn with(shard: Shard, connections_max: usize, memory: MemoryLimits) -> Rig {
         let identity = BrokerIdentity {
             node_id: 1,
             host: "broker.test".into(),
@@ -59,15 +73,16 @@ impl Rig {
             cluster_id: "cluster".into(),
             logs: None,
         };
-        let memory = MemoryLimits { connection_max: 1 << 20, shard_max: 1 << 20 };
-        let front = Front::new(identity, KafkaSettings::default(), memory, Vec::new());
-        let limits = Limits { request_bytes_max: 1 << 16, in_flight_max: 100, memory_max: 1 << 20 };
-        let config = ServerConfig { limits, connections_max: 1, idle: None };
+        let settings = KafkaSettings { message_bytes_max: 1 << 16, ..KafkaSettings::default() };
+        let front = Front::new(identity, settings, memory, Vec::new());
+        let limits =
+            Limits { request_bytes_max: 1 << 16, in_flight_max: 100, memory_max: memory.connection_max };
+        let config = ServerConfig { limits, connections_max, idle: None };
         let outside = OutsideQueue::default();
         let mut server = Server::new(shard, front, config, outside.clone());
         server.listen(SocketHandle::Sim(1), None, &mut Vec::new()).expect("no descriptors in a simulation");
         server.start(START);
-        Rig { server, outside, now: START, sent_bytes: 0 }
+        Rig { server, outside, now: START, ops: Vec::new(), sent_bytes: 0 }
     }
 
     /// A turn some milliseconds after the last one. Returns whether it listens, and how long it may wait.
@@ -84,7 +99,9 @@ impl Rig {
             _ => 0,
         };
         self.sent_bytes = ops.iter().map(bytes).sum();
-        (ops.iter().any(|op| matches!(op, Op::Listen { listener: ListenerId(0), .. })), wait)
+        let listens = ops.iter().any(|op| matches!(op, Op::Listen { listener: ListenerId(0), .. }));
+        self.ops = ops;
+        (listens, wait)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The loop of a shard: `step(events, now) -> operations`.
 //!
-//! The order of a turn: what the kernel reports, the mail, deadlines, what became durable, commit,
-//! sends. Handlers never enter the kernel; the driver submits once, at the end.
+//! The order of a turn: what was put off, what the kernel reports, the mail, deadlines, what became
+//! durable, commit, sends. Handlers never enter the kernel; the driver submits once, at the end.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::io::op::{ConnId, Event, Io, ListenerId, Op, Wait};
 use crate::io::socket::SocketHandle;
 use crate::kafka::connection::{Close, Front, Turn};
+use crate::kafka::cost::TurnBudget;
 use crate::kafka::memory::Memory;
 use crate::model::{LogId, Nanos, Now, ShardId};
 use crate::shard::{LogJob, News, Shard};
@@ -89,6 +90,8 @@ pub struct Server {
     /// Connections to be looked at again before the turn ends.
     touched: Vec<ConnId>,
     stalled: Vec<ConnId>,
+    /// They asked for what may cost much when the turn had spent what it has for that; each once, in order.
+    line: VecDeque<ConnId>,
     /// Something of theirs has left, and what waited for that can go on.
     unblocked: Vec<ConnId>,
     /// Not read from until there is memory again; each once, in order.
@@ -121,6 +124,7 @@ impl Server {
             outside,
             touched: Vec::new(),
             stalled: Vec::new(),
+            line: VecDeque::new(),
             unblocked: Vec::new(),
             waiting: VecDeque::new(),
             starved: VecDeque::new(),
@@ -181,6 +185,8 @@ impl Server {
         ops: &mut Vec<Op>,
     ) -> Wait {
         self.shard.stats.counters.turns += 1;
+        // Before the events, so that who asks in them is behind who waits.
+        self.serve_line(now, clock, ops);
         for event in events.drain(..) {
             self.on_event(event, now, clock, ops);
         }
@@ -215,7 +221,8 @@ impl Server {
     }
 
     fn wait(&self, now: Now) -> Wait {
-        if self.phase == Phase::Over || !self.outside.is_empty() || !self.unblocked.is_empty() {
+        let has_work = !self.outside.is_empty() || !self.unblocked.is_empty() || !self.line.is_empty();
+        if self.phase == Phase::Over || has_work {
             return Wait::No;
         }
         let mut deadline = self.shard.deadline().min(self.sweep_at);
@@ -512,6 +519,19 @@ impl Server {
         }
     }
 
+    /// Who waits with what may cost much, by turns, as far as this turn has time for it.
+    fn serve_line(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
+        self.front.budget = TurnBudget::default();
+        while !self.front.budget.is_spent()
+            && let Some(conn) = self.line.pop_front()
+        {
+            let Some(connection) = self.connection(conn) else { continue };
+            connection.leave_line();
+            // It comes back to the end of the line if it still has to wait.
+            self.with(conn, now, clock, ops, |connection, turn| connection.go_on(turn));
+        }
+    }
+
     /// Connections whose request found no room: offer it again.
     fn retry_stalled(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
         for conn in std::mem::take(&mut self.stalled) {
@@ -651,6 +671,9 @@ impl Server {
             connection.account(&mut self.front.memory);
             if connection.enters_queue() {
                 self.waiting.push_back(conn);
+            }
+            if connection.enters_line() {
+                self.line.push_back(conn);
             }
             if connection.session.has_unblocked() || connection.has_frames(&self.front.memory) {
                 self.unblocked.push(conn);

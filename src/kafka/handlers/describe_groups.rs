@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::list_groups::state_name;
 use super::{Outcome, Pending, unexpected, wait};
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::context::Context;
 use crate::kafka::errors;
-use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::messages::describe_groups::{DescribedGroup, DescribedGroupMember};
 use crate::kafka::protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use crate::kafka::protocol::wire::Writer;

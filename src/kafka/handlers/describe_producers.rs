@@ -5,9 +5,9 @@ use std::vec::IntoIter;
 
 use super::replies::Replies;
 use super::{ASKED_AT_ONCE, Outcome, Pending, unexpected, wait};
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::context::Context;
 use crate::kafka::errors;
-use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::messages::describe_producers::{
     DescribeProducersPartition, DescribeProducersTopicResponse, ProducerState,
 };

@@ -4,9 +4,9 @@
 use std::vec::IntoIter;
 
 use super::{Outcome, Pending, unexpected, wait};
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::context::Context;
 use crate::kafka::errors;
-use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::messages::list_groups::ListedGroup;
 use crate::kafka::protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 use crate::kafka::protocol::wire::Writer;

@@ -44,8 +44,8 @@ pub mod sync_group;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::context::Context;
-use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::wire::Writer;
 use crate::model::LogId;
 use crate::shard::call::{Answer, Call};
@@ -70,7 +70,7 @@ pub trait Pending {
     fn on_answer(&mut self, part: u32, answer: Answer) -> Vec<(LogId, Call)>;
 
     /// All answers are here: write the response body. `ctx` is that of the turn in which the last one
-    /// came, so that what the calls changed can be seen.
+    /// came, or of a later one, so that what the calls changed can be seen.
     fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>);
 
     /// What the answers hold until then, if that can be much: it is kept up to date with the memory that

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::IntoIter;
 
 use super::{ASKED_AT_ONCE, Outcome, Pending, unexpected, wait};
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::context::{Context, NO_LEADER_EPOCH};
 use crate::kafka::errors;
-use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::messages::offset_fetch::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
     OffsetFetchResponseTopic,

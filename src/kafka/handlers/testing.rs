@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::context::{Client, Context, KafkaSettings};
 use crate::kafka::dispatch::dispatch;
 use crate::kafka::handlers::Outcome;
 use crate::kafka::handlers::init_producer_id::ProducerIds;
 use crate::kafka::identity::{BrokerIdentity, LogNodes};
-use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::messages::describe_configs::config_type;
 use crate::kafka::protocol::wire::{Reader, Writer};
 use crate::kafka::protocol::{ApiKey, Message};

@@ -1,0 +1,291 @@
+//! Many clients that ask for much, and one beside them that produces: what a turn has for them all.
+
+use std::mem;
+use std::path::Path;
+
+use super::*;
+use crate::codec::batch_builder::BatchBuilder;
+use crate::codec::compression::Compression;
+use crate::group::GroupRules;
+use crate::io::file::Disk;
+use crate::io::op::RecvEnd;
+use crate::io::sim::{SimDisk, SimWorld, block_on};
+use crate::kafka::cost::TURN_COST;
+use crate::kafka::protocol::Message;
+use crate::kafka::protocol::frame::put_request;
+use crate::kafka::protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use crate::kafka::protocol::messages::offset_fetch::OffsetFetchRequestGroup;
+use crate::kafka::protocol::messages::produce::{PartitionProduceData, TopicProduceData};
+use crate::kafka::protocol::messages::{
+    DescribeGroupsRequest, HeartbeatRequest, ListOffsetsRequest, MetadataRequest, OffsetFetchRequest,
+    ProduceRequest,
+};
+use crate::log::recovery::{self, Options};
+use crate::log::{Log, LogConfig};
+use crate::metadata::record::MetaRecord;
+use crate::model::{CommitMode, LogId};
+use crate::partition::Partitions;
+
+const DIR: &str = "/data/log-1";
+const BROKER: [u8; 16] = [7; 16];
+const LOG: LogId = LogId(1);
+const TOPIC: &str = "t";
+/// So many that a response about all of them costs four tenths of what a turn has.
+const PARTITIONS: i32 = 16_000;
+const SEGMENT_BYTES: u64 = 4 << 20;
+
+const CONFIG: LogConfig = LogConfig {
+    chunk_bytes: 64 << 10,
+    block_bytes_max: 16 << 10,
+    block_target_bytes: 16 << 10,
+    write_bytes_max: 1 << 20,
+    commit_mode: CommitMode::Plain,
+    commit_depth: 1,
+    tail_cache_bytes: 128 << 10,
+    read_cache_bytes: 64 << 10,
+    segment_bytes: SEGMENT_BYTES,
+    segments_ahead: 1,
+    slice_bytes: 1 << 20,
+    checkpoint_bytes: 1 << 30,
+    log_bytes_max: 2 * SEGMENT_BYTES,
+};
+
+const GROUP_RULES: GroupRules = GroupRules {
+    session_min: Duration::from_secs(6),
+    session_max: Duration::from_secs(1800),
+    initial_delay: Duration::from_secs(3),
+    members_max: 100,
+    bytes_max: 16 << 10,
+    total_bytes_max: 64 << 10,
+};
+
+fn hosted(world: &SimWorld) -> Hosted {
+    let disk = SimDisk::immediate(world);
+    let made = block_on(async {
+        disk.create_dir(Path::new("/data")).await?;
+        recovery::format(&disk, Path::new(DIR), (BROKER, LOG), &[SEGMENT_BYTES; 2]).await
+    });
+    made.expect("a new disk");
+    let options = Options {
+        config: &CONFIG,
+        broker: BROKER,
+        log: LOG,
+        now: START.wall,
+        repair: false,
+        progress: &mut |_, _| {},
+    };
+    let mut partitions = Partitions::default();
+    let opened = block_on(recovery::open(&disk, Path::new(DIR), options, &mut partitions));
+    let log = Log::new(CONFIG, opened.expect("a new log").0);
+    partitions.finish_recovery(&log).expect("it is empty");
+    Hosted::new(log, partitions, GROUP_RULES)
+}
+
+fn frame<'m, M: Message<'m>>(version: i16, request: &M) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_request(&mut bytes, version, 1, Some("one of many"), request).expect("fits");
+    bytes
+}
+
+/// All of the topic.
+fn metadata() -> Vec<u8> {
+    frame(9, &MetadataRequest::default())
+}
+
+fn heartbeat() -> Vec<u8> {
+    frame(3, &HeartbeatRequest { group_id: "g", member_id: "m", ..Default::default() })
+}
+
+/// A record for the last partition.
+fn produce() -> Vec<u8> {
+    let mut batch = BatchBuilder::new(Compression::None);
+    batch.push(0, None, Some(&[7; 100]), &[]);
+    let batch = batch.finish();
+    let data = PartitionProduceData { index: PARTITIONS - 1, records: Some(&batch) };
+    let mut request = ProduceRequest { acks: -1, timeout_ms: 30_000, ..Default::default() };
+    request.topic_data.push(TopicProduceData {
+        name: TOPIC,
+        partition_data: [data].into_iter().collect(),
+        ..Default::default()
+    });
+    frame(9, &request)
+}
+
+/// A shard with one log, and its clients. Whatever it sends and writes is done before the next turn.
+struct Crowd {
+    rig: Rig,
+    /// For the next turn.
+    events: Vec<Event>,
+    /// Bytes that each was sent in the last turn.
+    sent: Vec<usize>,
+    /// The next turn comes at once.
+    at_once: bool,
+}
+
+impl Crowd {
+    fn new(clients: usize) -> Crowd {
+        let mut catalog = Catalog::default();
+        let topic = MetaRecord::TopicCreated {
+            id: TopicId([7; 16]),
+            name: TOPIC.to_owned(),
+            configs: Vec::new(),
+            partitions: vec![LOG; PARTITIONS as usize],
+        };
+        for record in [MetaRecord::LogAdded { log: LOG }, topic] {
+            catalog.apply(&record).expect("fits");
+        }
+        let logs = vec![hosted(&SimWorld::new(1))];
+        let shard = shard(&PostOffice::new(1), catalog, &[ShardId(0); 2], logs);
+        let memory = MemoryLimits { connection_max: 1 << 28, shard_max: 1 << 30 };
+        let mut rig = Rig::with(shard, clients, memory);
+        let peer = "127.0.0.1:1".parse().expect("an address");
+        let accepted = |_| Event::Accepted { listener: ListenerId(0), socket: SocketHandle::Sim(2), peer };
+        rig.step(0, (0..clients).map(accepted).collect());
+        Crowd { rig, events: Vec::new(), sent: vec![0; clients], at_once: false }
+    }
+
+    fn send(&mut self, client: usize, bytes: &[u8]) {
+        let conn = ConnId { index: client as u32, generation: 0 };
+        let data = RecvPool::new(1, 1 << 16).copy_in(bytes).expect("a buffer");
+        self.events.push(Event::Received { conn, data });
+    }
+
+    fn turn(&mut self) {
+        let (_, wait) = self.rig.step(0, mem::take(&mut self.events));
+        self.at_once = wait == Duration::ZERO;
+        self.sent.fill(0);
+        for op in self.rig.ops.drain(..) {
+            self.events.extend(match op {
+                Op::Send { conn, parts } => {
+                    let bytes = parts.iter().map(|part| part.len()).sum();
+                    self.sent[conn.index as usize] = bytes;
+                    Some(Event::Sent { conn, result: Ok(bytes) })
+                }
+                Op::Write { token, .. } => Some(Event::Written { token, result: Ok(()) }),
+                Op::RecvStop { conn } => Some(Event::RecvEnded { conn, end: RecvEnd::Stopped }),
+                _ => None,
+            });
+        }
+    }
+
+    /// Those who were sent something.
+    fn answered(&self) -> Vec<usize> {
+        (0..self.sent.len()).filter(|client| self.sent[*client] > 0).collect()
+    }
+}
+
+#[test]
+fn a_producer_is_served_beside_many_who_ask_for_much_and_those_take_turns() {
+    const MANY: usize = 10;
+    const EACH: usize = 5;
+    let (neighbour, member) = (MANY, MANY + 1);
+    let mut crowd = Crowd::new(MANY + 2);
+    crowd.send(0, &metadata());
+    crowd.turn();
+    let one_bytes = crowd.sent[0];
+    assert!((TURN_COST / 3..TURN_COST / 2).contains(&one_bytes), "{one_bytes} bytes are one response");
+    crowd.turn();
+    assert!(!crowd.at_once);
+
+    for client in 0..MANY {
+        crowd.send(client, &metadata().repeat(EACH));
+    }
+    let mut answered = [0_usize; MANY];
+    let mut turns = 0;
+    while answered.iter().sum::<usize>() < MANY * EACH {
+        crowd.send(neighbour, &produce());
+        crowd.send(member, &heartbeat());
+        crowd.turn();
+        turns += 1;
+        assert!(crowd.sent[member] > 0, "a heartbeat waited");
+        // It was written in the turn before.
+        assert_eq!(crowd.sent[neighbour] > 0, turns > 1, "a record waited");
+        let sent = &crowd.sent[..MANY];
+        let all: usize = sent.iter().sum();
+        assert!(all > 0 && all < TURN_COST + one_bytes, "{all} bytes for all of them in one turn");
+        for (count, bytes) in answered.iter_mut().zip(sent) {
+            *count += bytes / one_bytes;
+        }
+        let (least, most) = (answered.iter().min(), answered.iter().max());
+        assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 3), "{answered:?}");
+    }
+    assert_eq!((answered, turns), ([EACH; MANY], 17), "three in a turn");
+    crowd.turn();
+    crowd.turn();
+    assert!(!crowd.at_once, "nobody waits any more");
+}
+
+#[test]
+fn requests_that_ask_on_with_each_answer_share_the_turn() {
+    const MANY: usize = 4;
+    const GROUPS: usize = 400;
+    let names: Vec<String> = (0..GROUPS).map(|number| format!("{number:03}")).collect();
+    let group = |name| OffsetFetchRequestGroup { group_id: name, ..Default::default() };
+    let groups = names.iter().map(|name| group(name.as_str())).collect();
+    let request = frame(8, &OffsetFetchRequest { groups, ..Default::default() });
+    let mut crowd = Crowd::new(MANY);
+    for client in 0..MANY {
+        crowd.send(client, &request);
+    }
+    // 256 calls cost all of a turn.
+    let mut turns = 0;
+    let mut answered = Vec::new();
+    while answered.len() < MANY {
+        crowd.turn();
+        turns += 1;
+        answered.extend(crowd.answered());
+        assert!(crowd.at_once || answered.len() == MANY, "{answered:?}");
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, [0, 1, 2, 3]);
+    assert!((7..=9).contains(&turns), "{} calls took {turns} turns", MANY * GROUPS);
+}
+
+#[test]
+fn answers_that_were_waited_for_are_made_as_turns_have_time() {
+    const MANY: usize = 4;
+    let names: Vec<String> = (0..300).map(|number| format!("{number:03}")).collect();
+    let groups = names.iter().map(String::as_str).collect();
+    let request = frame(5, &DescribeGroupsRequest { groups, ..Default::default() });
+    let mut crowd = Crowd::new(MANY);
+    for client in 0..MANY {
+        crowd.send(client, &request);
+    }
+    let mut turns = Vec::new();
+    for _ in 0..=MANY + 1 {
+        crowd.turn();
+        turns.push((crowd.answered(), crowd.at_once));
+    }
+    let table = [
+        // One has asked for more than what a turn has.
+        (vec![], true),
+        // The answer, and what the next one has asked for.
+        (vec![0], true),
+        (vec![], true),
+        (vec![], true),
+        // Answers cost little here.
+        (vec![1, 2, 3], false),
+        (vec![], false),
+    ];
+    assert_eq!(turns, table);
+}
+
+#[test]
+fn a_turn_does_not_wait_for_the_last_of_many_answers() {
+    // Lookups are begun eight at a time, and each pass follows those.
+    const IN_A_TURN: i32 = 64 * 8;
+    let asked = |partition_index| ListOffsetsPartition { partition_index, ..Default::default() };
+    let partitions = (0..4 * IN_A_TURN + 1).map(asked).collect();
+    let topics = [ListOffsetsTopic { name: TOPIC, partitions }].into_iter().collect();
+    let mut crowd = Crowd::new(2);
+    crowd.send(0, &frame(7, &ListOffsetsRequest { topics, ..Default::default() }));
+    crowd.send(1, &produce());
+    let mut turns = Vec::new();
+    for _ in 0..5 {
+        crowd.turn();
+        turns.push((crowd.answered(), crowd.at_once));
+    }
+    // The record was written at the end of the first.
+    let table = [(vec![], true), (vec![1], true), (vec![], true), (vec![], true), (vec![0], false)];
+    assert_eq!(turns, table);
+}

@@ -55,8 +55,9 @@ pub fn play(seed: u64, loud: bool) -> Coverage {
 /// The same; `credits`: so many calls of one shard to another may be under way, whatever the seed says.
 pub fn play_with(seed: u64, loud: bool, credits: Option<usize>) -> Coverage {
     let draw = |rng: &mut Rng| {
-        let setup = Setup::draw(rng);
-        Setup { credits: credits.unwrap_or(setup.credits), ..setup }
+        let mut setup = Setup::draw(rng);
+        setup.credits = credits.unwrap_or(setup.credits);
+        setup
     };
     let (mut stage, setup) = Stage::set_up(seed, draw, loud);
     const BOTH: &[usize] = &[0, 1];

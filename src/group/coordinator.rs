@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
@@ -316,13 +317,22 @@ impl<W: Copy> Groups<W> {
         self.names.contains_key(name)
     }
 
-    /// Since when the group has had no members; `None` while it has some. Groups that nobody ever
+    /// Since when the group has had no members, by the wall clock; `None` while it has some. Groups that nobody ever
     /// joined have had none for ever.
     pub fn empty_since(&self, name: &str) -> Option<WallMs> {
         match self.find(name).map(|group| group.phase) {
             None => Some(WallMs(i64::MIN)),
-            Some(Phase::Empty { since }) => Some(since),
+            Some(Phase::Empty { since, .. }) => Some(since),
             Some(_) => None,
+        }
+    }
+
+    /// How long the group has had no members, as far as this process knows, whatever the wall clock was set
+    /// to meanwhile. `None` while it has some, and of groups that nobody ever joined.
+    pub fn empty_for(&self, name: &str, now: Nanos) -> Option<Duration> {
+        match self.find(name)?.phase {
+            Phase::Empty { began, .. } => Some(Duration::from_nanos(now.since(began))),
+            _ => None,
         }
     }
 

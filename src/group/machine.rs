@@ -34,7 +34,10 @@ pub(super) fn held_by_new(name: &str) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Empty {
+        /// As it is stored.
         since: WallMs,
+        /// Of this process.
+        began: Nanos,
     },
     /// Members join. `Some`: the group was empty, and more members may be starting up.
     Preparing {
@@ -103,7 +106,7 @@ impl<W: Copy> Group<W> {
         Group {
             name,
             key,
-            phase: Phase::Empty { since: now.wall },
+            phase: Phase::Empty { since: now.wall, began: now.mono },
             generation: 0,
             protocol_type: String::new(),
             protocol: None,
@@ -144,8 +147,10 @@ impl<W: Copy> Group<W> {
             }
         }
         self.stored_bytes = self.bytes;
-        self.phase =
-            if self.members.is_empty() { Phase::Empty { since: record.since } } else { Phase::Stable };
+        self.phase = match self.members.is_empty() {
+            true => Phase::Empty { since: record.since, began: scene.now.mono },
+            false => Phase::Stable,
+        };
     }
 
     /// Nothing would be lost with it.

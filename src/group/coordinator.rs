@@ -144,9 +144,14 @@ impl<W: Copy> Groups<W> {
         self.kept_bytes = bytes;
     }
 
-    /// May so much more be kept? What is there already stays, also where a restart finds more than may be.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.bytes() + bytes <= self.rules.total_bytes_max
+    /// May a group have so much more kept? What is there already stays, also where a restart finds more than
+    /// may be.
+    pub fn check_room(&self, bytes: usize) -> Result<(), GroupError> {
+        if bytes > self.rules.total_bytes_max {
+            return Err(GroupError::GroupFull);
+        }
+        let fits = self.bytes() + bytes <= self.rules.total_bytes_max;
+        if fits { Ok(()) } else { Err(GroupError::GroupsFull) }
     }
 
     /// What all groups take of the log's budget.
@@ -183,9 +188,7 @@ impl<W: Copy> Groups<W> {
         let key = match self.key(name) {
             Ok(key) => key,
             Err(GroupError::UnknownGroup) if join.member.is_empty() => {
-                if !self.has_room(held_by_new(name)) {
-                    return Err(GroupError::GroupFull);
-                }
+                self.check_room(held_by_new(name))?;
                 self.insert(name, now)
             }
             Err(error) => return Err(member_error(error)),

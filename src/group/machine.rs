@@ -67,6 +67,14 @@ pub(super) struct Scene<'a, W> {
     pub others_bytes: usize,
 }
 
+impl<W> Scene<'_, W> {
+    /// May the group take so much?
+    fn check_total(&self, held_bytes: usize) -> Result<(), GroupError> {
+        let fits = self.others_bytes + held_bytes <= self.rules.total_bytes_max;
+        if fits { Ok(()) } else { Err(GroupError::GroupsFull) }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Group<W> {
     pub name: Box<str>,
@@ -177,17 +185,26 @@ impl<W: Copy> Group<W> {
             + pending
     }
 
-    /// May what takes `old` bytes take `new` ones? Nothing is refused that asks for no more.
-    pub fn may_grow(&self, old: usize, new: usize, scene: &Scene<'_, W>) -> bool {
+    /// May what takes `old` bytes take `new` ones? Nothing is refused that asks for no more. The group is full
+    /// if it may not take so much, or could not although nobody else had anything.
+    pub fn check_growth(&self, old: usize, new: usize, scene: &Scene<'_, W>) -> Result<(), GroupError> {
+        if new <= old {
+            return Ok(());
+        }
         let bytes = self.bytes - old + new;
-        let fits_log = || scene.others_bytes + self.held_with(bytes) <= scene.rules.total_bytes_max;
-        new <= old || (bytes <= scene.rules.bytes_max && fits_log())
+        let held = self.held_with(bytes);
+        if bytes > scene.rules.bytes_max || held > scene.rules.total_bytes_max {
+            return Err(GroupError::GroupFull);
+        }
+        scene.check_total(held)
     }
 
     /// May one more be given an id?
-    pub fn may_invite(&self, scene: &Scene<'_, W>) -> bool {
-        let bytes = scene.others_bytes + self.held_bytes() + PENDING_BYTES;
-        self.pending.len() < scene.rules.members_max && bytes <= scene.rules.total_bytes_max
+    pub fn check_invited(&self, scene: &Scene<'_, W>) -> Result<(), GroupError> {
+        if self.pending.len() >= scene.rules.members_max {
+            return Err(GroupError::GroupFull);
+        }
+        scene.check_total(self.held_bytes() + PENDING_BYTES)
     }
 
     /// The timer made for `at` still means something.

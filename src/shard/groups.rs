@@ -100,11 +100,10 @@ impl GroupHost {
                 Some(Answer::Left(self.groups.handle_leave(now, &group, &leaving).map_err(Into::into)))
             }
             GroupCall::Commit { who, offsets } => {
-                let committed = match self.groups.handle_commit(now, &group, &who) {
-                    Ok(()) if !self.has_room(&group, &offsets, home) => Err(GroupError::GroupFull.into()),
-                    Ok(()) => home.commit(&group, &offsets, now),
-                    Err(error) => Err(error.into()),
-                };
+                let allowed = self.groups.handle_commit(now, &group, &who);
+                let allowed = allowed.and_then(|()| self.check_room(&group, &offsets, home));
+                let committed =
+                    allowed.map_err(CallError::from).and_then(|()| home.commit(&group, &offsets, now));
                 home.answer_durable(origin, committed, Answer::CommitOffsets(Ok(())), |error| {
                     Answer::CommitOffsets(Err(error))
                 })
@@ -123,9 +122,16 @@ impl GroupHost {
     }
 
     /// May the group keep these? A commit that takes no more than it did always may.
-    fn has_room(&self, group: &str, offsets: &[CommittedOffset], home: &Home<'_>) -> bool {
-        let added = home.partitions.groups().added_bytes(group, offsets);
-        added == 0 || self.groups.has_room(added)
+    fn check_room(
+        &self,
+        group: &str,
+        offsets: &[CommittedOffset],
+        home: &Home<'_>,
+    ) -> Result<(), GroupError> {
+        match home.partitions.groups().added_bytes(group, offsets) {
+            0 => Ok(()),
+            added => self.groups.check_room(added),
+        }
     }
 
     /// An id that no member ever had: the log is never in the same term twice.

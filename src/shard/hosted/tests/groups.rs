@@ -147,13 +147,13 @@ fn offsets_share_the_budget_of_the_groups() {
             Err(error) => break error,
         }
     };
-    assert_eq!(refused, CallError::Group(GroupError::GroupFull));
+    assert_eq!(refused, CallError::Group(GroupError::GroupsFull));
     assert!((40..GROUP_RULES.total_bytes_max / 1000).contains(&count), "{count} commits of 1,000 bytes");
 
     let mut rig = rig.restart();
     assert_eq!(rig.groups_and_offsets().0.len(), count, "a restart refuses nothing");
     rig.commit(&group(0), 0).expect("takes no more than before");
-    assert_eq!(rig.commit(&group(0), 1), Err(GroupError::GroupFull.into()), "another partition");
+    assert_eq!(rig.commit(&group(0), 1), Err(GroupError::GroupsFull.into()), "another partition");
     let delete = Call::Group { group: group(1), call: GroupCall::Delete };
     assert!(matches!(rig.ask(delete), Answer::DeleteGroup(Ok(()))));
     rig.commit("another", 0).expect("there is room again");

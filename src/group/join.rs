@@ -39,7 +39,11 @@ impl<W: Copy> Group<W> {
             }
             let id = join.member.clone();
             self.remove_pending(key);
-            return self.add(id, join, who, scene);
+            let joined = self.add(id, join, who, scene);
+            if joined.is_err() {
+                self.miss_invited(scene);
+            }
+            return joined;
         }
         let key = self.validate(&join.member, join.instance.as_deref())?;
         self.rejoin(key, join, who, scene)

@@ -172,6 +172,26 @@ fn a_group_at_its_own_limit_is_full_and_one_that_others_leave_no_room_may_come_a
 }
 
 #[test]
+fn nobody_waits_for_one_who_was_invited_and_refused() {
+    let mut broker = Broker::new();
+    assert_eq!(broker.join(0, join(100), at(1)), Ok(None));
+    broker.settle(at(2));
+    let late = |broker: &mut Broker, join| broker.groups.handle_join(at(3), &name(0), join, "late".into(), 1);
+    let invited = late(&mut broker, JoinCall { needs_id: true, ..join(100) });
+    assert!(matches!(invited, Err(GroupError::MemberIdRequired { .. })), "{invited:?}");
+    let again = JoinCall { member: who(0).member, ..join(101) };
+    assert_eq!(broker.join(0, again, at(3)), Ok(None));
+    let beats = |broker: &mut Broker, generation| {
+        broker.groups.handle_heartbeat(at(3), &name(0), &MemberRef { generation, ..who(0) })
+    };
+    assert_eq!(beats(&mut broker, 1), Err(GroupError::RebalanceInProgress), "it waits for who is invited");
+    let refused = late(&mut broker, JoinCall { member: "late".into(), ..join(RULES.bytes_max) });
+    assert_eq!(refused, Err(GroupError::GroupFull));
+    assert_eq!(beats(&mut broker, 2), Ok(()));
+    broker.settle(at(3));
+}
+
+#[test]
 fn ids_that_are_given_back_leave_no_timers() {
     let mut broker = Broker::new();
     let polite = JoinCall { needs_id: true, session_timeout: RULES.session_max, ..join(10) };

@@ -187,7 +187,7 @@ impl State {
         };
         let rest = match self {
             State::Ready(Response::Frame(frame)) => frame.len(),
-            State::Calls { waiting, .. } => *waiting as usize * CALL_COST,
+            State::Calls { pending, waiting, .. } => *waiting as usize * CALL_COST + pending.cost(),
             State::Ready(_) | State::Produce(_) | State::Fetch(_) => 0,
         };
         REQUEST_COST + request + rest

@@ -9,6 +9,8 @@ use std::io::{self, BufRead, Read, Write};
 use bytes::{Buf, Bytes};
 use thiserror::Error;
 
+use super::snappy::{self, SnappyReader};
+
 /// How the records of a batch are compressed: the attributes' lowest three bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compression {
@@ -27,13 +29,6 @@ pub enum CompressionError {
     TooLarge { bytes_max: usize },
 }
 
-/// snappy-java's frame: this, two big-endian `i32` versions, then `{ i32 length, raw snappy }*`.
-const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
-const XERIAL_HEADER_BYTES: usize = 16;
-/// snappy-java's block: what it cuts its input into.
-const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
-/// Raw snappy's densest element makes 64 bytes of 3, so a claim beyond this factor is false.
-const SNAPPY_EXPANSION_MAX: usize = 22;
 /// 8 MiB: the window that every Zstandard decoder should allow (RFC 8878, 3.1.1.1.2), and what
 /// encoders that stream a batch of unknown size ask for at their usual levels.
 const ZSTD_WINDOW_LOG_MIN: u32 = 23;
@@ -53,22 +48,25 @@ impl Compression {
             Compression::None if input.len() > bytes_max => Err(CompressionError::TooLarge { bytes_max }),
             Compression::None => Ok(input.to_vec()),
             Compression::Gzip => self.read_all(flate2::read::MultiGzDecoder::new(input), bytes_max),
-            Compression::Snappy => self.inflate_snappy(input, bytes_max),
+            Compression::Snappy => self.read_all(self.snappy_reader(input)?, bytes_max),
             Compression::Lz4 => self.read_all(lz4_flex::frame::FrameDecoder::new(input), bytes_max),
             Compression::Zstd => self.read_all(self.zstd_decoder(input, bytes_max)?, bytes_max),
         }
     }
 
-    /// What `input` inflates to, piece by piece. Whoever reads it stops at `bytes_max`. What snappy makes has
-    /// no pieces: it is all there at once.
+    /// What `input` inflates to, piece by piece. Whoever reads it stops at `bytes_max`.
     pub fn reader(self, input: Bytes, bytes_max: usize) -> Result<Box<dyn Read + Send>, CompressionError> {
         Ok(match self {
             Compression::None => Box::new(input.reader()),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input.reader())),
-            Compression::Snappy => Box::new(io::Cursor::new(self.inflate_snappy(&input, bytes_max)?)),
+            Compression::Snappy => Box::new(self.snappy_reader(input)?),
             Compression::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(input.reader())),
             Compression::Zstd => Box::new(self.zstd_decoder(input.reader(), bytes_max)?),
         })
+    }
+
+    fn snappy_reader<B: AsRef<[u8]>>(self, input: B) -> Result<SnappyReader<B>, CompressionError> {
+        SnappyReader::new(input).map_err(|cause| self.malformed(cause))
     }
 
     fn zstd_decoder<R: BufRead>(
@@ -94,7 +92,7 @@ impl Compression {
                 encoder.write_all(input).expect("a Vec takes every byte");
                 encoder.finish().expect("a Vec takes every byte")
             }
-            Compression::Snappy => deflate_snappy(input),
+            Compression::Snappy => snappy::deflate(input),
             Compression::Lz4 => {
                 let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
                 encoder.write_all(input).expect("a Vec takes every byte");
@@ -116,65 +114,9 @@ impl Compression {
         Ok(out)
     }
 
-    fn inflate_snappy(self, input: &[u8], bytes_max: usize) -> Result<Vec<u8>, CompressionError> {
-        let mut out = Vec::new();
-        if !input.starts_with(XERIAL_MAGIC) {
-            self.inflate_snappy_block(input, &mut out, bytes_max)?;
-            return Ok(out);
-        }
-        let cut_off = || self.malformed(io::ErrorKind::UnexpectedEof.into());
-        let mut rest = input.get(XERIAL_HEADER_BYTES..).ok_or_else(cut_off)?;
-        while !rest.is_empty() {
-            let (length, tail) = rest.split_first_chunk::<4>().ok_or_else(cut_off)?;
-            let (block, tail) =
-                tail.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or_else(cut_off)?;
-            self.inflate_snappy_block(block, &mut out, bytes_max)?;
-            rest = tail;
-        }
-        Ok(out)
-    }
-
-    fn inflate_snappy_block(
-        self,
-        block: &[u8],
-        out: &mut Vec<u8>,
-        bytes_max: usize,
-    ) -> Result<(), CompressionError> {
-        let claimed = snap::raw::decompress_len(block).map_err(|cause| self.malformed(cause.into()))?;
-        if claimed > bytes_max - out.len() {
-            return Err(CompressionError::TooLarge { bytes_max });
-        }
-        if claimed > block.len().saturating_mul(SNAPPY_EXPANSION_MAX) {
-            return Err(self.malformed(io::ErrorKind::InvalidData.into()));
-        }
-        let start = out.len();
-        out.resize(start + claimed, 0);
-        let written = snap::raw::Decoder::new()
-            .decompress(block, &mut out[start..])
-            .map_err(|cause| self.malformed(cause.into()))?;
-        out.truncate(start + written);
-        Ok(())
-    }
-
     fn malformed(self, cause: io::Error) -> CompressionError {
         CompressionError::Malformed { codec: self, cause }
     }
-}
-
-/// In snappy-java's frames: the one form that every Kafka client reads.
-fn deflate_snappy(input: &[u8]) -> Vec<u8> {
-    let mut out = Vec::from(XERIAL_MAGIC);
-    // Version and lowest compatible version, as snappy-java writes them.
-    out.extend_from_slice(&1i32.to_be_bytes());
-    out.extend_from_slice(&1i32.to_be_bytes());
-    debug_assert_eq!(out.len(), XERIAL_HEADER_BYTES);
-    let mut encoder = snap::raw::Encoder::new();
-    for block in input.chunks(XERIAL_BLOCK_BYTES) {
-        let packed = encoder.compress_vec(block).expect("a block is far below snappy's 4 GiB");
-        out.extend_from_slice(&(packed.len() as i32).to_be_bytes());
-        out.extend_from_slice(&packed);
-    }
-    out
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! a shard has time for.
 //!
 //! Only the front of each record is looked at, so that little is held of what comes out, however much it
-//! is. What lies behind a front is skipped unread.
+//! is; of snappy, a block. What lies behind a front is skipped unread.
 
 use std::io::Read;
 
@@ -272,6 +272,19 @@ mod tests {
             assert_eq!(found, Some((Offset(102), 3)), "{codec:?}");
             assert!(steps > 600 / 32, "{codec:?}: {steps}");
             assert!(scan.inflated_bytes < 700 << 10, "{codec:?}: what lies behind it is left alone");
+        }
+    }
+
+    #[test]
+    fn what_lies_behind_the_record_that_is_found_is_not_looked_at() {
+        let noise: Vec<u8> =
+            (0..300u32 << 10).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for codec in Compression::ALL {
+            let mut bytes = build(codec, &[1, 2, 3], &noise);
+            let end = bytes.len();
+            bytes[end - 10..].fill(0xff);
+            let found = scan(&bytes, 0, Wanted::AtOrAfter(1)).expect("readable so far");
+            assert_eq!(found, Some((Offset(100), 1)), "{codec:?}");
         }
     }
 

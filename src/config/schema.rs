@@ -255,8 +255,8 @@ schema! {
         /// they join, and their assignments. Never more than fits into half a segment.
         group_bytes_max: ByteSize = "8MiB",
         /// Memory of each data log for all of its groups: their names, their members twice, and what
-        /// they have committed. Beyond it new groups, members and offsets are refused, until members leave
-        /// or are missed, and groups are deleted or expire. What is there after a restart is kept.
+        /// they have committed. Beyond it new groups, members and offsets are told to come again, until members
+        /// leave or are missed, and groups are deleted or expire. What is there after a restart is kept.
         /// Auto: an equal share of 256 MiB, at least four times `group_bytes_max`.
         groups_bytes_max: Auto<ByteSize> = "auto",
     }

@@ -77,11 +77,11 @@ impl<W: Copy> Group<W> {
         let assignments: FxHashMap<MemberKey, Bytes> = known.collect();
         let old: usize = self.members.values().map(|member| member.assignment.len()).sum();
         let new: usize = assignments.values().map(Bytes::len).sum();
-        if self.may_grow(old, new, scene) {
-            return Ok(assignments);
+        match self.check_growth(old, new, scene) {
+            Ok(()) => Ok(assignments),
+            Err(GroupError::GroupFull) => Err(GroupError::AssignmentTooLarge),
+            Err(error) => Err(error),
         }
-        let too_large = self.bytes - old + new > scene.rules.bytes_max;
-        Err(if too_large { GroupError::AssignmentTooLarge } else { GroupError::GroupFull })
     }
 
     fn note_synced(&mut self, key: MemberKey) {

@@ -140,8 +140,11 @@ pub enum GroupError {
     /// Not a refusal: the id to come again with.
     #[error("join again as {member}")]
     MemberIdRequired { member: String },
-    #[error("the group has as many members, or as much metadata, as it may, or all groups together have")]
+    #[error("the group has as many members, or as much metadata, as it may")]
     GroupFull,
+    /// Worth another try: others may go.
+    #[error("all groups of the log together take as much memory as they may")]
+    GroupsFull,
     #[error("the assignments are larger than a group may keep")]
     AssignmentTooLarge,
     #[error("the group has members")]

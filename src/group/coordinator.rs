@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
@@ -143,9 +144,14 @@ impl<W: Copy> Groups<W> {
         self.kept_bytes = bytes;
     }
 
-    /// May so much more be kept? What is there already stays, also where a restart finds more than may be.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.bytes() + bytes <= self.rules.total_bytes_max
+    /// May a group have so much more kept? What is there already stays, also where a restart finds more than
+    /// may be.
+    pub fn check_room(&self, bytes: usize) -> Result<(), GroupError> {
+        if bytes > self.rules.total_bytes_max {
+            return Err(GroupError::GroupFull);
+        }
+        let fits = self.bytes() + bytes <= self.rules.total_bytes_max;
+        if fits { Ok(()) } else { Err(GroupError::GroupsFull) }
     }
 
     /// What all groups take of the log's budget.
@@ -182,9 +188,7 @@ impl<W: Copy> Groups<W> {
         let key = match self.key(name) {
             Ok(key) => key,
             Err(GroupError::UnknownGroup) if join.member.is_empty() => {
-                if !self.has_room(held_by_new(name)) {
-                    return Err(GroupError::GroupFull);
-                }
+                self.check_room(held_by_new(name))?;
                 self.insert(name, now)
             }
             Err(error) => return Err(member_error(error)),
@@ -316,13 +320,22 @@ impl<W: Copy> Groups<W> {
         self.names.contains_key(name)
     }
 
-    /// Since when the group has had no members; `None` while it has some. Groups that nobody ever
+    /// Since when the group has had no members, by the wall clock; `None` while it has some. Groups that nobody ever
     /// joined have had none for ever.
     pub fn empty_since(&self, name: &str) -> Option<WallMs> {
         match self.find(name).map(|group| group.phase) {
             None => Some(WallMs(i64::MIN)),
-            Some(Phase::Empty { since }) => Some(since),
+            Some(Phase::Empty { since, .. }) => Some(since),
             Some(_) => None,
+        }
+    }
+
+    /// How long the group has had no members, as far as this process knows, whatever the wall clock was set
+    /// to meanwhile. `None` while it has some, and of groups that nobody ever joined.
+    pub fn empty_for(&self, name: &str, now: Nanos) -> Option<Duration> {
+        match self.find(name)?.phase {
+            Phase::Empty { began, .. } => Some(Duration::from_nanos(now.since(began))),
+            _ => None,
         }
     }
 

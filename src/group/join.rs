@@ -39,7 +39,11 @@ impl<W: Copy> Group<W> {
             }
             let id = join.member.clone();
             self.remove_pending(key);
-            return self.add(id, join, who, scene);
+            let joined = self.add(id, join, who, scene);
+            if joined.is_err() {
+                self.miss_invited(scene);
+            }
+            return joined;
         }
         let key = self.validate(&join.member, join.instance.as_deref())?;
         self.rejoin(key, join, who, scene)
@@ -76,8 +80,8 @@ impl<W: Copy> Group<W> {
     /// Somebody new must come again with the id that it is told (KIP-394): who never hears of it
     /// would be a member that all others wait for.
     fn invite(&mut self, join: &JoinCall, id: String, scene: &mut Scene<'_, W>) -> GroupError {
-        if !self.may_invite(scene) {
-            return GroupError::GroupFull;
+        if let Err(error) = self.check_invited(scene) {
+            return error;
         }
         let key = MemberKey(self.next_member);
         self.next_member += 1;
@@ -100,9 +104,7 @@ impl<W: Copy> Group<W> {
         let protocol_type = join.protocol_type.clone();
         let instance = join.instance.as_deref().map(Box::from);
         let mut member = Member::new(id.into(), instance, Said::new(join));
-        if !self.may_grow(0, member.bytes() + protocol_type.len(), scene) {
-            return Err(GroupError::GroupFull);
-        }
+        self.check_growth(0, member.bytes() + protocol_type.len(), scene)?;
         let is_static = member.instance.is_some();
         member.joining = Some(who).filter(|_| !is_static);
         member.is_new = true;
@@ -169,9 +171,7 @@ impl<W: Copy> Group<W> {
     /// What the member says now counts.
     pub fn update(&mut self, key: MemberKey, said: Said, scene: &Scene<'_, W>) -> Result<(), GroupError> {
         let (old, new) = (self.members[&key].said.bytes(), said.bytes());
-        if !self.may_grow(old, new, scene) {
-            return Err(GroupError::GroupFull);
-        }
+        self.check_growth(old, new, scene)?;
         let mut member = self.members.remove(&key).expect("the caller has validated it");
         self.bytes = self.bytes - old + new;
         self.forget_protocols(&member);

@@ -34,7 +34,10 @@ pub(super) fn held_by_new(name: &str) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Empty {
+        /// As it is stored.
         since: WallMs,
+        /// Of this process.
+        began: Nanos,
     },
     /// Members join. `Some`: the group was empty, and more members may be starting up.
     Preparing {
@@ -62,6 +65,14 @@ pub(super) struct Scene<'a, W> {
     pub next_store: &'a mut u64,
     /// What the other groups of the log take of its budget.
     pub others_bytes: usize,
+}
+
+impl<W> Scene<'_, W> {
+    /// May the group take so much?
+    fn check_total(&self, held_bytes: usize) -> Result<(), GroupError> {
+        let fits = self.others_bytes + held_bytes <= self.rules.total_bytes_max;
+        if fits { Ok(()) } else { Err(GroupError::GroupsFull) }
+    }
 }
 
 #[derive(Debug)]
@@ -103,7 +114,7 @@ impl<W: Copy> Group<W> {
         Group {
             name,
             key,
-            phase: Phase::Empty { since: now.wall },
+            phase: Phase::Empty { since: now.wall, began: now.mono },
             generation: 0,
             protocol_type: String::new(),
             protocol: None,
@@ -144,8 +155,10 @@ impl<W: Copy> Group<W> {
             }
         }
         self.stored_bytes = self.bytes;
-        self.phase =
-            if self.members.is_empty() { Phase::Empty { since: record.since } } else { Phase::Stable };
+        self.phase = match self.members.is_empty() {
+            true => Phase::Empty { since: record.since, began: scene.now.mono },
+            false => Phase::Stable,
+        };
     }
 
     /// Nothing would be lost with it.
@@ -172,17 +185,26 @@ impl<W: Copy> Group<W> {
             + pending
     }
 
-    /// May what takes `old` bytes take `new` ones? Nothing is refused that asks for no more.
-    pub fn may_grow(&self, old: usize, new: usize, scene: &Scene<'_, W>) -> bool {
+    /// May what takes `old` bytes take `new` ones? Nothing is refused that asks for no more. The group is full
+    /// if it may not take so much, or could not although nobody else had anything.
+    pub fn check_growth(&self, old: usize, new: usize, scene: &Scene<'_, W>) -> Result<(), GroupError> {
+        if new <= old {
+            return Ok(());
+        }
         let bytes = self.bytes - old + new;
-        let fits_log = || scene.others_bytes + self.held_with(bytes) <= scene.rules.total_bytes_max;
-        new <= old || (bytes <= scene.rules.bytes_max && fits_log())
+        let held = self.held_with(bytes);
+        if bytes > scene.rules.bytes_max || held > scene.rules.total_bytes_max {
+            return Err(GroupError::GroupFull);
+        }
+        scene.check_total(held)
     }
 
     /// May one more be given an id?
-    pub fn may_invite(&self, scene: &Scene<'_, W>) -> bool {
-        let bytes = scene.others_bytes + self.held_bytes() + PENDING_BYTES;
-        self.pending.len() < scene.rules.members_max && bytes <= scene.rules.total_bytes_max
+    pub fn check_invited(&self, scene: &Scene<'_, W>) -> Result<(), GroupError> {
+        if self.pending.len() >= scene.rules.members_max {
+            return Err(GroupError::GroupFull);
+        }
+        scene.check_total(self.held_bytes() + PENDING_BYTES)
     }
 
     /// The timer made for `at` still means something.

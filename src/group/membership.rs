@@ -128,7 +128,7 @@ impl<W: Copy> Group<W> {
 
     /// Who was invited and is not to come was no member: a rebalance that waits for it can go on, and else nobody
     /// has to know.
-    fn miss_invited(&mut self, scene: &mut Scene<'_, W>) {
+    pub fn miss_invited(&mut self, scene: &mut Scene<'_, W>) {
         if let Phase::Preparing { .. } = self.phase {
             self.rebalance(scene);
         }

@@ -85,7 +85,7 @@ impl<W: Copy> Group<W> {
             self.generation = self.generation.checked_add(1).unwrap_or(1);
         }
         if self.members.is_empty() {
-            self.phase = Phase::Empty { since: scene.now.wall };
+            self.phase = Phase::Empty { since: scene.now.wall, began: scene.now.mono };
             self.protocol = None;
             self.deadline.clear();
             self.store(&FxHashMap::default(), scene);

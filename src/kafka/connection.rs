@@ -182,12 +182,12 @@ impl State {
 
     /// What it took to come here.
     fn cost(&self, api: ApiKey, request_bytes: usize) -> usize {
-        let (answer_bytes, calls) = match self {
-            State::Ready(Response::Frame(frame)) => (frame.len(), 0),
-            State::Calls { waiting, .. } => (0, *waiting as usize),
-            State::Ready(_) | State::Produce(_) | State::Fetch(_) => (0, 0),
+        let (answer_bytes, calls, more) = match self {
+            State::Ready(Response::Frame(frame)) => (frame.len(), 0, 0),
+            State::Calls { pending, waiting, .. } => (0, *waiting as usize, pending.cost()),
+            State::Ready(_) | State::Produce(_) | State::Fetch(_) => (0, 0, 0),
         };
-        cost::of_request(api, request_bytes, answer_bytes, calls)
+        cost::of_request(api, request_bytes, answer_bytes, calls) + more
     }
 }
 

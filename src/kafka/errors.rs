@@ -54,6 +54,14 @@ pub fn of_coordinator(error: &CallError) -> ErrorCode {
     }
 }
 
+/// The same for SyncGroup, in whose answer not all clients take a coordinator that is loading for one to be
+/// asked again: Java and kafka-python end. On REBALANCE_IN_PROGRESS, which Kafka says while it loads, they join
+/// again at once, and again. Whoever is told to look for its coordinator joins again after a pause.
+pub fn of_sync(error: &CallError) -> ErrorCode {
+    let code = of_coordinator(error);
+    if code == ErrorCode::COORDINATOR_LOAD_IN_PROGRESS { ErrorCode::NOT_COORDINATOR } else { code }
+}
+
 /// For what a group itself refuses.
 pub fn of_group(error: &GroupError) -> ErrorCode {
     match error {
@@ -65,7 +73,12 @@ pub fn of_group(error: &GroupError) -> ErrorCode {
         GroupError::InconsistentProtocol => ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
         GroupError::InvalidSessionTimeout => ErrorCode::INVALID_SESSION_TIMEOUT,
         GroupError::MemberIdRequired { .. } => ErrorCode::MEMBER_ID_REQUIRED,
+        // The end for a consumer of Java's.
         GroupError::GroupFull => ErrorCode::GROUP_MAX_SIZE_REACHED,
+        // So it is not for what others may give back. To JoinGroup and OffsetCommit this is the one code on which
+        // Java, librdkafka, franz-go, sarama, kafka-python, aiokafka and kafkajs all wait and then ask the same
+        // coordinator again. COORDINATOR_NOT_AVAILABLE is an error to who uses sarama.
+        GroupError::GroupsFull => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
         // As Kafka does when its record of the group is too large.
         GroupError::AssignmentTooLarge => ErrorCode::UNKNOWN_SERVER_ERROR,
         GroupError::NotEmpty => ErrorCode::NON_EMPTY_GROUP,
@@ -139,6 +152,11 @@ mod tests {
             assert_eq!(of_call(&error), ErrorCode::KAFKA_STORAGE_ERROR, "{error}");
             let coordinator = ErrorCode::COORDINATOR_NOT_AVAILABLE;
             assert_eq!(of_coordinator(&error), coordinator, "{error}");
+            assert_eq!(of_sync(&error), coordinator, "{error}");
         }
+        let others_hold_it = GroupError::GroupsFull.into();
+        assert_eq!(of_coordinator(&others_hold_it), ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+        assert_eq!(of_sync(&others_hold_it), ErrorCode::NOT_COORDINATOR, "which Java retries in SyncGroup");
+        assert_eq!(of_coordinator(&GroupError::GroupFull.into()), ErrorCode::GROUP_MAX_SIZE_REACHED);
     }
 }

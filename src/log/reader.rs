@@ -288,8 +288,12 @@ impl ReadCache {
         (self.pool.chunks_max() / 16).max(1)
     }
 
-    /// Have this chunk read when nobody waits for another.
+    /// Have this chunk read when nobody waits for another. Not if it is an outsized one: there is room for few,
+    /// and it would push out what somebody has not looked at.
     pub fn prefetch(&mut self, id: ChunkId, span: ChunkSpan) {
+        if span.bytes as usize > self.pool.chunk_bytes() {
+            return;
+        }
         if self.ahead.len() < AHEAD_QUEUE_MAX && !self.cached.contains_key(&id) {
             self.cached.insert(id, Cached::Ahead);
             self.ahead.push_back((id, span));

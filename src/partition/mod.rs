@@ -410,7 +410,7 @@ impl Partitions {
     }
 
     /// Put the producers of a checkpoint in order. Who wrote in the same millisecond is told apart by slot
-    /// and id.
+    /// and id; who wrote before the clock was set back counts as newer than it is.
     fn seat_producers(&mut self) {
         let mut all: Vec<(WallMs, Slot, ProducerId)> = Vec::new();
         for (slot, partition) in (0..).map(Slot).zip(&self.by_slot) {

@@ -4,13 +4,16 @@
 //! like everything else, and whoever depends on it hears of it when it is durable.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
 
 use crate::group::call::{Described, Listed, StateName};
 use crate::group::{Action, GroupError, GroupRules, Groups, StoreId, record};
 use crate::log::entry::EntryHeader;
 use crate::log::{AppendError, Log, Room};
 use crate::metadata::catalog::Catalog;
-use crate::model::{Nanos, Now, Offset, PartitionKey, Position, WallMs};
+use crate::model::{Nanos, Now, Offset, PartitionKey, Position, TopicId, WallMs};
 use crate::partition::Partitions;
 use crate::partition::group_offsets::CommittedOffset;
 
@@ -22,12 +25,14 @@ use super::hosted::{AckWaiter, Origin, Outbox, log_refused};
 const EXPIRY_STEP: usize = 512;
 /// As much of a client's name as goes into the ids of its members.
 const NAME_BYTES_MAX: usize = 100;
-/// A group without members and offsets is forgotten after this time: its generation may matter to
-/// somebody who is just restarting.
-const EMPTY_FOR_MS: i64 = 600_000;
+/// A group without members and offsets is forgotten after this time, which begins anew with the broker: its
+/// generation may matter to somebody who is just restarting.
+const EMPTY_FOR: Duration = Duration::from_secs(600);
 
-/// A topic that clients know of is known to every shard after this time.
-const TOPIC_KNOWN_MS: i64 = 60_000;
+/// A topic that clients know of is known to every shard after so many steps of expiry. They come a second of
+/// the monotonic clock apart or more, and mail is read between them: neither a clock that is set nor a machine
+/// that stood still can make a topic that is on its way look like one that is gone.
+const TOPIC_KNOWN_STEPS: u64 = 60;
 
 /// What a group call may need of the log that hosts the group.
 pub struct Home<'a> {
@@ -45,6 +50,7 @@ pub struct GroupHost {
     to_store_bytes: usize,
     /// The first group that expiry has not looked at yet.
     expiry_from: String,
+    unknown: UnknownTopics,
 }
 
 impl GroupHost {
@@ -55,6 +61,7 @@ impl GroupHost {
             to_store: VecDeque::new(),
             to_store_bytes: 0,
             expiry_from: String::new(),
+            unknown: UnknownTopics::default(),
         }
     }
 
@@ -93,11 +100,10 @@ impl GroupHost {
                 Some(Answer::Left(self.groups.handle_leave(now, &group, &leaving).map_err(Into::into)))
             }
             GroupCall::Commit { who, offsets } => {
-                let committed = match self.groups.handle_commit(now, &group, &who) {
-                    Ok(()) if !self.has_room(&group, &offsets, home) => Err(GroupError::GroupFull.into()),
-                    Ok(()) => home.commit(&group, &offsets, now),
-                    Err(error) => Err(error.into()),
-                };
+                let allowed = self.groups.handle_commit(now, &group, &who);
+                let allowed = allowed.and_then(|()| self.check_room(&group, &offsets, home));
+                let committed =
+                    allowed.map_err(CallError::from).and_then(|()| home.commit(&group, &offsets, now));
                 home.answer_durable(origin, committed, Answer::CommitOffsets(Ok(())), |error| {
                     Answer::CommitOffsets(Err(error))
                 })
@@ -116,9 +122,16 @@ impl GroupHost {
     }
 
     /// May the group keep these? A commit that takes no more than it did always may.
-    fn has_room(&self, group: &str, offsets: &[CommittedOffset], home: &Home<'_>) -> bool {
-        let added = home.partitions.groups().added_bytes(group, offsets);
-        added == 0 || self.groups.has_room(added)
+    fn check_room(
+        &self,
+        group: &str,
+        offsets: &[CommittedOffset],
+        home: &Home<'_>,
+    ) -> Result<(), GroupError> {
+        match home.partitions.groups().added_bytes(group, offsets) {
+            0 => Ok(()),
+            added => self.groups.check_room(added),
+        }
     }
 
     /// An id that no member ever had: the log is never in the same term twice.
@@ -258,8 +271,11 @@ impl GroupHost {
 
     /// One step of expiry: take back what was committed before `oldest` by groups without members
     /// since then, for topics that nobody in a group reads, and for topics that are gone.
+    ///
+    /// `oldest` is of the wall clock, as it has to be: it reckons in days, which go on while the broker is off.
     pub fn expire(&mut self, home: &mut Home<'_>, catalog: &Catalog, oldest: WallMs, now: Now) {
         let from = std::mem::take(&mut self.expiry_from);
+        self.unknown.begin_step(from.is_empty());
         let mut names: BTreeSet<String> = BTreeSet::new();
         names.extend(home.partitions.groups().names_from(&from).take(EXPIRY_STEP + 1).map(str::to_owned));
         names.extend(self.groups.names_from(&from).take(EXPIRY_STEP + 1).map(str::to_owned));
@@ -282,32 +298,62 @@ impl GroupHost {
         oldest: WallMs,
         now: Now,
     ) -> Result<(), AppendError> {
-        let since = self.groups.empty_since(group);
-        // Of a commit that was under way when the topic went. One that is known elsewhere may be new here.
-        let is_gone = |commit: &CommittedOffset| {
-            let settled = commit.commit_time < now.wall.0 - TOPIC_KNOWN_MS;
-            settled && catalog.topic_by_id(commit.partition.topic).is_none()
-        };
+        let GroupHost { groups, unknown, to_store, .. } = self;
+        let since = groups.empty_since(group);
         let in_use = |commit: &CommittedOffset| match since {
             Some(since) => since >= oldest,
             None => catalog
                 .topic_by_id(commit.partition.topic)
-                .is_none_or(|topic| self.groups.is_subscribed(group, &topic.name)),
+                .is_none_or(|topic| groups.is_subscribed(group, &topic.name)),
+        };
+        let is_old = |commit: &CommittedOffset| commit.commit_time < oldest.0 && !in_use(commit);
+        // Of a commit that was under way when the topic went.
+        let mut is_gone = |commit: &CommittedOffset| {
+            let topic = commit.partition.topic;
+            catalog.topic_by_id(topic).is_none() && unknown.is_gone(topic)
         };
         let commits = || home.partitions.groups().commits(group);
-        let is_old = |commit: &CommittedOffset| commit.commit_time < oldest.0 && !in_use(commit);
         let old = commits().filter(|commit| is_gone(commit) || is_old(commit));
         let old: Vec<_> = old.map(|commit| taken_back(commit.partition, now)).collect();
         let nothing_left = old.len() == commits().count();
         if !old.is_empty() {
             home.partitions.commit_offsets(home.log, group, &old, now)?;
         }
-        let empty_long = since.is_some_and(|since| since.0 < now.wall.0 - EMPTY_FOR_MS);
-        if nothing_left && empty_long && self.to_store.is_empty() && self.groups.check_delete(group).is_ok() {
+        let empty_long = groups.empty_for(group, now.mono).is_some_and(|time| time >= EMPTY_FOR);
+        if nothing_left && empty_long && to_store.is_empty() && groups.check_delete(group).is_ok() {
             home.partitions.store_group(home.log, &record::encode_gone(group), now)?;
-            self.groups.forget(group);
+            groups.forget(group);
         }
         Ok(())
+    }
+}
+
+/// Topics that something was committed for and that the catalog does not know: they are gone, or known
+/// elsewhere and new here.
+#[derive(Default)]
+struct UnknownTopics {
+    /// The step of expiry that was the first to find it so, and the last one.
+    found: FxHashMap<TopicId, (u64, u64)>,
+    step: u64,
+    /// The first step of this pass over all groups.
+    pass: u64,
+}
+
+impl UnknownTopics {
+    /// A step of expiry begins. With a new pass, those that the last one did not find are forgotten.
+    fn begin_step(&mut self, new_pass: bool) {
+        self.step += 1;
+        if new_pass {
+            let last_pass = std::mem::replace(&mut self.pass, self.step);
+            self.found.retain(|_, (_, last)| *last >= last_pass);
+        }
+    }
+
+    /// The catalog does not know the topic. Has that been so for long enough?
+    fn is_gone(&mut self, topic: TopicId) -> bool {
+        let (first, last) = self.found.entry(topic).or_insert((self.step, self.step));
+        *last = self.step;
+        self.step - *first >= TOPIC_KNOWN_STEPS
     }
 }
 
@@ -338,4 +384,24 @@ impl Home<'_> {
 fn taken_back(partition: PartitionKey, now: Now) -> CommittedOffset {
     let (offset, leader_epoch, metadata) = (Offset(-1), -1, None);
     CommittedOffset { partition, offset, leader_epoch, metadata, commit_time: now.wall.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_that_are_not_found_unknown_any_more_are_not_remembered() {
+        let topic = |number| TopicId([number; 16]);
+        let mut unknown = UnknownTopics::default();
+        // A pass of three steps. The second topic comes to be known, and goes.
+        for step in 0..TOPIC_KNOWN_STEPS {
+            unknown.begin_step(step % 3 == 0);
+            assert!(!unknown.is_gone(topic(1)), "{step}");
+            assert!(!(step < 10 && unknown.is_gone(topic(2))), "{step}");
+            assert_eq!(unknown.found.len(), if step < 15 { 2 } else { 1 }, "{step}");
+        }
+        unknown.begin_step(true);
+        assert!(unknown.is_gone(topic(1)) && !unknown.is_gone(topic(2)));
+    }
 }

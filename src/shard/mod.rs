@@ -435,6 +435,9 @@ impl Shard {
         }
     }
 
+    /// Forget what nobody has used for days. These are days of the wall clock, like those that records are
+    /// kept for: they go on while the broker is off. Who sets the clock forward by as much has all of it
+    /// forgotten, in Kafka too.
     fn expire(&mut self, now: Now) {
         let producers = WallMs(now.wall.0 - PRODUCER_EXPIRY_MS);
         let offsets = WallMs(now.wall.0 - self.config.offsets_retention_ms);

@@ -82,7 +82,7 @@ impl Broker {
         for index in 0.. {
             match self.join(index, join(METADATA_BYTES), at(1)) {
                 Ok(None) => {}
-                Err(GroupError::GroupFull) => return index,
+                Err(GroupError::GroupsFull) => return index,
                 other => panic!("{other:?}"),
             }
             self.settle(at(2));
@@ -108,7 +108,7 @@ fn groups_share_a_budget_and_give_it_back() {
         assert_eq!(broker.groups.handle_heartbeat(at(3), &name(index), &who(index)), Ok(()));
     }
     let again = |bytes| JoinCall { member: who(0).member, ..join(bytes) };
-    assert_eq!(broker.join(0, again(METADATA_BYTES + (10 << 10)), at(3)), Err(GroupError::GroupFull));
+    assert_eq!(broker.join(0, again(METADATA_BYTES + (10 << 10)), at(3)), Err(GroupError::GroupsFull));
     assert_eq!(broker.join(0, again(METADATA_BYTES), at(3)), Ok(None));
     assert_eq!(broker.join(0, again(METADATA_BYTES - 1), at(3)).map(drop), Ok(()));
     assert!(broker.most <= TOTAL, "{} bytes of {TOTAL}", broker.most);
@@ -136,13 +136,59 @@ fn names_alone_come_to_an_end_and_come_back_when_their_time_is_up() {
     while let Err(GroupError::MemberIdRequired { .. }) = broker.join(count, polite(), at(1)) {
         count += 1;
     }
-    assert_eq!(broker.join(count, polite(), at(1)), Err(GroupError::GroupFull));
+    assert_eq!(broker.join(count, polite(), at(1)), Err(GroupError::GroupsFull));
     assert!((100..400).contains(&count), "{count} groups in {TOTAL} bytes");
     assert!(broker.most <= TOTAL);
     broker.settle(at(20));
     assert_eq!((broker.groups.list().count(), broker.groups.bytes()), (0, 0), "nobody came");
     let invited = broker.join(count, polite(), at(20));
     assert!(matches!(invited, Err(GroupError::MemberIdRequired { .. })), "{invited:?}");
+}
+
+#[test]
+fn a_group_at_its_own_limit_is_full_and_one_that_others_leave_no_room_may_come_again() {
+    let mut broker = Broker::new();
+    assert_eq!(broker.join(0, join(METADATA_BYTES), at(1)), Ok(None));
+    broker.settle(at(2));
+    let assign = |broker: &mut Broker, bytes| {
+        let assignments = vec![(who(0).member, vec![7; bytes].into())];
+        let sync = SyncCall { who: who(0), protocol_type: None, protocol: None, assignments };
+        let synced = broker.groups.handle_sync(at(2), &name(0), sync, 0);
+        broker.settle(at(2));
+        synced
+    };
+    broker.groups.note_kept(TOTAL - broker.groups.bytes() - 1000);
+    assert_eq!(assign(&mut broker, RULES.bytes_max), Err(GroupError::AssignmentTooLarge));
+    assert_eq!(assign(&mut broker, 1000), Err(GroupError::GroupsFull), "it is kept twice");
+    let larger = |bytes| JoinCall { member: who(0).member, ..join(bytes) };
+    assert_eq!(broker.join(0, larger(RULES.bytes_max), at(2)), Err(GroupError::GroupFull));
+    assert_eq!(broker.join(0, larger(METADATA_BYTES + 1000), at(2)), Err(GroupError::GroupsFull));
+    broker.groups.note_kept(0);
+    assert_eq!(assign(&mut broker, 1000), Ok(None), "others have gone");
+
+    // All by itself, but its log has no room for what one group may have.
+    broker.groups = Groups::new(GroupRules { total_bytes_max: RULES.bytes_max, ..RULES });
+    assert_eq!(broker.join(0, join(METADATA_BYTES), at(3)), Err(GroupError::GroupFull), "for ever");
+}
+
+#[test]
+fn nobody_waits_for_one_who_was_invited_and_refused() {
+    let mut broker = Broker::new();
+    assert_eq!(broker.join(0, join(100), at(1)), Ok(None));
+    broker.settle(at(2));
+    let late = |broker: &mut Broker, join| broker.groups.handle_join(at(3), &name(0), join, "late".into(), 1);
+    let invited = late(&mut broker, JoinCall { needs_id: true, ..join(100) });
+    assert!(matches!(invited, Err(GroupError::MemberIdRequired { .. })), "{invited:?}");
+    let again = JoinCall { member: who(0).member, ..join(101) };
+    assert_eq!(broker.join(0, again, at(3)), Ok(None));
+    let beats = |broker: &mut Broker, generation| {
+        broker.groups.handle_heartbeat(at(3), &name(0), &MemberRef { generation, ..who(0) })
+    };
+    assert_eq!(beats(&mut broker, 1), Err(GroupError::RebalanceInProgress), "it waits for who is invited");
+    let refused = late(&mut broker, JoinCall { member: "late".into(), ..join(RULES.bytes_max) });
+    assert_eq!(refused, Err(GroupError::GroupFull));
+    assert_eq!(beats(&mut broker, 2), Ok(()));
+    broker.settle(at(3));
 }
 
 #[test]
@@ -201,7 +247,8 @@ fn a_restart_keeps_what_there_is_and_counts_it() {
     }
     let again = JoinCall { member: who(0).member, ..join(METADATA_BYTES) };
     assert!(matches!(broker.join(0, again, at(4)), Ok(None)), "the leader wants another assignment");
-    assert_eq!(broker.join(count, join(10), at(4)), Err(GroupError::GroupFull));
+    assert_eq!(broker.join(count, join(10), at(4)), Err(GroupError::GroupsFull));
     broker.groups.note_kept(1 << 20);
-    assert!(!broker.groups.has_room(0));
+    assert_eq!(broker.groups.check_room(0), Err(GroupError::GroupsFull));
+    assert_eq!(broker.groups.check_room(TOTAL), Err(GroupError::GroupFull), "that would never fit");
 }

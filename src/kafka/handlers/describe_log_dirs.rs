@@ -1,12 +1,14 @@
 //! DescribeLogDirs: how many bytes each partition takes. The data directory is the only log directory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::vec::IntoIter;
 
 use rustc_hash::FxHashMap;
 
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
+use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::messages::describe_log_dirs::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
@@ -14,8 +16,15 @@ use crate::kafka::protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsRe
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Array, ErrorCode, Message};
 use crate::metadata::topic::Topic;
-use crate::model::{LogId, PartitionKey};
+use crate::model::{LogId, PartitionKey, TopicId};
 use crate::shard::call::{Answer, Call};
+
+/// What a partition takes: its size, as its log tells it and as it is kept, and its place in the response,
+/// before and after that is encoded.
+const PARTITION_BYTES: usize =
+    2 * size_of::<(PartitionKey, u64)>() + 2 * size_of::<DescribeLogDirsPartition>();
+/// Nanoseconds from a partition's log into the response, about.
+const PARTITION_COST: usize = 100;
 
 pub fn handle(
     ctx: &Context<'_>,
@@ -23,31 +32,55 @@ pub fn handle(
     request: DescribeLogDirsRequest<'_>,
     out: &mut Writer<'_>,
 ) -> Outcome {
+    // What does not exist is not even remembered.
     let wanted = request.topics.map(|topics| {
         let mut wanted: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
-        for topic in &topics {
-            wanted.entry(topic.topic.to_owned()).or_default().extend(&topic.partitions);
+        for asked in &topics {
+            let Some(topic) = ctx.catalog.topic(asked.topic) else { continue };
+            let here = |index: &i32| topic.log_of(*index).is_some_and(|log| holds(ctx, log));
+            let mut indexes = asked.partitions.iter().copied().filter(here).peekable();
+            if indexes.peek().is_some() {
+                wanted.entry(asked.topic.to_owned()).or_default().extend(indexes);
+            }
         }
         wanted
     });
+    let (mut partitions, mut bytes) = (0, 0);
+    let mut count = |name: &str, indexes: usize| {
+        partitions += indexes;
+        bytes += size_of::<DescribeLogDirsTopic<'_>>() + 2 * name.len() + indexes * PARTITION_BYTES;
+    };
+    match &wanted {
+        Some(wanted) => wanted.iter().for_each(|(name, indexes)| count(name, indexes.len())),
+        None => ctx.catalog.topics().for_each(|topic| {
+            count(&topic.name, topic.partitions().filter(|(_, log)| holds(ctx, *log)).count());
+        }),
+    }
+    let mut room = ctx.answer_room;
+    let failed = (!room.take(bytes)).then_some(errors::NO_ROOM.0);
+    let calls = if failed.is_none() { calls(ctx, wanted.as_ref()) } else { Vec::new() };
+    // One log after the other: a small question may have very many partitions for an answer.
+    let mut calls = calls.into_iter();
+    let first = calls.next().into_iter().collect();
+    let sizes = FxHashMap::default();
+    wait(ctx, first, DescribeLogDirs { version, wanted, sizes, failed, calls, partitions, room }, out)
+}
+
+/// What each log is asked.
+fn calls(ctx: &Context<'_>, wanted: Option<&BTreeMap<String, BTreeSet<i32>>>) -> Vec<(LogId, Call)> {
+    let call = |log, partitions| (log, Call::PartitionSizes { partitions });
+    let Some(wanted) = wanted else {
+        let logs = ctx.catalog.logs().keys().filter(|log| holds(ctx, **log));
+        return logs.map(|log| call(*log, None)).collect();
+    };
     let mut asked: BTreeMap<LogId, Vec<PartitionKey>> = BTreeMap::new();
-    for (topic, indexes) in wanted.iter().flatten() {
-        for (log, partition) in indexes.iter().filter_map(|index| ctx.partition(topic, *index).ok()) {
-            if holds(ctx, log) {
-                asked.entry(log).or_default().push(partition);
-            }
+    for (name, indexes) in wanted {
+        let Some(topic) = ctx.catalog.topic(name) else { continue };
+        for (index, log) in indexes.iter().filter_map(|index| Some((*index, topic.log_of(*index)?))) {
+            asked.entry(log).or_default().push(PartitionKey { topic: topic.id, index });
         }
     }
-    let call = |log, partitions| (log, Call::PartitionSizes { partitions });
-    let calls: Vec<_> = match wanted {
-        Some(_) => asked.into_iter().map(|(log, partitions)| call(log, Some(partitions))).collect(),
-        None => {
-            let logs = ctx.catalog.logs().keys().filter(|log| holds(ctx, **log));
-            logs.map(|log| call(*log, None)).collect()
-        }
-    };
-    let pending = DescribeLogDirs { version, wanted, sizes: FxHashMap::default(), failed: None };
-    wait(ctx, calls, pending, out)
+    asked.into_iter().map(|(log, partitions)| call(log, Some(partitions))).collect()
 }
 
 /// At the port of a log, clients talk to a broker that has nothing else: a tool that asks each broker must
@@ -58,24 +91,46 @@ fn holds(ctx: &Context<'_>, log: LogId) -> bool {
 
 struct DescribeLogDirs {
     version: i16,
-    /// Topics with their partitions; all if `None`.
+    /// Topics with their partitions, of those that were there; all if `None`.
     wanted: Option<BTreeMap<String, BTreeSet<i32>>>,
-    sizes: FxHashMap<PartitionKey, u64>,
-    /// A log that cannot say it.
+    /// By index, as far as the logs know the partitions.
+    sizes: FxHashMap<TopicId, Vec<(i32, u64)>>,
+    /// A log cannot say it, or there is no room for the answer.
     failed: Option<ErrorCode>,
+    /// Logs to be asked.
+    calls: IntoIter<(LogId, Call)>,
+    /// In the answer.
+    partitions: usize,
+    room: AnswerRoom,
 }
 
 impl Pending for DescribeLogDirs {
     fn on_answer(&mut self, _: u32, answer: Answer) -> Vec<(LogId, Call)> {
         let Answer::PartitionSizes(result) = answer else { unexpected(&answer) };
         match result {
-            Ok(sizes) => self.sizes.extend(sizes),
-            Err(error) => self.failed = Some(errors::of_call(&error)),
+            Ok(sizes) => {
+                for (partition, bytes) in sizes {
+                    self.sizes.entry(partition.topic).or_default().push((partition.index, bytes));
+                }
+                self.calls.next().into_iter().collect()
+            }
+            Err(error) => {
+                self.failed = Some(errors::of_call(&error));
+                Vec::new()
+            }
         }
-        Vec::new()
+    }
+
+    fn room(&mut self) -> Option<&mut AnswerRoom> {
+        Some(&mut self.room)
+    }
+
+    fn cost(&self) -> usize {
+        self.partitions * PARTITION_COST
     }
 
     fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>) {
+        self.sizes.values_mut().for_each(|sizes| sizes.sort_unstable());
         let log_dir = &ctx.settings.log_dir;
         let (total_bytes, usable_bytes) =
             log_dir.space().map_or((-1, -1), |(total, usable)| (total as i64, usable as i64));
@@ -94,28 +149,33 @@ impl Pending for DescribeLogDirs {
 impl DescribeLogDirs {
     /// Those that exist; what does not is left out, as in Kafka.
     fn topics<'a>(&self, ctx: &Context<'a>) -> Array<DescribeLogDirsTopic<'a>> {
-        let all = || ctx.catalog.topics().map(|topic| self.topic(ctx, topic, |_| true)).collect();
-        let some = |wanted: &BTreeMap<String, BTreeSet<i32>>| {
-            let found = wanted.iter().filter_map(|(name, indexes)| Some((ctx.catalog.topic(name)?, indexes)));
-            let found =
-                found.map(|(topic, indexes)| self.topic(ctx, topic, |index| indexes.contains(&index)));
-            found.filter(|topic| !topic.partitions.is_empty()).collect()
+        let Some(wanted) = &self.wanted else {
+            return ctx.catalog.topics().map(|topic| self.topic(ctx, topic, topic.partitions())).collect();
         };
-        self.wanted.as_ref().map_or_else(all, some)
+        let found = wanted.iter().filter_map(|(name, indexes)| Some((ctx.catalog.topic(name)?, indexes)));
+        let found = found.map(|(topic, indexes)| {
+            let partition = |index| Some((PartitionKey { topic: topic.id, index }, topic.log_of(index)?));
+            self.topic(ctx, topic, indexes.iter().copied().filter_map(partition))
+        });
+        found.filter(|topic| !topic.partitions.is_empty()).collect()
     }
 
     fn topic<'a>(
         &self,
         ctx: &Context<'_>,
         topic: &'a Topic,
-        wants: impl Fn(i32) -> bool,
+        partitions: impl Iterator<Item = (PartitionKey, LogId)>,
     ) -> DescribeLogDirsTopic<'a> {
-        let wanted = |(partition, log): &(PartitionKey, LogId)| wants(partition.index) && holds(ctx, *log);
-        let partitions = topic.partitions().filter(wanted);
+        let sizes = self.sizes.get(&topic.id).map_or(&[][..], Vec::as_slice);
+        // Nothing was written to a partition that its log does not know.
+        let size = |index| match sizes.binary_search_by_key(&index, |(index, _)| *index) {
+            Ok(at) => sizes[at].1 as i64,
+            Err(_) => 0,
+        };
+        let partitions = partitions.filter(|(_, log)| holds(ctx, *log));
         let partitions = partitions.map(|(partition, _)| DescribeLogDirsPartition {
             partition_index: partition.index,
-            // Nothing was written to a partition that its log does not know.
-            partition_size: self.sizes.get(&partition).map_or(0, |bytes| *bytes as i64),
+            partition_size: size(partition.index),
             ..Default::default()
         });
         DescribeLogDirsTopic { name: &topic.name, partitions: partitions.collect() }
@@ -203,5 +263,45 @@ mod tests {
         let response: DescribeLogDirsResponse<'_> = decode(&body, 4);
         let result = &response.results[0];
         assert_eq!((result.error_code, result.topics.len()), (ErrorCode::KAFKA_STORAGE_ERROR, 0));
+    }
+
+    #[test]
+    fn what_the_answer_has_no_room_for_is_refused_before_a_log_is_asked() {
+        let mut world = World::with_topics(&["a", "b"]);
+        let asked = |topic| DescribableLogDirTopic { topic, partitions: Array::from_slice(&[0, 1, 2]) };
+        let named = |names: &[&'static str]| DescribeLogDirsRequest {
+            topics: Some(names.iter().map(|name| asked(*name)).collect()),
+        };
+        world.answer_bytes = 4 * PARTITION_BYTES + 200;
+        for request in [DescribeLogDirsRequest::default(), named(&["b", "a"])] {
+            let body = world.reply(4, &request);
+            let response: DescribeLogDirsResponse<'_> = decode(&body, 4);
+            let result = &response.results[0];
+            assert_eq!((result.error_code, result.topics.len()), (ErrorCode::POLICY_VIOLATION, 0));
+        }
+        // Of these there is little to tell.
+        let request = named(&["a", "a", "z", "a", "z"]);
+        let body = world.ask(4, &request, |_, _| Answer::PartitionSizes(Ok(Vec::new())));
+        let response: DescribeLogDirsResponse<'_> = decode(&body, 4);
+        assert_eq!(sizes_of(&response.results[0]), [("a".to_owned(), vec![(0, 0), (1, 0), (2, 0)])]);
+    }
+
+    #[test]
+    fn logs_are_asked_one_after_the_other_and_each_partition_has_its_cost() {
+        let world = World::with_topics(&["a", "b"]);
+        let topic =
+            DescribableLogDirTopic { topic: "a", partitions: Array::from_slice(&[2, 0, 0, 1, 7, -1]) };
+        let one = DescribeLogDirsRequest { topics: Some([topic].into()) };
+        for (request, partitions) in [(DescribeLogDirsRequest::default(), 6), (one, 3)] {
+            let outcome =
+                world.with_context(|ctx| handle(ctx, 4, request, &mut Writer::new(&mut Vec::new())));
+            let Outcome::Wait { calls, mut pending } = outcome else { panic!("it is not answered at once") };
+            assert_eq!(calls.iter().map(|(log, _)| log.0).collect::<Vec<_>>(), [1]);
+            assert_eq!(pending.cost(), partitions * PARTITION_COST);
+            assert!(pending.room().expect("it may be much").used() >= partitions * PARTITION_BYTES);
+            let more = pending.on_answer(0, Answer::PartitionSizes(Ok(Vec::new())));
+            assert_eq!(more.iter().map(|(log, _)| log.0).collect::<Vec<_>>(), [2]);
+            assert!(pending.on_answer(1, Answer::PartitionSizes(Ok(Vec::new()))).is_empty());
+        }
     }
 }

@@ -78,6 +78,12 @@ pub trait Pending {
     fn room(&mut self) -> Option<&mut AnswerRoom> {
         None
     }
+
+    /// What it takes to answer, if that does not follow from the request's bytes and the calls made so far; in
+    /// about nanoseconds.
+    fn cost(&self) -> usize {
+        0
+    }
 }
 
 /// Lets the calls go out, or answers at once if there are none.

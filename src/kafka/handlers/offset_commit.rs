@@ -243,7 +243,7 @@ mod tests {
         let request = request(&[("a", &[offset(0, 1), offset(9, 1)])]);
         let table = [
             (CallError::Storage, ErrorCode::COORDINATOR_NOT_AVAILABLE),
-            (GroupError::GroupFull.into(), ErrorCode::GROUP_MAX_SIZE_REACHED),
+            (GroupError::GroupsFull.into(), ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
         ];
         for (error, code) in table {
             let body = world().ask(8, &request, |_, _| Answer::CommitOffsets(Err(error.clone())));

@@ -53,7 +53,7 @@ struct SyncGroup {
 impl Pending for SyncGroup {
     fn on_answer(&mut self, _: u32, answer: Answer) -> Vec<(LogId, Call)> {
         let Answer::Synced(synced) = answer else { unexpected(&answer) };
-        self.result = synced.map_err(|error| errors::of_coordinator(&error));
+        self.result = synced.map_err(|error| errors::of_sync(&error));
         Vec::new()
     }
 

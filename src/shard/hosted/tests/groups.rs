@@ -3,6 +3,9 @@
 use super::*;
 use crate::group::GroupError;
 use crate::partition::group_offsets::CommittedOffset;
+use crate::shard::call::{JoinCall, Leaving};
+
+const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
 
 fn commit_of(group: &str, index: i32, commit_time: WallMs) -> Call {
     let offset = CommittedOffset {
@@ -30,6 +33,14 @@ impl Rig {
         let fetch = Call::FetchOffsets { group: "g".into(), partitions: None };
         let Answer::FetchOffsets(Ok(offsets)) = self.ask(fetch) else { panic!("no offsets") };
         (listed.into_iter().map(|listed| listed.group).collect(), offsets.len())
+    }
+
+    /// So many steps of expiry at this time, in which nothing is too old.
+    fn expire(&mut self, steps: usize, now: Now) {
+        for _ in 0..steps {
+            self.hosted.expire(&self.catalog, WallMs(i64::MIN), WallMs(i64::MIN), now);
+            self.run();
+        }
     }
 
     fn delete_the_topic(&mut self) {
@@ -68,14 +79,61 @@ fn a_commit_that_was_under_way_when_its_topic_went_is_taken_back() {
     let mut rig = Rig::new(&[]);
     rig.delete_the_topic();
     rig.commit("g", 0).unwrap();
-    let later = |ms: i64| Now { wall: WallMs(NOW.wall.0 + ms), ..NOW };
-    for (ms, left) in [(1_000, 1), (120_000, 0)] {
-        rig.hosted.expire(&rig.catalog, WallMs(0), WallMs(0), later(ms));
-        rig.run();
-        assert_eq!(rig.groups_and_offsets().1, left, "{ms} ms later");
+    for (steps, left) in [(1, 1), (59, 1), (1, 0)] {
+        rig.expire(steps, NOW);
+        assert_eq!(rig.groups_and_offsets().1, left, "{steps} steps later");
     }
     let mut rig = rig.crash(&[]);
     assert_eq!(rig.groups_and_offsets(), (vec![], 0), "and that is durable");
+}
+
+#[test]
+fn no_clock_takes_back_what_was_committed_for_a_topic_that_is_on_its_way() {
+    let mut rig = Rig::new(&[]);
+    let here_later = std::mem::take(&mut rig.catalog);
+    rig.commit("g", 0).unwrap();
+    // The wall clock is set, or the machine stood still for a week.
+    rig.expire(5, Now { wall: WallMs(NOW.wall.0 + WEEK_MS), ..NOW });
+    rig.expire(5, Now { wall: WallMs(-WEEK_MS), ..NOW });
+    rig.expire(5, Now { mono: Nanos(1_000_000 * WEEK_MS as u64), wall: WallMs(NOW.wall.0 + WEEK_MS) });
+    assert_eq!(rig.groups_and_offsets().1, 1);
+    rig.catalog = here_later;
+    rig.expire(100, NOW);
+    assert_eq!(rig.groups_and_offsets().1, 1);
+}
+
+#[test]
+fn a_group_without_members_is_forgotten_after_a_while_and_not_when_a_clock_is_set() {
+    let mut rig = Rig::new(&[]);
+    let group = |call| Call::Group { group: "g".into(), call };
+    let at = |seconds: u64, wall_ms: i64| Now {
+        mono: NOW.mono.plus(Duration::from_secs(seconds)),
+        wall: WallMs(NOW.wall.0 + wall_ms),
+    };
+    let join = JoinCall {
+        member: String::new(),
+        instance: None,
+        client_id: "client".into(),
+        client_host: "/10.0.0.1".into(),
+        session_timeout: Duration::from_secs(10),
+        rebalance_timeout: Duration::from_secs(10),
+        protocol_type: "consumer".into(),
+        protocols: vec![("range".into(), Bytes::new())],
+        needs_id: false,
+        can_skip: false,
+    };
+    assert!(rig.begin(group(GroupCall::Join(Box::new(join)))).is_none(), "others may come");
+    let mut out = Outbox::default();
+    rig.hosted.apply_durable(at(4, 4_000), &rig.catalog, &mut rig.stats, &mut out);
+    let [(_, Answer::Joined(joined))] = out.answers.as_slice() else { panic!("{:?}", out.answers) };
+    let member = (**joined).as_ref().expect("it has joined").member.clone();
+    let left = rig.ask(group(GroupCall::Leave(vec![Leaving { member, instance: None }])));
+    assert!(matches!(left, Answer::Left(Ok(_))), "{left:?}");
+    rig.run();
+    for (seconds, wall_ms, listed) in [(5, WEEK_MS, 1), (500, -WEEK_MS, 1), (700, 700_000, 0)] {
+        rig.expire(1, at(seconds, wall_ms));
+        assert_eq!(rig.groups_and_offsets().0.len(), listed, "{seconds}");
+    }
 }
 
 #[test]
@@ -89,13 +147,13 @@ fn offsets_share_the_budget_of_the_groups() {
             Err(error) => break error,
         }
     };
-    assert_eq!(refused, CallError::Group(GroupError::GroupFull));
+    assert_eq!(refused, CallError::Group(GroupError::GroupsFull));
     assert!((40..GROUP_RULES.total_bytes_max / 1000).contains(&count), "{count} commits of 1,000 bytes");
 
     let mut rig = rig.restart();
     assert_eq!(rig.groups_and_offsets().0.len(), count, "a restart refuses nothing");
     rig.commit(&group(0), 0).expect("takes no more than before");
-    assert_eq!(rig.commit(&group(0), 1), Err(GroupError::GroupFull.into()), "another partition");
+    assert_eq!(rig.commit(&group(0), 1), Err(GroupError::GroupsFull.into()), "another partition");
     let delete = Call::Group { group: group(1), call: GroupCall::Delete };
     assert!(matches!(rig.ask(delete), Answer::DeleteGroup(Ok(()))));
     rig.commit("another", 0).expect("there is room again");

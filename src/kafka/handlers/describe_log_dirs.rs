@@ -6,9 +6,9 @@ use std::vec::IntoIter;
 use rustc_hash::FxHashMap;
 
 use super::{Outcome, Pending, unexpected, wait};
+use crate::kafka::answer_room::AnswerRoom;
 use crate::kafka::context::Context;
 use crate::kafka::errors;
-use crate::kafka::memory::AnswerRoom;
 use crate::kafka::protocol::messages::describe_log_dirs::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };

@@ -108,7 +108,8 @@ impl Log {
 
     /// Whole batches of `slot` from the one that holds `from` on, up to `bytes_max` in sum, but at
     /// least one when `at_least_one`. An offset at or beyond the end finds nothing. It waits for one chunk
-    /// at most: where something was found, the next chunk is read ahead, and whoever reads on will wait for it.
+    /// at most: where something was found, it ends before a chunk that is not there, and whoever reads on waits for
+    /// that. What lies near behind is read ahead.
     pub fn read(
         &mut self,
         slot: Slot,

@@ -24,7 +24,11 @@ const LOADS_MAX: usize = 1;
 /// Chunks that wait to be read ahead of somebody, at most.
 const AHEAD_QUEUE_MAX: usize = 8;
 
-/// However little memory it is given.
+/// A chunk stays for so many loads after its own until somebody has looked at it: whoever waits for it may be
+/// on another shard, and would for ever find gone what it was told of.
+const UNSEEN_LOADS: u64 = 4;
+
+/// However little memory it is given: those that nobody has seen, as many that are lent, and one to read into.
 const CHUNKS_MIN: usize = 9;
 
 /// Chunks that are read ahead of somebody, at most: one answer of many partitions takes 16 MiB.
@@ -141,6 +145,8 @@ enum Cached {
     Loaded {
         chunk: ColdChunk,
         used: u64,
+        /// Nobody has looked at it since it came; it was the load of this number.
+        unseen: Option<u64>,
     },
     /// Reading it failed. `old`: [`ReadCache::forget_failures`] has seen it before.
     Failed {
@@ -229,8 +235,8 @@ impl ReadCache {
             self.wanted.push_back((id, span));
         }
         match cached {
-            Cached::Loaded { chunk, used } => {
-                *used = clock;
+            Cached::Loaded { chunk, used, unseen } => {
+                (*used, *unseen) = (clock, None);
                 Lookup::Loaded(chunk)
             }
             Cached::Ahead | Cached::Wanted | Cached::Loading { .. } => Lookup::Loading,
@@ -343,9 +349,14 @@ impl ReadCache {
 
     /// Drop the least recently used of the chunks of such a size, if there is one to drop.
     fn drop_oldest(&mut self, of_size: impl Fn(usize) -> bool) -> Option<()> {
+        let awaited = |unseen: &Option<u64>| unseen.is_some_and(|number| self.loads - number < UNSEEN_LOADS);
         let used = |cached: &Cached| match cached {
             // What readers hold is not free when it leaves the cache.
-            Cached::Loaded { used, chunk } if of_size(chunk.bytes.len()) && !chunk.is_lent() => Some(*used),
+            Cached::Loaded { used, chunk, unseen }
+                if of_size(chunk.bytes.len()) && !chunk.is_lent() && !awaited(unseen) =>
+            {
+                Some(*used)
+            }
             _ => None,
         };
         let oldest = self.cached.iter().filter_map(|(id, cached)| Some((used(cached)?, *id))).min()?;
@@ -373,7 +384,8 @@ impl ReadCache {
         self.clock += 1;
         match parsed {
             Ok(chunk) => {
-                self.cached.insert(id, Cached::Loaded { chunk, used: self.clock });
+                let (used, unseen) = (self.clock, Some(self.loads));
+                self.cached.insert(id, Cached::Loaded { chunk, used, unseen });
                 Ok(())
             }
             Err(error) => {

@@ -308,12 +308,17 @@ fn check_records(key: PartitionKey, mut bytes: &[u8], mut offsets: std::ops::Ran
     assert!(offsets.is_empty(), "{key:?}: {offsets:?} are missing");
 }
 
-/// All batches of a slot from `from` on.
-fn read(rig: &mut Data, slot: Slot, from: Offset) -> Vec<u8> {
+/// All batches of a slot from `from` on. A read gives what it finds without waiting a second time.
+fn read(rig: &mut Data, slot: Slot, mut from: Offset) -> Vec<u8> {
+    let mut all = Vec::new();
     loop {
-        let mut gather = Gather::default();
+        let mut gather = Gather::new(from);
         match rig.log.read(slot, from, usize::MAX, true, &mut gather) {
-            ReadEnd::Done => return gather.finish().concat(),
+            ReadEnd::Done if gather.bytes() == 0 => return all,
+            ReadEnd::Done => {
+                from = gather.next();
+                all.extend(gather.finish().concat());
+            }
             ReadEnd::Failed => panic!("slot {slot} cannot be read"),
             ReadEnd::Missing(..) => rig.submit(),
         }

@@ -186,10 +186,11 @@ impl Before {
 fn read_all(rig: &mut Rig<Partitions, MemoryDisk>, slot: Slot) {
     const ROUNDS_MAX: usize = 100;
     let Some(queue) = rig.log.queue(slot) else { return };
-    let from = queue.start_offset();
+    let mut from = queue.start_offset();
     for _ in 0..ROUNDS_MAX {
-        let mut gather = Gather::default();
+        let mut gather = Gather::new(from);
         match rig.log.read(slot, from, usize::MAX, true, &mut gather) {
+            ReadEnd::Done if gather.bytes() > 0 => from = gather.next(),
             ReadEnd::Done | ReadEnd::Failed => return,
             ReadEnd::Missing(..) => rig.submit(),
         }

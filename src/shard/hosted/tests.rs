@@ -730,6 +730,22 @@ fn batches_larger_than_a_chunk_do_not_pile_up_in_the_cold_cache() {
 }
 
 #[test]
+fn what_was_read_for_somebody_stays_until_they_look() {
+    let mut rig = Rig::new(&[]);
+    for offset in 0..5 {
+        rig.append(&[offset], 40 << 10);
+    }
+    let read = |rig: &mut Rig, offset| {
+        let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
+        rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog).bytes
+    };
+    // The cache has room for one of these.
+    assert!((0..3).all(|offset| read(&mut rig, offset) == 0));
+    rig.run();
+    assert!((0..3).all(|offset| read(&mut rig, offset) > 0), "one has pushed out the other");
+}
+
+#[test]
 fn what_is_durable_stays_in_memory_until_it_is_applied() {
     let mut rig = Rig::new(&[]);
     let mut held = Vec::new();

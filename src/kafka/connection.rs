@@ -298,7 +298,7 @@ impl Connection {
             },
             ApiKey::Fetch => State::Fetch(fetch::begin(turn, &mut self.fetch_session, &header, body)?),
             _ => {
-                let may_be_high = cost::may_be_high(api, frame.len());
+                let may_be_high = cost::may_be_high(api, body.len());
                 if may_be_high && turn.front.budget.is_spent() {
                     return Ok(Taken::PutOff);
                 }

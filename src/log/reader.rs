@@ -29,7 +29,7 @@ const AHEAD_QUEUE_MAX: usize = 8;
 const UNSEEN_LOADS: u64 = 4;
 
 /// However little memory it is given: those that nobody has seen, as many that are lent, and one to read into.
-const CHUNKS_MIN: usize = 9;
+const CHUNKS_MIN: usize = 2 * UNSEEN_LOADS as usize + 1;
 
 /// Chunks that are read ahead of somebody, at most: one answer of many partitions takes 16 MiB.
 const AHEAD_CHUNKS_MAX: usize = 16;
@@ -205,7 +205,8 @@ pub struct ReadCache {
 }
 
 impl ReadCache {
-    /// Keeps at most `cache_bytes`, and as much again of chunks that are larger than `chunk_bytes`.
+    /// Keeps at most `cache_bytes`, and as much again of chunks that are larger than `chunk_bytes`, or a few of
+    /// those that nobody has looked at.
     pub fn new(log: LogId, chunk_bytes: usize, cache_bytes: usize) -> ReadCache {
         let chunks = (cache_bytes / chunk_bytes).max(CHUNKS_MIN);
         ReadCache {
@@ -294,8 +295,7 @@ impl ReadCache {
         (self.pool.chunks_max() / 16).max(1)
     }
 
-    /// Have this chunk read when nobody waits for another. Not if it is an outsized one: there is room for few,
-    /// and it would push out what somebody has not looked at.
+    /// Have this chunk read when nobody waits for another. Not if it is an outsized one: there is room for few.
     pub fn prefetch(&mut self, id: ChunkId, span: ChunkSpan) {
         if span.bytes as usize > self.pool.chunk_bytes() {
             return;

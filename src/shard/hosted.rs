@@ -44,7 +44,7 @@ const PRODUCERS_STEP: usize = 2048;
 pub struct Origin {
     pub shard: ShardId,
     pub ticket: Ticket,
-    /// The call has given its credit back.
+    /// Its answer, if not given at once, is a [`Mail::Late`](super::mailbox::Mail::Late).
     pub deferred: bool,
 }
 

@@ -38,8 +38,8 @@ pub const CREDITS: usize = 1024;
 /// Those of a shard to all others together, once there are more than eight: a place takes some 140 bytes whether
 /// a letter lies in it or not, and there are pairs as the square of the shards.
 const CREDITS_OF_ALL: usize = 8 * CREDITS;
-/// Calls of one shard that another defers, at most, for each credit: 65,536, whose answers take 9 MiB should all of them
-/// wait for a credit together. Further ones keep theirs until they are answered.
+/// Calls of one shard that another defers, at most, for each credit: 65,536, whose answers take 9 MiB should
+/// all of them wait for a credit together. Further ones keep theirs until they are answered.
 const DEFERRED_PER_CREDIT: usize = 64;
 
 /// A letter to a shard.
@@ -259,8 +259,8 @@ impl Mailbox {
         }
     }
 
-    /// Calls that wait for a credit, towards everybody: a reason to read less from clients. Late answers are none, which
-    /// others' clients have caused.
+    /// Calls that wait for a credit, towards everybody: a reason to read less from clients. Late answers are
+    /// none, which others' clients have caused.
     pub fn waiting(&self) -> usize {
         self.peers.iter().map(|peer| peer.waiting.len() - peer.late).sum()
     }

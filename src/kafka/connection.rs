@@ -158,6 +158,8 @@ enum State {
         pending: Box<dyn Pending>,
         waiting: u32,
         next_part: u32,
+        /// Of the calls that were made at once.
+        calls_cost: usize,
         /// Calls that answers have led to and that are not made yet. They are waited for, too.
         further: Vec<(LogId, Call)>,
         /// Of the request: what the calls copied of it.
@@ -182,12 +184,12 @@ impl State {
 
     /// What it took to come here.
     fn cost(&self, api: ApiKey, request_bytes: usize) -> usize {
-        let (answer_bytes, calls, more) = match self {
-            State::Ready(Response::Frame(frame)) => (frame.len(), 0, 0),
-            State::Calls { pending, waiting, .. } => (0, *waiting as usize, pending.cost()),
-            State::Ready(_) | State::Produce(_) | State::Fetch(_) => (0, 0, 0),
+        let (answer_bytes, more) = match self {
+            State::Ready(Response::Frame(frame)) => (frame.len(), 0),
+            State::Calls { pending, calls_cost, .. } => (0, pending.cost() + calls_cost),
+            State::Ready(_) | State::Produce(_) | State::Fetch(_) => (0, 0),
         };
-        cost::of_request(api, request_bytes, answer_bytes, calls) + more
+        cost::of_request(api, request_bytes, answer_bytes) + more
     }
 }
 
@@ -347,10 +349,10 @@ impl Connection {
             }
             Outcome::Wait { calls, pending } => {
                 turn.front.recycle(bytes);
-                let next_part = calls.len() as u32;
+                let (waiting, calls_cost) = (calls.len() as u32, cost::of_calls(&calls));
                 call_all(turn, ticket, 0, calls);
                 let (further, request_bytes) = (Vec::new(), body.len());
-                Ok(State::Calls { pending, waiting: next_part, next_part, further, request_bytes })
+                Ok(State::Calls { pending, waiting, next_part: waiting, calls_cost, further, request_bytes })
             }
             Outcome::Close(why) => Err(Close(why.to_owned())),
         }
@@ -438,7 +440,7 @@ impl Connection {
         }
         let cost = if *waiting > 0 {
             let calls = mem::take(further);
-            let (first, cost) = (*next_part, cost::of_calls(calls.len()));
+            let (first, cost) = (*next_part, cost::of_calls(&calls));
             *next_part += calls.len() as u32;
             call_all(turn, Ticket { conn, request: number, part: 0 }, first, calls);
             cost

@@ -5,6 +5,8 @@
 //! line for the next one when that is spent.
 
 use crate::kafka::protocol::ApiKey;
+use crate::model::LogId;
+use crate::shard::call::Call;
 
 /// A connection takes up requests that cost about so much in a turn, and the one that goes beyond. The others
 /// are for the turns that follow: who asks for much at a time must not keep all others waiting for it. Nor must
@@ -24,19 +26,20 @@ const PRODUCED_BYTES: usize = 4;
 /// Of a call, whoever performs it.
 const CALL_COST: usize = 4 << 10;
 
-/// What it takes to come from a request to its answer, or to these calls. Records that a fetch will gather are
-/// not touched.
-pub fn of_request(api: ApiKey, request_bytes: usize, answer_bytes: usize, calls: usize) -> usize {
+/// What it takes to come from a request to its answer, but for calls. Records that a fetch will gather are not
+/// touched.
+pub fn of_request(api: ApiKey, request_bytes: usize, answer_bytes: usize) -> usize {
     let request = match api {
         ApiKey::Produce => request_bytes / PRODUCED_BYTES,
         _ => request_bytes * BYTE_COST,
     };
-    REQUEST_COST + request + answer_bytes + calls * CALL_COST
+    REQUEST_COST + request + answer_bytes
 }
 
-/// What it takes to ask on.
-pub fn of_calls(calls: usize) -> usize {
-    calls * CALL_COST
+/// What these calls take. One about all that there is of something takes a turn's share: it is known only
+/// afterwards how much that was, and then others would have been made.
+pub fn of_calls(calls: &[(LogId, Call)]) -> usize {
+    calls.iter().map(|(_, call)| if call.is_about_all() { TURN_COST } else { CALL_COST }).sum()
 }
 
 /// Whether a request, but one to produce or to fetch, may cost much. It is known before the request is decoded.

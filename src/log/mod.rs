@@ -285,9 +285,9 @@ impl Log {
         ((self.append.chunks_out() * self.config.chunk_bytes) as u64, self.cache.bytes())
     }
 
-    /// How many chunks that are read back for one reader the cache surely keeps until it looks.
-    pub fn chunks_together(&self) -> usize {
-        self.cache.chunks_together()
+    /// For so many reads after its own a chunk that was read back is kept until somebody looks.
+    pub fn unseen_reads(&self) -> u64 {
+        self.cache.unseen_loads()
     }
 
     pub fn blocks_in_flight(&self) -> usize {

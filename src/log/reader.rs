@@ -24,12 +24,12 @@ const LOADS_MAX: usize = 1;
 /// Chunks that wait to be read ahead of somebody, at most.
 const AHEAD_QUEUE_MAX: usize = 8;
 
-/// A chunk stays for so many loads after its own until somebody has looked at it: whoever waits for it may be
-/// on another shard, and would for ever find gone what it was told of.
-const UNSEEN_LOADS: u64 = 4;
+/// [`ReadCache::unseen_loads`] of the smallest cache.
+const UNSEEN_LOADS_MIN: u64 = 4;
 
-/// However little memory it is given: those that nobody has seen, as many that are lent, and one to read into.
-const CHUNKS_MIN: usize = 2 * UNSEEN_LOADS as usize + 1;
+/// However little memory it is given: those that nobody has seen, as many that are lent, one that a search looks
+/// through, and one to read into.
+const CHUNKS_MIN: usize = 2 * UNSEEN_LOADS_MIN as usize + 2;
 
 /// Chunks that are read ahead of somebody, at most: one answer of many partitions takes 16 MiB.
 const AHEAD_CHUNKS_MAX: usize = 16;
@@ -290,9 +290,10 @@ impl ReadCache {
         (self.pool.chunks_max() / 4).min(AHEAD_CHUNKS_MAX) as u32
     }
 
-    /// How many chunks one reader can leave here before it looks at them: a few readers fill the cache.
-    pub fn chunks_together(&self) -> usize {
-        (self.pool.chunks_max() / 16).max(1)
+    /// A chunk stays for so many loads after its own until somebody has looked at it: whoever waits for it may
+    /// be on another shard, and would for ever find gone what it was told of.
+    pub fn unseen_loads(&self) -> u64 {
+        (self.pool.chunks_max() as u64 / 8).max(UNSEEN_LOADS_MIN)
     }
 
     /// Have this chunk read when nobody waits for another. Not if it is an outsized one: there is room for few.
@@ -349,7 +350,8 @@ impl ReadCache {
 
     /// Drop the least recently used of the chunks of such a size, if there is one to drop.
     fn drop_oldest(&mut self, of_size: impl Fn(usize) -> bool) -> Option<()> {
-        let awaited = |unseen: &Option<u64>| unseen.is_some_and(|number| self.loads - number < UNSEEN_LOADS);
+        let unseen_loads = self.unseen_loads();
+        let awaited = |unseen: &Option<u64>| unseen.is_some_and(|number| self.loads - number < unseen_loads);
         let used = |cached: &Cached| match cached {
             // What readers hold is not free when it leaves the cache.
             Cached::Loaded { used, chunk, unseen }

@@ -77,6 +77,14 @@ pub enum Call {
 }
 
 impl Call {
+    /// The answer is about all that a log or a partition has of something, however little was asked.
+    pub fn is_about_all(&self) -> bool {
+        matches!(
+            self,
+            Call::ListGroups | Call::PartitionSizes { partitions: None } | Call::ListProducers { .. }
+        )
+    }
+
     /// If the call appends to the log: about how many bytes, for which there must be room. Groups wait
     /// by themselves for what they store.
     pub fn appended_bytes(&self) -> Option<usize> {

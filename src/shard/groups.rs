@@ -6,20 +6,22 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
-
 use crate::group::call::{Described, Listed, StateName};
 use crate::group::{Action, GroupError, GroupRules, Groups, StoreId, record};
 use crate::log::entry::EntryHeader;
 use crate::log::{AppendError, Log, Room};
 use crate::metadata::catalog::Catalog;
-use crate::model::{Nanos, Now, Offset, PartitionKey, Position, TopicId, WallMs};
+use crate::model::{Nanos, Now, Offset, PartitionKey, Position, WallMs};
 use crate::partition::Partitions;
 use crate::partition::group_offsets::CommittedOffset;
 
 use super::acks::Acks;
 use super::call::{Answer, CallError, GroupCall};
 use super::hosted::{AckWaiter, Origin, Outbox, log_refused};
+
+use unknown_topics::UnknownTopics;
+
+mod unknown_topics;
 
 /// Groups whose offsets are looked at in one step of expiry.
 const EXPIRY_STEP: usize = 512;
@@ -28,11 +30,6 @@ const NAME_BYTES_MAX: usize = 100;
 /// A group without members and offsets is forgotten after this time, which begins anew with the broker: its
 /// generation may matter to somebody who is just restarting.
 const EMPTY_FOR: Duration = Duration::from_secs(600);
-
-/// A topic that clients know of is known to every shard after so many steps of expiry. They come a second of
-/// the monotonic clock apart or more, and mail is read between them: neither a clock that is set nor a machine
-/// that stood still can make a topic that is on its way look like one that is gone.
-const TOPIC_KNOWN_STEPS: u64 = 60;
 
 /// What a group call may need of the log that hosts the group.
 pub struct Home<'a> {
@@ -328,35 +325,6 @@ impl GroupHost {
     }
 }
 
-/// Topics that something was committed for and that the catalog does not know: they are gone, or known
-/// elsewhere and new here.
-#[derive(Default)]
-struct UnknownTopics {
-    /// The step of expiry that was the first to find it so, and the last one.
-    found: FxHashMap<TopicId, (u64, u64)>,
-    step: u64,
-    /// The first step of this pass over all groups.
-    pass: u64,
-}
-
-impl UnknownTopics {
-    /// A step of expiry begins. With a new pass, those that the last one did not find are forgotten.
-    fn begin_step(&mut self, new_pass: bool) {
-        self.step += 1;
-        if new_pass {
-            let last_pass = std::mem::replace(&mut self.pass, self.step);
-            self.found.retain(|_, (_, last)| *last >= last_pass);
-        }
-    }
-
-    /// The catalog does not know the topic. Has that been so for long enough?
-    fn is_gone(&mut self, topic: TopicId) -> bool {
-        let (first, last) = self.found.entry(topic).or_insert((self.step, self.step));
-        *last = self.step;
-        self.step - *first >= TOPIC_KNOWN_STEPS
-    }
-}
-
 impl Home<'_> {
     fn commit(&mut self, group: &str, offsets: &[CommittedOffset], now: Now) -> Result<Position, CallError> {
         self.partitions.commit_offsets(self.log, group, offsets, now).map_err(log_refused)
@@ -384,24 +352,4 @@ impl Home<'_> {
 fn taken_back(partition: PartitionKey, now: Now) -> CommittedOffset {
     let (offset, leader_epoch, metadata) = (Offset(-1), -1, None);
     CommittedOffset { partition, offset, leader_epoch, metadata, commit_time: now.wall.0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn topics_that_are_not_found_unknown_any_more_are_not_remembered() {
-        let topic = |number| TopicId([number; 16]);
-        let mut unknown = UnknownTopics::default();
-        // A pass of three steps. The second topic comes to be known, and goes.
-        for step in 0..TOPIC_KNOWN_STEPS {
-            unknown.begin_step(step % 3 == 0);
-            assert!(!unknown.is_gone(topic(1)), "{step}");
-            assert!(!(step < 10 && unknown.is_gone(topic(2))), "{step}");
-            assert_eq!(unknown.found.len(), if step < 15 { 2 } else { 1 }, "{step}");
-        }
-        unknown.begin_step(true);
-        assert!(unknown.is_gone(topic(1)) && !unknown.is_gone(topic(2)));
-    }
 }

@@ -125,7 +125,7 @@ impl Hosted {
         let mut retention = RetentionQueue::default();
         let filled = log.queues().iter().filter(|(_, queue)| queue.runs().len() > 0);
         filled.for_each(|(slot, _)| retention.on_change(slot));
-        let chunk_waiters = ChunkWaiters::new(log.chunks_together());
+        let chunk_waiters = ChunkWaiters::new(log.unseen_reads() / 2);
         Hosted {
             log,
             partitions,

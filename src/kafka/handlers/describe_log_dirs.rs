@@ -45,20 +45,21 @@ pub fn handle(
         }
         wanted
     });
-    let (mut partitions, mut bytes) = (0, 0);
-    let mut count = |name: &str, indexes: usize| {
+    let (mut room, mut partitions) = (ctx.answer_room, 0);
+    // No further than there is room: the walk of a question that is refused is not counted.
+    let mut take = |name: &str, indexes: usize| {
         partitions += indexes;
-        bytes += size_of::<DescribeLogDirsTopic<'_>>() + 2 * name.len() + indexes * PARTITION_BYTES;
+        room.take(size_of::<DescribeLogDirsTopic<'_>>() + 2 * name.len() + indexes * PARTITION_BYTES)
     };
-    match &wanted {
-        Some(wanted) => wanted.iter().for_each(|(name, indexes)| count(name, indexes.len())),
-        None => ctx.catalog.topics().for_each(|topic| {
-            count(&topic.name, topic.partitions().filter(|(_, log)| holds(ctx, *log)).count());
-        }),
-    }
-    let mut room = ctx.answer_room;
-    let failed = (!room.take(bytes)).then_some(errors::NO_ROOM.0);
-    let calls = if failed.is_none() { calls(ctx, wanted.as_ref()) } else { Vec::new() };
+    let fits = match &wanted {
+        Some(wanted) => wanted.iter().all(|(name, indexes)| take(name, indexes.len())),
+        None => ctx
+            .catalog
+            .topics()
+            .all(|topic| take(&topic.name, topic.partitions().filter(|(_, log)| holds(ctx, *log)).count())),
+    };
+    let failed = (!fits).then_some(errors::NO_ROOM.0);
+    let calls = if fits { questions(ctx, wanted.as_ref()) } else { Vec::new() };
     // One log after the other: a small question may have very many partitions for an answer.
     let mut calls = calls.into_iter();
     let first = calls.next().into_iter().collect();
@@ -67,7 +68,7 @@ pub fn handle(
 }
 
 /// What each log is asked.
-fn calls(ctx: &Context<'_>, wanted: Option<&BTreeMap<String, BTreeSet<i32>>>) -> Vec<(LogId, Call)> {
+fn questions(ctx: &Context<'_>, wanted: Option<&BTreeMap<String, BTreeSet<i32>>>) -> Vec<(LogId, Call)> {
     let call = |log, partitions| (log, Call::PartitionSizes { partitions });
     let Some(wanted) = wanted else {
         let logs = ctx.catalog.logs().keys().filter(|log| holds(ctx, **log));

@@ -17,8 +17,8 @@ use crate::kafka::protocol::messages::list_offsets::{ListOffsetsPartition, ListO
 use crate::kafka::protocol::messages::offset_fetch::OffsetFetchRequestGroup;
 use crate::kafka::protocol::messages::produce::{PartitionProduceData, TopicProduceData};
 use crate::kafka::protocol::messages::{
-    DescribeGroupsRequest, HeartbeatRequest, ListOffsetsRequest, MetadataRequest, OffsetFetchRequest,
-    ProduceRequest,
+    DescribeGroupsRequest, HeartbeatRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetFetchRequest, ProduceRequest,
 };
 use crate::log::recovery::{self, Options};
 use crate::log::{Log, LogConfig};
@@ -239,6 +239,23 @@ fn requests_that_ask_on_with_each_answer_share_the_turn() {
     answered.sort_unstable();
     assert_eq!(answered, [0, 1, 2, 3]);
     assert!((7..=9).contains(&turns), "{} calls took {turns} turns", MANY * GROUPS);
+}
+
+#[test]
+fn requests_about_all_groups_are_taken_up_one_a_turn() {
+    const MANY: usize = 4;
+    const EACH: usize = 5;
+    let mut crowd = Crowd::new(MANY);
+    for client in 0..MANY {
+        crowd.send(client, &frame(4, &ListGroupsRequest::default()).repeat(EACH));
+    }
+    let mut turns = 0;
+    while turns == 0 || crowd.at_once {
+        crowd.turn();
+        turns += 1;
+        assert!(crowd.answered().len() <= 2, "in one turn: {:?}", crowd.answered());
+    }
+    assert!((MANY * EACH..=2 * MANY * EACH + 1).contains(&turns), "{turns} turns");
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl Queue {
     /// The run's chunk is in memory. Those of its entries that lie before the queue's start need not be.
     pub fn run_in_tail(&self, run: &Run) -> bool {
         if mutant::is(Mutant::ReadOpenChunkFromDevice) {
-            return self.in_tail(run.base_offset);
+            return self.tail.front().is_some_and(|entry| entry.chunk < run.chunk);
         }
         self.tail.front().is_some_and(|entry| entry.chunk <= run.chunk)
     }

@@ -85,8 +85,12 @@ pub enum ReadEnd {
 }
 
 impl Log {
-    /// Bytes in memory at `position`, within one block.
+    /// Bytes in memory at `position`, within one block. Nothing is anywhere, also behind the last chunk: what has
+    /// no payload may end with it.
     pub(super) fn in_memory(&self, position: Position, len: usize) -> Option<Bytes> {
+        if len == 0 {
+            return Some(Bytes::new());
+        }
         let (base, bytes) = match self.append.open_chunk() {
             Some((base, bytes)) if position >= base => (base, bytes),
             _ => self.chunks.in_tail(position)?,

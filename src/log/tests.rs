@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::block::BLOCK_HEADER_BYTES;
 use super::checkpoint::checkpoint_path;
 use super::entry::EntryKind;
 use super::manifest::{Manifest, manifest_path};
@@ -200,6 +201,24 @@ fn a_full_log_has_room_for_what_makes_room() {
 }
 
 /// A term is in the leader epochs that consumers read, and in the ids of members.
+/// The place behind it belongs to no chunk where the rest of the segment is too small for what follows.
+#[test]
+fn an_entry_without_payload_may_be_the_last_of_a_segment() {
+    let header = EntryHeader::entry_bytes(0);
+    let all_but_one = vec![1; PAGE_BYTES - BLOCK_HEADER_BYTES - 2 * header];
+    // Blocks of a page. That of this number is not durable when the next entry is appended.
+    for number in 0..SEGMENT_BYTES / PAGE_BYTES as u64 {
+        let mut machine = machine(CommitMode::Plain);
+        for _ in 0..=number {
+            machine.commit();
+            machine.append(EntryKind::LogStart, &all_but_one).expect("there is room");
+            machine.append(EntryKind::LogStart, &[]).expect("it fills the page");
+        }
+        machine.append(EntryKind::LogStart, &[1; 2 * PAGE_BYTES]).expect("there is room");
+        machine.commit();
+    }
+}
+
 #[test]
 fn a_segment_has_room_for_the_largest_payload_that_is_said_to_fit() {
     let mut machine = machine(CommitMode::Plain);

@@ -120,7 +120,9 @@ def blocks_and_cold_reads_are_counted(rig):
     after, _ = parse(admin(broker, "/metrics"))
     check(after["ringmq_cold_read_seconds_count"] > 0, "the cold read is not counted")
     check(after["ringmq_cold_read_seconds_sum"] > 0, "the cold read took no time")
-    equal(after["ringmq_cold_read_seconds_count"], metric(broker, "ringmq_cold_reads_total"), "cold reads")
+    # In one look: the next chunk is being read ahead.
+    total = sum(value for series, value in after.items() if series.startswith("ringmq_cold_reads_total"))
+    equal(after["ringmq_cold_read_seconds_count"], total, "cold reads")
     # All of it is the batches, the padding, and headers; segments' unused ends are not written.
     written = metric(broker, "ringmq_log_block_bytes_total")
     padding = metric(broker, "ringmq_log_block_padding_bytes_total")

@@ -257,7 +257,7 @@ impl FetchRequestState {
         }
     }
 
-    /// There may be memory for it now.
+    /// There may be more for it now, or memory.
     pub fn retry(&mut self) {
         self.again = true;
     }

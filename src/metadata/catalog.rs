@@ -268,7 +268,7 @@ fn parse_configs(id: TopicId, configs: &[(String, String)]) -> Result<TopicConfi
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::commands::tests::{Ids, RULES, create, new_topic, with_logs};
+    use super::super::testing::{Ids, RULES, create, new_topic, with_logs};
     use super::super::topic_config::{ConfigChange, ConfigOp};
     use super::*;
 

@@ -18,5 +18,7 @@ pub mod commands;
 pub mod placement;
 pub mod record;
 pub mod replay;
+#[cfg(test)]
+pub mod testing;
 pub mod topic;
 pub mod topic_config;

@@ -13,18 +13,12 @@ use crate::cli::cluster::Cluster;
 use crate::kafka::handlers::testing::{World, topic_id};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Reader, RequestHeader, ResponseHeader, frame};
-use crate::metadata::commands::{TopicError, TopicRules};
+use crate::metadata::commands::TopicError;
 use crate::metadata::record::MetaRecord;
+use crate::metadata::testing::RULES;
 use crate::model::{LogId, Offset, Term};
 use crate::shard::call::{
     AdminCall, AdminError, Answer, Call, ConfigChanges, CreatedTopic, FoundOffset, OffsetSpec,
-};
-
-const RULES: TopicRules = TopicRules {
-    partition_count_default: 4,
-    partition_count_max: 100,
-    batch_bytes_max: 2_000_000,
-    record_bytes_max: 1000,
 };
 
 #[derive(Parser)]

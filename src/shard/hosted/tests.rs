@@ -18,6 +18,7 @@ use crate::background::jobs;
 use crate::base::align::PAGE_BYTES;
 use crate::codec::batch_builder::BatchBuilder;
 use crate::codec::compression::Compression;
+use crate::group::testing::RULES;
 use crate::io::blocking::{BlockingDisk, block_on, disk_folder};
 use crate::io::buffer::PageBuf;
 use crate::io::file::Disk;
@@ -25,12 +26,13 @@ use crate::io::op::{ConnId, Op};
 use crate::log::LogConfig;
 use crate::log::block::BLOCK_HEADER_BYTES;
 use crate::log::recovery::{self, Options};
-use crate::metadata::commands::{IdSource, TopicRules};
+use crate::log::testing::SMALL;
 use crate::metadata::record::MetaRecord;
-use crate::model::{CommitMode, LogId};
+use crate::model::LogId;
 use crate::shard::call::{CommittedOffset, FoundOffset, GroupCall, MemberRef, OffsetSpec};
-use crate::shard::mailbox::{Mailbox, PostOffice};
-use crate::shard::{News, Shard, ShardConfig};
+use crate::shard::mailbox::PostOffice;
+use crate::shard::testing::shard;
+use crate::shard::{News, Shard};
 
 const BROKER: [u8; 16] = [9; 16];
 const LOG: LogId = LogId(1);
@@ -50,26 +52,9 @@ const SEGMENT_BYTES: u64 = 64 << 10;
 const CONFIG: LogConfig = LogConfig {
     chunk_bytes: 32 << 10,
     block_bytes_max: 32 << 10,
-    block_target_bytes: 16 << 10,
-    write_bytes_max: 1 << 20,
-    commit_mode: CommitMode::Plain,
-    commit_depth: 1,
     tail_cache_bytes: 32 << 10,
-    read_cache_bytes: 64 << 10,
     segment_bytes: SEGMENT_BYTES,
-    segments_ahead: 1,
-    slice_bytes: 1 << 20,
-    checkpoint_bytes: 1 << 30,
-    log_bytes_max: 0,
-};
-
-const GROUP_RULES: GroupRules = GroupRules {
-    session_min: Duration::from_secs(6),
-    session_max: Duration::from_secs(1800),
-    initial_delay: Duration::from_secs(3),
-    members_max: 100,
-    bytes_max: 16 << 10,
-    total_bytes_max: 64 << 10,
+    ..SMALL
 };
 
 /// A batch of records with these timestamps.
@@ -126,7 +111,7 @@ impl Rig {
         let (opened, _) = block_on(recovery::open(&BlockingDisk, &dir, options, &mut partitions)).unwrap();
         let log = Log::new(CONFIG, opened);
         partitions.finish_recovery(&log).unwrap();
-        let hosted = Hosted::new(log, partitions, GROUP_RULES);
+        let hosted = Hosted::new(log, partitions, RULES);
         Rig { folder, hosted, catalog, stats: ShardStats::default(), broken: false }
     }
 
@@ -232,7 +217,7 @@ impl Rig {
     /// A shard with this log alone, and the folder that it needs.
     fn into_shard(self) -> (Shard, TempDir) {
         let me = ShardId(0);
-        (shard(me, &PostOffice::new(1), me, vec![self.hosted], self.catalog), self.folder)
+        (shard(me, &PostOffice::new(1), &[me; 2], vec![self.hosted], self.catalog), self.folder)
     }
 
     fn delete_before(&mut self, offset: i64) -> i64 {
@@ -268,27 +253,6 @@ impl Rig {
 
     fn retain(&mut self) {
         while !self.hosted.retain(&self.catalog, Retention::default(), NOW.wall) {}
-    }
-}
-
-/// A shard with these logs; `host` has the log.
-fn shard(me: ShardId, office: &Arc<PostOffice>, host: ShardId, logs: Vec<Hosted>, catalog: Catalog) -> Shard {
-    let rules = TopicRules {
-        partition_count_default: 1,
-        partition_count_max: 1,
-        batch_bytes_max: 1,
-        record_bytes_max: 1000,
-    };
-    let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
-    let mailbox = Mailbox::new(me, office.clone());
-    Shard::new(me, config, catalog, [host, host].into(), logs, mailbox, Box::new(NoIds))
-}
-
-struct NoIds;
-
-impl IdSource for NoIds {
-    fn next_topic_id(&mut self) -> TopicId {
-        unreachable!("nothing is made here")
     }
 }
 

@@ -85,11 +85,11 @@ pub struct FetchRequestState {
     read_committed: bool,
     min_bytes: usize,
     max_bytes: usize,
-    deadline: Nanos,
-    /// Reading from the device may last until here.
-    cold_deadline: Nanos,
-    /// As long as something fresh waits for it.
-    fresh_deadline: Nanos,
+    begun: Nanos,
+    /// How long its client would wait for enough.
+    wait: Duration,
+    /// It waits for nothing any more.
+    given_up: bool,
     /// Calls to other shards that are not answered, and which parts each asked for.
     calls: Vec<Option<Vec<usize>>>,
     outstanding: usize,
@@ -136,9 +136,9 @@ pub fn begin(
         read_committed: request.isolation_level == 1,
         min_bytes: (request.min_bytes.max(0) as usize).min(max_bytes),
         max_bytes,
-        deadline: turn.now.mono.plus(wait),
-        cold_deadline: turn.now.mono.plus(wait.max(COLD_WAIT)),
-        fresh_deadline: turn.now.mono.plus(FRESH_WAIT),
+        begun: turn.now.mono,
+        wait,
+        given_up: false,
         calls: Vec::new(),
         outstanding: 0,
         again: true,
@@ -204,16 +204,21 @@ impl FetchRequestState {
         }
     }
 
+    /// When it is answered with what there is.
     pub fn deadline(&self) -> Nanos {
-        if !self.is_loading() {
-            self.deadline
-        } else if !self.parts.iter().any(|part| part.result.fresh) {
-            self.cold_deadline
+        let any_fresh = || self.parts.iter().any(|part| part.result.fresh);
+        let wait = if self.given_up {
+            Duration::ZERO
+        } else if !self.is_loading() {
+            self.wait
+        } else if !any_fresh() {
+            self.wait.max(COLD_WAIT)
         } else if self.bytes() >= self.min_bytes {
-            self.fresh_deadline
+            FRESH_WAIT
         } else {
-            self.deadline
-        }
+            self.wait
+        };
+        self.begun.plus(wait)
     }
 
     pub fn max_bytes(&self) -> usize {
@@ -241,8 +246,8 @@ impl FetchRequestState {
     }
 
     /// Wait no longer: the broker is stopping.
-    pub fn give_up(&mut self, now: Nanos) {
-        (self.deadline, self.cold_deadline, self.fresh_deadline) = (now, now, now);
+    pub fn give_up(&mut self) {
+        self.given_up = true;
     }
 
     /// There is news for the connection, perhaps for this fetch.
@@ -591,9 +596,8 @@ impl Part {
 mod tests {
     use super::*;
 
-    const DEADLINE: Nanos = Nanos(100);
-    const COLD_DEADLINE: Nanos = Nanos(1000);
-    const FRESH_DEADLINE: Nanos = Nanos(10);
+    const BEGUN: Nanos = Nanos(1);
+    const WAIT: Duration = Duration::from_millis(500);
 
     fn state(found: &[ReadResult]) -> FetchRequestState {
         let part = |result: &ReadResult| {
@@ -620,9 +624,9 @@ mod tests {
             read_committed: false,
             min_bytes: 1,
             max_bytes: 1000,
-            deadline: DEADLINE,
-            cold_deadline: COLD_DEADLINE,
-            fresh_deadline: FRESH_DEADLINE,
+            begun: BEGUN,
+            wait: WAIT,
+            given_up: false,
             calls: Vec::new(),
             outstanding: 0,
             again: false,
@@ -639,22 +643,25 @@ mod tests {
     fn an_answer_takes_what_is_being_read_but_keeps_what_is_fresh_only_for_a_moment() {
         let (cold, fresh, loading) = (found(10, false, 0), found(10, true, 0), found(0, false, 10));
         let (nothing, both) = (found(0, false, 0), found(10, false, 10));
-        for (partitions, done_at) in [
-            (vec![&cold, &nothing], Nanos(1)),
-            (vec![&cold, &loading], COLD_DEADLINE),
-            (vec![&loading, &nothing], COLD_DEADLINE),
-            (vec![&fresh, &nothing], Nanos(1)),
-            (vec![&fresh, &loading], FRESH_DEADLINE),
-            (vec![&nothing, &nothing], DEADLINE),
-            (vec![&both, &nothing], COLD_DEADLINE),
+        const NO_WAIT: Duration = Duration::ZERO;
+        for (partitions, done_after) in [
+            (vec![&cold, &nothing], NO_WAIT),
+            (vec![&cold, &loading], COLD_WAIT),
+            (vec![&loading, &nothing], COLD_WAIT),
+            (vec![&fresh, &nothing], NO_WAIT),
+            (vec![&fresh, &loading], FRESH_WAIT),
+            (vec![&nothing, &nothing], WAIT),
+            (vec![&both, &nothing], COLD_WAIT),
         ] {
             let partitions: Vec<_> = partitions
                 .into_iter()
                 .map(|result| found(result.bytes, result.fresh, result.loading_bytes))
                 .collect();
-            let moments = [Nanos(1), FRESH_DEADLINE, DEADLINE, COLD_DEADLINE];
-            let first = moments.into_iter().find(|now| state(&partitions).is_done(*now, false));
-            assert_eq!(first, Some(done_at), "{partitions:?}");
+            let waits = [NO_WAIT, FRESH_WAIT, WAIT, COLD_WAIT];
+            let first = waits.into_iter().find(|wait| state(&partitions).is_done(BEGUN.plus(*wait), false));
+            assert_eq!(first, Some(done_after), "{partitions:?}");
+            let given_up = FetchRequestState { given_up: true, ..state(&partitions) };
+            assert!(given_up.is_done(BEGUN, false), "{partitions:?}");
         }
     }
 

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 use thiserror::Error;
 
+use super::config_def::ConfigError;
 use super::placement::{LogLoad, place_group};
 use super::record::{DecodeError, MetaRecord};
 use super::topic::{Topic, flat_name};
-use super::topic_config::{ConfigError, TopicConfig};
+use super::topic_config::TopicConfig;
 use crate::model::{LogId, TopicId};
 
 /// A record that does not fit the catalog: the metadata log is damaged, or not this one's.

@@ -7,10 +7,11 @@ use std::rc::Rc;
 use thiserror::Error;
 
 use super::catalog::Catalog;
+use super::config_def::ConfigError;
 use super::placement::place_partitions;
 use super::record::{MetaRecord, PARTITION_BYTES};
 use super::topic::{NameError, Topic, validate_name};
-use super::topic_config::{ConfigChange, ConfigError, TopicConfig};
+use super::topic_config::{ConfigChange, TopicConfig};
 use crate::model::{LogId, TopicId};
 
 /// Draws ids; the catalog itself has no randomness.

@@ -44,10 +44,7 @@ fn every_record_of_an_honest_broker_is_read_once_while_or_after_it_is_written() 
             assert!(report.ledger.acked > 0 && report.ledger.read == report.ledger.acked, "{report}");
             if load != Load::Closed {
                 // 1000 requests were due, and each of them was sent, however late.
-                assert_eq!(
-                    (report.ledger.acked, report.unsent, report.response.samples),
-                    (7000, 0, 1000)
-                );
+                assert_eq!((report.ledger.acked, report.unsent, report.response.samples), (7000, 0, 1000));
             }
         }
     }
@@ -285,9 +282,10 @@ fn a_batch_that_is_full_waits_no_longer() {
     assert_eq!((report.ledger.acked, report.service.samples), (700, 100), "{report}");
 }
 
-/// Over three partitions, for cold reads of it.
-fn a_second_of_load(sink: &Sink) -> Options {
-    Options {
+/// A broker that was written to for a second, with the options of that run and what it found.
+fn after_a_second_of_load() -> (Sink, Options, Report) {
+    let sink = Sink::start(Memory::new(Fault::None), 3, None).unwrap();
+    let options = Options {
         bootstrap: sink.address().to_string(),
         partitions: 3,
         record_bytes: 64,
@@ -296,14 +294,14 @@ fn a_second_of_load(sink: &Sink) -> Options {
         seconds: 1,
         warmup_s: 0,
         ..Options::default()
-    }
+    };
+    let written = run(&options).unwrap();
+    (sink, options, written)
 }
 
 #[test]
 fn a_cold_read_sees_what_another_run_wrote() {
-    let sink = Sink::start(Memory::new(Fault::None), 3, None).unwrap();
-    let options = a_second_of_load(&sink);
-    let written = run(&options).unwrap();
+    let (_sink, options, written) = after_a_second_of_load();
     let cold = Options { load: Load::None, read_back: ReadBack::Cold, seconds: 5, ..options };
     let report = run(&cold).unwrap();
     assert!(report.passed(), "{report}");
@@ -312,9 +310,7 @@ fn a_cold_read_sees_what_another_run_wrote() {
 
 #[test]
 fn a_load_may_end_with_the_cold_read_beside_it() {
-    let sink = Sink::start(Memory::new(Fault::None), 3, None).unwrap();
-    let options = a_second_of_load(&sink);
-    let written = run(&options).unwrap();
+    let (_sink, options, written) = after_a_second_of_load();
     let cold = Options { read_back: ReadBack::Cold, until_read: true, seconds: 30, ..options };
     let report = run(&cold).unwrap();
     assert!(report.ledger.passed(), "{report}");
@@ -348,11 +344,7 @@ fn what_nobody_acknowledges_is_counted_when_it_is_sent_and_checked_when_it_is_re
             options.consumers = 2;
         });
         assert!(report.ledger.passed() && report.errors == 0, "{report}");
-        assert_eq!(
-            (report.ledger.acked, report.unanswered, report.response.samples),
-            (0, 0, 0),
-            "{report}"
-        );
+        assert_eq!((report.ledger.acked, report.unanswered, report.response.samples), (0, 0, 0), "{report}");
         // What was sent last may be on its way still.
         assert!((3_500..=7_000).contains(&report.ledger.read), "{report}");
         assert!(report.records_per_s > 3_500.0 && report.end_to_end.samples > 3_500, "{report}");
@@ -380,18 +372,8 @@ fn as_many_readers_are_made_as_were_asked_for() {
 
 #[test]
 fn a_reader_that_catches_up_beside_one_that_tails_says_after_what_time() {
-    let sink = Sink::start(Memory::new(Fault::None), 3, None).unwrap();
-    let options = Options {
-        bootstrap: sink.address().to_string(),
-        partitions: 3,
-        record_bytes: 64,
-        connections: 3,
-        load: Load::Open { records_per_s: 3_000.0 },
-        seconds: 1,
-        warmup_s: 0,
-        ..Options::default()
-    };
-    let backlog = run(&options).unwrap().ledger.acked;
+    let (_sink, options, written) = after_a_second_of_load();
+    let backlog = written.ledger.acked;
     let catch_up = Options { read_back: ReadBack::CatchUp, groups: 2, consumers: 1, ..options };
     let report = run(&catch_up).unwrap();
     assert!(report.ledger.passed(), "{report}");

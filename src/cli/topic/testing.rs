@@ -5,11 +5,11 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
-use clap::Parser;
 use expect_test::Expect;
 
-use super::{TopicArgs, execute};
+use super::execute;
 use crate::cli::cluster::Cluster;
+use crate::cli::testing::parse;
 use crate::kafka::handlers::testing::{World, topic_id};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Reader, RequestHeader, ResponseHeader, frame};
@@ -20,12 +20,6 @@ use crate::model::{LogId, Offset, Term};
 use crate::shard::call::{
     AdminCall, AdminError, Answer, Call, ConfigChanges, CreatedTopic, FoundOffset, OffsetSpec,
 };
-
-#[derive(Parser)]
-pub struct Line {
-    #[command(flatten)]
-    args: TopicArgs,
-}
 
 /// It ends with its one connection.
 pub struct Broker {
@@ -50,8 +44,7 @@ impl Broker {
 
     /// What the command prints.
     pub fn run(&mut self, line: &str) -> String {
-        let line = Line::try_parse_from(std::iter::once("topic").chain(line.split_whitespace()));
-        match execute(&mut self.cluster, &line.expect("a valid command line").args) {
+        match execute(&mut self.cluster, &parse(line).expect("a valid command line")) {
             Ok(text) => text,
             Err(error) => format!("error: {error:#}\n"),
         }

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::Args;
 use uuid::Uuid;
 
 use super::client::{Client, check, only};
@@ -21,6 +22,14 @@ use crate::kafka::protocol::{Array, ErrorCode};
 /// A coordinator that is being loaded, or whose topic is being made, is asked again.
 const COORDINATOR_TRIES: u32 = 50;
 const COORDINATOR_PAUSE: Duration = Duration::from_millis(200);
+
+// No doc comment: it would be the help of the commands that have this.
+#[derive(Debug, Args)]
+pub struct ClusterArgs {
+    /// A broker of the cluster to ask, or several with commas: the first that answers is asked
+    #[arg(long, global = true, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
+    pub bootstrap: String,
+}
 
 /// Connections to the brokers of a cluster, made when they are needed.
 pub struct Cluster {

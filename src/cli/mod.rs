@@ -14,6 +14,8 @@ mod logging;
 mod output;
 mod record;
 mod server;
+#[cfg(test)]
+mod testing;
 mod time;
 mod topic;
 

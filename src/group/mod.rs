@@ -34,6 +34,8 @@ mod rebalance;
 pub mod record;
 mod subscription;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 mod timers;
 

@@ -484,7 +484,7 @@ impl Connection {
     pub fn drain(&mut self, turn: &mut Turn<'_>) {
         for number in self.first..self.next_number() {
             if let Some(Request { state: State::Fetch(state), .. }) = self.request_mut(number) {
-                state.give_up(turn.now.mono);
+                state.give_up();
                 self.run_fetch(number, turn);
             }
         }

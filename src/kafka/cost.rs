@@ -24,7 +24,7 @@ const BYTE_COST: usize = 16;
 /// So many bytes of records cost one: they are summed and copied.
 const PRODUCED_BYTES: usize = 4;
 /// Of a call, whoever performs it.
-const CALL_COST: usize = 4 << 10;
+pub const CALL_COST: usize = 4 << 10;
 
 /// What it takes to come from a request to its answer, but for calls. Records that a fetch will gather are not
 /// touched.

@@ -43,6 +43,8 @@ pub mod recovery;
 pub mod segment;
 pub mod space;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 
 use append_buffer::{AppendBuffer, ChunkEvent, Need, NewEntry, SealedBlock};

@@ -45,19 +45,10 @@ struct Machine {
 fn machine(commit_mode: CommitMode) -> Machine {
     let world = SimWorld::new(1);
     let config = LogConfig {
-        chunk_bytes: 64 << 10,
-        block_bytes_max: 16 << 10,
-        block_target_bytes: 16 << 10,
-        write_bytes_max: 1 << 20,
         commit_mode,
-        commit_depth: 1,
-        tail_cache_bytes: 128 << 10,
-        read_cache_bytes: 64 << 10,
         segment_bytes: SEGMENT_BYTES,
-        segments_ahead: 1,
-        slice_bytes: 1 << 20,
-        checkpoint_bytes: 1 << 30,
         log_bytes_max: 2 * SEGMENT_BYTES,
+        ..testing::SMALL
     };
     let disk = SimDisk::immediate(&world);
     let made = block_on(async {

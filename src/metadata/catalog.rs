@@ -9,10 +9,11 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 use thiserror::Error;
 
+use super::config_def::ConfigError;
 use super::placement::{LogLoad, place_group};
 use super::record::{DecodeError, MetaRecord};
 use super::topic::{Topic, flat_name};
-use super::topic_config::{ConfigError, TopicConfig};
+use super::topic_config::TopicConfig;
 use crate::model::{LogId, TopicId};
 
 /// A record that does not fit the catalog: the metadata log is damaged, or not this one's.
@@ -268,7 +269,7 @@ fn parse_configs(id: TopicId, configs: &[(String, String)]) -> Result<TopicConfi
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::commands::tests::{Ids, RULES, create, new_topic, with_logs};
+    use super::super::testing::{Ids, RULES, create, new_topic, with_logs};
     use super::super::topic_config::{ConfigChange, ConfigOp};
     use super::*;
 

@@ -7,10 +7,11 @@ use std::rc::Rc;
 use thiserror::Error;
 
 use super::catalog::Catalog;
+use super::config_def::ConfigError;
 use super::placement::place_partitions;
 use super::record::{MetaRecord, PARTITION_BYTES};
 use super::topic::{NameError, Topic, validate_name};
-use super::topic_config::{ConfigChange, ConfigError, TopicConfig};
+use super::topic_config::{ConfigChange, TopicConfig};
 use crate::model::{LogId, TopicId};
 
 /// Draws ids; the catalog itself has no randomness.
@@ -202,44 +203,10 @@ impl TopicRules {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::testing::{Ids, RULES, create, new_topic, with_logs};
     use super::super::topic_config::ConfigOp;
     use super::*;
-
-    pub const RULES: TopicRules = TopicRules {
-        partition_count_default: 4,
-        partition_count_max: 100,
-        batch_bytes_max: 2_000_000,
-        record_bytes_max: 1000,
-    };
-
-    /// Counts up.
-    pub struct Ids(pub u8);
-
-    impl IdSource for Ids {
-        fn next_topic_id(&mut self) -> TopicId {
-            self.0 += 1;
-            TopicId([self.0; 16])
-        }
-    }
-
-    pub fn with_logs(count: u32) -> Catalog {
-        let mut catalog = Catalog::default();
-        for log in 1..=count {
-            catalog.apply(&MetaRecord::LogAdded { log: LogId(log) }).expect("a new log");
-        }
-        catalog
-    }
-
-    pub fn new_topic(name: &str) -> NewTopic<'_> {
-        NewTopic { name, partition_count: 3, replication_factor: 1, configs: &[] }
-    }
-
-    pub fn create(catalog: &mut Catalog, ids: &mut Ids, new: NewTopic<'_>) -> Rc<Topic> {
-        let record = catalog.create_topic(new, &RULES, ids).expect("allowed");
-        catalog.apply(&record).expect("fits");
-        catalog.topic(new.name).expect("was created").clone()
-    }
 
     #[test]
     fn the_life_of_a_topic() {

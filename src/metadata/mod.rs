@@ -15,8 +15,11 @@
 
 pub mod catalog;
 pub mod commands;
+pub mod config_def;
 pub mod placement;
 pub mod record;
 pub mod replay;
+#[cfg(test)]
+pub mod testing;
 pub mod topic;
 pub mod topic_config;

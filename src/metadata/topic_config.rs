@@ -1,67 +1,9 @@
-//! A topic's configs, under Kafka's names.
-//!
-//! Kafka's tools list, copy and alter every config that Apache Kafka has, so all are known here. Of
-//! each one [`CONFIGS`] says what it does *here*: some work, some have nothing to act on in a shared
-//! log and are kept without effect, and where ignoring a value would break a promise that the user
-//! asked for, that value is refused. A config that is not in the table is an error.
+//! A topic's configs: what was set of those that it can have, and what follows from it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use thiserror::Error;
-
-/// The type of a config's value, as Kafka reports it, with the values that make sense.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ConfigKind {
-    Boolean,
-    /// From `min` to `i32::MAX`.
-    Int {
-        min: i32,
-    },
-    /// From `min` to `i64::MAX`.
-    Long {
-        min: i64,
-    },
-    /// From 0 to 1.
-    Ratio,
-    Choice(&'static [&'static str]),
-    /// Names with commas in between.
-    List,
-}
-
-/// What a config does here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    Works,
-    /// Kept and reported, but there is nothing here that it could change.
-    None,
-    /// Only the default is accepted, for this reason.
-    Refused(&'static str),
-}
-
-/// One config that a topic can have.
-#[derive(Debug, PartialEq)]
-pub struct ConfigDef {
-    pub name: &'static str,
-    pub kind: ConfigKind,
-    pub default: &'static str,
-    pub effect: Effect,
-    pub doc: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ConfigError {
-    #[error("unknown topic config {name:?}{}", did_you_mean(*.nearest))]
-    Unknown { name: String, nearest: Option<&'static str> },
-    #[error("{value:?} is no value for {name}: {expected}")]
-    Invalid { name: &'static str, value: String, expected: String },
-    #[error("{name}={value} is not supported: {reason}")]
-    Refused { name: &'static str, value: String, reason: &'static str },
-    #[error("{name} is given twice")]
-    Duplicate { name: &'static str },
-    #[error("{name} is no list: nothing can be appended to it or subtracted from it")]
-    NotAList { name: &'static str },
-}
+use super::config_def::{CONFIGS, ConfigDef, ConfigError, ConfigKind, known_index};
 
 /// A change of one config of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,154 +47,6 @@ pub struct ConfigValue<'a> {
     pub value: &'a str,
     /// Set on the topic, even if to the default's value.
     pub overridden: bool,
-}
-
-/// Kafka's longest string. Every shard keeps the lists, so they must not be as large as a request.
-const LIST_BYTES_MAX: usize = i16::MAX as usize;
-
-const NO_COMPACTION: &str = "compaction does not exist yet, cleanup.policy can only be delete";
-const NO_RECOMPRESSION: &str = "batches are stored as producers compressed them";
-const ALWAYS_SYNCED: &str = "every acknowledged record is on stable storage, there is no weaker mode";
-const ONE_REPLICA: &str = "there is one replica of each partition";
-const NO_TIERING: &str = "there is no remote storage";
-
-/// What tools are told of a config that does nothing here, and why it does not.
-macro_rules! no_effect {
-    ($($why:literal)?) => {
-        concat!("Has no effect here.", $(" ", $why)?)
-    };
-}
-
-/// So it begins.
-pub const NO_EFFECT: &str = no_effect!();
-
-/// Every topic config of Apache Kafka 4, by name. Defaults are Kafka's, but where ours is stricter.
-pub static CONFIGS: [ConfigDef; 33] = {
-    use ConfigKind::{Boolean, Choice, Int, List, Long, Ratio};
-    const fn def(
-        name: &'static str,
-        kind: ConfigKind,
-        default: &'static str,
-        effect: Effect,
-        doc: &'static str,
-    ) -> ConfigDef {
-        ConfigDef { name, kind, default, effect, doc }
-    }
-    // What is declared to be idle says so to whoever asks what it does.
-    macro_rules! idle {
-        ($name:literal, $kind:expr, $default:literal, $why:literal) => {
-            def($name, $kind, $default, Effect::None, no_effect!($why))
-        };
-    }
-    #[rustfmt::skip]
-    let configs = [
-        def("cleanup.policy", List, "delete", Effect::Refused(NO_COMPACTION),
-            "How old records go."),
-        idle!("compression.gzip.level", Int { min: -1 }, "-1", "Level of recompression with gzip."),
-        idle!("compression.lz4.level", Int { min: 1 }, "9", "Level of recompression with lz4."),
-        def("compression.type", Choice(&["producer"]), "producer", Effect::Refused(NO_RECOMPRESSION),
-            "The codec of stored batches."),
-        idle!("compression.zstd.level", Int { min: i32::MIN }, "3", "Level of recompression with zstd."),
-        idle!("delete.retention.ms", Long { min: 0 }, "86400000", "How long compaction keeps deletions."),
-        idle!("file.delete.delay.ms", Long { min: 0 }, "60000", "Space is recycled, not deleted."),
-        def("flush.messages", Long { min: 1 }, "1", Effect::Refused(ALWAYS_SYNCED),
-            "Records that may be acknowledged before a sync."),
-        def("flush.ms", Long { min: 0 }, "0", Effect::Refused(ALWAYS_SYNCED),
-            "How long a record may stay without a sync."),
-        idle!("follower.replication.throttled.replicas", List, "", "There are no followers."),
-        idle!("index.interval.bytes", Int { min: 0 }, "4096", "Every batch is indexed."),
-        idle!("leader.replication.throttled.replicas", List, "", "There are no followers."),
-        idle!("local.retention.bytes", Long { min: -2 }, "-2", "All storage is local."),
-        idle!("local.retention.ms", Long { min: -2 }, "-2", "All storage is local."),
-        idle!("max.compaction.lag.ms", Long { min: 1 }, "9223372036854775807",
-            "How long a record may stay uncompacted."),
-        def("max.message.bytes", Int { min: 0 }, "1048588", Effect::Works,
-            "Largest record batch, compressed as it is sent, header included."),
-        def("message.timestamp.after.max.ms", Long { min: 0 }, "3600000", Effect::Works,
-            "How far in the future a producer's timestamp may lie."),
-        def("message.timestamp.before.max.ms", Long { min: 0 }, "9223372036854775807", Effect::Works,
-            "How far in the past a producer's timestamp may lie."),
-        def("message.timestamp.type", Choice(&["CreateTime", "LogAppendTime"]), "CreateTime", Effect::Works,
-            "Whose time a record carries: the producer's or the broker's."),
-        idle!("min.cleanable.dirty.ratio", Ratio, "0.5", "When compaction starts."),
-        idle!("min.compaction.lag.ms", Long { min: 0 }, "0", "How long a record stays uncompacted."),
-        def("min.insync.replicas", Int { min: 1 }, "1", Effect::Refused(ONE_REPLICA),
-            "Replicas that acks=all waits for."),
-        idle!("preallocate", Boolean, "false", "The log is always written before it is used."),
-        idle!("remote.log.copy.disable", Boolean, "false", "There is no remote storage."),
-        idle!("remote.log.delete.on.disable", Boolean, "false", "There is no remote storage."),
-        def("remote.storage.enable", Boolean, "false", Effect::Refused(NO_TIERING),
-            "Whether old segments move to remote storage."),
-        def("retention.bytes", Long { min: -1 }, "-1", Effect::Works,
-            "Bytes of a partition beyond which its oldest batches may go; -1 for no limit."),
-        def("retention.ms", Long { min: -1 }, "604800000", Effect::Works,
-            "How long records stay, by the earlier of timestamp and append; -1 for ever."),
-        idle!("segment.bytes", Int { min: 14 }, "1073741824", "Partitions share the log's segments."),
-        idle!("segment.index.bytes", Int { min: 4 }, "10485760", "Partitions have no index files."),
-        idle!("segment.jitter.ms", Long { min: 0 }, "0", "Partitions share the log's segments."),
-        idle!("segment.ms", Long { min: 1 }, "604800000", "Partitions share the log's segments."),
-        idle!("unclean.leader.election.enable", Boolean, "false", "There is one replica."),
-    ];
-    configs
-};
-
-impl ConfigDef {
-    /// The config with this name.
-    pub fn find(name: &str) -> Option<&'static ConfigDef> {
-        find_index(name).map(|index| &CONFIGS[index])
-    }
-
-    /// Whether `value` may be set.
-    pub fn validate(&self, value: &str) -> Result<(), ConfigError> {
-        let range = |min: i64, max: i64, value: i64| (min..=max).contains(&value);
-        let (fits, expected) = match self.kind {
-            ConfigKind::Boolean => (matches!(value, "true" | "false"), "true or false".to_string()),
-            ConfigKind::Int { min } => (
-                value.parse().is_ok_and(|value| range(min.into(), i32::MAX.into(), value)),
-                format!("a number from {min} to {}", i32::MAX),
-            ),
-            ConfigKind::Long { min } => (
-                value.parse().is_ok_and(|value| range(min, i64::MAX, value)),
-                format!("a number from {min} to {}", i64::MAX),
-            ),
-            ConfigKind::Ratio => (
-                value.parse().is_ok_and(|value: f64| (0.0..=1.0).contains(&value)),
-                "a number from 0 to 1".to_string(),
-            ),
-            ConfigKind::Choice(choices) => (
-                // Another of Kafka's codecs is a sound value that is refused below, for a reason.
-                choices.contains(&value) || matches!(self.effect, Effect::Refused(_)),
-                choices.join(" or "),
-            ),
-            ConfigKind::List => {
-                (value.len() <= LIST_BYTES_MAX, format!("a list of at most {LIST_BYTES_MAX} bytes"))
-            }
-        };
-        if !fits {
-            return Err(ConfigError::Invalid { name: self.name, value: value.to_owned(), expected });
-        }
-        match self.effect {
-            Effect::Refused(reason) if value != self.default => {
-                Err(ConfigError::Refused { name: self.name, value: value.to_owned(), reason })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A value as it is kept, and one that is not valid as it is: every shard has it, so zeros before a number or
-    /// behind it must not grow it.
-    fn shortest<'v>(&self, value: &'v str) -> Cow<'v, str> {
-        match self.kind {
-            ConfigKind::Int { .. } | ConfigKind::Long { .. } => {
-                value.parse::<i64>().map_or(value.into(), |number| number.to_string().into())
-            }
-            ConfigKind::Ratio => match value.parse::<f64>().map(|ratio| ratio.to_string()) {
-                Ok(short) if short.len() < value.len() => short.into(),
-                _ => value.into(),
-            },
-            ConfigKind::Boolean | ConfigKind::Choice(_) | ConfigKind::List => value.into(),
-        }
-    }
 }
 
 impl Default for TopicConfig {
@@ -370,10 +164,6 @@ impl TopicConfig {
     }
 }
 
-fn known_index(name: &str) -> Result<usize, ConfigError> {
-    find_index(name).ok_or_else(|| ConfigError::Unknown { name: name.to_owned(), nearest: nearest(name) })
-}
-
 /// The value of a list, or else its default, with other elements.
 fn change_list<'v>(
     name: &str,
@@ -393,36 +183,9 @@ fn elements_of(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|element| !element.is_empty())
 }
 
-fn find_index(name: &str) -> Option<usize> {
-    CONFIGS.binary_search_by_key(&name, |def| def.name).ok()
-}
-
-/// The known name that a typing error may have meant.
-fn nearest(name: &str) -> Option<&'static str> {
-    // Longer ones come from no human hand, and the distance takes quadratic time.
-    if name.len() > 64 {
-        return None;
-    }
-    let distances = CONFIGS.iter().map(|def| (strsim::damerau_levenshtein(name, def.name), def.name));
-    distances.min().filter(|(distance, _)| *distance <= 3).map(|(_, name)| name)
-}
-
-fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest.map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_table_is_sound() {
-        assert!(CONFIGS.is_sorted_by_key(|def| def.name));
-        for def in &CONFIGS {
-            def.validate(def.default).expect("a default is allowed");
-            assert!(def.doc.ends_with('.'), "{}", def.name);
-        }
-    }
 
     #[test]
     fn defaults() {
@@ -526,13 +289,6 @@ mod tests {
                 }
                 Err(error) => assert!(error.to_string().contains(expected), "{changes:?}: {error}"),
             }
-        }
-    }
-
-    #[test]
-    fn what_does_nothing_says_so() {
-        for def in &CONFIGS {
-            assert_eq!(def.doc.starts_with(NO_EFFECT), def.effect == Effect::None, "{}", def.name);
         }
     }
 

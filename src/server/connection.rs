@@ -55,6 +55,18 @@ enum Receiving {
     Own,
 }
 
+/// What the frame at the front waits for, other than its bytes, memory and answers before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    Nothing,
+    /// It found no room in its log.
+    Room,
+    /// This turn has been spent.
+    NextTurn,
+    /// A turn that has time for what may cost much: when that is, the server's line says.
+    Line,
+}
+
 pub struct Connection {
     id: ConnId,
     pub session: kafka::connection::Connection,
@@ -68,14 +80,9 @@ pub struct Connection {
     frame_bytes: usize,
     /// Large frames are on their way: receive into `input`.
     large: bool,
-    /// The frame at the front found no room in its log.
-    stalled: bool,
+    waits: Waits,
     /// What was taken up in this turn has cost.
     spent: usize,
-    /// The frame at the front is for the next one.
-    deferred: bool,
-    /// For one that has time for what may cost much: when that is, the server's line says.
-    put_off: bool,
     /// The line has it.
     in_line: bool,
     /// It would go on, had the shard the memory.
@@ -113,10 +120,8 @@ impl Connection {
             lent_bytes: 0,
             frame_bytes: 0,
             large: false,
-            stalled: false,
+            waits: Waits::Nothing,
             spent: 0,
-            deferred: false,
-            put_off: false,
             in_line: false,
             waits_for_memory: false,
             turn_until: None,
@@ -135,7 +140,7 @@ impl Connection {
 
     /// Waits for room in a log.
     pub fn is_stalled(&self) -> bool {
-        self.stalled && !self.closing && !self.draining
+        self.waits == Waits::Room && !self.closing && !self.draining
     }
 
     /// Nothing of this connection is under way.
@@ -171,7 +176,7 @@ impl Connection {
 
     /// The same of the line of those that wait for a turn which has time for them.
     pub fn enters_line(&mut self) -> bool {
-        let waits = (self.put_off && !self.draining) || self.session.is_put_off();
+        let waits = (self.waits == Waits::Line && !self.draining) || self.session.is_put_off();
         waits && !self.closing && !mem::replace(&mut self.in_line, true)
     }
 
@@ -226,7 +231,7 @@ impl Connection {
 
     /// What was received waits for something else than more bytes, and need wait no longer.
     pub fn has_frames(&self, memory: &Memory) -> bool {
-        let goes_on_otherwise = self.stalled || self.put_off;
+        let goes_on_otherwise = matches!(self.waits, Waits::Room | Waits::Line);
         let ends = self.draining || self.closing;
         self.has_frame() && !goes_on_otherwise && !ends && self.may_take(memory)
     }
@@ -243,7 +248,7 @@ impl Connection {
             return Ok(());
         }
         turn.shard.stats.counters.bytes_received += data.len() as u64;
-        if self.input.is_empty() && !self.stalled {
+        if self.input.is_empty() && self.waits != Waits::Room {
             let used = self.take_frames(data, turn)?;
             if used < data.len() {
                 self.input.extend_from_slice(&data[used..]);
@@ -320,8 +325,7 @@ impl Connection {
     fn take_frames(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<usize, Close> {
         let received = turn.now.mono;
         let mut at = 0;
-        (self.stalled, self.deferred, self.put_off) = (false, false, false);
-        (self.waits_for_memory, self.frame_bytes) = (false, 0);
+        (self.waits, self.waits_for_memory, self.frame_bytes) = (Waits::Nothing, false, 0);
         loop {
             let frame = first_request(&bytes[at..], self.limits.request_bytes_max);
             match frame.map_err(|error| Close(error.to_string()))? {
@@ -337,7 +341,7 @@ impl Connection {
                 }
                 Frame::Complete(range) if self.spent >= TURN_COST => {
                     self.frame_bytes = range.end;
-                    self.deferred = true;
+                    self.waits = Waits::NextTurn;
                     break;
                 }
                 Frame::Complete(range) => {
@@ -350,12 +354,12 @@ impl Connection {
                         }
                         Taken::Later => {
                             self.frame_bytes = range.end;
-                            self.stalled = true;
+                            self.waits = Waits::Room;
                             break;
                         }
                         Taken::PutOff => {
                             self.frame_bytes = range.end;
-                            (self.deferred, self.put_off) = (true, true);
+                            self.waits = Waits::Line;
                             break;
                         }
                     }
@@ -384,11 +388,13 @@ impl Connection {
 
     /// Whether it goes no further because the shard has no memory for it.
     pub fn is_refused(&self, memory: &Memory) -> bool {
-        if self.stalled || !self.has_room() {
+        if self.waits == Waits::Room || !self.has_room() {
             return false;
         }
         let more = match self.receiving {
-            Receiving::Nothing if self.large && !self.eof && !self.deferred => self.growth_bytes(memory),
+            Receiving::Nothing if self.large && !self.eof && self.waits == Waits::Nothing => {
+                self.growth_bytes(memory)
+            }
             _ => 0,
         };
         let grows = more > 0 && self.fits(more);
@@ -408,8 +414,7 @@ impl Connection {
         }
         self.waits_for_memory = self.is_refused(memory);
         let conn = self.id;
-        let has_work = self.stalled || self.deferred;
-        let may_read = !has_work && !self.waits_for_memory && self.has_room();
+        let may_read = self.waits == Waits::Nothing && !self.waits_for_memory && self.has_room();
         match self.receiving {
             Receiving::Nothing if self.eof || !may_read => {}
             Receiving::Nothing if self.large => {

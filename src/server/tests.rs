@@ -17,21 +17,12 @@ use crate::kafka::identity::BrokerIdentity;
 use crate::kafka::memory::MemoryLimits;
 use crate::kafka::settings::KafkaSettings;
 use crate::metadata::catalog::Catalog;
-use crate::metadata::commands::{IdSource, TopicRules};
-use crate::model::{Nanos, Now, ShardId, TopicId, WallMs};
-use crate::shard::hosted::Hosted;
+use crate::model::{Nanos, Now, ShardId, WallMs};
+use crate::shard::Shard;
 use crate::shard::mailbox::{Mailbox, PostOffice};
-use crate::shard::{Retention, Shard, ShardConfig};
+use crate::shard::testing::shard;
 
 const START: Now = Now { mono: Nanos(1_000_000_000), wall: WallMs(0) };
-
-struct NoIds;
-
-impl IdSource for NoIds {
-    fn next_topic_id(&mut self) -> TopicId {
-        unreachable!("nothing is made here")
-    }
-}
 
 struct Rig {
     server: Server,
@@ -42,23 +33,10 @@ struct Rig {
     sent_bytes: usize,
 }
 
-/// Shard 0, which hosts these logs.
-fn shard(office: &Arc<PostOffice>, catalog: Catalog, hosts: &[ShardId], logs: Vec<Hosted>) -> Shard {
-    let rules = TopicRules {
-        partition_count_default: 1,
-        partition_count_max: 1,
-        batch_bytes_max: 1,
-        record_bytes_max: 1000,
-    };
-    let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
-    let mailbox = Mailbox::new(ShardId(0), office.clone());
-    Shard::new(ShardId(0), config, catalog, hosts.into(), logs, mailbox, Box::new(NoIds))
-}
-
 impl Rig {
     fn new(office: &Arc<PostOffice>) -> Rig {
         Rig::with(
-            shard(office, Catalog::default(), &[], Vec::new()),
+            shard(ShardId(0), office, &[], Vec::new(), Catalog::default()),
             1,
             MemoryLimits { connection_max: 1 << 20, shard_max: 1 << 20 },
         )

@@ -30,7 +30,7 @@ pub struct ServerConfig {
 }
 
 /// Answers that lead to further calls are followed so often in one turn.
-const PASSES_MAX: usize = 64;
+pub(super) const PASSES_MAX: usize = 64;
 /// Connections are looked through for silent ones this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A shard that is asked to stop waits this long for what is under way.

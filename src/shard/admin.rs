@@ -245,26 +245,10 @@ pub fn failed(answer: Answer, error: CallError) -> Answer {
 mod tests {
     use super::*;
     use crate::io::op::ConnId;
+    use crate::metadata::testing::{Ids, RULES};
     use crate::metadata::topic_config::{ConfigChange, ConfigOp};
     use crate::model::ShardId;
     use crate::shard::call::Ticket;
-
-    const RULES: TopicRules = TopicRules {
-        partition_count_default: 4,
-        partition_count_max: 100,
-        batch_bytes_max: 2_000_000,
-        record_bytes_max: 1000,
-    };
-
-    /// Counts up.
-    struct Ids(u8);
-
-    impl IdSource for Ids {
-        fn next_topic_id(&mut self) -> TopicId {
-            self.0 += 1;
-            TopicId([self.0; 16])
-        }
-    }
 
     fn origin(request: u64) -> Origin {
         let conn = ConnId { index: 0, generation: 0 };

@@ -13,7 +13,7 @@ use crate::io::op::ConnId;
 use crate::model::LogId;
 
 /// At all logs together: enough to have chunks read side by side.
-const UNDER_WAY_MAX: usize = 8;
+pub const UNDER_WAY_MAX: usize = 8;
 
 #[derive(Default)]
 pub struct Lookups {

@@ -28,6 +28,8 @@ pub mod groups;
 pub mod hosted;
 mod lookups;
 pub mod mailbox;
+#[cfg(test)]
+pub mod testing;
 
 use admin::{AdminQueue, Judged};
 use call::{Answer, Call, CallError, ReadPart, ReadResult, Ticket};

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::client::{check, only};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, ClusterArgs};
 use super::deleted::Deleted;
 use super::output::{Output, did_you_mean, output, table};
 use crate::kafka::protocol::messages::describe_groups::DescribedGroupMember;
@@ -32,9 +32,8 @@ use offsets::TopicPartitions;
   ringmq group delete-offsets billing --topic orders
   ringmq group delete billing")]
 pub struct GroupArgs {
-    /// A broker of the cluster to ask, or several with commas: the first that answers is asked
-    #[arg(long, global = true, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
-    bootstrap: String,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// Print one JSON document, for scripts
     #[arg(long, global = true)]
     json: bool,
@@ -68,7 +67,7 @@ enum Action {
 }
 
 pub fn run(args: &GroupArgs) -> anyhow::Result<()> {
-    let cluster = &mut Cluster::connect(&args.bootstrap)?;
+    let cluster = &mut Cluster::connect(&args.cluster.bootstrap)?;
     super::print(&match &args.action {
         Action::List => output(args.json, &list(cluster)?),
         Action::Describe { group } => output(args.json, &describe::describe(cluster, group)?),
@@ -192,52 +191,37 @@ fn delete(cluster: &mut Cluster, groups: &[String], if_exists: bool) -> anyhow::
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        _args: GroupArgs,
-    }
-
-    fn parse(line: &str) -> Result<Line, clap::Error> {
-        Line::try_parse_from(std::iter::once("group").chain(line.split_whitespace()))
-    }
+    use crate::cli::testing::check_usage;
 
     #[test]
     fn usage() {
-        for line in [
-            "list --json",
-            "describe g",
-            "delete g h --if-exists",
-            "delete-offsets g --topic t:0,1 --topic u",
-            "reset-offsets g --topic t --to-earliest",
-            "reset-offsets g --all-topics --to-offset 5 --execute",
-            "reset-offsets g --topic t --shift-by=-5",
-            "reset-offsets g --topic t --shift-by -5",
-            "reset-offsets g --topic t --to-datetime 2026-11-25T08:00Z",
-        ] {
-            if let Err(error) = parse(line) {
-                panic!("{line}: {error}");
-            }
-        }
-        for line in [
-            "",
-            "describe",
-            "delete",
-            "delete-offsets g",
-            "delete-offsets g --topic t:",
-            "delete-offsets g --topic t:-1",
-            "reset-offsets g --to-earliest",
-            "reset-offsets g --topic t",
-            "reset-offsets g --topic t --to-earliest --to-latest",
-            "reset-offsets g --topic t --all-topics --to-latest",
-            "reset-offsets g --topic t --to-offset -1",
-            "reset-offsets g --topic t --to-datetime yesterday",
-        ] {
-            assert!(parse(line).is_err(), "{line}");
-        }
+        check_usage::<GroupArgs>(
+            &[
+                "list --json",
+                "describe g",
+                "delete g h --if-exists",
+                "delete-offsets g --topic t:0,1 --topic u",
+                "reset-offsets g --topic t --to-earliest",
+                "reset-offsets g --all-topics --to-offset 5 --execute",
+                "reset-offsets g --topic t --shift-by=-5",
+                "reset-offsets g --topic t --shift-by -5",
+                "reset-offsets g --topic t --to-datetime 2026-11-25T08:00Z",
+            ],
+            &[
+                "",
+                "describe",
+                "delete",
+                "delete-offsets g",
+                "delete-offsets g --topic t:",
+                "delete-offsets g --topic t:-1",
+                "reset-offsets g --to-earliest",
+                "reset-offsets g --topic t",
+                "reset-offsets g --topic t --to-earliest --to-latest",
+                "reset-offsets g --topic t --all-topics --to-latest",
+                "reset-offsets g --topic t --to-offset -1",
+                "reset-offsets g --topic t --to-datetime yesterday",
+            ],
+        );
     }
 }

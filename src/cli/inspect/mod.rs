@@ -211,24 +211,14 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Cli {
-        #[command(flatten)]
-        inspect: InspectCommand,
-    }
+    use crate::cli::testing::check_usage;
 
     #[test]
     fn a_folder_is_asked_for_once_and_must_exist() {
-        let parse = |line: &str| Cli::try_parse_from(line.split_whitespace());
-        for line in ["x .", "x . --json", "x verify . --json", "x blocks . --log 1 --from 0 --entries"] {
-            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        }
-        for line in ["x", "x verify", "x ./no-such-folder", "x blocks .", "x . verify ."] {
-            assert!(parse(line).is_err(), "{line}");
-        }
+        check_usage::<InspectCommand>(
+            &[".", ". --json", "verify . --json", "blocks . --log 1 --from 0 --entries"],
+            &["", "verify", "./no-such-folder", "blocks .", ". verify ."],
+        );
     }
 }

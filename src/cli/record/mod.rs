@@ -7,6 +7,8 @@ mod produce;
 
 use clap::{Args, Subcommand};
 
+use super::cluster::ClusterArgs;
+
 /// Produce records from lines, consume them as lines
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -20,9 +22,8 @@ use clap::{Args, Subcommand};
 A record as --json writes and reads it, one a line; a text that is no UTF-8 is {\"base64\": \"...\"}:
   {\"partition\": 0, \"timestamp\": 1795644245678, \"key\": \"k\", \"value\": \"v\", \"headers\": [{\"key\": \"h\", \"value\": \"x\"}]}")]
 pub struct RecordArgs {
-    /// A broker of the cluster to ask, or several with commas: the first that answers is asked
-    #[arg(long, global = true, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
-    bootstrap: String,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     #[command(subcommand)]
     action: Action,
 }
@@ -35,53 +36,40 @@ enum Action {
 
 pub fn run(args: RecordArgs) -> anyhow::Result<()> {
     match args.action {
-        Action::Produce(produce) => produce::run(&args.bootstrap, &produce),
-        Action::Consume(consume) => consume::run(&args.bootstrap, &consume),
+        Action::Produce(produce) => produce::run(&args.cluster.bootstrap, &produce),
+        Action::Consume(consume) => consume::run(&args.cluster.bootstrap, &consume),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        _args: RecordArgs,
-    }
+    use crate::cli::testing::check_usage;
 
     #[test]
     fn usage() {
-        let parse =
-            |line: &str| Line::try_parse_from(std::iter::once("record").chain(line.split_whitespace()));
-        for line in [
-            "produce t",
-            "produce t --key-separator : --acks 1 --compression zstd --partition 3",
-            "produce t --json --acks 0",
-            "consume t",
-            "consume t --from beginning --max 5 --follow",
-            "consume t --from 17 --partition 0 --partition 1 --json",
-            "consume t --from 2026-11-25 --keys --headers --positions",
-        ] {
-            if let Err(error) = parse(line) {
-                panic!("{line}: {error}");
-            }
-        }
-        for line in [
-            "",
-            "produce",
-            "produce t --acks 2",
-            "produce t --compression rar",
-            "produce t --json --key-separator :",
-            "produce t --partition -1",
-            "consume t --from yesterday",
-            "consume t --from -5",
-            "consume t --json --keys",
-            "consume t --max 0",
-        ] {
-            assert!(parse(line).is_err(), "{line}");
-        }
+        check_usage::<RecordArgs>(
+            &[
+                "produce t",
+                "produce t --key-separator : --acks 1 --compression zstd --partition 3",
+                "produce t --json --acks 0",
+                "consume t",
+                "consume t --from beginning --max 5 --follow",
+                "consume t --from 17 --partition 0 --partition 1 --json",
+                "consume t --from 2026-11-25 --keys --headers --positions",
+            ],
+            &[
+                "",
+                "produce",
+                "produce t --acks 2",
+                "produce t --compression rar",
+                "produce t --json --key-separator :",
+                "produce t --partition -1",
+                "consume t --from yesterday",
+                "consume t --from -5",
+                "consume t --json --keys",
+                "consume t --max 0",
+            ],
+        );
     }
 }

@@ -20,7 +20,7 @@ use crate::kafka::protocol::messages::{
     DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 };
-use crate::metadata::topic_config::NO_EFFECT;
+use crate::metadata::config_def::NO_EFFECT;
 
 /// Show what is configured of a topic, or change it
 ///

@@ -12,7 +12,7 @@ mod testing;
 
 use clap::{Args, Subcommand};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, ClusterArgs};
 use super::output::output;
 
 /// What a broker may take for a change; a topic with very many partitions takes a while.
@@ -29,9 +29,8 @@ const TIMEOUT_MS: i32 = 60_000;
   ringmq topic config orders --set retention.ms=3600000 --delete max.message.bytes
   ringmq topic delete orders --if-exists")]
 pub struct TopicArgs {
-    /// A broker of the cluster to ask, or several with commas: the first that answers is asked
-    #[arg(long, global = true, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
-    bootstrap: String,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// Print one JSON document, for scripts
     #[arg(long, global = true)]
     json: bool,
@@ -56,7 +55,7 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub fn run(args: &TopicArgs) -> anyhow::Result<()> {
-    let mut cluster = Cluster::connect(&args.bootstrap)?;
+    let mut cluster = Cluster::connect(&args.cluster.bootstrap)?;
     super::print(&execute(&mut cluster, args)?)
 }
 
@@ -81,11 +80,11 @@ fn gaps_text(gaps: &[String]) -> String {
 mod tests {
     use std::net::TcpListener;
 
-    use clap::Parser;
     use expect_test::expect;
 
-    use super::testing::{Broker, Line};
+    use super::testing::Broker;
     use super::*;
+    use crate::cli::testing::check_usage;
 
     #[test]
     fn the_life_of_a_topic() {
@@ -252,34 +251,28 @@ mod tests {
 
     #[test]
     fn usage() {
-        let parse =
-            |line: &str| Line::try_parse_from(std::iter::once("topic").chain(line.split_whitespace()));
-        for line in [
-            "create t --validate-only",
-            "add-partitions t --partitions 5 --dry-run",
-            "config t",
-            "config t --set a=1 --set b= --delete c --dry-run",
-            "config t --delete c --delete d --json",
-        ] {
-            if let Err(error) = parse(line) {
-                panic!("{line}: {error}");
-            }
-        }
-        for line in [
-            "",
-            "create",
-            "delete",
-            "create t --partitions 0",
-            "create t --config retention.ms",
-            "describe",
-            "add-partitions t",
-            "add-partitions t --partitions 0",
-            "config",
-            "config t --set retention.ms",
-            "config t --delete",
-            "config t --dry-run",
-        ] {
-            assert!(parse(line).is_err(), "{line}");
-        }
+        check_usage::<TopicArgs>(
+            &[
+                "create t --validate-only",
+                "add-partitions t --partitions 5 --dry-run",
+                "config t",
+                "config t --set a=1 --set b= --delete c --dry-run",
+                "config t --delete c --delete d --json",
+            ],
+            &[
+                "",
+                "create",
+                "delete",
+                "create t --partitions 0",
+                "create t --config retention.ms",
+                "describe",
+                "add-partitions t",
+                "add-partitions t --partitions 0",
+                "config",
+                "config t --set retention.ms",
+                "config t --delete",
+                "config t --dry-run",
+            ],
+        );
     }
 }

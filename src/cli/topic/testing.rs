@@ -5,33 +5,21 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
-use clap::Parser;
 use expect_test::Expect;
 
-use super::{TopicArgs, execute};
+use super::execute;
 use crate::cli::cluster::Cluster;
+use crate::cli::testing::parse;
 use crate::kafka::handlers::testing::{World, topic_id};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Reader, RequestHeader, ResponseHeader, frame};
-use crate::metadata::commands::{TopicError, TopicRules};
+use crate::metadata::commands::TopicError;
 use crate::metadata::record::MetaRecord;
+use crate::metadata::testing::RULES;
 use crate::model::{LogId, Offset, Term};
 use crate::shard::call::{
     AdminCall, AdminError, Answer, Call, ConfigChanges, CreatedTopic, FoundOffset, OffsetSpec,
 };
-
-const RULES: TopicRules = TopicRules {
-    partition_count_default: 4,
-    partition_count_max: 100,
-    batch_bytes_max: 2_000_000,
-    record_bytes_max: 1000,
-};
-
-#[derive(Parser)]
-pub struct Line {
-    #[command(flatten)]
-    args: TopicArgs,
-}
 
 /// It ends with its one connection.
 pub struct Broker {
@@ -56,8 +44,7 @@ impl Broker {
 
     /// What the command prints.
     pub fn run(&mut self, line: &str) -> String {
-        let line = Line::try_parse_from(std::iter::once("topic").chain(line.split_whitespace()));
-        match execute(&mut self.cluster, &line.expect("a valid command line").args) {
+        match execute(&mut self.cluster, &parse(line).expect("a valid command line")) {
             Ok(text) => text,
             Err(error) => format!("error: {error:#}\n"),
         }

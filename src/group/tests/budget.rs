@@ -6,17 +6,15 @@ use bytes::Bytes;
 
 use super::super::call::{GroupError, JoinCall, Joined, Leaving, MemberRef, SyncCall};
 use super::super::timers::SWEEP_MIN;
-use super::super::{Action, GroupRules, Groups, StoredGroups};
+use super::super::{Action, GroupRules, Groups, StoredGroups, testing};
 use crate::model::{Nanos, Now, WallMs};
 
 const TOTAL: usize = 256 << 10;
 const RULES: GroupRules = GroupRules {
-    session_min: Duration::from_secs(6),
-    session_max: Duration::from_secs(1800),
     initial_delay: Duration::from_millis(1),
-    members_max: 100,
     bytes_max: 32 << 10,
     total_bytes_max: TOTAL,
+    ..testing::RULES
 };
 const METADATA_BYTES: usize = 20 << 10;
 
@@ -26,16 +24,11 @@ fn at(seconds: u64) -> Now {
 
 fn join(metadata_bytes: usize) -> JoinCall {
     JoinCall {
-        member: String::new(),
-        instance: None,
         client_id: String::new(),
         client_host: String::new(),
-        session_timeout: Duration::from_secs(10),
         rebalance_timeout: Duration::from_secs(10),
-        protocol_type: "consumer".into(),
         protocols: vec![("range".into(), vec![7; metadata_bytes].into())],
-        needs_id: false,
-        can_skip: false,
+        ..testing::join()
     }
 }
 

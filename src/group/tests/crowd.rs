@@ -6,18 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::call::{GroupError, JoinCall, MemberRef, SyncCall};
-use super::super::{Action, GroupRules, Groups, StoredGroups};
+use super::super::{Action, GroupRules, Groups, StoredGroups, testing};
 use crate::model::{Nanos, Now, WallMs};
 
 const MEMBERS: usize = 5_000;
-const RULES: GroupRules = GroupRules {
-    session_min: Duration::from_secs(6),
-    session_max: Duration::from_secs(1800),
-    initial_delay: Duration::from_secs(3),
-    members_max: MEMBERS,
-    bytes_max: 8 << 20,
-    total_bytes_max: 64 << 20,
-};
+const RULES: GroupRules =
+    GroupRules { members_max: MEMBERS, bytes_max: 8 << 20, total_bytes_max: 64 << 20, ..testing::RULES };
 
 fn at(seconds: u64) -> Now {
     Now { mono: Nanos(seconds * 1_000_000_000), wall: WallMs(seconds as i64 * 1000) }
@@ -28,18 +22,8 @@ fn who(index: usize) -> MemberRef {
 }
 
 fn join(instance: Option<String>) -> JoinCall {
-    JoinCall {
-        member: String::new(),
-        instance,
-        client_id: "client".into(),
-        client_host: "/10.0.0.1".into(),
-        session_timeout: Duration::from_secs(45),
-        rebalance_timeout: Duration::from_secs(60),
-        protocol_type: "consumer".into(),
-        protocols: vec![("range".into(), Bytes::from_static(&[0; 100]))],
-        needs_id: false,
-        can_skip: false,
-    }
+    let protocols = vec![("range".into(), Bytes::from_static(&[0; 100]))];
+    JoinCall { instance, session_timeout: Duration::from_secs(45), protocols, ..testing::join() }
 }
 
 #[test]

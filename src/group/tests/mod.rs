@@ -18,19 +18,13 @@ use bytes::Bytes;
 use expect_test::Expect;
 
 use super::call::{GroupError, JoinCall, Joined, Leaving, MemberRef, SyncCall, Synced};
-use super::{Action, GroupRules, Groups, StoreId, StoredGroups};
+use super::{Action, GroupRules, Groups, StoreId, StoredGroups, testing};
 use crate::model::{Nanos, Now, WallMs};
 
 const GROUP: &str = "g";
 
-const RULES: GroupRules = GroupRules {
-    session_min: Duration::from_secs(6),
-    session_max: Duration::from_secs(1800),
-    initial_delay: Duration::from_secs(3),
-    members_max: 4,
-    bytes_max: 4096,
-    total_bytes_max: 1 << 20,
-};
+const RULES: GroupRules =
+    GroupRules { members_max: 4, bytes_max: 4096, total_bytes_max: 1 << 20, ..testing::RULES };
 
 #[derive(Clone, Debug, Default)]
 struct Client {

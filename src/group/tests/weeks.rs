@@ -12,19 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::call::{GroupError, JoinCall, Joined, Leaving, MemberRef, SyncCall, Synced};
-use super::super::{Action, GroupRules, Groups, StoreId, StoredGroups};
+use super::super::{Action, GroupRules, Groups, StoreId, StoredGroups, testing};
 use crate::model::{Nanos, Now, WallMs};
 
 const GROUP: &str = "g";
 const PARTITIONS: u8 = 12;
-const RULES: GroupRules = GroupRules {
-    session_min: Duration::from_secs(6),
-    session_max: Duration::from_secs(1800),
-    initial_delay: Duration::from_secs(3),
-    members_max: 100,
-    bytes_max: 1 << 20,
-    total_bytes_max: 16 << 20,
-};
+const RULES: GroupRules = GroupRules { bytes_max: 1 << 20, total_bytes_max: 16 << 20, ..testing::RULES };
 const SECOND: u64 = 1_000_000_000;
 /// A client gives a request up after so long.
 const PATIENCE: u64 = 300 * SECOND;

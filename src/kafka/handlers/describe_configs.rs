@@ -19,8 +19,9 @@ use crate::kafka::protocol::messages::{DescribeConfigsRequest, DescribeConfigsRe
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Array, ErrorCode, Message};
 use crate::kafka::settings::BrokerConfig;
+use crate::metadata::config_def::{ConfigKind, Effect};
 use crate::metadata::topic::{Topic, validate_name};
-use crate::metadata::topic_config::{ConfigKind, ConfigValue, Effect};
+use crate::metadata::topic_config::ConfigValue;
 
 /// A topic's configs that fall back to a setting of the broker.
 const FALLBACKS: [(&str, &str); 3] = [
@@ -267,7 +268,7 @@ mod tests {
 
     use super::*;
     use crate::kafka::handlers::testing::{World, decode};
-    use crate::metadata::topic_config::{CONFIGS, NO_EFFECT};
+    use crate::metadata::config_def::{CONFIGS, NO_EFFECT};
 
     fn resource<'a>(
         resource_type: i8,

@@ -13,25 +13,24 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
+mod part;
+mod response;
+
 use crate::kafka::connection::{Close, Turn};
 use crate::kafka::context::epoch_of;
-use crate::kafka::errors;
-use crate::kafka::fetch_session::{Bounds, FetchSession, FetchedTopic, Held, Look, Wanted};
+use crate::kafka::fetch_session::{FetchSession, FetchedTopic, Held, Wanted};
 use crate::kafka::protocol::header::RequestHeader;
-use crate::kafka::protocol::messages::fetch::{FetchableTopicResponse, PartitionData};
-use crate::kafka::protocol::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};
-use crate::kafka::protocol::messages::{FetchRequest, FetchResponse};
-use crate::kafka::protocol::records::Records;
+use crate::kafka::protocol::messages::FetchRequest;
 use crate::kafka::protocol::wire::Reader;
-use crate::kafka::protocol::{ApiKey, Array, ErrorCode, Message, frame};
+use crate::kafka::protocol::{ErrorCode, Message};
 use crate::metadata::topic::Topic;
 use crate::model::{LogId, Nanos, Offset, PartitionKey, TopicId};
 use crate::partition::waiters::{NO_PART, Waiter};
-use crate::shard::call::{Answer, Call, CallError, ReadPart, ReadResult, Ticket};
+use crate::shard::call::{Answer, Call, ReadPart, ReadResult, Ticket};
+use part::Part;
 
 /// A client that does not want to wait still waits this long for the device.
 const COLD_WAIT: Duration = Duration::from_secs(5);
@@ -43,8 +42,6 @@ const FRESH_WAIT: Duration = Duration::from_millis(20);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// First version in which topics are named by their ids.
 const BY_ID_SINCE: i16 = 13;
-/// First version whose clients take a hint where the leader is (KIP-951).
-const HINTS_SINCE: i16 = 16;
 
 /// What one log of another shard is asked for.
 struct RemoteRead {
@@ -52,19 +49,6 @@ struct RemoteRead {
     parts: Vec<ReadPart>,
     /// Where each belongs, in the order of [`FetchRequestState::parts`].
     places: Vec<usize>,
-}
-
-/// A partition that is looked at.
-struct Part {
-    /// Its slot in the session; [`NO_PART`] without one.
-    slot: u32,
-    /// Number of its topic, in the request or in the session.
-    topic: u32,
-    index: i32,
-    /// What is still to be read, or why nothing is.
-    target: Result<(LogId, ReadPart), ErrorCode>,
-    /// What has been read.
-    result: ReadResult,
 }
 
 /// A fetch that is under way.
@@ -85,11 +69,11 @@ pub struct FetchRequestState {
     read_committed: bool,
     min_bytes: usize,
     max_bytes: usize,
-    deadline: Nanos,
-    /// Reading from the device may last until here.
-    cold_deadline: Nanos,
-    /// As long as something fresh waits for it.
-    fresh_deadline: Nanos,
+    begun: Nanos,
+    /// How long its client would wait for enough.
+    wait: Duration,
+    /// It waits for nothing any more.
+    given_up: bool,
     /// Calls to other shards that are not answered, and which parts each asked for.
     calls: Vec<Option<Vec<usize>>>,
     outstanding: usize,
@@ -136,9 +120,9 @@ pub fn begin(
         read_committed: request.isolation_level == 1,
         min_bytes: (request.min_bytes.max(0) as usize).min(max_bytes),
         max_bytes,
-        deadline: turn.now.mono.plus(wait),
-        cold_deadline: turn.now.mono.plus(wait.max(COLD_WAIT)),
-        fresh_deadline: turn.now.mono.plus(FRESH_WAIT),
+        begun: turn.now.mono,
+        wait,
+        given_up: false,
         calls: Vec::new(),
         outstanding: 0,
         again: true,
@@ -204,16 +188,21 @@ impl FetchRequestState {
         }
     }
 
+    /// When it is answered with what there is.
     pub fn deadline(&self) -> Nanos {
-        if !self.is_loading() {
-            self.deadline
-        } else if !self.parts.iter().any(|part| part.result.fresh) {
-            self.cold_deadline
+        let any_fresh = || self.parts.iter().any(|part| part.result.fresh);
+        let wait = if self.given_up {
+            Duration::ZERO
+        } else if !self.is_loading() {
+            self.wait
+        } else if !any_fresh() {
+            self.wait.max(COLD_WAIT)
         } else if self.bytes() >= self.min_bytes {
-            self.fresh_deadline
+            FRESH_WAIT
         } else {
-            self.deadline
-        }
+            self.wait
+        };
+        self.begun.plus(wait)
     }
 
     pub fn max_bytes(&self) -> usize {
@@ -241,8 +230,8 @@ impl FetchRequestState {
     }
 
     /// Wait no longer: the broker is stopping.
-    pub fn give_up(&mut self, now: Nanos) {
-        (self.deadline, self.cold_deadline, self.fresh_deadline) = (now, now, now);
+    pub fn give_up(&mut self) {
+        self.given_up = true;
     }
 
     /// There is news for the connection, perhaps for this fetch.
@@ -406,194 +395,19 @@ impl FetchRequestState {
         }
     }
 
-    /// Write the response. Returns its bytes.
-    pub fn encode(
-        &mut self,
-        turn: &mut Turn<'_>,
-        version: i16,
-        correlation_id: i32,
-        pieces: &mut Vec<Bytes>,
-    ) -> usize {
-        let by_id = self.by_id;
-        turn.shard.stats.counters.fetched_bytes += self.bytes() as u64;
-        let errors = self.parts.iter().map(|part| part.error(by_id)).chain(self.refused);
-        for error in errors.filter(|error| *error != ErrorCode::NONE) {
-            turn.shard.stats.record_error(ApiKey::Fetch.key(), error.0);
-        }
-        let found = |part: &&Part| part.look().found;
-        let changed = self
-            .session
-            .as_mut()
-            .map(|session| session.take_changed(self.parts.iter().filter(found).map(|part| part.slot)));
-        let mut response = FetchResponse {
-            error_code: self.refused.unwrap_or(ErrorCode::NONE),
-            session_id: self.session.as_ref().map_or(0, |session| session.id()),
-            ..FetchResponse::default()
-        };
-        let mut rows = Rows { last: None, responses: &mut response.responses };
-        match &self.session {
-            None => {
-                for part in &self.parts {
-                    rows.push(part.topic, &self.topics[part.topic as usize], self.data(part));
-                }
-            }
-            Some(session) => {
-                let found = self.parts.iter().filter(found).map(|part| (part.topic, Row::Found(part)));
-                let changed = changed.into_iter().flatten().map(|(slot, topic)| (topic, Row::Changed(slot)));
-                let mut all: Vec<_> = found.chain(changed).collect();
-                // Each topic once.
-                all.sort_by_key(|(topic, _)| *topic);
-                for (topic, row) in all {
-                    let data = match row {
-                        Row::Found(part) => self.data(part),
-                        Row::Changed(slot) => {
-                            let (index, bounds) = session.partition(slot);
-                            self.bounds_only(index, bounds)
-                        }
-                    };
-                    rows.push(topic, session.topic(topic), data);
-                }
-            }
-        }
-        if version >= HINTS_SINCE {
-            put_hints(turn, &mut response);
-        }
-        // Records are bounded by `kafka.fetch_bytes_max`, which has room for the rest below it.
-        frame::put_response_pieces(pieces, version, correlation_id, &response).expect("fits into a frame")
-    }
-
     /// The session, for the next fetch of the connection.
     pub fn take_session(&mut self) -> Option<Box<FetchSession>> {
         self.session.take()
-    }
-
-    fn data<'a>(&self, part: &'a Part) -> PartitionData<'a> {
-        let records = Records::Shared(&part.result.records);
-        let error_code = part.error(self.by_id);
-        PartitionData { error_code, records, ..self.bounds_only(part.index, part.bounds()) }
-    }
-
-    fn bounds_only<'a>(&self, partition_index: i32, bounds: Bounds) -> PartitionData<'a> {
-        PartitionData {
-            partition_index,
-            high_watermark: bounds.high_watermark,
-            last_stable_offset: bounds.high_watermark,
-            log_start_offset: bounds.start,
-            // No transactions: nothing is ever aborted. Null where the reader did not ask.
-            aborted_transactions: self.read_committed.then(Default::default),
-            records: Records::Shared(&[]),
-            ..PartitionData::default()
-        }
-    }
-}
-
-/// Who leads the partitions that the client knows in an older epoch. It would ask for that next.
-fn put_hints<'a>(turn: &'a Turn<'_>, response: &mut FetchResponse<'a>) {
-    let catalog = turn.shard.catalog();
-    for topic in &mut response.responses {
-        let Some(known) = catalog.topic_by_id(TopicId(topic.topic_id.into_bytes())) else { continue };
-        let stale = |data: &&mut PartitionData<'_>| data.error_code == ErrorCode::FENCED_LEADER_EPOCH;
-        for data in topic.partitions.iter_mut().filter(stale) {
-            let Some(log) = known.log_of(data.partition_index) else { continue };
-            let node = turn.front.broker.of_log(log);
-            let term = turn.front.log_terms.get(log.0 as usize);
-            data.current_leader = LeaderIdAndEpoch {
-                leader_id: node.id,
-                leader_epoch: term.map_or(-1, |term| epoch_of(*term)),
-            };
-            if response.node_endpoints.iter().all(|other| other.node_id != node.id) {
-                let (node_id, host, port) = (node.id, node.host, node.port.into());
-                response.node_endpoints.push(NodeEndpoint { node_id, host, port, rack: None });
-            }
-        }
-    }
-}
-
-/// What a response says of a partition.
-enum Row<'a> {
-    /// Records, or an error.
-    Found(&'a Part),
-    /// Only where it begins and ends; the partition of the session in this slot.
-    Changed(u32),
-}
-
-/// Partitions gathered by topic.
-struct Rows<'r, 'a> {
-    /// The topic of the last one.
-    last: Option<u32>,
-    responses: &'r mut Array<FetchableTopicResponse<'a>>,
-}
-
-impl<'a> Rows<'_, 'a> {
-    fn push(&mut self, number: u32, topic: &'a FetchedTopic, data: PartitionData<'a>) {
-        if self.last.replace(number) != Some(number) {
-            let (topic, topic_id) = (&*topic.name, topic.id);
-            self.responses.push(FetchableTopicResponse { topic, topic_id, partitions: Array::new() });
-        }
-        let topic = self.responses.last_mut().expect("pushed above");
-        topic.partitions.push(data);
-    }
-}
-
-impl Part {
-    /// A further read has found this.
-    fn add(&mut self, mut read: ReadResult) {
-        if self.result.bytes > 0 && read.error.is_some() {
-            // The records that there are, now; the error at the next fetch.
-            (self.result.error, self.result.loading_bytes) = (read.error, 0);
-            return;
-        }
-        if let Ok((_, rest)) = &mut self.target {
-            rest.offset = read.next;
-            rest.bytes_max = rest.bytes_max.saturating_sub(read.bytes);
-        }
-        let mut records = std::mem::take(&mut self.result.records);
-        records.append(&mut read.records);
-        let (bytes, fresh) = (self.result.bytes + read.bytes, self.result.fresh || read.fresh);
-        self.result = ReadResult { records, bytes, fresh, ..read };
-    }
-
-    fn failed(&self) -> bool {
-        self.target.is_err() || self.result.error.is_some()
-    }
-
-    fn error(&self, by_id: bool) -> ErrorCode {
-        match (&self.target, &self.result.error) {
-            (Err(error), _) => *error,
-            (_, Some(_)) if self.result.bytes > 0 => ErrorCode::NONE,
-            (_, Some(CallError::UnknownPartition)) if by_id => ErrorCode::UNKNOWN_TOPIC_ID,
-            (_, Some(error)) => errors::of_call(error),
-            (Ok(_), None) => ErrorCode::NONE,
-        }
-    }
-
-    fn bounds(&self) -> Bounds {
-        let ReadResult { high_watermark, log_start, .. } = &self.result;
-        match self.target {
-            Ok(_) => Bounds { start: log_start.0, high_watermark: high_watermark.0 },
-            Err(_) => Bounds::UNKNOWN,
-        }
-    }
-
-    fn look(&self) -> Look {
-        let failed = self.failed();
-        let at_end = matches!(self.target, Ok((_, read)) if read.offset == self.result.high_watermark);
-        Look {
-            // After an error the partition is told of again, as in Kafka, whatever its bounds are.
-            bounds: if failed { Bounds::UNKNOWN } else { self.bounds() },
-            found: failed || self.result.bytes > 0,
-            waits: !failed && at_end && !self.result.is_loading(),
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::call::CallError;
 
-    const DEADLINE: Nanos = Nanos(100);
-    const COLD_DEADLINE: Nanos = Nanos(1000);
-    const FRESH_DEADLINE: Nanos = Nanos(10);
+    const BEGUN: Nanos = Nanos(1);
+    const WAIT: Duration = Duration::from_millis(500);
 
     fn state(found: &[ReadResult]) -> FetchRequestState {
         let part = |result: &ReadResult| {
@@ -620,9 +434,9 @@ mod tests {
             read_committed: false,
             min_bytes: 1,
             max_bytes: 1000,
-            deadline: DEADLINE,
-            cold_deadline: COLD_DEADLINE,
-            fresh_deadline: FRESH_DEADLINE,
+            begun: BEGUN,
+            wait: WAIT,
+            given_up: false,
             calls: Vec::new(),
             outstanding: 0,
             again: false,
@@ -639,22 +453,25 @@ mod tests {
     fn an_answer_takes_what_is_being_read_but_keeps_what_is_fresh_only_for_a_moment() {
         let (cold, fresh, loading) = (found(10, false, 0), found(10, true, 0), found(0, false, 10));
         let (nothing, both) = (found(0, false, 0), found(10, false, 10));
-        for (partitions, done_at) in [
-            (vec![&cold, &nothing], Nanos(1)),
-            (vec![&cold, &loading], COLD_DEADLINE),
-            (vec![&loading, &nothing], COLD_DEADLINE),
-            (vec![&fresh, &nothing], Nanos(1)),
-            (vec![&fresh, &loading], FRESH_DEADLINE),
-            (vec![&nothing, &nothing], DEADLINE),
-            (vec![&both, &nothing], COLD_DEADLINE),
+        const NO_WAIT: Duration = Duration::ZERO;
+        for (partitions, done_after) in [
+            (vec![&cold, &nothing], NO_WAIT),
+            (vec![&cold, &loading], COLD_WAIT),
+            (vec![&loading, &nothing], COLD_WAIT),
+            (vec![&fresh, &nothing], NO_WAIT),
+            (vec![&fresh, &loading], FRESH_WAIT),
+            (vec![&nothing, &nothing], WAIT),
+            (vec![&both, &nothing], COLD_WAIT),
         ] {
             let partitions: Vec<_> = partitions
                 .into_iter()
                 .map(|result| found(result.bytes, result.fresh, result.loading_bytes))
                 .collect();
-            let moments = [Nanos(1), FRESH_DEADLINE, DEADLINE, COLD_DEADLINE];
-            let first = moments.into_iter().find(|now| state(&partitions).is_done(*now, false));
-            assert_eq!(first, Some(done_at), "{partitions:?}");
+            let waits = [NO_WAIT, FRESH_WAIT, WAIT, COLD_WAIT];
+            let first = waits.into_iter().find(|wait| state(&partitions).is_done(BEGUN.plus(*wait), false));
+            assert_eq!(first, Some(done_after), "{partitions:?}");
+            let given_up = FetchRequestState { given_up: true, ..state(&partitions) };
+            assert!(given_up.is_done(BEGUN, false), "{partitions:?}");
         }
     }
 

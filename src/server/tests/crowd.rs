@@ -6,11 +6,11 @@ use std::path::Path;
 use super::*;
 use crate::codec::batch_builder::BatchBuilder;
 use crate::codec::compression::Compression;
-use crate::group::GroupRules;
+use crate::group::testing::RULES;
 use crate::io::file::Disk;
 use crate::io::op::RecvEnd;
 use crate::io::sim::{SimDisk, SimWorld, block_on};
-use crate::kafka::cost::TURN_COST;
+use crate::kafka::cost::{CALL_COST, TURN_COST};
 use crate::kafka::protocol::Message;
 use crate::kafka::protocol::frame::put_request;
 use crate::kafka::protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
@@ -21,10 +21,14 @@ use crate::kafka::protocol::messages::{
     OffsetFetchRequest, ProduceRequest,
 };
 use crate::log::recovery::{self, Options};
+use crate::log::testing::SMALL;
 use crate::log::{Log, LogConfig};
 use crate::metadata::record::MetaRecord;
-use crate::model::{CommitMode, LogId};
+use crate::model::{LogId, TopicId};
 use crate::partition::Partitions;
+use crate::server::turn::PASSES_MAX;
+use crate::shard::hosted::Hosted;
+use crate::shard::testing::LOOKUPS_MAX;
 
 const DIR: &str = "/data/log-1";
 const BROKER: [u8; 16] = [7; 16];
@@ -34,30 +38,8 @@ const TOPIC: &str = "t";
 const PARTITIONS: i32 = 16_000;
 const SEGMENT_BYTES: u64 = 4 << 20;
 
-const CONFIG: LogConfig = LogConfig {
-    chunk_bytes: 64 << 10,
-    block_bytes_max: 16 << 10,
-    block_target_bytes: 16 << 10,
-    write_bytes_max: 1 << 20,
-    commit_mode: CommitMode::Plain,
-    commit_depth: 1,
-    tail_cache_bytes: 128 << 10,
-    read_cache_bytes: 64 << 10,
-    segment_bytes: SEGMENT_BYTES,
-    segments_ahead: 1,
-    slice_bytes: 1 << 20,
-    checkpoint_bytes: 1 << 30,
-    log_bytes_max: 2 * SEGMENT_BYTES,
-};
-
-const GROUP_RULES: GroupRules = GroupRules {
-    session_min: Duration::from_secs(6),
-    session_max: Duration::from_secs(1800),
-    initial_delay: Duration::from_secs(3),
-    members_max: 100,
-    bytes_max: 16 << 10,
-    total_bytes_max: 64 << 10,
-};
+const CONFIG: LogConfig =
+    LogConfig { segment_bytes: SEGMENT_BYTES, log_bytes_max: 2 * SEGMENT_BYTES, ..SMALL };
 
 fn hosted(world: &SimWorld) -> Hosted {
     let disk = SimDisk::immediate(world);
@@ -78,7 +60,7 @@ fn hosted(world: &SimWorld) -> Hosted {
     let opened = block_on(recovery::open(&disk, Path::new(DIR), options, &mut partitions));
     let log = Log::new(CONFIG, opened.expect("a new log").0);
     partitions.finish_recovery(&log).expect("it is empty");
-    Hosted::new(log, partitions, GROUP_RULES)
+    Hosted::new(log, partitions, RULES)
 }
 
 fn frame<'m, M: Message<'m>>(version: i16, request: &M) -> Vec<u8> {
@@ -135,7 +117,7 @@ impl Crowd {
             catalog.apply(&record).expect("fits");
         }
         let logs = vec![hosted(&SimWorld::new(1))];
-        let shard = shard(&PostOffice::new(1), catalog, &[ShardId(0); 2], logs);
+        let shard = shard(ShardId(0), &PostOffice::new(1), &[ShardId(0); 2], logs, catalog);
         let memory = MemoryLimits { connection_max: 1 << 28, shard_max: 1 << 30 };
         let mut rig = Rig::with(shard, clients, memory);
         let peer = "127.0.0.1:1".parse().expect("an address");
@@ -209,7 +191,9 @@ fn a_producer_is_served_beside_many_who_ask_for_much_and_those_take_turns() {
         let (least, most) = (answered.iter().min(), answered.iter().max());
         assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 3), "{answered:?}");
     }
-    assert_eq!((answered, turns), ([EACH; MANY], 17), "three in a turn");
+    // The last of a turn goes beyond what it has.
+    let in_a_turn = TURN_COST.div_ceil(one_bytes);
+    assert_eq!((answered, turns), ([EACH; MANY], (MANY * EACH).div_ceil(in_a_turn)), "{in_a_turn} in a turn");
     crowd.turn();
     crowd.turn();
     assert!(!crowd.at_once, "nobody waits any more");
@@ -227,7 +211,7 @@ fn requests_that_ask_on_with_each_answer_share_the_turn() {
     for client in 0..MANY {
         crowd.send(client, &request);
     }
-    // 256 calls cost all of a turn.
+    let least = (MANY * GROUPS).div_ceil(TURN_COST / CALL_COST);
     let mut turns = 0;
     let mut answered = Vec::new();
     while answered.len() < MANY {
@@ -238,7 +222,7 @@ fn requests_that_ask_on_with_each_answer_share_the_turn() {
     }
     answered.sort_unstable();
     assert_eq!(answered, [0, 1, 2, 3]);
-    assert!((7..=9).contains(&turns), "{} calls took {turns} turns", MANY * GROUPS);
+    assert!((least..=least + 2).contains(&turns), "{} calls took {turns} turns", MANY * GROUPS);
 }
 
 #[test]
@@ -290,10 +274,10 @@ fn answers_that_were_waited_for_are_made_as_turns_have_time() {
 
 #[test]
 fn a_turn_does_not_wait_for_the_last_of_many_answers() {
-    // Lookups are begun eight at a time, and each pass follows those.
-    const IN_A_TURN: i32 = 64 * 8;
+    // Each pass follows the answers of those that were under way, and begins as many.
+    const IN_A_TURN: usize = PASSES_MAX * LOOKUPS_MAX;
     let asked = |partition_index| ListOffsetsPartition { partition_index, ..Default::default() };
-    let partitions = (0..4 * IN_A_TURN + 1).map(asked).collect();
+    let partitions = (0..4 * IN_A_TURN as i32 + 1).map(asked).collect();
     let topics = [ListOffsetsTopic { name: TOPIC, partitions }].into_iter().collect();
     let mut crowd = Crowd::new(2);
     crowd.send(0, &frame(7, &ListOffsetsRequest { topics, ..Default::default() }));

@@ -7,16 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use tempfile::TempDir;
 
+mod cold;
 mod groups;
+mod lookups;
 mod mail;
+mod retention;
 
 use super::*;
 use crate::background::jobs;
 use crate::base::align::PAGE_BYTES;
-use crate::base::crc::crc32c;
 use crate::codec::batch_builder::BatchBuilder;
 use crate::codec::compression::Compression;
-use crate::codec::record_batch::CRC_START;
+use crate::group::testing::RULES;
 use crate::io::blocking::{BlockingDisk, block_on, disk_folder};
 use crate::io::buffer::PageBuf;
 use crate::io::file::Disk;
@@ -24,12 +26,13 @@ use crate::io::op::{ConnId, Op};
 use crate::log::LogConfig;
 use crate::log::block::BLOCK_HEADER_BYTES;
 use crate::log::recovery::{self, Options};
-use crate::metadata::commands::{IdSource, TopicRules};
+use crate::log::testing::SMALL;
 use crate::metadata::record::MetaRecord;
-use crate::model::{CommitMode, LogId};
+use crate::model::LogId;
 use crate::shard::call::{CommittedOffset, FoundOffset, GroupCall, MemberRef, OffsetSpec};
-use crate::shard::mailbox::{Mailbox, PostOffice};
-use crate::shard::{News, Shard, ShardConfig};
+use crate::shard::mailbox::PostOffice;
+use crate::shard::testing::shard;
+use crate::shard::{News, Shard};
 
 const BROKER: [u8; 16] = [9; 16];
 const LOG: LogId = LogId(1);
@@ -49,26 +52,9 @@ const SEGMENT_BYTES: u64 = 64 << 10;
 const CONFIG: LogConfig = LogConfig {
     chunk_bytes: 32 << 10,
     block_bytes_max: 32 << 10,
-    block_target_bytes: 16 << 10,
-    write_bytes_max: 1 << 20,
-    commit_mode: CommitMode::Plain,
-    commit_depth: 1,
     tail_cache_bytes: 32 << 10,
-    read_cache_bytes: 64 << 10,
     segment_bytes: SEGMENT_BYTES,
-    segments_ahead: 1,
-    slice_bytes: 1 << 20,
-    checkpoint_bytes: 1 << 30,
-    log_bytes_max: 0,
-};
-
-const GROUP_RULES: GroupRules = GroupRules {
-    session_min: Duration::from_secs(6),
-    session_max: Duration::from_secs(1800),
-    initial_delay: Duration::from_secs(3),
-    members_max: 100,
-    bytes_max: 16 << 10,
-    total_bytes_max: 64 << 10,
+    ..SMALL
 };
 
 /// A batch of records with these timestamps.
@@ -125,7 +111,7 @@ impl Rig {
         let (opened, _) = block_on(recovery::open(&BlockingDisk, &dir, options, &mut partitions)).unwrap();
         let log = Log::new(CONFIG, opened);
         partitions.finish_recovery(&log).unwrap();
-        let hosted = Hosted::new(log, partitions, GROUP_RULES);
+        let hosted = Hosted::new(log, partitions, RULES);
         Rig { folder, hosted, catalog, stats: ShardStats::default(), broken: false }
     }
 
@@ -231,7 +217,7 @@ impl Rig {
     /// A shard with this log alone, and the folder that it needs.
     fn into_shard(self) -> (Shard, TempDir) {
         let me = ShardId(0);
-        (shard(me, &PostOffice::new(1), me, vec![self.hosted], self.catalog), self.folder)
+        (shard(me, &PostOffice::new(1), &[me; 2], vec![self.hosted], self.catalog), self.folder)
     }
 
     fn delete_before(&mut self, offset: i64) -> i64 {
@@ -270,296 +256,8 @@ impl Rig {
     }
 }
 
-#[test]
-fn a_start_that_delete_records_reported_outlives_a_crash() {
-    // Retention keeps the last batch alone, in memory only.
-    let mut rig = Rig::new(&[("retention.bytes", "1")]);
-    for timestamp in 0..3 {
-        rig.append(&[timestamp], WHOLE_CHUNK);
-    }
-    rig.retain();
-    assert_eq!(rig.start(), 2);
-    assert_eq!(rig.delete_before(1), 2, "nothing is left to delete");
-
-    let mut rig = rig.crash(&[]);
-    assert_eq!(rig.start(), 2, "what was reported as deleted is back");
-    assert_eq!(rig.delete_before(0), 2);
-}
-
-#[test]
-fn retention_comes_to_the_same_end_before_anybody_looks() {
-    let configs = [("retention.bytes", "1")];
-    let mut rig = Rig::new(&configs);
-    for timestamp in 0..3 {
-        rig.append(&[timestamp], WHOLE_CHUNK);
-    }
-    rig.retain();
-    assert_eq!(rig.start(), 2);
-
-    let (mut shard, _folder) = rig.crash(&configs).into_shard();
-    shard.start(NOW);
-    let partitions = &shard.logs()[0].partitions;
-    let slot = partitions.slot(KEY).unwrap();
-    assert_eq!(partitions.get(slot).unwrap().log_start(), Offset(2));
-}
-
-#[test]
-fn a_dead_segment_gets_its_checkpoint_at_once() {
-    let mut rig = Rig::new(&[("retention.bytes", "1")]);
-    for timestamp in 0..4 {
-        rig.append(&[timestamp], WHOLE_CHUNK);
-    }
-    rig.retain();
-    let (mut shard, _folder) = rig.into_shard();
-    let (mut ops, mut news) = (Vec::new(), News::default());
-    shard.submit(NOW, &mut ops, &mut news);
-    let checkpoints = news.jobs.iter().filter(|job| matches!(job.job, Job::Checkpoint { .. }));
-    assert_eq!(checkpoints.count(), 1, "{:?}", news.jobs);
-}
-
-#[test]
-fn a_partition_takes_what_its_live_records_take() {
-    let mut rig = Rig::new(&[("retention.bytes", "1")]);
-    let sizes = |rig: &mut Rig, partitions| match rig.ask(Call::PartitionSizes { partitions }) {
-        Answer::PartitionSizes(Ok(sizes)) => sizes,
-        other => panic!("{other:?}"),
-    };
-    assert!(sizes(&mut rig, None).is_empty());
-    for timestamp in 0..3 {
-        rig.append(&[timestamp], WHOLE_CHUNK);
-    }
-    let of_three = sizes(&mut rig, None);
-    let [(KEY, bytes)] = of_three[..] else { panic!("{of_three:?}") };
-    assert!((3 * WHOLE_CHUNK as u64..4 * WHOLE_CHUNK as u64).contains(&bytes), "{bytes}");
-    let other = PartitionKey { index: 1, ..KEY };
-    assert_eq!(sizes(&mut rig, Some(vec![other, KEY])), of_three, "the other has none");
-    rig.retain();
-    assert_eq!(sizes(&mut rig, Some(vec![KEY])), [(KEY, bytes / 3)]);
-}
-
-/// A shard with these logs; `host` has the log.
-fn shard(me: ShardId, office: &Arc<PostOffice>, host: ShardId, logs: Vec<Hosted>, catalog: Catalog) -> Shard {
-    let rules = TopicRules {
-        partition_count_default: 1,
-        partition_count_max: 1,
-        batch_bytes_max: 1,
-        record_bytes_max: 1000,
-    };
-    let config = ShardConfig { rules, offsets_retention_ms: 0, retention: Retention::default() };
-    let mailbox = Mailbox::new(me, office.clone());
-    Shard::new(me, config, catalog, [host, host].into(), logs, mailbox, Box::new(NoIds))
-}
-
-struct NoIds;
-
-impl IdSource for NoIds {
-    fn next_topic_id(&mut self) -> TopicId {
-        unreachable!("nothing is made here")
-    }
-}
-
-#[test]
-fn the_newest_record_is_one_that_readers_can_have() {
-    // One chunk with a batch of two and one of three records, then one of its own each.
-    let mut rig = Rig::new(&[]);
-    rig.append(&[90, 50], 100);
-    rig.append(&[40, 70, 60], 100);
-    rig.append(&[55], WHOLE_CHUNK);
-    rig.append(&[65], WHOLE_CHUNK);
-    rig.append(&[65], WHOLE_CHUNK);
-    let table = [
-        (0, Some((0, 90))),
-        (1, Some((3, 70))),
-        (3, Some((3, 70))),
-        (4, Some((6, 65))),
-        (6, Some((6, 65))),
-        (7, Some((7, 65))),
-        (8, None),
-    ];
-    for (start, newest) in table {
-        rig.delete_before(start);
-        assert_eq!(rig.find(OffsetSpec::MaxTimestamp), newest, "from {start}");
-    }
-}
-
-#[test]
-fn a_batch_that_lies_about_its_timestamps_ends_the_search() {
-    let mut rig = Rig::new(&[]);
-    let mut lies = batch(&[10, 20], 100).to_vec();
-    // The largest timestamp.
-    lies[35..43].copy_from_slice(&90_i64.to_be_bytes());
-    rig.append_batch(sealed(lies));
-    rig.append(&[95], 100);
-    let mut find = |timestamp| rig.find(OffsetSpec::AtOrAfter(timestamp));
-    assert_eq!(
-        (find(15), find(21), find(90), find(91)),
-        (Some((1, 20)), Some((1, 90)), Some((1, 90)), Some((2, 95)))
-    );
-    // Of a batch that begins before the start, the record may be one that is gone.
-    rig.delete_before(1);
-    assert_eq!(rig.find(OffsetSpec::AtOrAfter(21)), Some((2, 95)));
-}
-
-/// With a checksum that fits: it lies in front of what it covers.
-fn sealed(mut batch: Vec<u8>) -> Bytes {
-    let crc = crc32c(&batch[CRC_START..]);
-    batch[CRC_START - 4..CRC_START].copy_from_slice(&crc.to_be_bytes());
-    batch.into()
-}
-
-#[test]
-fn a_batch_that_does_not_inflate_is_taken_at_its_word() {
-    let mut rig = Rig::new(&[]);
-    let mut damaged = batch(&[10, 20], 100).to_vec();
-    // The attributes.
-    damaged[22] = Compression::Gzip as u8;
-    rig.append_batch(sealed(damaged));
-    rig.append(&[15], 100);
-    let both = |rig: &mut Rig| (rig.find(OffsetSpec::AtOrAfter(5)), rig.find(OffsetSpec::MaxTimestamp));
-    assert_eq!(both(&mut rig), (Some((1, 20)), Some((1, 20))));
-    // Its last record may be one that is gone.
-    rig.delete_before(1);
-    assert_eq!(both(&mut rig), (Some((2, 15)), Some((2, 15))));
-}
-
-/// Has a batch that keeps a search busy for this many turns.
-const LONG_TURNS: usize = 16;
-
-fn rig_with_a_long_batch() -> Rig {
-    let mut rig = Rig::new(&[]);
-    let mut builder = BatchBuilder::new(Compression::Gzip);
-    builder.push(1, None, Some(&vec![0; LONG_TURNS * search::TURN_BYTES]), &[]);
-    builder.push(2, None, None, &[]);
-    rig.append_batch(builder.finish().into());
-    rig
-}
-
-const LONG_SEARCH: Call = Call::ListOffset { partition: KEY, spec: OffsetSpec::AtOrAfter(2) };
-
-/// The offsets that searches were answered with.
-fn found(answers: impl IntoIterator<Item = Answer>) -> Vec<Option<i64>> {
-    let offset = |answer| match answer {
-        Answer::ListOffset(result) => result.ok().flatten().map(|found| found.offset.0),
-        other => panic!("{other:?}"),
-    };
-    answers.into_iter().map(offset).collect()
-}
-
-#[test]
-fn a_search_goes_on_in_later_turns_and_keeps_nobody_waiting() {
-    let mut rig = rig_with_a_long_batch();
-    assert!(rig.begin(LONG_SEARCH).is_none() && rig.begin(LONG_SEARCH).is_none());
-    let mut out = Outbox::default();
-    let mut turns = 0;
-    while rig.hosted.is_searching() {
-        assert_eq!(rig.start(), 0, "answered at once");
-        rig.hosted.apply_durable(NOW, &rig.catalog, &mut rig.stats, &mut out);
-        rig.hosted.end_turn();
-        turns += 1;
-    }
-    assert_eq!(found(out.answers.into_iter().map(|(_, answer)| answer)), [Some(1), Some(1)]);
-    assert!((2 * LONG_TURNS - 2..=2 * LONG_TURNS + 3).contains(&turns), "{turns}");
-}
-
-#[test]
-fn a_stop_does_not_wait_for_long_searches() {
-    let mut rig = rig_with_a_long_batch();
-    assert!(rig.begin(LONG_SEARCH).is_none());
-    rig.hosted.stop_searches();
-    let mut out = Outbox::default();
-    rig.hosted.apply_durable(NOW, &rig.catalog, &mut rig.stats, &mut out);
-    assert!(matches!(out.answers[..], [(_, Answer::ListOffset(Err(search::STOPPING)))]), "{:?}", out.answers);
-    assert!(!rig.hosted.is_searching());
-}
-
-#[test]
-fn searches_of_who_is_gone_are_not_begun_and_the_others_end() {
-    let (mut shard, _folder) = rig_with_a_long_batch().into_shard();
-    let (mut ops, mut news) = (Vec::new(), News::default());
-    shard.submit(NOW, &mut ops, &mut news);
-    let gone = ConnId { index: 1, generation: 0 };
-    for part in 0..50 {
-        for conn in [gone, ORIGIN.ticket.conn] {
-            shard.call(LOG, Ticket { conn, part, ..ORIGIN.ticket }, LONG_SEARCH, NOW);
-        }
-    }
-    shard.forget(gone);
-    let mut turns = 0;
-    while shard.deadline() == Nanos(0) {
-        shard.apply_durable(NOW, &mut news);
-        shard.submit(NOW, &mut ops, &mut news);
-        turns += 1;
-    }
-    assert!(turns > 50 * (LONG_TURNS - 1), "{turns}");
-    let (of_gone, answers): (Vec<_>, Vec<_>) =
-        news.answers.into_iter().partition(|(ticket, _)| ticket.conn == gone);
-    assert!(of_gone.len() < 10, "what was under way");
-    assert_eq!(found(answers.into_iter().map(|(_, answer)| answer)), [Some(1); 50]);
-}
-
 fn waiter() -> Waiter {
     Waiter { shard: ShardId(1), conn: ConnId { index: 3, generation: 0 }, part: 7 }
-}
-
-#[test]
-fn who_is_told_by_mail_still_learns_that_a_read_failed() {
-    let mut rig = Rig::new(&[]);
-    for timestamp in 0..3 {
-        rig.append(&[timestamp], WHOLE_CHUNK);
-    }
-    rig.broken = true;
-    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1, waiter: 7 };
-    let read = |rig: &mut Rig| rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog);
-    for _ in 0..2 {
-        let result = read(&mut rig);
-        assert!(result.is_loading() && result.error.is_none(), "{result:?}");
-    }
-    assert_eq!(rig.run().woken, [waiter()], "once, however often it has asked");
-
-    // Retention ends a pass before the other shard has read its mail.
-    rig.hosted.log.forget_read_failures();
-    assert_eq!(read(&mut rig).error, Some(CallError::Storage));
-
-    rig.hosted.log.forget_read_failures();
-    rig.broken = false;
-    assert!(read(&mut rig).is_loading(), "whoever asks later has it read again");
-    rig.run();
-    assert!(read(&mut rig).bytes > 0);
-}
-
-#[test]
-fn no_chunk_is_read_that_finds_no_room_in_the_answer() {
-    let mut rig = Rig::new(&[]);
-    for timestamp in 0..5 {
-        rig.append(&[timestamp], WHOLE_CHUNK);
-    }
-    let part =
-        |offset| ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1 << 20, waiter: NO_PART };
-    let parts = [part(0), part(1), part(2)];
-    let read = |rig: &mut Rig, room| rig.hosted.read_all(&parts, (room, true), None, &rig.catalog);
-    let loading =
-        |results: Vec<ReadResult>| -> Vec<bool> { results.iter().map(ReadResult::is_loading).collect() };
-    assert_eq!(loading(read(&mut rig, WHOLE_CHUNK)), [true, false, false]);
-    assert_eq!(loading(read(&mut rig, WHOLE_CHUNK + 1000)), [true, true, false], "a part of one is room");
-    rig.run();
-    let found = read(&mut rig, WHOLE_CHUNK + 1000);
-    assert!(found[0].bytes > WHOLE_CHUNK && !found[0].fresh, "{:?}", found[0]);
-}
-
-#[test]
-fn what_lies_far_behind_is_not_read_ahead() {
-    let mut rig = Rig::new(&[]);
-    for timestamp in 0..9 {
-        rig.append(&[timestamp], WHOLE_CHUNK);
-    }
-    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 << 20, waiter: NO_PART };
-    let read = |rig: &mut Rig, bytes_max| {
-        rig.hosted.read(&part, bytes_max, true, None, &rig.catalog);
-        rig.run();
-        rig.hosted.log.cache_bytes().1 / CONFIG.chunk_bytes as u64
-    };
-    assert_eq!(read(&mut rig, 1), 2, "what the next read begins with");
-    assert_eq!(read(&mut rig, 1 << 20), 5, "the third of eight, and two that come next");
 }
 
 #[test]
@@ -609,30 +307,6 @@ fn who_has_too_little_hears_of_more() {
 }
 
 #[test]
-fn who_waits_for_a_chunk_that_goes_is_answered() {
-    let mut rig = Rig::new(&[("retention.bytes", "1")]);
-    for timestamp in 0..4 {
-        rig.append(&[timestamp], WHOLE_CHUNK);
-    }
-    let origin = Origin::new(ShardId(1), Ticket { conn: waiter().conn, request: 0, part: 0 });
-    let call = Call::ListOffset { partition: KEY, spec: OffsetSpec::AtOrAfter(0) };
-    assert!(rig.hosted.call(origin, call, &rig.catalog, NOW).is_none(), "the chunk must be read");
-    let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1, waiter: 7 };
-    assert!(rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog).is_loading());
-
-    // Before it is, its segment dies and is taken.
-    rig.retain();
-    rig.recycle();
-    let out = rig.run();
-    assert_eq!(out.woken, [waiter()]);
-    let answers: Vec<_> = out.answers.into_iter().map(|(_, answer)| answer).collect();
-    assert!(
-        matches!(&answers[..], [Answer::ListOffset(Ok(Some(found)))] if found.offset == Offset(3)),
-        "{answers:?}"
-    );
-}
-
-#[test]
 fn blocks_are_counted_as_they_are_written() {
     let mut rig = Rig::new(&[]);
     for timestamp in 0..4 {
@@ -666,83 +340,6 @@ fn offsets_of_a_failed_log_are_not_told() {
     let commit = Call::Group { group: "g".into(), call };
     assert!(matches!(rig.ask(commit), Answer::CommitOffsets(Err(CallError::Storage))));
     assert!(matches!(rig.ask(fetch()), Answer::FetchOffsets(Err(CallError::Storage))));
-}
-
-/// What a reader gets at `offset` once it is in memory.
-fn read_at(rig: &mut Rig, offset: i64) -> ReadResult {
-    let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
-    for _ in 0..2 {
-        let result = rig.hosted.read(&part, 1, true, None, &rig.catalog);
-        // What comes next may be loading still.
-        if result.bytes > 0 || !result.is_loading() {
-            assert!(result.error.is_none() && result.bytes > WHOLE_CHUNK, "{result:?}");
-            return result;
-        }
-        rig.run();
-    }
-    panic!("offset {offset} is never read");
-}
-
-/// More than the tail and the cold cache have room for.
-const SLOW_READERS: i64 = 13;
-
-#[test]
-fn readers_that_hold_on_to_the_tail_do_not_stop_the_producers() {
-    let mut rig = Rig::new(&[]);
-    let mut held = Vec::new();
-    for offset in 0..SLOW_READERS {
-        rig.append(&[offset], WHOLE_CHUNK);
-        let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
-        held.push(rig.hosted.read(&part, 1, true, None, &rig.catalog));
-        assert!(!held.last().unwrap().is_loading(), "it is in the tail");
-    }
-    let values = held.iter().map(|result| result.records.concat().len());
-    assert!(values.eq(std::iter::repeat_n(held[0].bytes, held.len())), "copies are whole");
-}
-
-#[test]
-fn readers_that_hold_on_to_what_was_read_back_do_not_stop_other_readers() {
-    let mut rig = Rig::new(&[]);
-    for offset in 0..SLOW_READERS {
-        rig.append(&[offset], WHOLE_CHUNK);
-    }
-    let mut held: Vec<ReadResult> = (0..SLOW_READERS).map(|offset| read_at(&mut rig, offset)).collect();
-    assert!(rig.hosted.log.cache_bytes().1 <= 10 * (32 << 10));
-    // When they let go, records are lent again: nothing is counted twice.
-    for _ in 0..3 {
-        held.clear();
-        held.extend((0..SLOW_READERS).map(|offset| read_at(&mut rig, offset)));
-    }
-}
-
-#[test]
-fn batches_larger_than_a_chunk_do_not_pile_up_in_the_cold_cache() {
-    const BYTES: usize = 40 << 10;
-    let mut rig = Rig::new(&[]);
-    for offset in 0..6 {
-        rig.append(&[offset], BYTES);
-    }
-    for offset in 0..5 {
-        read_at(&mut rig, offset);
-        let cold = rig.hosted.log.cache_bytes().1 as usize;
-        assert!((BYTES..=CONFIG.read_cache_bytes).contains(&cold), "{cold} after offset {offset}");
-    }
-}
-
-#[test]
-fn what_was_read_for_somebody_stays_until_they_look() {
-    let mut rig = Rig::new(&[]);
-    for offset in 0..5 {
-        rig.append(&[offset], 40 << 10);
-    }
-    let read = |rig: &mut Rig, offset| {
-        let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
-        rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog).bytes
-    };
-    // The cache has room for one of these.
-    assert!((0..3).all(|offset| read(&mut rig, offset) == 0));
-    rig.run();
-    assert!((0..3).all(|offset| read(&mut rig, offset) > 0), "one has pushed out the other");
 }
 
 #[test]
@@ -785,31 +382,6 @@ fn calls_that_wait_and_clients_of_this_shard_share_what_room_comes() {
     }
     assert_eq!(rig.hosted.held.len(), 0, "they wait for ever");
     assert!(here >= 2, "{here} of this shard's clients");
-}
-
-#[test]
-fn retention_finds_what_is_due_without_looking_at_the_rest() {
-    let mut rig = Rig::new(&[("retention.ms", "1000")]);
-    for age in [100, 50, 0] {
-        rig.append(&[NOW.wall.0 - age], WHOLE_CHUNK);
-    }
-    let retain = |rig: &mut Rig, after: i64| {
-        let now = WallMs(NOW.wall.0 + after);
-        while !rig.hosted.retain(&rig.catalog, Retention::default(), now) {}
-        rig.start()
-    };
-    // The second it was appended in counts in full, but these are older by their timestamps.
-    assert_eq!(retain(&mut rig, 900), 0);
-    assert_eq!(rig.hosted.retention.next(WallMs(NOW.wall.0 + 900)), None, "nothing has changed");
-    assert_eq!((retain(&mut rig, 901), retain(&mut rig, 950), retain(&mut rig, 951)), (1, 1, 2));
-    // What is configured anew is looked at without a record.
-    rig.catalog = catalog(&[("retention.ms", "10")]);
-    assert_eq!(retain(&mut rig, 951), 2, "nobody has said so");
-    rig.hosted.on_configs_changed(TOPIC);
-    assert_eq!(retain(&mut rig, 951), 3);
-    // A clock that goes back keeps what comes.
-    rig.append(&[NOW.wall.0 - 5], 100);
-    assert_eq!((retain(&mut rig, 0), retain(&mut rig, 5), retain(&mut rig, 6)), (3, 3, 4));
 }
 
 #[test]

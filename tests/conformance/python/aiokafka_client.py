@@ -19,7 +19,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import for_code
 
 import cases
-from cases import SESSION_MS, WAIT_S, Message, Topic
+from cases import SESSION_MS, WAIT_S, Topic, messages
 
 STRATEGIES = {
     "range": RangePartitionAssignor,
@@ -45,14 +45,6 @@ async def started(kind, *args, **settings):
 def raise_for(code, message=None):
     if code:
         raise for_code(code)(message)
-
-
-def messages(polled):
-    return [
-        Message(r.partition, r.offset, r.key, r.value, list(r.headers), r.timestamp, r.timestamp_type)
-        for records in polled.values()
-        for r in records
-    ]
 
 
 class Producer:
@@ -174,6 +166,7 @@ class Member(ConsumerRebalanceListener):
 class AioKafka(cases.Adapter):
     name = "aiokafka"
     program = os.path.abspath(__file__)
+    kinds = Producer, Reader, Member
     describing_creates = True
 
     def __init__(self, bootstrap):
@@ -249,15 +242,6 @@ class AioKafka(cases.Adapter):
         asked = TopicPartition(topic, 0)
         found = call(self._consumers[0].offsets_for_times({asked: time_ms}))[asked]
         return None if found is None else (found.offset, found.timestamp)
-
-    def producer(self, **settings):
-        return Producer(self.bootstrap, **settings)
-
-    def reader(self, topic, starts, **settings):
-        return Reader(self.bootstrap, topic, starts, **settings)
-
-    def member(self, group, topic, strategy, instance=None):
-        return Member(self.bootstrap, group, topic, strategy, instance)
 
     def committed(self, group, topic, partitions):
         asked = [TopicPartition(topic, p) for p in range(partitions)]

@@ -45,6 +45,15 @@ class Message(NamedTuple):
         return (self.partition, self.key, self.value, list(self.headers), self.timestamp)
 
 
+def messages(polled):
+    """Of what a poll of either client gives: records by partition."""
+    return [
+        Message(r.partition, r.offset, r.key, r.value, list(r.headers), r.timestamp, r.timestamp_type)
+        for records in polled.values()
+        for r in records
+    ]
+
+
 class Topic(NamedTuple):
     error: int
     id: str | None
@@ -58,6 +67,8 @@ class Adapter:
     name = ""
     # How a member in a process of its own is started; see `member_main`.
     program = ""
+    # Its classes for a producer, a reader and a member of a group.
+    kinds = None, None, None
 
     create = drop = topics = describe = cluster = topic_configs = broker_configs = delete_records = None
     # Of the nulls that a record can have, the ones that the client can write.
@@ -65,6 +76,15 @@ class Adapter:
     can_write_null_and_null = False
     # Whether it always asks for topics with the leave to create them.
     describing_creates = False
+
+    def producer(self, **settings):
+        return self.kinds[0](self.bootstrap, **settings)
+
+    def reader(self, topic, starts, **settings):
+        return self.kinds[1](self.bootstrap, topic, starts, **settings)
+
+    def member(self, group, topic, strategy, instance=None):
+        return self.kinds[2](self.bootstrap, group, topic, strategy, instance)
 
     def sayable(self, record):
         """The record, with empty bytes for what must not be null."""
@@ -75,7 +95,7 @@ class Adapter:
             headers = [(name, content or b"") for name, content in headers]
         return (partition, key, value, headers, timestamp)
 
-    bounds = lookup = max_timestamp = producer = reader = committed = commit = member = None
+    bounds = lookup = max_timestamp = committed = commit = None
     groups = group_state = delete_group = None
     create_partitions = alter_configs = reset_configs = None
 

@@ -22,7 +22,7 @@ from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 import cases
-from cases import SESSION_MS, WAIT_S, Message, Topic
+from cases import SESSION_MS, WAIT_S, Topic, messages
 
 STRATEGIES = {
     "range": RangePartitionAssignor,
@@ -34,14 +34,6 @@ STRATEGIES = {
 QUICK = {"retry_backoff_ms": 20, "reconnect_backoff_ms": 20, "reconnect_backoff_max_ms": 100}
 # Long against what lies between two polls of a member and against a round of joining; short for who would commit.
 MEMBER_POLL_MS = 500
-
-
-def messages(polled):
-    return [
-        Message(r.partition, r.offset, r.key, r.value, list(r.headers), r.timestamp, r.timestamp_type)
-        for records in polled.values()
-        for r in records
-    ]
 
 
 class Producer:
@@ -172,6 +164,7 @@ class Member(ConsumerRebalanceListener):
 class KafkaPython(cases.Adapter):
     name = "kafka-python"
     program = os.path.abspath(__file__)
+    kinds = Producer, Reader, Member
 
     def __init__(self, bootstrap):
         self.bootstrap = bootstrap
@@ -248,15 +241,6 @@ class KafkaPython(cases.Adapter):
     def max_timestamp(self, topic):
         (found,) = self._offsets(topic, 1, OffsetSpec.MAX_TIMESTAMP)
         return found.offset, found.timestamp
-
-    def producer(self, **settings):
-        return Producer(self.bootstrap, **settings)
-
-    def reader(self, topic, starts, **settings):
-        return Reader(self.bootstrap, topic, starts, **settings)
-
-    def member(self, group, topic, strategy, instance=None):
-        return Member(self.bootstrap, group, topic, strategy, instance)
 
     def committed(self, group, topic, partitions):
         found = self._admin.list_group_offsets([group])[group]

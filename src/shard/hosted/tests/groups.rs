@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::group::GroupError;
+use crate::group::testing::join;
 use crate::partition::group_offsets::CommittedOffset;
 use crate::shard::call::{JoinCall, Leaving};
 
@@ -110,18 +111,7 @@ fn a_group_without_members_is_forgotten_after_a_while_and_not_when_a_clock_is_se
         mono: NOW.mono.plus(Duration::from_secs(seconds)),
         wall: WallMs(NOW.wall.0 + wall_ms),
     };
-    let join = JoinCall {
-        member: String::new(),
-        instance: None,
-        client_id: "client".into(),
-        client_host: "/10.0.0.1".into(),
-        session_timeout: Duration::from_secs(10),
-        rebalance_timeout: Duration::from_secs(10),
-        protocol_type: "consumer".into(),
-        protocols: vec![("range".into(), Bytes::new())],
-        needs_id: false,
-        can_skip: false,
-    };
+    let join = JoinCall { rebalance_timeout: Duration::from_secs(10), ..join() };
     assert!(rig.begin(group(GroupCall::Join(Box::new(join)))).is_none(), "others may come");
     let mut out = Outbox::default();
     rig.hosted.apply_durable(at(4, 4_000), &rig.catalog, &mut rig.stats, &mut out);
@@ -148,7 +138,7 @@ fn offsets_share_the_budget_of_the_groups() {
         }
     };
     assert_eq!(refused, CallError::Group(GroupError::GroupsFull));
-    assert!((40..GROUP_RULES.total_bytes_max / 1000).contains(&count), "{count} commits of 1,000 bytes");
+    assert!((40..RULES.total_bytes_max / 1000).contains(&count), "{count} commits of 1,000 bytes");
 
     let mut rig = rig.restart();
     assert_eq!(rig.groups_and_offsets().0.len(), count, "a restart refuses nothing");

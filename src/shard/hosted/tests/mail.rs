@@ -1,7 +1,7 @@
 //! A log that is asked by another shard's clients.
 
 use super::*;
-use crate::shard::call::JoinCall;
+use crate::group::testing::join;
 
 /// Calls of one shard to the other that may be under way.
 const CREDITS: usize = 2;
@@ -21,8 +21,8 @@ impl Pair {
         let office = PostOffice::with_credits(2, CREDITS);
         let host = ShardId(1);
         Pair {
-            asking: shard(ShardId(0), &office, host, Vec::new(), catalog.clone()),
-            host: shard(host, &office, host, vec![hosted], catalog),
+            asking: shard(ShardId(0), &office, &[host; 2], Vec::new(), catalog.clone()),
+            host: shard(host, &office, &[host; 2], vec![hosted], catalog),
             office,
             _folder: folder,
         }
@@ -48,26 +48,11 @@ impl Pair {
     }
 }
 
-fn join() -> Call {
-    let join = JoinCall {
-        member: String::new(),
-        instance: None,
-        client_id: "m".into(),
-        client_host: "h".into(),
-        session_timeout: Duration::from_secs(10),
-        rebalance_timeout: Duration::from_secs(60),
-        protocol_type: "consumer".into(),
-        protocols: vec![("range".into(), Bytes::from_static(b"topics"))],
-        needs_id: false,
-        can_skip: false,
-    };
-    Call::Group { group: "g".into(), call: GroupCall::Join(Box::new(join)) }
-}
-
 #[test]
 fn members_that_wait_for_each_other_keep_nobody_waiting() {
     let mut pair = Pair::new();
-    (0..MEMBERS).for_each(|member| pair.ask(member, join()));
+    let call = || Call::Group { group: "g".into(), call: GroupCall::Join(Box::new(join())) };
+    (0..MEMBERS).for_each(|member| pair.ask(member, call()));
     pair.ask(MEMBERS, Call::ListGroups);
     let answers = pair.run(NOW);
     assert!(matches!(&answers[..], [(MEMBERS, Answer::ListGroups(_))]), "{answers:?}");

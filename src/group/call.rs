@@ -140,6 +140,7 @@ pub enum GroupError {
     /// Not a refusal: the id to come again with.
     #[error("join again as {member}")]
     MemberIdRequired { member: String },
+    /// For ever: it would be so without all other groups.
     #[error("the group has as many members, or as much metadata, as it may")]
     GroupFull,
     /// Worth another try: others may go.
@@ -147,6 +148,8 @@ pub enum GroupError {
     GroupsFull,
     #[error("the assignments are larger than a group may keep")]
     AssignmentTooLarge,
+    #[error("the offsets are more than a group may keep, together with its members")]
+    OffsetsTooLarge,
     #[error("the group has members")]
     NotEmpty,
     #[error("the group is subscribed to the topic")]

@@ -47,6 +47,8 @@ pub struct Groups<W> {
     held_bytes: usize,
     /// What is kept for groups elsewhere, and counts as well.
     kept_bytes: usize,
+    /// So much of it for the group that asks.
+    kept_of_caller: usize,
     /// No more requests are taken, because of this.
     stopped: Option<GroupError>,
 }
@@ -63,6 +65,7 @@ impl<W: Copy> Groups<W> {
             next_store: 0,
             held_bytes: 0,
             kept_bytes: 0,
+            kept_of_caller: 0,
             stopped: None,
         }
     }
@@ -114,6 +117,7 @@ impl<W: Copy> Groups<W> {
                 timers: &mut self.timers,
                 next_store: &mut self.next_store,
                 others_bytes: self.held_bytes + self.kept_bytes,
+                kept_bytes: self.kept_of_caller,
             },
         );
         if group.is_blank() {
@@ -139,15 +143,17 @@ impl<W: Copy> Groups<W> {
 
     // --- Memory. ---
 
-    /// So much is kept for these groups elsewhere: what they have committed, and what waits to be stored.
-    pub fn note_kept(&mut self, bytes: usize) {
-        self.kept_bytes = bytes;
+    /// So much is kept for these groups elsewhere: what they have committed, and what waits to be stored. Of
+    /// that, `of_caller` is what the group that asks next has committed.
+    pub fn note_kept(&mut self, bytes: usize, of_caller: usize) {
+        (self.kept_bytes, self.kept_of_caller) = (bytes, of_caller);
     }
 
-    /// May a group have so much more kept? What is there already stays, also where a restart finds more than
-    /// may be.
-    pub fn check_room(&self, bytes: usize) -> Result<(), GroupError> {
-        if bytes > self.rules.total_bytes_max {
+    /// May the group that asks have so much more kept? What is there already stays, also where a restart finds
+    /// more than may be.
+    pub fn check_room(&self, name: &str, bytes: usize) -> Result<(), GroupError> {
+        let own = self.find(name).map_or(0, Group::held_bytes) + self.kept_of_caller;
+        if own + bytes > self.rules.total_bytes_max {
             return Err(GroupError::GroupFull);
         }
         let fits = self.bytes() + bytes <= self.rules.total_bytes_max;
@@ -188,7 +194,7 @@ impl<W: Copy> Groups<W> {
         let key = match self.key(name) {
             Ok(key) => key,
             Err(GroupError::UnknownGroup) if join.member.is_empty() => {
-                self.check_room(held_by_new(name))?;
+                self.check_room(name, held_by_new(name))?;
                 self.insert(name, now)
             }
             Err(error) => return Err(member_error(error)),

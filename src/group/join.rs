@@ -41,6 +41,8 @@ impl<W: Copy> Group<W> {
             self.remove_pending(key);
             let joined = self.add(id, join, who, scene);
             if joined.is_err() {
+                // It is forgotten, also where it may come again: the others would wait for one who may find no room
+                // then either. Whoever comes again with its id is unknown, begins without one, and loses nothing.
                 self.miss_invited(scene);
             }
             return joined;

@@ -63,13 +63,18 @@ pub(super) struct Scene<'a, W> {
     pub actions: &'a mut VecDeque<Action<W>>,
     pub timers: &'a mut Timers,
     pub next_store: &'a mut u64,
-    /// What the other groups of the log take of its budget.
+    /// What the other groups of the log take of its budget, and what is kept elsewhere.
     pub others_bytes: usize,
+    /// So much of that is kept for this group.
+    pub kept_bytes: usize,
 }
 
 impl<W> Scene<'_, W> {
-    /// May the group take so much?
+    /// May the group take so much? It is full if it could not although nobody else had anything.
     fn check_total(&self, held_bytes: usize) -> Result<(), GroupError> {
+        if self.kept_bytes + held_bytes > self.rules.total_bytes_max {
+            return Err(GroupError::GroupFull);
+        }
         let fits = self.others_bytes + held_bytes <= self.rules.total_bytes_max;
         if fits { Ok(()) } else { Err(GroupError::GroupsFull) }
     }
@@ -185,18 +190,16 @@ impl<W: Copy> Group<W> {
             + pending
     }
 
-    /// May what takes `old` bytes take `new` ones? Nothing is refused that asks for no more. The group is full
-    /// if it may not take so much, or could not although nobody else had anything.
+    /// May what takes `old` bytes take `new` ones? Nothing is refused that asks for no more.
     pub fn check_growth(&self, old: usize, new: usize, scene: &Scene<'_, W>) -> Result<(), GroupError> {
         if new <= old {
             return Ok(());
         }
         let bytes = self.bytes - old + new;
-        let held = self.held_with(bytes);
-        if bytes > scene.rules.bytes_max || held > scene.rules.total_bytes_max {
+        if bytes > scene.rules.bytes_max {
             return Err(GroupError::GroupFull);
         }
-        scene.check_total(held)
+        scene.check_total(self.held_with(bytes))
     }
 
     /// May one more be given an id?

@@ -79,6 +79,15 @@ impl TurnBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{PartitionKey, TopicId};
+
+    #[test]
+    fn a_call_about_all_that_a_group_has_takes_a_turns_share() {
+        let fetch = |partitions| (LogId(1), Call::FetchOffsets { group: "g".into(), partitions });
+        let one = fetch(Some(vec![PartitionKey { topic: TopicId([1; 16]), index: 0 }]));
+        assert_eq!(of_calls(&[one]), CALL_COST);
+        assert_eq!(of_calls(&[fetch(None)]), TURN_COST);
+    }
 
     #[test]
     fn a_large_request_of_any_kind_may_cost_much_and_a_small_one_of_most() {

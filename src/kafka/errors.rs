@@ -79,6 +79,8 @@ pub fn of_group(error: &GroupError) -> ErrorCode {
         // Java, librdkafka, franz-go, sarama, kafka-python, aiokafka and kafkajs all wait and then ask the same
         // coordinator again. COORDINATOR_NOT_AVAILABLE is an error to who uses sarama.
         GroupError::GroupsFull => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+        // As Kafka does when its record of the commit is too large. Java and sarama tell their user, and go on.
+        GroupError::OffsetsTooLarge => ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
         // As Kafka does when its record of the group is too large.
         GroupError::AssignmentTooLarge => ErrorCode::UNKNOWN_SERVER_ERROR,
         GroupError::NotEmpty => ErrorCode::NON_EMPTY_GROUP,

@@ -80,17 +80,44 @@ impl CommittedOffset {
     }
 }
 
-type Commits = BTreeMap<PartitionKey, CommittedOffset>;
+/// What a group has committed.
+#[derive(Debug, PartialEq, Eq)]
+struct Commits {
+    newest: BTreeMap<PartitionKey, CommittedOffset>,
+    /// What the group takes in memory, about.
+    bytes: usize,
+}
+
+impl Commits {
+    fn new(group: &str) -> Commits {
+        Commits { newest: BTreeMap::new(), bytes: GROUP_BYTES + group.len() }
+    }
+
+    fn put(&mut self, commit: CommittedOffset) {
+        let old = if commit.offset < Offset::ZERO {
+            self.newest.remove(&commit.partition)
+        } else {
+            self.bytes += commit.held_bytes();
+            self.newest.insert(commit.partition, commit)
+        };
+        self.bytes -= old.map_or(0, |old| old.held_bytes());
+    }
+
+    fn remove_topics(&mut self, deleted: impl Fn(TopicId) -> bool) {
+        let bytes = &mut self.bytes;
+        self.newest.retain(|key, commit| {
+            let stays = !deleted(key.topic);
+            *bytes -= if stays { 0 } else { commit.held_bytes() };
+            stays
+        });
+    }
+}
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct GroupOffsets {
     groups: BTreeMap<String, Commits>,
     /// What all that takes in memory, about.
     bytes: usize,
-}
-
-fn held_bytes(group: &str, commits: &Commits) -> usize {
-    GROUP_BYTES + group.len() + commits.values().map(CommittedOffset::held_bytes).sum::<usize>()
 }
 
 impl GroupOffsets {
@@ -102,20 +129,11 @@ impl GroupOffsets {
     }
 
     fn put(&mut self, group: &str, offsets: Vec<CommittedOffset>) {
-        if !self.groups.contains_key(group) {
-            self.bytes += GROUP_BYTES + group.len();
-        }
-        let commits = self.groups.entry(group.to_owned()).or_default();
-        for commit in offsets {
-            let old = if commit.offset < Offset::ZERO {
-                commits.remove(&commit.partition)
-            } else {
-                self.bytes += commit.held_bytes();
-                commits.insert(commit.partition, commit)
-            };
-            self.bytes -= old.map_or(0, |old| old.held_bytes());
-        }
-        if commits.is_empty() {
+        self.bytes -= self.bytes_of(group);
+        let commits = self.groups.entry(group.to_owned()).or_insert_with(|| Commits::new(group));
+        offsets.into_iter().for_each(|commit| commits.put(commit));
+        self.bytes += commits.bytes;
+        if commits.newest.is_empty() {
             self.remove(group);
         }
     }
@@ -125,10 +143,17 @@ impl GroupOffsets {
         self.bytes
     }
 
-    /// How much more that would be with these commits, which may name a partition once.
+    /// What this one does.
+    pub fn bytes_of(&self, group: &str) -> usize {
+        self.groups.get(group).map_or(0, |commits| commits.bytes)
+    }
+
+    /// How much more all would take with these commits, which may name a partition once.
     pub fn added_bytes(&self, group: &str, offsets: &[CommittedOffset]) -> usize {
         let commits = self.groups.get(group);
-        let old = |commit: &CommittedOffset| commits?.get(&commit.partition).map(CommittedOffset::held_bytes);
+        let old = |commit: &CommittedOffset| {
+            commits?.newest.get(&commit.partition).map(CommittedOffset::held_bytes)
+        };
         let kept = || offsets.iter().filter(|commit| commit.offset >= Offset::ZERO);
         let new = if commits.is_none() && kept().next().is_some() { GROUP_BYTES + group.len() } else { 0 };
         let added: usize = kept().map(CommittedOffset::held_bytes).sum();
@@ -139,24 +164,24 @@ impl GroupOffsets {
     pub fn get(&self, group: &str, partitions: Option<&[PartitionKey]>) -> Vec<CommittedOffset> {
         let Some(commits) = self.groups.get(group) else { return Vec::new() };
         match partitions {
-            Some(partitions) => partitions.iter().filter_map(|key| commits.get(key)).cloned().collect(),
-            None => commits.values().cloned().collect(),
+            Some(keys) => keys.iter().filter_map(|key| commits.newest.get(key)).cloned().collect(),
+            None => commits.newest.values().cloned().collect(),
         }
     }
 
     /// All that the group committed.
     pub fn commits(&self, group: &str) -> impl Iterator<Item = &CommittedOffset> {
-        self.groups.get(group).into_iter().flat_map(BTreeMap::values)
+        self.groups.get(group).into_iter().flat_map(|commits| commits.newest.values())
     }
 
     /// Topics are deleted, and with them what was committed for them.
     pub fn remove_topics(&mut self, deleted: impl Fn(TopicId) -> bool) {
         let bytes = &mut self.bytes;
-        self.groups.retain(|group, commits| {
-            *bytes -= held_bytes(group, commits);
-            commits.retain(|key, _| !deleted(key.topic));
-            let left = !commits.is_empty();
-            *bytes += if left { held_bytes(group, commits) } else { 0 };
+        self.groups.retain(|_, commits| {
+            *bytes -= commits.bytes;
+            commits.remove_topics(&deleted);
+            let left = !commits.newest.is_empty();
+            *bytes += if left { commits.bytes } else { 0 };
             left
         });
     }
@@ -164,7 +189,7 @@ impl GroupOffsets {
     /// The group is gone.
     pub fn remove(&mut self, group: &str) {
         if let Some(commits) = self.groups.remove(group) {
-            self.bytes -= held_bytes(group, &commits);
+            self.bytes -= commits.bytes;
         }
     }
 
@@ -187,7 +212,7 @@ impl GroupOffsets {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&(self.groups.len() as u32).to_le_bytes());
         for (group, commits) in &self.groups {
-            let commits: Vec<_> = commits.values().cloned().collect();
+            let commits: Vec<_> = commits.newest.values().cloned().collect();
             out.extend_from_slice(&encode_commit(group, &commits));
         }
     }
@@ -251,6 +276,7 @@ mod tests {
             let (before, added) = (groups.bytes(), groups.added_bytes(group, offsets));
             groups.apply(&encode_commit(group, offsets)).unwrap();
             assert_eq!(groups.bytes().saturating_sub(before), added, "{group}: {offsets:?}");
+            assert_eq!(groups.bytes(), groups.bytes_of("g") + groups.bytes_of("h"));
             added
         };
         let first = [commit(1, 5, Some("meta")), commit(2, 6, None)];
@@ -268,6 +294,7 @@ mod tests {
         assert_eq!(decoded.bytes(), groups.bytes(), "after a restart, too");
         groups.remove_topics(|topic| topic == TopicId([1; 16]));
         assert_eq!(groups.bytes(), GROUP_BYTES + 1 + COMMIT_BYTES);
+        assert_eq!((groups.bytes_of("g"), groups.bytes_of("h")), (0, groups.bytes()));
         groups.remove("h");
         groups.remove("h");
         assert_eq!(groups.bytes(), 0);

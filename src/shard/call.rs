@@ -77,11 +77,14 @@ pub enum Call {
 }
 
 impl Call {
-    /// The answer is about all that a log or a partition has of something, however little was asked.
+    /// The answer is about all that a log, a partition or a group has of something, however little was asked.
     pub fn is_about_all(&self) -> bool {
         matches!(
             self,
-            Call::ListGroups | Call::PartitionSizes { partitions: None } | Call::ListProducers { .. }
+            Call::ListGroups
+                | Call::PartitionSizes { partitions: None }
+                | Call::ListProducers { .. }
+                | Call::FetchOffsets { partitions: None, .. }
         )
     }
 

@@ -79,7 +79,8 @@ impl GroupHost {
         if home.log.failed() {
             self.groups.stop(now, &GroupError::NotStored);
         }
-        self.groups.note_kept(home.partitions.groups().bytes() + self.to_store_bytes);
+        let offsets = home.partitions.groups();
+        self.groups.note_kept(offsets.bytes() + self.to_store_bytes, offsets.bytes_of(&group));
         match call {
             GroupCall::Join(join) => {
                 let new_id = self.name_member(&join.client_id, join.instance.as_deref(), home.log);
@@ -127,7 +128,10 @@ impl GroupHost {
     ) -> Result<(), GroupError> {
         match home.partitions.groups().added_bytes(group, offsets) {
             0 => Ok(()),
-            added => self.groups.check_room(added),
+            added => self.groups.check_room(group, added).map_err(|error| match error {
+                GroupError::GroupFull => GroupError::OffsetsTooLarge,
+                others_have_it => others_have_it,
+            }),
         }
     }
 

@@ -150,13 +150,23 @@ fn a_group_at_its_own_limit_is_full_and_one_that_others_leave_no_room_may_come_a
         broker.settle(at(2));
         synced
     };
-    broker.groups.note_kept(TOTAL - broker.groups.bytes() - 1000);
+    broker.groups.note_kept(TOTAL - broker.groups.bytes() - 1000, 0);
     assert_eq!(assign(&mut broker, RULES.bytes_max), Err(GroupError::AssignmentTooLarge));
     assert_eq!(assign(&mut broker, 1000), Err(GroupError::GroupsFull), "it is kept twice");
     let larger = |bytes| JoinCall { member: who(0).member, ..join(bytes) };
     assert_eq!(broker.join(0, larger(RULES.bytes_max), at(2)), Err(GroupError::GroupFull));
     assert_eq!(broker.join(0, larger(METADATA_BYTES + 1000), at(2)), Err(GroupError::GroupsFull));
-    broker.groups.note_kept(0);
+    broker.groups.note_kept(0, 0);
+    let kept = TOTAL - broker.groups.bytes() - 1000;
+    broker.groups.note_kept(kept, kept);
+    assert_eq!(assign(&mut broker, 1000), Err(GroupError::AssignmentTooLarge), "it is all its own");
+    let refused = broker.join(0, larger(METADATA_BYTES + 1000), at(2));
+    assert_eq!(refused, Err(GroupError::GroupFull), "for ever, too");
+    assert_eq!(broker.groups.check_room(&name(0), 1001), Err(GroupError::GroupFull));
+    assert_eq!(broker.groups.check_room(&name(0), 1000), Ok(()));
+    broker.groups.note_kept(kept, kept - 2000);
+    assert_eq!(assign(&mut broker, 1000), Err(GroupError::GroupsFull), "some is another's");
+    broker.groups.note_kept(0, 0);
     assert_eq!(assign(&mut broker, 1000), Ok(None), "others have gone");
 
     // All by itself, but its log has no room for what one group may have.
@@ -241,7 +251,11 @@ fn a_restart_keeps_what_there_is_and_counts_it() {
     let again = JoinCall { member: who(0).member, ..join(METADATA_BYTES) };
     assert!(matches!(broker.join(0, again, at(4)), Ok(None)), "the leader wants another assignment");
     assert_eq!(broker.join(count, join(10), at(4)), Err(GroupError::GroupsFull));
-    broker.groups.note_kept(1 << 20);
-    assert_eq!(broker.groups.check_room(0), Err(GroupError::GroupsFull));
-    assert_eq!(broker.groups.check_room(TOTAL), Err(GroupError::GroupFull), "that would never fit");
+    broker.groups.note_kept(1 << 20, 0);
+    assert_eq!(broker.groups.check_room("another", 0), Err(GroupError::GroupsFull));
+    assert_eq!(
+        broker.groups.check_room("another", TOTAL + 1),
+        Err(GroupError::GroupFull),
+        "that would never fit"
+    );
 }

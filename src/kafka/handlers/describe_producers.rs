@@ -1,6 +1,7 @@
 //! DescribeProducers: the idempotent producers that partitions remember.
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::vec::IntoIter;
 
 use super::replies::Replies;
@@ -63,7 +64,14 @@ impl Pending for DescribeProducers {
             Ok(producers) if self.room.take(producers.len() * size_of::<ProducerState>()) => {
                 reply.producers = producers.into_iter().map(state).collect();
             }
-            Ok(_) => reply.error_code = errors::NO_ROOM.0,
+            Ok(_) => {
+                reply.error_code = errors::NO_ROOM.0;
+                // Those behind it are not asked for any more: that takes the shards' time.
+                let unasked = mem::replace(&mut self.calls, Vec::new().into_iter());
+                for reply in self.replies.asked_last(unasked.len()) {
+                    reply.error_code = errors::NO_ROOM.0;
+                }
+            }
             Err(error) => reply.error_code = errors::of_call(&error),
         }
         self.calls.next().into_iter().collect()
@@ -127,6 +135,34 @@ mod tests {
         world.answer_bytes = 150 * size_of::<ProducerState>();
         let full = ErrorCode::POLICY_VIOLATION;
         assert_eq!(codes(&world), [none, full, twice, full, twice]);
+    }
+
+    #[test]
+    fn no_more_are_asked_for_when_one_has_no_room() {
+        let mut world = World::with_topics(&["a", "b", "c", "d", "e", "f"]);
+        world.answer_bytes = 2 * size_of::<ProducerState>();
+        let topic = |name| DescribeProducersTopic { name, partition_indexes: Array::from_slice(&[0, 9, 1]) };
+        let request = DescribeProducersRequest {
+            topics: ["a", "b", "c", "d", "e", "f"].into_iter().map(topic).collect(),
+        };
+        let mut asked = 0;
+        let body = world.ask(0, &request, |_, _| {
+            asked += 1;
+            let id = ProducerId(asked);
+            let producer = ActiveProducer { id, epoch: 0, last_sequence: 0, last_append: WallMs(0) };
+            // The first fits, and so does another one behind the second, which was asked for already.
+            Answer::Producers(Ok(vec![producer; if asked == 2 { 2 } else { 1 }]))
+        });
+        let response: DescribeProducersResponse<'_> = decode(&body, 0);
+        let replies = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let codes: Vec<_> = replies.map(|reply| (reply.error_code, reply.active_producers.len())).collect();
+        let (told, none) = ((ErrorCode::NONE, 1), (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, 0));
+        let full = (errors::NO_ROOM.0, 0);
+        let at_once = ASKED_AT_ONCE as i64;
+        assert!((3..11).contains(&at_once), "of twelve there are some to come");
+        assert_eq!(asked, at_once + 1, "and the one after the first");
+        assert_eq!(codes[..6], [told, none, full, told, none, full]);
+        assert_eq!(codes[6..], [full, none, full].repeat(4));
     }
 
     #[test]

@@ -244,6 +244,7 @@ mod tests {
         let table = [
             (CallError::Storage, ErrorCode::COORDINATOR_NOT_AVAILABLE),
             (GroupError::GroupsFull.into(), ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
+            (GroupError::OffsetsTooLarge.into(), ErrorCode::INVALID_COMMIT_OFFSET_SIZE),
         ];
         for (error, code) in table {
             let body = world().ask(8, &request, |_, _| Answer::CommitOffsets(Err(error.clone())));

@@ -86,6 +86,16 @@ impl<T> Replies<T> {
         &mut self.topics[topic].1[partition]
     }
 
+    /// The replies that the last `count` calls are about.
+    pub fn asked_last(&mut self, count: usize) -> impl Iterator<Item = &mut T> {
+        let Self { topics, asked } = self;
+        let mut asked = asked[asked.len() - count..].iter().peekable();
+        let all = topics.iter_mut().enumerate().flat_map(|(topic, (_, replies))| {
+            replies.iter_mut().enumerate().map(move |(index, reply)| ((topic, index), reply))
+        });
+        all.filter_map(move |(at, reply)| asked.next_if(|next| **next == at).map(|_| reply))
+    }
+
     /// Every reply.
     pub fn all(&mut self) -> impl Iterator<Item = &mut T> {
         self.topics.iter_mut().flat_map(|(_, partitions)| partitions)

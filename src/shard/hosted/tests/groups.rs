@@ -148,3 +148,31 @@ fn offsets_share_the_budget_of_the_groups() {
     assert!(matches!(rig.ask(delete), Answer::DeleteGroup(Ok(()))));
     rig.commit("another", 0).expect("there is room again");
 }
+
+#[test]
+fn a_group_that_fills_the_budget_by_itself_is_not_told_to_come_again() {
+    let mut rig = Rig::new(&[]);
+    let refused = (0..).find_map(|index| rig.commit("alone", index).err());
+    assert_eq!(refused, Some(GroupError::OffsetsTooLarge.into()));
+    rig.commit("alone", 0).expect("takes no more than before");
+    assert_eq!(rig.commit("another", 0), Err(GroupError::GroupsFull.into()), "of it there is little");
+    let join = JoinCall {
+        member: String::new(),
+        instance: None,
+        client_id: "c".into(),
+        client_host: "h".into(),
+        session_timeout: Duration::from_secs(10),
+        rebalance_timeout: Duration::from_secs(10),
+        protocol_type: "consumer".into(),
+        protocols: vec![("range".into(), vec![7; 1000].into())],
+        needs_id: false,
+        can_skip: false,
+    };
+    for (name, error) in [("alone", GroupError::GroupFull), ("another", GroupError::GroupsFull)] {
+        let call = GroupCall::Join(Box::new(join.clone()));
+        match rig.ask(Call::Group { group: name.to_owned(), call }) {
+            Answer::Joined(joined) => assert_eq!(*joined, Err(error.into()), "{name}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -28,6 +28,7 @@ has_go() { version=$(go env GOVERSION) && [ "$(number "${version#go1.}")" -ge 21
 has_node() { command -v node && npm --version; }
 has_java() { version=$(javac -version 2>&1) && [ "$(number "${version#javac }")" -ge 17 ]; }
 has_maven() { command -v mvn; }
+has_mkfs() { PATH="$PATH:/usr/sbin:/sbin" command -v mkfs.ext4; }
 
 # need TOOL PACKAGES WHAT SKIPPED: unless has_TOOL, install the Debian PACKAGES; if that is not possible, say that
 # WHAT is missing, and what is SKIPPED without it.
@@ -54,6 +55,7 @@ need go "golang-go (>= 2:1.21~)" "Go 1.21, see https://go.dev/dl" "the crash loo
 need node "nodejs, npm" "Node.js with npm, see https://nodejs.org" "kafkajs"
 need java "default-jdk-headless (>= 2:1.17) | openjdk-17-jdk-headless" "JDK 17" "the Java clients, Kafka's tools, HdrHistogram's tool"
 need maven "maven" "Maven" "the Java clients, Kafka's tools, HdrHistogram's tool"
+need mkfs "e2fsprogs" "mkfs.ext4" "full disks, flushes counted on a device of its own"
 
 if [ "$mode" = --skipped ]; then
     if [ -n "$missing" ]; then

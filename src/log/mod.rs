@@ -439,7 +439,7 @@ impl Log {
             self.submit_block(block, now.mono, ops);
         }
         self.submit_sync(ops);
-        while let Some(load) = self.cache.poll_load() {
+        while let Some(load) = self.cache.poll_load(now.mono) {
             let segment =
                 self.segments.find(load.span.base).expect("a chunk that is wanted lies in a segment");
             let file = segment.file.clone();

@@ -8,18 +8,23 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::align::PAGE_BYTES;
 use crate::io::buffer::{ChunkBuf, ChunkPool};
-use crate::model::{LogId, Offset, Slot};
+use crate::model::{LogId, Nanos, Offset, Slot};
 
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader};
 use super::chunks::{ChunkId, ChunkSpan};
 use super::entry::EntryHeader;
 
-/// Chunks of a log that are read at a time. A device that serves in order lets each write, and then its flush,
-/// wait for the reads before it: three at a time cost commits 12 ms instead of 3, and read 1.15 GB/s instead of 1.0.
-const LOADS_MAX: usize = 1;
+/// One chunk of a log is read at a time. A device that serves in order lets each write, and then its flush, wait
+/// for the reads before it: three at a time cost commits 12 ms instead of 3, and read 1.15 GB/s instead of 1.0.
+///
+/// But a read that takes longer than this has another beside it. A chunk takes some milliseconds, and tens of them on
+/// a busy device: after a second it is the read that is stuck, at a place that the drive tries again and again, and
+/// all others of the log would wait for it. There is never a third: what stops two of them is the device.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// Chunks that wait to be read ahead of somebody, at most.
 const AHEAD_QUEUE_MAX: usize = 8;
@@ -28,8 +33,8 @@ const AHEAD_QUEUE_MAX: usize = 8;
 const UNSEEN_LOADS_MIN: u64 = 4;
 
 /// However little memory it is given: those that nobody has seen, as many that are lent, one that a search looks
-/// through, and one to read into.
-const CHUNKS_MIN: usize = 2 * UNSEEN_LOADS_MIN as usize + 2;
+/// through, one to read into, and one more for a read that is stuck.
+const CHUNKS_MIN: usize = 2 * UNSEEN_LOADS_MIN as usize + 3;
 
 /// Chunks that are read ahead of somebody, at most: one answer of many partitions takes 16 MiB.
 const AHEAD_CHUNKS_MAX: usize = 16;
@@ -194,7 +199,8 @@ pub struct ReadCache {
     /// These are read when nobody waits for another: [`Cached::Ahead`].
     ahead: VecDeque<(ChunkId, ChunkSpan)>,
     given_up: Vec<ChunkId>,
-    loading: usize,
+    /// What is being read, and since when.
+    loading: Vec<(ChunkId, Nanos)>,
     /// Chunks that readers hold parts of, at most; counted anew when it reaches its limit.
     lent: usize,
     lent_max: usize,
@@ -217,7 +223,7 @@ impl ReadCache {
             wanted: VecDeque::new(),
             ahead: VecDeque::new(),
             given_up: Vec::new(),
-            loading: 0,
+            loading: Vec::new(),
             lent: 0,
             lent_max: chunks / 2,
             clock: 0,
@@ -307,12 +313,14 @@ impl ReadCache {
         }
     }
 
-    /// The next chunk to be read, when one is wanted and memory for it is there.
-    pub fn poll_load(&mut self) -> Option<Load> {
-        if self.loading >= LOADS_MAX {
-            return None;
-        }
-        let (id, span) = *self.wanted.front().or(self.ahead.front())?;
+    /// The next chunk to be read, when one is wanted, memory for it is there, and it is its turn.
+    pub fn poll_load(&mut self, now: Nanos) -> Option<Load> {
+        let (id, span) = *match self.loading[..] {
+            [] => self.wanted.front().or(self.ahead.front())?,
+            // What is to be read ahead may lie beside what is stuck, where it would be stuck as well.
+            [(_, since)] if now >= since.plus(STUCK_AFTER) => self.wanted.front()?,
+            _ => return None,
+        };
         let bytes = (span.bytes as usize).next_multiple_of(PAGE_BYTES);
         let buf = if bytes > self.pool.chunk_bytes() {
             self.free_unpooled(bytes);
@@ -322,7 +330,7 @@ impl ReadCache {
         };
         self.wanted.pop_front().or_else(|| self.ahead.pop_front());
         self.cached.insert(id, Cached::Loading { bytes });
-        self.loading += 1;
+        self.loading.push((id, now));
         Some(Load { id, span, buf })
     }
 
@@ -374,7 +382,7 @@ impl ReadCache {
         mut buf: ChunkBuf,
         result: std::io::Result<()>,
     ) -> Result<(), ChunkError> {
-        self.loading -= 1;
+        self.loading.retain(|(loading, _)| *loading != id);
         self.loads += 1;
         let parsed = match result {
             Ok(()) => {
@@ -443,8 +451,8 @@ mod tests {
             assert!(matches!(cache.get(id(wanted), span(wanted)), Lookup::Loading));
         }
         let mut order = Vec::new();
-        while let Some(Load { id, span, buf }) = cache.poll_load() {
-            assert!(cache.poll_load().is_none(), "one at a time");
+        while let Some(Load { id, span, buf }) = cache.poll_load(Nanos(0)) {
+            assert!(cache.poll_load(Nanos(0)).is_none(), "one at a time");
             order.push(id.0);
             cache.on_loaded(id, span, buf, Err(std::io::ErrorKind::Other.into())).unwrap_err();
             cache.prefetch(id, span);
@@ -453,12 +461,42 @@ mod tests {
     }
 
     #[test]
+    fn a_read_that_is_stuck_lets_one_other_pass_at_a_time() {
+        let mut cache = ReadCache::new(LogId(1), 4096, 1 << 20);
+        let load = |cache: &mut ReadCache, now| cache.poll_load(Nanos(now));
+        let end = |cache: &mut ReadCache, Load { id, span, buf }: Load| {
+            cache.on_loaded(id, span, buf, Err(std::io::ErrorKind::Other.into())).unwrap_err();
+        };
+        let second = STUCK_AFTER.as_nanos() as u64;
+        for wanted in 1..=5 {
+            cache.get(ChunkId(wanted), span(wanted));
+        }
+        cache.prefetch(ChunkId(9), span(9));
+        let stuck = load(&mut cache, 5).expect("the first");
+        assert!(load(&mut cache, 4 + second).is_none(), "it may come yet");
+        let passes = load(&mut cache, 5 + second).expect("another, beside it");
+        assert_eq!((stuck.id, passes.id), (ChunkId(1), ChunkId(2)));
+        assert!(load(&mut cache, 9 * second).is_none(), "never a third");
+        end(&mut cache, passes);
+        let passes = load(&mut cache, 9 * second).expect("the next");
+        end(&mut cache, stuck);
+        assert!(load(&mut cache, 10 * second - 1).is_none(), "one at a time again");
+        end(&mut cache, passes);
+        let stuck = load(&mut cache, 10 * second).expect("the fourth");
+        let passes = load(&mut cache, 11 * second).expect("the last that somebody waits for");
+        end(&mut cache, passes);
+        assert!(load(&mut cache, 12 * second).is_none(), "what is read ahead does not pass");
+        end(&mut cache, stuck);
+        assert_eq!(load(&mut cache, 12 * second).map(|load| load.id), Some(ChunkId(9)));
+    }
+
+    #[test]
     fn what_is_read_ahead_of_a_log_that_moved_on_is_forgotten() {
         let mut cache = ReadCache::new(LogId(1), 4096, 1 << 20);
         cache.prefetch(ChunkId(2), span(2));
         cache.get(ChunkId(1), span(1));
         cache.drop_before(ChunkId(3));
-        assert!(cache.poll_load().is_none());
+        assert!(cache.poll_load(Nanos(0)).is_none());
         assert_eq!(cache.take_given_up(), [ChunkId(1)], "nobody waits for the other");
     }
 }

@@ -23,7 +23,7 @@ class CaseFailed(Exception):
 # What a machine may lack with good reason, also where everything must run (CI=true). Whatever else a case misses
 # (a tool, space, a free port) can be had there, so that it must be.
 ACCEPTED_LACKS = {
-    "mounts": "a container may not mount",
+    "mounts": "not everybody may mount",
     "flush counts": "the block layer counts flushes only of a device with a volatile cache, on a kernel that tells",
     "a refusal": "the kernel grants what the case needs to be refused",
 }
@@ -92,13 +92,16 @@ class Rig:
 
     def loop_disk(self, size_bytes):
         """An ext4 of its own in a sparse file: the folder it is mounted on. Its device serves nobody else."""
-        if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
-            raise CaseSkipped("a loop device needs root and mkfs.ext4")
+        if os.geteuid() != 0:
+            raise CaseSkipped("a loop device needs root", "mounts")
+        mkfs = shutil.which("mkfs.ext4", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+        if mkfs is None:
+            raise CaseSkipped("a loop device needs mkfs.ext4 (Debian package: e2fsprogs)")
         image = os.path.join(self.folder, "image")
         with open(image, "wb") as file:
             file.truncate(size_bytes)
         # Nothing is left to the kernel to initialise behind our back: it would write while we count.
-        _tool("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+        _tool(mkfs, "-q", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
         return self.mount("ext4", image, ["-o", "loop"])
 
     def beside(self, thread):

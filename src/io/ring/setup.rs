@@ -105,14 +105,18 @@ mod tests {
         for (refused, asked, has) in [
             (&[][..], &[all][..], &["no_sqarray", "defer_taskrun", "submit_all"][..]),
             // Linux 6.1 to 6.5.
-            (&["no_sqarray"], &[all, "defer_taskrun submit_all"], &["defer_taskrun", "submit_all"]),
+            (
+                &["no_sqarray"][..],
+                &[all, "defer_taskrun submit_all"][..],
+                &["defer_taskrun", "submit_all"][..],
+            ),
             (
                 &["no_sqarray", "defer_taskrun"],
                 &[all, "defer_taskrun submit_all", "submit_all"],
                 &["submit_all"],
             ),
             // An old one that is refused takes the newer ones with it.
-            (&["submit_all"], &[all, "defer_taskrun submit_all", "submit_all", ""], &[]),
+            (&["submit_all"][..], &[all, "defer_taskrun submit_all", "submit_all", ""][..], &[][..]),
         ] {
             let (tried, built) = tries(refused, libc::EINVAL);
             assert_eq!(tried, asked, "without {refused:?}");

@@ -7,7 +7,7 @@ ARGS ?=
 RELEASE_BIN := $(or $(CARGO_TARGET_DIR),target)/release/ringmq
 
 .DEFAULT_GOAL := help
-.PHONY: help prereqs prereqs-test build run check test test-cargo fuzz bench bench-scenarios bench-truth bench-groups doc clean
+.PHONY: help prereqs prereqs-test build run check lint test test-cargo fuzz bench bench-scenarios bench-truth bench-groups doc clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,10 +35,17 @@ check: prereqs ## Format, lints, unit tests: before every commit
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --lib
 
+# Two components of a Rust toolchain; one that lacks them skips them by name, as tests/prereqs.sh does with tools.
+lint: prereqs
+	@tests/prereqs.sh --has rustfmt || exit 0; set -x; $(CARGO) fmt --check
+	@tests/prereqs.sh --has clippy || exit 0; set -x; $(CARGO) clippy --locked --all-targets -- -D warnings
+
 # In this order on purpose: what fails soonest and cheapest comes first.
-test: prereqs-test ## Everything that must pass: cargo's tests, real clients (short), the server on the real kernel, crashes
+test: prereqs-test ## Everything that must pass: lints, cargo's tests, real clients (short), the real kernel, crashes
 	$(MAKE) --no-print-directory bench-peers-test
+	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory test-cargo
+	$(MAKE) --no-print-directory bench-truth
 	$(MAKE) --no-print-directory conform-short
 	$(MAKE) --no-print-directory system
 	$(MAKE) --no-print-directory crash

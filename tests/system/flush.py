@@ -63,12 +63,12 @@ def _device(folder, mode):
         # A partition has the queue of its disk.
         queue = os.path.join(os.path.dirname(os.path.dirname(queue)), "queue")
     if not os.path.exists(queue):
-        raise CaseSkipped(f"no block device is behind {folder}")
+        raise CaseSkipped(f"no block device is behind {folder}", "flush counts")
     cache, fua = (_text(os.path.join(queue, name)) for name in ("write_cache", "fua"))
     if cache != "write back":
-        raise CaseSkipped(f"the device has no volatile cache, so the kernel sends it no flush ({cache})")
+        raise CaseSkipped(f"the device has no volatile cache ({cache}): no flush is sent", "flush counts")
     if mode == "dsync" and fua == "1":
-        raise CaseSkipped("the device has FUA: a dsync write is one command without a flush")
+        raise CaseSkipped("the device has FUA: a dsync write is one command without a flush", "flush counts")
     return device
 
 
@@ -83,9 +83,9 @@ def _flushes(device):
             fields = line.split()
             if f"{fields[0]}:{fields[1]}" == device:
                 if len(fields) <= FLUSHES_FIELD:
-                    raise CaseSkipped("this kernel does not count flushes (Linux 5.5 does)")
+                    raise CaseSkipped("this kernel does not count flushes (Linux 5.5 does)", "flush counts")
                 return int(fields[FLUSHES_FIELD])
-    raise CaseSkipped(f"/proc/diskstats does not know the device {device}")
+    raise CaseSkipped(f"/proc/diskstats does not know the device {device}", "flush counts")
 
 
 CASES = {

@@ -235,7 +235,7 @@ def no_direct_io(rig):
     except OSError:
         refused(rig.broker(data_dir=os.path.join(folder, "data")), "direct IO", "ext4", folder)
     else:
-        raise CaseSkipped("ramfs can do direct IO here")
+        raise CaseSkipped("ramfs can do direct IO here", "a refusal")
 
 
 def port_that_is_taken(rig):

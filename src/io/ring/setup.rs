@@ -48,15 +48,22 @@ const FEATURES: [Feature; 3] = [
 /// # Errors
 /// As of `io_uring_setup(2)`: `EPERM` (disabled), `ENOSYS` (no io_uring), `ENOMEM` (memlock limit).
 pub(super) fn build(entries: u32) -> io::Result<(IoUring, Vec<&'static str>)> {
-    let mut given_up = 0;
-    loop {
-        let asked = &FEATURES[given_up..];
+    build_by(|asked| {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(entries * COMPLETIONS_PER_ENTRY);
         for feature in asked {
             (feature.ask)(&mut builder);
         }
-        match builder.build(entries) {
+        builder.build(entries)
+    })
+}
+
+/// The first ring that `set_up` makes, asked with ever fewer features.
+fn build_by<R>(mut set_up: impl FnMut(&[Feature]) -> io::Result<R>) -> io::Result<(R, Vec<&'static str>)> {
+    let mut given_up = 0;
+    loop {
+        let asked = &FEATURES[given_up..];
+        match set_up(asked) {
             Ok(ring) => return Ok((ring, asked.iter().map(|feature| feature.name).collect())),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) && given_up < FEATURES.len() => {
                 given_up += 1;
@@ -72,4 +79,70 @@ pub(super) fn takes_messages(ring: &IoUring, features: &[&str]) -> bool {
     let mut probe = Probe::new();
     let probed = ring.submitter().register_probe(&mut probe).is_ok();
     probed && probe.is_supported(opcode::MsgRingData::CODE) && features.contains(&FEATURES[0].name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a kernel that refuses these features with this error is asked for, try by try, and what comes of it.
+    fn tries(refused: &[&str], errno: i32) -> (Vec<String>, Result<Vec<&'static str>, Option<i32>>) {
+        let mut tries = Vec::new();
+        let built = build_by(|asked| {
+            let names: Vec<_> = asked.iter().map(|feature| feature.name).collect();
+            tries.push(names.join(" "));
+            match names.iter().any(|name| refused.contains(name)) {
+                true => Err(io::Error::from_raw_os_error(errno)),
+                false => Ok(()),
+            }
+        });
+        (tries, built.map(|((), features)| features).map_err(|error| error.raw_os_error()))
+    }
+
+    #[test]
+    fn features_are_given_up_newest_first_until_the_kernel_agrees() {
+        let all = "no_sqarray defer_taskrun submit_all";
+        for (refused, asked, has) in [
+            (&[][..], &[all][..], &["no_sqarray", "defer_taskrun", "submit_all"][..]),
+            // Linux 6.1 to 6.5.
+            (
+                &["no_sqarray"][..],
+                &[all, "defer_taskrun submit_all"][..],
+                &["defer_taskrun", "submit_all"][..],
+            ),
+            (
+                &["no_sqarray", "defer_taskrun"],
+                &[all, "defer_taskrun submit_all", "submit_all"],
+                &["submit_all"],
+            ),
+            // An old one that is refused takes the newer ones with it.
+            (&["submit_all"][..], &[all, "defer_taskrun submit_all", "submit_all", ""][..], &[][..]),
+        ] {
+            let (tried, built) = tries(refused, libc::EINVAL);
+            assert_eq!(tried, asked, "without {refused:?}");
+            assert_eq!(built.as_deref(), Ok(has), "without {refused:?}");
+        }
+    }
+
+    #[test]
+    fn other_errors_and_a_refusal_of_the_bare_ring_are_final() {
+        for errno in [libc::EPERM, libc::ENOSYS, libc::ENOMEM] {
+            let (tried, built) = tries(&["no_sqarray"], errno);
+            assert_eq!((tried.len(), built), (1, Err(Some(errno))));
+        }
+        let mut tried = 0;
+        let built = build_by(|_| -> io::Result<()> {
+            tried += 1;
+            Err(io::Error::from_raw_os_error(libc::EINVAL))
+        });
+        assert_eq!(built.unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        assert_eq!(tried, FEATURES.len() + 1);
+    }
+
+    #[test]
+    fn a_real_ring_has_a_tail_of_the_features() {
+        let (_, features) = build(8).unwrap();
+        let names = FEATURES.map(|feature| feature.name);
+        assert!(names.ends_with(&features), "{features:?}");
+    }
 }

@@ -15,6 +15,7 @@
 
 pub mod catalog;
 pub mod commands;
+pub mod config_kind;
 pub mod placement;
 pub mod record;
 pub mod replay;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, Limit, Origin, Values};
+use crate::kafka::handlers::describe_topic_partitions::PARTITIONS_MAX;
 use crate::kafka::handlers::offset_commit::METADATA_BYTES_MAX;
 use crate::kafka::protocol::messages::describe_configs::config_type::{BOOLEAN, INT, LIST, LONG, STRING};
 use crate::kafka::settings::BrokerConfig;
-use crate::shard::PRODUCER_EXPIRY_MS;
+use crate::shard::{PRODUCER_EXPIRY_MS, RETENTION_EVERY};
 
 /// What of Kafka's broker settings has a meaning here. Those that say which broker this is are added by
-/// who knows it.
+/// who knows it, and those that do nothing are in [`broker_configs`](crate::kafka::broker_configs).
 pub fn describe(config: &Config) -> Arc<[BrokerConfig]> {
     let with_default = rows(config).into_iter().zip(rows(&Values::default()));
     let configs = with_default.map(|(row, default)| BrokerConfig {
@@ -50,6 +51,7 @@ fn rows(values: &Values) -> Vec<Row> {
         fixed("delete.topic.enable", BOOLEAN, "true", "Topics can be deleted."),
         row("fetch.max.bytes", "kafka.fetch_bytes_max", INT,
             kafka.fetch_bytes_max.0.to_string(), "Most bytes of records in one fetch response."),
+        fixed("group.coordinator.rebalance.protocols", LIST, "classic", "The protocols that members of groups may speak."),
         row("group.initial.rebalance.delay.ms", "kafka.group_initial_delay", INT,
             millis(kafka.group_initial_delay), "How long the first rebalance of a group waits for more members."),
         row("group.max.session.timeout.ms", "kafka.group_session_max", INT,
@@ -60,19 +62,32 @@ fn rows(values: &Values) -> Vec<Row> {
             millis(kafka.group_session_min), "The shortest session timeout of a member."),
         row("listeners", "kafka.listen", STRING, listeners.join(","), "Where this broker listens."),
         fixed("log.cleanup.policy", LIST, "delete", "Old records go; compaction does not exist yet."),
+        row("log.dir", "server.data_dir", STRING,
+            server.data_dir.display().to_string(), "The directory of all data."),
         row("log.dirs", "server.data_dir", STRING,
             server.data_dir.display().to_string(), "The directory of all data."),
         fixed("log.flush.interval.messages", LONG, "1", "An acknowledged record is on stable storage."),
+        fixed("log.flush.interval.ms", LONG, "0", "An acknowledged record is on stable storage."),
+        fixed("log.message.timestamp.after.max.ms", LONG, "3600000",
+            "How far in the future a producer's timestamp may lie. A topic may set its own."),
+        fixed("log.message.timestamp.before.max.ms", LONG, &i64::MAX.to_string(),
+            "How far in the past a producer's timestamp may lie. A topic may set its own."),
         fixed("log.message.timestamp.type", STRING, "CreateTime", "Whose time a record carries. A topic may set its own."),
         row("log.retention.bytes", "log.retention_bytes", LONG,
             limit(&log.retention_bytes, |bytes| bytes.0.to_string()),
             "A partition's oldest records beyond this size may be deleted; -1 for no limit. A topic may set its own."),
+        fixed("log.retention.check.interval.ms", LONG, &millis(RETENTION_EVERY), "How often records are looked for that may go."),
         row("log.retention.ms", "log.retention", LONG, limit(&log.retention, |age| millis(*age)),
             "Records older than this may be deleted; -1 for never. A topic may set its own."),
         row("log.segment.bytes", "log.segment_bytes", INT,
             log.segment_bytes.0.to_string(), "Size of a segment, which many partitions share."),
+        fixed("max.connection.creation.rate", INT, &i32::MAX.to_string(), "Nothing limits how fast clients connect."),
         row("max.connections", "kafka.connections_max", INT,
             kafka.connections_max.to_string(), "Most connections at a time."),
+        fixed("max.connections.per.ip", INT, &i32::MAX.to_string(), "One address may have all of max.connections."),
+        fixed("max.connections.per.ip.overrides", STRING, "", "One address may have all of max.connections."),
+        fixed("max.request.partition.size.limit", INT, &PARTITIONS_MAX.to_string(),
+            "Most partitions in one answer to DescribeTopicPartitions."),
         row("message.max.bytes", "kafka.message_bytes_max", INT,
             kafka.message_bytes_max.0.to_string(), "Largest record batch. A topic may set less."),
         fixed("min.insync.replicas", INT, "1", "There is one replica of each partition."),
@@ -106,6 +121,7 @@ fn limit<T>(limit: &Limit<T>, show: impl Fn(&T) -> String) -> String {
 mod tests {
     use super::*;
     use crate::config::{Assignment, Sources, find_key};
+    use crate::kafka::broker_configs;
 
     #[test]
     fn names_and_keys_are_known_ones() {
@@ -113,7 +129,16 @@ mod tests {
         assert!(rows.is_sorted_by(|a, b| a.name < b.name));
         for Row { name, key, doc, value, .. } in rows {
             assert!(key.is_none_or(|key| find_key(key).is_some()), "{name}");
-            assert!(doc.ends_with('.') && !value.is_empty(), "{name}");
+            assert!(doc.ends_with('.') && (!value.is_empty() || name.ends_with(".overrides")), "{name}");
+        }
+    }
+
+    /// Each of Kafka's is either among these, says which broker this is, or does nothing here.
+    #[test]
+    fn nothing_that_has_a_meaning_is_called_idle() {
+        let identity = ["advertised.listeners", "broker.id", "node.id"];
+        for name in rows(&Values::default()).iter().map(|row| row.name).chain(identity) {
+            assert!(broker_configs::find(name).is_none(), "{name}");
         }
     }
 

@@ -6,10 +6,11 @@
 //!                            identity: who we are    fetch_session: what a consumer need not repeat
 //! ```
 //!
-//! [`memory`] bounds what all connections of a shard hold together, [`answer_room`] one large answer, [`cost`]
+//! [`broker_configs`] are those of Kafka's that mean nothing here. [`memory`] bounds what all connections of a shard hold together, [`answer_room`] one large answer, [`cost`]
 //! how long a turn is.
 
 pub mod answer_room;
+pub mod broker_configs;
 pub mod connection;
 pub mod context;
 pub mod cost;

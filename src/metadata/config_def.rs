@@ -9,24 +9,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-/// The type of a config's value, as Kafka reports it, with the values that make sense.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ConfigKind {
-    Boolean,
-    /// From `min` to `i32::MAX`.
-    Int {
-        min: i32,
-    },
-    /// From `min` to `i64::MAX`.
-    Long {
-        min: i64,
-    },
-    /// From 0 to 1.
-    Ratio,
-    Choice(&'static [&'static str]),
-    /// Names with commas in between.
-    List,
-}
+use super::config_kind::ConfigKind;
 
 /// What a config does here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +45,6 @@ pub enum ConfigError {
     NotAList { name: &'static str },
 }
 
-/// Kafka's longest string. Every shard keeps the lists, so they must not be as large as a request.
-const LIST_BYTES_MAX: usize = i16::MAX as usize;
-
 const NO_COMPACTION: &str = "compaction does not exist yet, cleanup.policy can only be delete";
 const NO_RECOMPRESSION: &str = "batches are stored as producers compressed them";
 const ALWAYS_SYNCED: &str = "every acknowledged record is on stable storage, there is no weaker mode";
@@ -77,6 +57,8 @@ macro_rules! no_effect {
         concat!("Has no effect here.", $(" ", $why)?)
     };
 }
+
+pub(crate) use no_effect;
 
 /// So it begins.
 pub const NO_EFFECT: &str = no_effect!();
@@ -159,31 +141,9 @@ impl ConfigDef {
 
     /// Whether `value` may be set.
     pub fn validate(&self, value: &str) -> Result<(), ConfigError> {
-        let range = |min: i64, max: i64, value: i64| (min..=max).contains(&value);
-        let (fits, expected) = match self.kind {
-            ConfigKind::Boolean => (matches!(value, "true" | "false"), "true or false".to_string()),
-            ConfigKind::Int { min } => (
-                value.parse().is_ok_and(|value| range(min.into(), i32::MAX.into(), value)),
-                format!("a number from {min} to {}", i32::MAX),
-            ),
-            ConfigKind::Long { min } => (
-                value.parse().is_ok_and(|value| range(min, i64::MAX, value)),
-                format!("a number from {min} to {}", i64::MAX),
-            ),
-            ConfigKind::Ratio => (
-                value.parse().is_ok_and(|value: f64| (0.0..=1.0).contains(&value)),
-                "a number from 0 to 1".to_string(),
-            ),
-            ConfigKind::Choice(choices) => (
-                // Another of Kafka's codecs is a sound value that is refused below, for a reason.
-                choices.contains(&value) || matches!(self.effect, Effect::Refused(_)),
-                choices.join(" or "),
-            ),
-            ConfigKind::List => {
-                (value.len() <= LIST_BYTES_MAX, format!("a list of at most {LIST_BYTES_MAX} bytes"))
-            }
-        };
-        if !fits {
+        // Another of Kafka's codecs is a sound value that is refused below, for a reason.
+        let is_judged_below = matches!((self.kind, self.effect), (ConfigKind::Choice(_), Effect::Refused(_)));
+        if !is_judged_below && let Err(expected) = self.kind.check(value) {
             return Err(ConfigError::Invalid { name: self.name, value: value.to_owned(), expected });
         }
         match self.effect {
@@ -198,14 +158,21 @@ impl ConfigDef {
     /// behind it must not grow it.
     pub fn shortest<'v>(&self, value: &'v str) -> Cow<'v, str> {
         match self.kind {
-            ConfigKind::Int { .. } | ConfigKind::Long { .. } => {
+            ConfigKind::Short { .. } | ConfigKind::Int { .. } | ConfigKind::Long { .. } => {
                 value.parse::<i64>().map_or(value.into(), |number| number.to_string().into())
             }
-            ConfigKind::Ratio => match value.parse::<f64>().map(|ratio| ratio.to_string()) {
-                Ok(short) if short.len() < value.len() => short.into(),
-                _ => value.into(),
-            },
-            ConfigKind::Boolean | ConfigKind::Choice(_) | ConfigKind::List => value.into(),
+            ConfigKind::Double | ConfigKind::Ratio => {
+                match value.parse::<f64>().map(|number| number.to_string()) {
+                    Ok(short) if short.len() < value.len() => short.into(),
+                    _ => value.into(),
+                }
+            }
+            ConfigKind::Boolean
+            | ConfigKind::Choice(_)
+            | ConfigKind::Text
+            | ConfigKind::List
+            | ConfigKind::Class
+            | ConfigKind::Password => value.into(),
         }
     }
 }

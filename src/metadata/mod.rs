@@ -16,6 +16,7 @@
 pub mod catalog;
 pub mod commands;
 pub mod config_def;
+pub mod config_kind;
 pub mod placement;
 pub mod record;
 pub mod replay;

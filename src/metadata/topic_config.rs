@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::config_def::{CONFIGS, ConfigDef, ConfigError, ConfigKind, known_index};
+use super::config_def::{CONFIGS, ConfigDef, ConfigError, known_index};
+use super::config_kind::ConfigKind;
 
 /// A change of one config of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -38,7 +38,7 @@ use lookups::Lookups;
 use mailbox::{Mail, Mailbox};
 
 /// Retention looks at what may be due this often.
-const RETENTION_EVERY: Duration = Duration::from_secs(1);
+pub const RETENTION_EVERY: Duration = Duration::from_secs(1);
 /// A producer that was silent for so long is forgotten (Kafka's `producer.id.expiration.ms`).
 pub const PRODUCER_EXPIRY_MS: i64 = 24 * 3600 * 1000;
 

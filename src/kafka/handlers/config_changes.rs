@@ -1,13 +1,14 @@
 //! What the two requests that alter configs share: one says all configs of a resource, the other single
 //! ones. Every resource succeeds or fails on its own.
 //!
-//! Topics' configs change at once, on every shard. The broker's come from its start and cannot be changed
-//! while it runs, none of them.
+//! Topics' configs change at once, on every shard. The broker's come from its start, and none that has a meaning
+//! here can be changed while it runs. Of the others, those that Kafka can change are judged, and then forgotten.
 
 use std::collections::BTreeSet;
 
 use super::replies::Refusal;
 use super::{Outcome, Pending, unexpected, wait};
+use crate::kafka::broker_configs::{Update, find};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
 use crate::kafka::handlers::describe_configs::broker_named;
@@ -146,7 +147,7 @@ fn judge(
         resource_type::BROKER if !name.is_empty() && broker_named(ctx, name).is_none() => {
             Err(invalid("another broker than this is not known"))
         }
-        resource_type::BROKER => check_broker(&changes).map(|()| None),
+        resource_type::BROKER => check_broker(name, &changes).map(|()| None),
         resource_type::BROKER_LOGGER => {
             Err(invalid("levels of logging are set by telemetry.log, at the start"))
         }
@@ -156,21 +157,59 @@ fn judge(
     }
 }
 
-/// Nothing of a broker was set while it ran, so that there is nothing to delete, and nothing can be set.
-fn check_broker(changes: &ConfigChanges) -> Result<(), Refusal> {
-    let names: Vec<&str> = match changes {
-        ConfigChanges::Replace(pairs) => pairs.iter().map(|(name, _)| name.as_str()).collect(),
+/// Whether all of that may be set. Nothing of a broker ever was while it ran, so that there is nothing to delete.
+fn check_broker(broker: &str, changes: &ConfigChanges) -> Result<(), Refusal> {
+    // Name, value, and whether the value is of elements of a list.
+    let asked: Vec<(&str, &str, bool)> = match changes {
+        ConfigChanges::Replace(pairs) => {
+            pairs.iter().map(|(name, value)| (name.as_str(), value.as_str(), false)).collect()
+        }
         ConfigChanges::Each(changes) => {
-            let set = changes.iter().filter(|change| change.op != ConfigOp::Delete);
-            set.map(|change| change.name.as_str()).collect()
+            let set = changes.iter().filter_map(|change| match &change.op {
+                ConfigOp::Delete => None,
+                ConfigOp::Set(value) => Some((change.name.as_str(), value.as_str(), false)),
+                ConfigOp::Append(value) | ConfigOp::Subtract(value) => {
+                    Some((change.name.as_str(), value.as_str(), true))
+                }
+            });
+            set.collect()
         }
     };
-    if names.is_empty() {
-        return Ok(());
+    check_updates(broker, asked.iter().map(|(name, ..)| *name))?;
+    let idle = asked.iter().filter_map(|(name, value, of_list)| Some((find(name)?, value, *of_list)));
+    for (config, value, of_list) in idle {
+        config
+            .check(value, of_list)
+            .map_err(|error| Refusal::new(ErrorCode::INVALID_CONFIG, errors::message(error)))?;
     }
-    let text = format!(
-        "Cannot update these configs dynamically: {}; set them in the broker's configuration and restart it",
-        names.join(", ")
-    );
-    Err(invalid(errors::message(text)))
+    Ok(())
+}
+
+/// Whether all of these may be set while the broker runs: one, or all when it has no name.
+fn check_updates<'a>(broker: &str, names: impl Iterator<Item = &'a str> + Clone) -> Result<(), Refusal> {
+    let update = |name| find(name).map_or(Update::Never, |config| config.update);
+    let refused = [
+        (
+            Update::Never,
+            "Cannot update these configs dynamically",
+            "those that have a meaning here are set in the broker's configuration, for its next start",
+        ),
+        (
+            Update::Listener,
+            "These configs can be updated only for one listener, by its prefix",
+            "there is no listener here that has them",
+        ),
+        (Update::Broker, "Cannot update these configs for all brokers", "say which one"),
+    ];
+    for (kind, what, advice) in refused {
+        // What is known of one broker may be set of one.
+        if kind == Update::Broker && !broker.is_empty() {
+            continue;
+        }
+        let refused: Vec<&str> = names.clone().filter(|name| update(name) == kind).collect();
+        if !refused.is_empty() {
+            return Err(invalid(errors::message(format!("{what}: {}; {advice}", refused.join(", ")))));
+        }
+    }
+    Ok(())
 }

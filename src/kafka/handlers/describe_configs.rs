@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::Outcome;
+use crate::kafka::broker_configs::{IDLE, IdleConfig};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
 use crate::kafka::identity::Node;
@@ -19,7 +20,8 @@ use crate::kafka::protocol::messages::{DescribeConfigsRequest, DescribeConfigsRe
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Array, ErrorCode, Message};
 use crate::kafka::settings::BrokerConfig;
-use crate::metadata::config_def::{ConfigKind, Effect};
+use crate::metadata::config_def::Effect;
+use crate::metadata::config_kind::ConfigKind;
 use crate::metadata::topic::{Topic, validate_name};
 use crate::metadata::topic_config::ConfigValue;
 
@@ -181,10 +183,13 @@ impl<'c> View<'c, '_> {
         'c: 'a,
     {
         let settings: &'c [BrokerConfig] = &self.ctx.settings.described;
-        let mut wanted: Vec<&'a BrokerConfig> =
-            identity.iter().chain(settings).filter(|config| self.wants(config.name)).collect();
+        let here = identity.iter().chain(settings).filter(|config| self.wants(config.name));
+        let idle = IDLE.iter().filter(|config| self.wants(config.name));
+        let mut wanted: Array<DescribeConfigsResourceResult<'a>> =
+            here.map(|config| self.broker_config(config)).collect();
+        wanted.extend(idle.map(|config| self.idle_config(config)));
         wanted.sort_unstable_by_key(|config| config.name);
-        wanted.into_iter().map(|config| self.broker_config(config)).collect()
+        wanted
     }
 
     fn broker_config<'a>(&self, config: &'a BrokerConfig) -> DescribeConfigsResourceResult<'a> {
@@ -196,6 +201,25 @@ impl<'c> View<'c, '_> {
             is_sensitive: false,
             synonyms: if self.synonyms { broker_synonyms(config).collect() } else { Array::new() },
             config_type: config.kind,
+            documentation: self.documentation.then_some(config.doc),
+        }
+    }
+
+    /// One of the broker's that does nothing: it has Kafka's default, whatever it was set to.
+    fn idle_config<'a>(&self, config: &'static IdleConfig) -> DescribeConfigsResourceResult<'a> {
+        let (name, is_sensitive) = (config.name, config.kind == ConfigKind::Password);
+        // Kafka has no synonym for what has no value.
+        let default = config.default.filter(|_| self.synonyms);
+        let synonym =
+            |value| DescribeConfigsSynonym { name, value: Some(value), source: config_source::DEFAULT };
+        DescribeConfigsResourceResult {
+            name,
+            value: config.default.filter(|_| !is_sensitive),
+            read_only: !config.update.is_allowed(),
+            config_source: config_source::DEFAULT,
+            is_sensitive,
+            synonyms: default.filter(|_| !is_sensitive).map(synonym).into_iter().collect(),
+            config_type: type_of(config.kind),
             documentation: self.documentation.then_some(config.doc),
         }
     }
@@ -236,11 +260,14 @@ pub(super) fn is_read_only(config: &ConfigValue<'_>) -> bool {
 fn type_of(kind: ConfigKind) -> i8 {
     match kind {
         ConfigKind::Boolean => config_type::BOOLEAN,
+        ConfigKind::Short { .. } => config_type::SHORT,
         ConfigKind::Int { .. } => config_type::INT,
         ConfigKind::Long { .. } => config_type::LONG,
-        ConfigKind::Ratio => config_type::DOUBLE,
-        ConfigKind::Choice(_) => config_type::STRING,
+        ConfigKind::Double | ConfigKind::Ratio => config_type::DOUBLE,
+        ConfigKind::Choice(_) | ConfigKind::Text => config_type::STRING,
         ConfigKind::List => config_type::LIST,
+        ConfigKind::Class => config_type::CLASS,
+        ConfigKind::Password => config_type::PASSWORD,
     }
 }
 
@@ -267,6 +294,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use crate::kafka::broker_configs::Update;
     use crate::kafka::handlers::testing::{World, decode};
     use crate::metadata::config_def::{CONFIGS, NO_EFFECT};
 
@@ -444,15 +472,33 @@ mod tests {
         let body = World::default().reply(4, &request);
         let response: DescribeConfigsResponse<'_> = decode(&body, 4);
         let configs = &response.results[0].configs;
-        assert!(configs.is_sorted_by_key(|config| config.name));
-        assert!(configs.iter().all(|config| config.read_only
-            && config.config_type != config_type::UNKNOWN
-            && !config.synonyms.is_empty()
-            && config.documentation.is_some()));
+        assert!(configs.is_sorted_by(|a, b| a.name < b.name));
+        // Three say which broker it is, five are what it says of itself in tests.
+        assert_eq!(configs.len(), IDLE.len() + 8);
+        for config in configs {
+            assert_ne!(config.config_type, config_type::UNKNOWN, "{}", config.name);
+            assert!(config.documentation.is_some_and(|doc| doc.ends_with('.')), "{}", config.name);
+            assert_eq!(config.synonyms.is_empty(), config.value.is_none(), "{}", config.name);
+            let idle = IDLE.iter().find(|idle| idle.name == config.name);
+            let may_be_set = idle.is_some_and(|idle| matches!(idle.update, Update::Cluster | Update::Broker));
+            assert_eq!(config.read_only, !may_be_set, "{}", config.name);
+            assert_eq!(config.is_sensitive, config.config_type == config_type::PASSWORD, "{}", config.name);
+        }
         let value = |name| configs.iter().find(|config| config.name == name).and_then(|config| config.value);
         assert_eq!(value("num.partitions"), Some("4"));
         assert_eq!(value("node.id"), Some("7"));
         assert_eq!(value("auto.create.topics.enable"), Some("true"));
+        assert_eq!((value("background.threads"), value("broker.rack")), (Some("10"), None));
+    }
+
+    /// As in Kafka, what there is not is left out.
+    #[test]
+    fn configs_of_the_broker_by_name() {
+        let keys = ["num.partitions", "no.such", "background.threads", ""];
+        let body = World::default().reply(4, &request(&[resource(resource_type::BROKER, "7", Some(&keys))]));
+        let response: DescribeConfigsResponse<'_> = decode(&body, 4);
+        let names: Vec<_> = response.results[0].configs.iter().map(|config| config.name).collect();
+        assert_eq!(names, ["background.threads", "num.partitions"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::kafka::protocol::{Array, ErrorCode, Message};
 use crate::metadata::topic::{Topic, validate_name};
 
 /// Kafka's `max.request.partition.size.limit`.
-const PARTITIONS_MAX: usize = 2000;
+pub const PARTITIONS_MAX: usize = 2000;
 
 pub fn handle(
     ctx: &Context<'_>,

@@ -163,6 +163,32 @@ mod tests {
                 "Cannot update these configs dynamically: num.partitions;",
             ),
             (resource(BROKER, "", &[("x", 2, one)]), ErrorCode::INVALID_REQUEST, "dynamically"),
+            (
+                resource(BROKER, "7", &[("background.threads", SET, one), ("broker.rack", SET, one)]),
+                ErrorCode::INVALID_REQUEST,
+                "Cannot update these configs dynamically: broker.rack;",
+            ),
+            (
+                resource(BROKER, "7", &[("ssl.keystore.type", SET, one)]),
+                ErrorCode::INVALID_REQUEST,
+                "only for one listener, by its prefix: ssl.keystore.type;",
+            ),
+            (
+                resource(BROKER, "", &[("principal.builder.class", SET, one)]),
+                ErrorCode::INVALID_REQUEST,
+                "for all brokers: principal.builder.class; say which one",
+            ),
+            (
+                resource(BROKER, "7", &[("background.threads", SET, Some("many"))]),
+                ErrorCode::INVALID_CONFIG,
+                "is no value for background.threads: a number from 1",
+            ),
+            (
+                resource(BROKER, "", &[("background.threads", SET, Some("0"))]),
+                ErrorCode::INVALID_CONFIG,
+                "a number from 1",
+            ),
+            (resource(BROKER, "7", &[("background.threads", 2, one)]), ErrorCode::INVALID_CONFIG, "no list"),
             (resource(BROKER, "8", &[]), ErrorCode::INVALID_REQUEST, "another broker"),
             (resource(BROKER_LOGGER, "7", &[]), ErrorCode::INVALID_REQUEST, "telemetry.log"),
             (resource(CLIENT_METRICS, "m", &[]), ErrorCode::INVALID_REQUEST, "not collected"),
@@ -178,8 +204,30 @@ mod tests {
             let message = result.error_message.expect("a reason");
             assert!(message.contains(text) && message.len() <= 1024, "{message}");
         }
+    }
+
+    /// Kafka can change them while it runs; here they do nothing.
+    #[test]
+    fn what_a_broker_accepts_without_effect() {
+        const SET: i8 = config_operation::SET;
+        let accepted = [
+            resource(
+                BROKER,
+                "7",
+                &[
+                    ("background.threads", SET, Some("3")),
+                    ("log.cleaner.min.cleanable.ratio", SET, Some("0.1")),
+                    ("metric.reporters", config_operation::APPEND, Some("a.B")),
+                ],
+            ),
+            resource(BROKER, "", &[("background.threads", SET, Some("3"))]),
+        ];
+        let body = World::default().reply(1, &request(accepted));
+        let response: IncrementalAlterConfigsResponse<'_> = decode(&body, 1);
+        assert!(response.responses.iter().all(|one| one.error_code == ErrorCode::NONE), "{response:?}");
         // Nothing of a broker is set, so that it can be deleted.
-        let nothing = [resource(BROKER, "7", &[("x", DELETE, None)]), resource(BROKER, "", &[])];
+        let nothing =
+            [resource(BROKER, "7", &[("x", config_operation::DELETE, None)]), resource(BROKER, "", &[])];
         let body = World::default().reply(1, &request(nothing));
         let response: IncrementalAlterConfigsResponse<'_> = decode(&body, 1);
         assert!(response.responses.iter().all(|one| one.error_code == ErrorCode::NONE));

@@ -67,7 +67,7 @@ LACKS = {
 HAS = {
     "kcat": {
         "roundtrip", "timestamps", "metadata", "describe_cluster", "idempotent", "unknown_topic", "too_large",
-        "group_members", "group_commits",
+        "group_members", "group_commits", "group_static",
     },
     "kafka-tools": {
         "topics", "create_partitions", "alter_configs", "describe_configs", "console", "producer_perf",
@@ -75,7 +75,7 @@ HAS = {
     },
 }  # fmt: skip
 # kcat's topics come into being when it writes to them, with one partition, where a group has nothing to share.
-CREATED_FOR_KCAT = {"group_members": 6, "group_commits": 6}
+CREATED_FOR_KCAT = {"group_members": 6, "group_commits": 6, "group_static": 6}
 # The assignors that a client offers.
 ALL_STRATEGIES = ("range", "roundrobin", "sticky", "cooperative-sticky")
 STRATEGIES = {

@@ -119,6 +119,9 @@ class Kcat:
     def _case_group_commits(self, call, topic):
         kcat_groups.commits(call, topic)
 
+    def _case_group_static(self, call, topic):
+        kcat_groups.static_members(call, topic)
+
     def _case_write(self, call, topic, codec):
         digest = Digest()
         lines = []

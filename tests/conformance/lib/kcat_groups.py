@@ -4,16 +4,18 @@ import re
 import signal
 import subprocess
 import threading
+import time
 
 from .checks import equal, until
 from .worker import ClientFailed, ClientSkipped
 
 PARTITIONS = 6
+SESSION_S = 6
 # "assigned: t [0], t [1]" in the eager protocol, "incremental assignment of 2 partition(s) (...): t [0], t [1]" in
 # the cooperative one.
 REBALANCED = re.compile(r"% Group .* rebalanced.*?(assign|revoke)(.*)")
 SETTINGS = (
-    "-X", "session.timeout.ms=6000", "-X", "heartbeat.interval.ms=500", "-X", "auto.offset.reset=earliest",
+    "-X", f"session.timeout.ms={SESSION_S * 1000}", "-X", "heartbeat.interval.ms=500", "-X", "auto.offset.reset=earliest",
     "-X", "fetch.wait.max.ms=100", "-f", "%p %o\n", "-u",
 )  # fmt: skip
 
@@ -23,6 +25,7 @@ class Member:
 
     def __init__(self, call, group, topic, *args):
         self.owned = set()
+        self.rebalances = 0
         self.records = []
         self._process = subprocess.Popen(
             call.command("-G", group, *SETTINGS, *args, topic),
@@ -62,6 +65,7 @@ class Member:
 
     def _told(self, line):
         if change := REBALANCED.search(line):
+            self.rebalances += 1
             partitions = {int(number) for number in re.findall(r"\[(\d+)\]", change[2])}
             self.owned = self.owned | partitions if change[1] == "assign" else self.owned - partitions
 
@@ -122,6 +126,41 @@ def commits(call, topic):
         equal(sorted(killed.records), records(30, 40), "what the third got")
     equal(consume("-e"), records(30, 40), "what the third did not commit")
     equal(consume("-e"), [], "records after the last commit")
+
+
+def static_members(call, topic):
+    """A static member that restarts, and a broker that does, are no reason to rebalance."""
+    group = f"{topic}-static"
+
+    def join(instance):
+        # -E: a broker that is away for a while is no reason to end.
+        args = ("-E", "-X", f"group.instance.id={instance}", "-X", "partition.assignment.strategy=range")
+        return Member(call, group, topic, *args, "-X", "reconnect.backoff.max.ms=100")
+
+    with join("one") as first, join("two") as second, join("three") as third:
+        _await_shares("three static members", first, second, third)
+        before, counts = set(first.owned), [second.rebalances, third.rebalances]
+        # It says that it ends, but as a static member it does not leave.
+        first.end(signal.SIGTERM)
+        with join("one") as again:
+            until(lambda: again.owned == before, lambda: f"the first had {before}, came back to {again.owned}")
+            members = (again, second, third)
+            for turn, how in enumerate(("kill", "term")):
+                call.on_restart(how)
+                # Longer than a session: whoever was not recognised would be gone by then.
+                over = time.monotonic() + SESSION_S + 2
+                until(lambda: time.monotonic() > over, "the clock stands still")  # noqa: B023
+                produce(call, topic, 10 * turn, 10 * turn + 10)
+                expected = [(partition, offset) for partition in range(PARTITIONS) for offset in range(10 * turn + 10)]
+                got = lambda: sorted(record for member in members for record in member.records)  # noqa: E731
+                until(lambda: len(got()) >= len(expected), lambda: f"{len(got())} records after {how}")  # noqa: B023
+                equal(got(), expected, f"what the members got after {how}")
+                for member in members:
+                    own = {partition for partition, _ in member.records}
+                    equal(own, member.owned, f"partitions that a member reads after {how}")
+            _await_shares("after the restarts", *members)
+            equal([second.rebalances, third.rebalances], counts, "rebalances of those that stayed")
+            equal(again.rebalances, 1, "rebalances of the one that came back")
 
 
 def produce(call, topic, first, last):

@@ -394,6 +394,7 @@ pub(super) mod tests {
         let at = |micros: u64| Nanos(micros * 1000);
         stats.record_produce(&ProduceStamps {
             received: at(0),
+            taken: at(0),
             parsed: at(1),
             routed: at(3),
             appended: at(6),

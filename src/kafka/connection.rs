@@ -54,6 +54,8 @@ pub struct Front {
     pub memory: Memory,
     /// Begins anew with each turn.
     pub budget: TurnBudget,
+    /// When the clock was last read beside a request: the next one is taken up there.
+    pub read_at: Nanos,
     /// Frames of responses that were sent, for the next ones.
     spare_frames: Vec<Vec<u8>>,
 }
@@ -74,6 +76,7 @@ impl Front {
             fetch_sessions,
             memory: Memory::new(limits),
             budget: TurnBudget::default(),
+            read_at: Nanos(0),
             spare_frames: Vec::new(),
         }
     }
@@ -278,7 +281,7 @@ impl Connection {
             && first.is_some_and(|request| matches!(&request.state, State::Fetch(state) if state.is_unread()))
     }
 
-    /// Take up one request. `received` is when its last byte came.
+    /// Take up one request. `received` is the turn in which its last byte came, which may be an earlier one.
     pub fn on_frame(&mut self, frame: &[u8], received: Nanos, turn: &mut Turn<'_>) -> Result<Taken, Close> {
         let mut reader = Reader::new(frame);
         let header =
@@ -291,7 +294,8 @@ impl Connection {
         let body = &frame[frame.len() - reader.left()..];
         let number = self.first + self.requests.len() as u64;
         let ticket = Ticket { conn: self.id, request: number, part: 0 };
-        let mut stamps = ProduceStamps { received, ..ProduceStamps::default() };
+        let taken = turn.now.mono.max(turn.front.read_at);
+        let mut stamps = ProduceStamps { received, taken, ..ProduceStamps::default() };
         let mut state = match api {
             ApiKey::Produce => match produce::handle(turn, ticket, &header, body, &mut stamps)? {
                 Produced::Later => return Ok(Taken::Later),
@@ -370,7 +374,7 @@ impl Connection {
         request.stamps.submitted = request.stamps.submitted.max(acked.submitted);
         request.stamps.written = request.stamps.written.max(acked.completed);
         if let Some(frame) = state.on_acked() {
-            request.stamps.acked = now;
+            request.stamps.set_acked(now);
             request.state = State::Ready(frame.map_or(Response::None, Response::Frame));
         }
     }
@@ -383,7 +387,7 @@ impl Connection {
         match &mut request.state {
             State::Produce(state) => {
                 if let Some(frame) = state.on_answer(ticket.part, answer, &mut request.stamps, turn) {
-                    request.stamps.acked = (turn.clock)();
+                    request.stamps.set_acked((turn.clock)());
                     request.state = State::Ready(frame.map_or(Response::None, Response::Frame));
                     self.weigh(number);
                 }

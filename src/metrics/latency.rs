@@ -1,9 +1,12 @@
 //! Where the time of a produce request went.
 //!
-//! A request carries eight stamps; between them lie seven stages without a gap, so the stages' sum
-//! *is* the whole. Kept are a distribution of the whole and of each stage, and one table: per bucket
-//! of total latency the time spent in each stage. The table is what explains a percentile, which the
-//! percentiles of the stages cannot: they belong to different requests.
+//! A request carries nine stamps; between them lie eight stages without a gap. The whole is not their sum but
+//! the last stamp less the first. The two are the same as long as each stamp is taken, and in its place: one that is
+//! missing or early makes the stages more than the whole, and is not smoothed over, so that tests can see it.
+//!
+//! Kept are a distribution of the whole and of each stage, and one table: per bucket of total latency the
+//! time spent in each stage. The table is what explains a percentile, which the percentiles of the stages
+//! cannot: they belong to different requests.
 
 use serde::{Serialize, Serializer};
 
@@ -13,11 +16,13 @@ use crate::model::Nanos;
 /// A part of a produce request's time. Each begins where the one before ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Decoding, and checking the batches' checksums.
+    /// Waiting to be taken up: behind other requests, for room in the log, for memory, for a turn that has time.
+    Admission,
+    /// Decoding.
     Parse,
     /// Waiting for the shard that hosts the log.
     Queue,
-    /// Copying the batches into the append buffer.
+    /// Checking the batches, their checksums too, and copying them into the append buffer.
     Append,
     /// Waiting for the block to be submitted: behind the blocks in flight, to the end of the turn.
     CommitWait,
@@ -30,9 +35,10 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     pub const ALL: [Stage; Stage::COUNT] = [
+        Stage::Admission,
         Stage::Parse,
         Stage::Queue,
         Stage::Append,
@@ -44,6 +50,7 @@ impl Stage {
 
     pub fn name(self) -> &'static str {
         match self {
+            Stage::Admission => "admission",
             Stage::Parse => "parse",
             Stage::Queue => "queue",
             Stage::Append => "append",
@@ -58,9 +65,11 @@ impl Stage {
 /// The moments of one produce request, in the order in which they come.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProduceStamps {
-    /// Its last byte was in memory.
+    /// The turn began in which its last byte was in memory.
     pub received: Nanos,
-    /// Decoded, checksums verified.
+    /// It was its turn.
+    pub taken: Nanos,
+    /// Decoded.
     pub parsed: Nanos,
     /// The shard of its log took it up.
     pub routed: Nanos,
@@ -77,19 +86,34 @@ pub struct ProduceStamps {
 }
 
 impl ProduceStamps {
-    /// The time in each stage. A stamp before its predecessor counts as equal to it, so that the sum
-    /// is the whole whatever the stamps are.
+    /// The response is encoded: nothing is waited for any more.
+    pub fn set_acked(&mut self, at: Nanos) {
+        // What waited for no block has no stamps of one; and another shard may have written its part before all
+        // parts were with theirs.
+        self.submitted = self.submitted.max(self.appended);
+        self.written = self.written.max(self.submitted);
+        self.acked = at;
+    }
+
+    /// From the first stamp to the last, whatever lies between.
+    #[inline]
+    fn whole_nanos(&self) -> u64 {
+        self.sent.since(self.received)
+    }
+
+    /// The time in each stage, of its own two stamps.
     #[inline]
     fn stage_nanos(&self) -> [u64; Stage::COUNT] {
-        let ends =
-            [self.parsed, self.routed, self.appended, self.submitted, self.written, self.acked, self.sent];
-        let mut before = self.received;
-        ends.map(|end| {
-            let end = end.max(before);
-            let nanos = end.since(before);
-            before = end;
-            nanos
-        })
+        [
+            self.taken.since(self.received),
+            self.parsed.since(self.taken),
+            self.routed.since(self.parsed),
+            self.appended.since(self.routed),
+            self.submitted.since(self.appended),
+            self.written.since(self.submitted),
+            self.acked.since(self.written),
+            self.sent.since(self.acked),
+        ]
     }
 }
 
@@ -145,7 +169,7 @@ impl ProduceLatency {
     #[inline]
     pub fn record(&mut self, stamps: &ProduceStamps) {
         let stage_nanos = stamps.stage_nanos();
-        let total: u64 = stage_nanos.iter().sum();
+        let total = stamps.whole_nanos();
         self.whole.record(total);
         let bucket = &mut self.buckets[bucket_of(total)];
         bucket.count += 1;
@@ -298,21 +322,51 @@ mod tests {
 
     use super::*;
 
-    fn stamps(nanos: [u64; 8]) -> ProduceStamps {
-        let [received, parsed, routed, appended, submitted, written, acked, sent] = nanos.map(Nanos);
-        ProduceStamps { received, parsed, routed, appended, submitted, written, acked, sent }
+    fn stamps(nanos: [u64; 9]) -> ProduceStamps {
+        let [received, taken, parsed, routed, appended, submitted, written, acked, sent] = nanos.map(Nanos);
+        ProduceStamps { received, taken, parsed, routed, appended, submitted, written, acked, sent }
+    }
+
+    fn stages_sum(latency: &ProduceLatency) -> u64 {
+        Stage::ALL.iter().map(|&stage| latency.stage(stage).sum()).sum()
+    }
+
+    #[test]
+    fn a_stamp_that_is_missing_or_early_is_seen_and_leaves_the_whole_alone() {
+        let sound = [1, 2, 3, 4, 5, 6, 7, 8, 9].map(|at| at * 1_000_000);
+        for missing in 1..8 {
+            for early in [0, sound[0] / 2] {
+                let mut nanos = sound;
+                nanos[missing] = early;
+                let mut latency = ProduceLatency::default();
+                latency.record(&stamps(nanos));
+                assert_eq!(latency.whole().sum(), 8_000_000);
+                assert!(stages_sum(&latency) > 8_400_000, "stamp {missing} at {early}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_waited_for_no_block_has_none_of_its_stages() {
+        let mut nanos = stamps([0, 1, 2, 3, 40, 0, 0, 0, 60]);
+        nanos.set_acked(Nanos(50));
+        assert_eq!(nanos.stage_nanos(), [1, 1, 1, 37, 0, 0, 10, 10]);
+        // Another shard had written its part before this one had appended its own.
+        let mut nanos = stamps([0, 1, 2, 3, 40, 20, 45, 0, 60]);
+        nanos.set_acked(Nanos(50));
+        assert_eq!(nanos.stage_nanos(), [1, 1, 1, 37, 0, 5, 5, 10]);
     }
 
     proptest! {
         #[test]
-        fn the_stages_sum_up_to_the_whole(nanos: [u32; 8]) {
-            let nanos = nanos.map(u64::from);
-            let last = nanos.into_iter().max().expect("eight stamps");
+        fn the_stages_of_stamps_in_order_sum_up_to_the_whole(nanos: [u32; 9]) {
+            let mut nanos = nanos.map(u64::from);
+            nanos.sort_unstable();
             let mut latency = ProduceLatency::default();
             latency.record(&stamps(nanos));
-            let stages: u64 = Stage::ALL.iter().map(|&stage| latency.stage(stage).sum()).sum();
+            let stages = stages_sum(&latency);
+            prop_assert_eq!(latency.whole().sum(), nanos[8] - nanos[0]);
             prop_assert_eq!(stages, latency.whole().sum());
-            prop_assert_eq!(stages, last - nanos[0]);
             let table: u64 = latency.buckets.iter().flat_map(|bucket| bucket.stage_nanos).sum();
             prop_assert_eq!(stages, table);
         }
@@ -327,8 +381,8 @@ mod tests {
         }
 
         #[test]
-        fn merging_equals_recording_into_one(left: Vec<[u32; 8]>, right: Vec<[u32; 8]>) {
-            let record = |latency: &mut ProduceLatency, all: &[[u32; 8]]| {
+        fn merging_equals_recording_into_one(left: Vec<[u32; 9]>, right: Vec<[u32; 9]>) {
+            let record = |latency: &mut ProduceLatency, all: &[[u32; 9]]| {
                 all.iter().for_each(|nanos| latency.record(&stamps(nanos.map(u64::from))));
             };
             let (mut one, mut sum, mut other) = Default::default();
@@ -345,10 +399,10 @@ mod tests {
     fn the_tail_names_the_stage_that_makes_it() {
         let mut latency = ProduceLatency::default();
         for _ in 0..985 {
-            latency.record(&stamps([0, 1_000, 2_000, 3_000, 4_000, 100_000, 101_000, 102_000]));
+            latency.record(&stamps([0, 0, 1_000, 2_000, 3_000, 4_000, 100_000, 101_000, 102_000]));
         }
         for _ in 0..15 {
-            latency.record(&stamps([0, 1_000, 2_000, 3_000, 900_000, 1_000_000, 1_001_000, 1_002_000]));
+            latency.record(&stamps([0, 0, 1_000, 2_000, 3_000, 900_000, 1_000_000, 1_001_000, 1_002_000]));
         }
         let tails = latency.report().tails;
         let told: Vec<_> =

@@ -22,6 +22,8 @@ use crate::kafka::memory::{FREE_BYTES, Memory};
 use crate::kafka::protocol::frame::{Frame, first_request};
 use crate::model::{LogId, Nanos};
 
+use super::arrivals::Arrivals;
+
 /// A frame larger than this is received into the connection's own buffer: half of a shared buffer,
 /// above which most frames would be cut off and copied once more.
 const LARGE_FRAME_BYTES: usize = 8 << 10;
@@ -74,6 +76,8 @@ pub struct Connection {
     receiving: Receiving,
     /// Received and not yet taken up.
     input: Vec<u8>,
+    /// When that had come.
+    arrivals: Arrivals,
     /// Size of the buffer that is with the kernel.
     lent_bytes: usize,
     /// What the frame at the front takes, as far as that is known.
@@ -117,6 +121,7 @@ impl Connection {
             limits,
             receiving: Receiving::Nothing,
             input: Vec::new(),
+            arrivals: Arrivals::default(),
             lent_bytes: 0,
             frame_bytes: 0,
             large: false,
@@ -150,7 +155,7 @@ impl Connection {
 
     /// Memory that the connection holds, beyond constants.
     pub fn held_bytes(&self) -> usize {
-        self.input.capacity() + self.lent_bytes + self.session.held_bytes()
+        self.input.capacity() + self.lent_bytes + self.arrivals.held_bytes() + self.session.held_bytes()
     }
 
     /// Bring the shard's sum up to date.
@@ -257,6 +262,7 @@ impl Connection {
             self.input.extend_from_slice(data);
             self.on_input(turn)?;
         }
+        self.note_waiting(turn);
         Ok(())
     }
 
@@ -292,7 +298,18 @@ impl Connection {
             }
             Err(error) => return Err(Close(format!("receiving failed: {error}"))),
         }
-        if self.closing { Ok(()) } else { self.on_input(turn) }
+        if !self.closing {
+            self.on_input(turn)?;
+            self.note_waiting(turn);
+        }
+        Ok(())
+    }
+
+    /// Bytes came, and some of them stay.
+    fn note_waiting(&mut self, turn: &Turn<'_>) {
+        if !self.input.is_empty() {
+            self.arrivals.on_waiting(&self.input, self.limits.request_bytes_max, turn.now.mono);
+        }
     }
 
     /// This turn has time for what was put off.
@@ -323,7 +340,6 @@ impl Connection {
     /// Take up the complete requests at the front of `bytes`, as far as limits and this turn allow. Returns
     /// how many bytes they had.
     fn take_frames(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Result<usize, Close> {
-        let received = turn.now.mono;
         let mut at = 0;
         (self.waits, self.waits_for_memory, self.frame_bytes) = (Waits::Nothing, false, 0);
         loop {
@@ -346,6 +362,7 @@ impl Connection {
                 }
                 Frame::Complete(range) => {
                     let end = at + range.end;
+                    let received = self.arrivals.time_of(end).unwrap_or(turn.now.mono);
                     match self.session.on_frame(&bytes[at + range.start..end], received, turn)? {
                         Taken::Yes { cost } => {
                             at = end;
@@ -366,6 +383,7 @@ impl Connection {
                 }
             }
         }
+        self.arrivals.on_taken(at);
         Ok(at)
     }
 

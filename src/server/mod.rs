@@ -6,8 +6,10 @@
 //!
 //! - [`turn`]: the loop and the order of a turn
 //! - [`connection`]: bytes of one socket, frames in, sends out
+//! - [`arrivals`]: when requests that wait in it had come
 //! - [`outside`]: what other threads tell a shard
 
+mod arrivals;
 pub mod connection;
 pub mod outside;
 #[cfg(test)]

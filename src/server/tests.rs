@@ -1,5 +1,6 @@
 //! A shard without logs: when it accepts, and how long it waits. With one, and many clients: [`crowd`].
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ struct Rig {
     server: Server,
     outside: OutsideQueue,
     now: Now,
+    /// What passes with each look at the clock.
+    tick: Duration,
     /// Of the last turn.
     ops: Vec<Op>,
     sent_bytes: usize,
@@ -60,14 +63,20 @@ impl Rig {
         let mut server = Server::new(shard, front, config, outside.clone());
         server.listen(SocketHandle::Sim(1), None, &mut Vec::new()).expect("no descriptors in a simulation");
         server.start(START);
-        Rig { server, outside, now: START, ops: Vec::new(), sent_bytes: 0 }
+        Rig { server, outside, now: START, tick: Duration::ZERO, ops: Vec::new(), sent_bytes: 0 }
     }
 
     /// A turn some milliseconds after the last one. Returns whether it listens, and how long it may wait.
     fn step(&mut self, after_ms: u64, events: Vec<Event>) -> (bool, Duration) {
         self.now.mono = self.now.mono.plus(Duration::from_millis(after_ms));
-        let (mut events, mut ops, now) = (events, Vec::new(), self.now.mono);
-        let wait = match self.server.step(&mut events, self.now, &|| now, &mut ops) {
+        let (mut events, mut ops, time) = (events, Vec::new(), Cell::new(self.now.mono));
+        let clock = || {
+            time.set(time.get().plus(self.tick));
+            time.get()
+        };
+        let wait = self.server.step(&mut events, self.now, &clock, &mut ops);
+        self.now.mono = time.get();
+        let wait = match wait {
             Wait::No => Duration::ZERO,
             Wait::For(time) => time,
             Wait::Forever => panic!("a shard looks up once a second"),

@@ -212,7 +212,8 @@ impl Server {
                 break;
             }
         }
-        self.shard.submit(now, ops, &mut self.news);
+        // A block waited until here, not only until the turn began.
+        self.shard.submit(Now { mono: clock(), ..now }, ops, &mut self.news);
         self.finish_connections(now, ops);
         self.advance_phase(now);
         self.shard.take_wakes(&mut self.wakes);

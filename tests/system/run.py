@@ -32,6 +32,7 @@ import full_disk  # noqa: E402
 import greedy  # noqa: E402
 import hostile  # noqa: E402
 import identity  # noqa: E402
+import latency  # noqa: E402
 import long_poll  # noqa: E402
 import quick_start  # noqa: E402
 import refusals  # noqa: E402
@@ -45,7 +46,7 @@ from wire import KafkaError  # noqa: E402
 
 CASES = {
     name: case
-    for module in (quick_start, commands, refusals, restarts, identity, long_poll, told, flush, hostile, greedy, full_disk)
+    for module in (quick_start, commands, refusals, restarts, identity, long_poll, told, latency, flush, hostile, greedy, full_disk)
     for name, case in module.CASES.items()
 }
 NAMESPACES = ["unshare", "--mount", "--net"]

@@ -8,7 +8,7 @@ from rig import admin, admin_json, check, equal, metric, until
 
 REQUESTS = 3000
 DEPTH = 16
-STAGES = ["parse", "queue", "append", "commit_wait", "device_write", "ack", "send"]
+STAGES = ["admission", "parse", "queue", "append", "commit_wait", "device_write", "ack", "send"]
 SAMPLE = re.compile(r'([a-z_][a-z0-9_]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\n"])*",?)*)\})? ([0-9.eE+-]+|NaN|[+-]?Inf)')
 
 

@@ -164,6 +164,7 @@ pub fn handle(
     }
     reply.finish(0);
     stamps.appended = (turn.clock)();
+    turn.front.read_at = stamps.appended;
     for (part, outcome) in known {
         staged[part as usize].write(&mut frame, outcome);
     }
@@ -175,8 +176,7 @@ pub fn handle(
     if waiting > 0 {
         Ok(Produced::Waits(ProduceState { frame, staged, waiting, mailed_bytes }))
     } else {
-        let at = stamps.appended;
-        (stamps.submitted, stamps.written, stamps.acked) = (at, at, at);
+        stamps.set_acked(stamps.appended);
         Ok(Produced::Done(frame))
     }
 }

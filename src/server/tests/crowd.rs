@@ -24,6 +24,7 @@ use crate::log::recovery::{self, Options};
 use crate::log::testing::SMALL;
 use crate::log::{Log, LogConfig};
 use crate::metadata::record::MetaRecord;
+use crate::metrics::latency::Stage;
 use crate::model::{LogId, TopicId};
 use crate::partition::Partitions;
 use crate::server::turn::PASSES_MAX;
@@ -96,6 +97,8 @@ fn produce() -> Vec<u8> {
 /// A shard with one log, and its clients. Whatever it sends and writes is done before the next turn.
 struct Crowd {
     rig: Rig,
+    /// How long each turn is after the last one.
+    turn_ms: u64,
     /// For the next turn.
     events: Vec<Event>,
     /// Bytes that each was sent in the last turn.
@@ -123,7 +126,7 @@ impl Crowd {
         let peer = "127.0.0.1:1".parse().expect("an address");
         let accepted = |_| Event::Accepted { listener: ListenerId(0), socket: SocketHandle::Sim(2), peer };
         rig.step(0, (0..clients).map(accepted).collect());
-        Crowd { rig, events: Vec::new(), sent: vec![0; clients], at_once: false }
+        Crowd { rig, turn_ms: 0, events: Vec::new(), sent: vec![0; clients], at_once: false }
     }
 
     fn send(&mut self, client: usize, bytes: &[u8]) {
@@ -133,7 +136,7 @@ impl Crowd {
     }
 
     fn turn(&mut self) {
-        let (_, wait) = self.rig.step(0, mem::take(&mut self.events));
+        let (_, wait) = self.rig.step(self.turn_ms, mem::take(&mut self.events));
         self.at_once = wait == Duration::ZERO;
         self.sent.fill(0);
         for op in self.rig.ops.drain(..) {
@@ -290,4 +293,82 @@ fn a_turn_does_not_wait_for_the_last_of_many_answers() {
     // The record was written at the end of the first.
     let table = [(vec![], true), (vec![1], true), (vec![], true), (vec![], true), (vec![0], false)];
     assert_eq!(turns, table);
+}
+
+#[test]
+fn requests_that_wait_in_line_are_timed_from_when_they_came() {
+    const MANY: usize = 6;
+    const EACH: usize = 5;
+    let mut crowd = Crowd::new(MANY);
+    crowd.turn_ms = 1;
+    for client in 0..MANY {
+        crowd.send(client, &metadata().repeat(EACH));
+    }
+    crowd.turn();
+    let one_bytes = crowd.answered().iter().map(|client| crowd.sent[*client]).min().expect("an answer");
+    // Others of the same come while they wait, and wait behind them.
+    for client in 0..MANY {
+        crowd.send(client, &metadata());
+    }
+    let mut waited_ms = 0;
+    let mut answered = vec![0; MANY];
+    let mut turn = 1;
+    loop {
+        for (count, bytes) in answered.iter_mut().zip(&crowd.sent) {
+            for _ in 0..bytes / one_bytes {
+                // It left in this turn, which is seen in the next one.
+                let came = if *count < EACH { 1 } else { 2 };
+                waited_ms += turn + 1 - came;
+                *count += 1;
+            }
+        }
+        if answered == [EACH + 1; MANY] {
+            break;
+        }
+        assert!(turn < 100, "{answered:?}");
+        crowd.turn();
+        turn += 1;
+    }
+    assert!(turn > 10, "nobody waited");
+    crowd.turn();
+    let stats = &crowd.rig.server.shard().stats;
+    let durations: Vec<_> =
+        stats.durations().map(|(api, all)| (api, all.count(), all.sum() / 1_000_000)).collect();
+    assert_eq!(durations, [(3, (MANY * (EACH + 1)) as u64, waited_ms)]);
+}
+
+#[test]
+fn the_stages_of_produce_requests_sum_up_to_the_whole() {
+    const CLIENTS: usize = 3;
+    // More than a connection may have under way.
+    const EACH: usize = 150;
+    let mut crowd = Crowd::new(CLIENTS + 1);
+    crowd.turn_ms = 1;
+    crowd.rig.tick = Duration::from_micros(3);
+    let began = crowd.rig.now.mono;
+    let recorded = |crowd: &Crowd| crowd.rig.server.shard().stats.produce().whole().count();
+    for client in 0..CLIENTS {
+        crowd.send(client, &produce().repeat(EACH));
+    }
+    // Who asks for much stands in line beside them.
+    crowd.send(CLIENTS, &metadata().repeat(10));
+    let mut turns = 0;
+    while recorded(&crowd) < (CLIENTS * EACH) as u64 {
+        crowd.turn();
+        turns += 1;
+        assert!(turns < 100, "{} are answered", recorded(&crowd));
+    }
+    let produce = crowd.rig.server.shard().stats.produce();
+    let sums = Stage::ALL.map(|stage| produce.stage(stage).sum());
+    let (stages, whole) = (sums.iter().sum::<u64>(), produce.whole().sum());
+    assert!(stages.abs_diff(whole) <= whole / 20, "{sums:?} sum to {stages}, the whole is {whole}");
+    // All came in the first turn; some were put off.
+    let all_took = crowd.rig.now.mono.since(began);
+    assert!(produce.whole().max() <= all_took && produce.whole().max() > all_took - 2_000_000);
+    for stage in
+        [Stage::Admission, Stage::Parse, Stage::Append, Stage::CommitWait, Stage::DeviceWrite, Stage::Send]
+    {
+        assert!(produce.stage(stage).sum() > 0, "{}: {sums:?}", stage.name());
+    }
+    assert!(produce.stage(Stage::Admission).max() >= 2_000_000, "nobody was put off: {sums:?}");
 }

@@ -125,6 +125,12 @@ impl Nanos {
         Nanos(self.0.saturating_add(duration.as_nanos() as u64))
     }
 
+    /// The next multiple of `step` from here on, which may be here.
+    pub fn round_up(self, step: std::time::Duration) -> Nanos {
+        let step = step.as_nanos() as u64;
+        Nanos(self.0.div_ceil(step).saturating_mul(step))
+    }
+
     /// Nanoseconds from `earlier` to here; 0 when `earlier` is later.
     #[inline]
     pub fn since(self, earlier: Nanos) -> u64 {

@@ -46,13 +46,13 @@ impl Setup {
 #[serde(rename_all = "kebab-case")]
 #[value(rename_all = "kebab-case")]
 pub enum RowName {
-    /// 1 KB records in batches of 16 KiB over 16 connections with 5 in flight, as fast as it goes.
+    /// 1 KB records in batches of 16 KiB over 48 connections with 5 in flight, as fast as it goes.
     #[value(name = "1k-16k")]
     Kilobyte16,
-    /// 1 KB records in batches of 64 KiB over as many, as fast as it goes.
+    /// 1 KB records in batches of 64 KiB over 16 connections with 5 in flight, as fast as it goes.
     #[value(name = "1k-64k")]
     Kilobyte64,
-    /// 100 B records in batches of 16 KiB over as many, as fast as it goes.
+    /// 100 B records in batches of 16 KiB over 48 connections, as fast as it goes.
     #[value(name = "100b")]
     Hundred,
     /// One 128 B record a request, 64 connections with 16 in flight.

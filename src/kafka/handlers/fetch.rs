@@ -39,6 +39,11 @@ const COLD_WAIT: Duration = Duration::from_secs(5);
 /// long they take.
 const FRESH_WAIT: Duration = Duration::from_millis(20);
 /// No client needs a longer poll.
+/// A wait from here on may end a little late, together with others: of a thousand idle consumers each would wake
+/// the shard by itself otherwise, once with its deadline and once with its next request.
+const LONG_POLL: Duration = Duration::from_millis(100);
+/// They end at the multiples of this.
+const LONG_POLLS_END: Duration = Duration::from_millis(5);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// First version in which topics are named by their ids.
 const BY_ID_SINCE: i16 = 13;
@@ -202,7 +207,8 @@ impl FetchRequestState {
         } else {
             self.wait
         };
-        self.begun.plus(wait)
+        let ends = self.begun.plus(wait);
+        if wait < LONG_POLL { ends } else { ends.round_up(LONG_POLLS_END) }
     }
 
     pub fn max_bytes(&self) -> usize {
@@ -406,7 +412,8 @@ mod tests {
     use super::*;
     use crate::shard::call::CallError;
 
-    const BEGUN: Nanos = Nanos(1);
+    /// Where long polls end, so that they end when they say.
+    const BEGUN: Nanos = Nanos(LONG_POLLS_END.as_nanos() as u64);
     const WAIT: Duration = Duration::from_millis(500);
 
     fn state(found: &[ReadResult]) -> FetchRequestState {
@@ -473,6 +480,19 @@ mod tests {
             let given_up = FetchRequestState { given_up: true, ..state(&partitions) };
             assert!(given_up.is_done(BEGUN, false), "{partitions:?}");
         }
+    }
+
+    #[test]
+    fn long_polls_end_together_and_none_too_early() {
+        let deadline = |after: u64, wait| {
+            let begun = BEGUN.plus(Duration::from_micros(after));
+            let ends = FetchRequestState { begun, wait, ..state(&[found(0, false, 0)]) }.deadline();
+            ends.since(BEGUN)
+        };
+        let short = LONG_POLL - Duration::from_nanos(1);
+        assert_eq!(deadline(7, short), (short + Duration::from_micros(7)).as_nanos() as u64);
+        let ends: Vec<u64> = [1, 2_500, 5_000, 5_001].map(|after| deadline(after, LONG_POLL) / 1000).to_vec();
+        assert_eq!(ends, [105_000, 105_000, 105_000, 110_000], "microseconds");
     }
 
     #[test]

@@ -52,7 +52,7 @@ LACKS = {
     "kafka-python": RAW | TOOLS | {"many_topics", "unknown_partition"},
     # aiokafka alters configs by AlterConfigs only, which forgets what is not named. A reader whose topic is deleted
     # creates it at once, with one partition: it asks with the leave to.
-    "aiokafka": RAW | TOOLS | {"many_topics", "unknown_partition", "recreated_topic"},
+    "aiokafka": RAW | TOOLS | {"many_topics", "unknown_partition"},
     # No static members.
     "kafkajs": RAW | TOOLS | {"many_topics", "unknown_partition", "group_static"},
     # sarama asks for a partition's bounds before it reads: an offset out of range is its own finding.

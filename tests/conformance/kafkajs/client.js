@@ -124,6 +124,40 @@ async function outOfRange(bootstrap, topic) {
   await consumer.disconnect()
 }
 
+// A producer and a consumer go on when their topic was deleted and created again.
+async function recreatedTopic(bootstrap, topic) {
+  await create(bootstrap, topic)
+  let got = []
+  const consumer = kafka(bootstrap).consumer({
+    groupId: `${topic}-again`, maxWaitTimeInMs: 50, allowAutoTopicCreation: false,
+  })
+  await consumer.connect()
+  await consumer.subscribe({ topic, fromBeginning: true })
+  await consumer.run({
+    autoCommit: false,
+    eachMessage: async ({ partition, message }) => got.push({ partition, offset: Number(message.offset), message }),
+  })
+  await withProducer(bootstrap, {}, async producer => {
+    // The second topic never gets as long as the first was: a position in that one is beyond its end.
+    for (const count of [90, 30]) {
+      const sent = sampleRecords(count)
+      got = []
+      await producer.send({ topic, messages: sent })
+      await until(() => got.length >= count, () => `${got.length} of ${count} records`)
+      for (let p = 0; p < PARTITIONS; p++) {
+        const own = got.filter(({ partition }) => partition === p)
+        equal(own.map(({ offset }) => offset), own.map((_, i) => i), `offsets of partition ${p}`)
+        const values = sent.filter(({ partition }) => partition === p).map(({ value }) => value)
+        equal(own.map(({ message }) => message.value), values, `values of partition ${p}`)
+      }
+      await expectRecords(bootstrap, topic, sent)
+      await (await adminOf(bootstrap)).deleteTopics({ topics: [topic] })
+      if (count === 90) await create(bootstrap, topic)
+    }
+  })
+  await consumer.disconnect()
+}
+
 async function unknownTopic(bootstrap, topic) {
   const admin = await adminOf(bootstrap, QUICK)
   const failure = await errorOf(() => send(bootstrap, topic, sampleRecords(1), { retry: QUICK }))
@@ -361,6 +395,7 @@ serve({
   long_poll: longPoll,
   log_append_time: logAppendTime,
   out_of_range: outOfRange,
+  recreated_topic: recreatedTopic,
   unknown_topic: unknownTopic,
   invalid_topic: invalidTopic,
   list_offsets: listOffsets,

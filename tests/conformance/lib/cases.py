@@ -52,15 +52,15 @@ LACKS = {
     "kafka-python": RAW | TOOLS | {"many_topics", "unknown_partition"},
     # aiokafka alters configs by AlterConfigs only, which forgets what is not named. A reader whose topic is deleted
     # creates it at once, with one partition: it asks with the leave to.
-    "aiokafka": RAW | TOOLS | {"many_topics", "unknown_partition", "recreated_topic"},
+    "aiokafka": RAW | TOOLS | {"many_topics", "unknown_partition"},
     # No static members.
-    "kafkajs": RAW | TOOLS | {"many_topics", "unknown_partition", "group_static", "recreated_topic"},
+    "kafkajs": RAW | TOOLS | {"many_topics", "unknown_partition", "group_static"},
     # sarama asks for a partition's bounds before it reads: an offset out of range is its own finding.
-    "sarama": RAW | TOOLS | {"many_topics", "unknown_partition", "invalid_topic", "recreated_topic"},
+    "sarama": RAW | TOOLS | {"many_topics", "unknown_partition", "invalid_topic"},
     # The same librdkafka as above, below another language: what the binding adds is what counts.
     "rdkafka": RAW | TOOLS | {
         "many_topics", "describe_cluster", "log_append_time", "unknown_topic", "invalid_topic",
-        "unknown_partition", "out_of_range", "recreated_topic",
+        "unknown_partition", "out_of_range",
     },
 }  # fmt: skip
 # Clients that are command lines.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand"
 	"time"
@@ -65,6 +66,70 @@ func idempotent(t *T) {
 	t.expect(sent, partitions, nil)
 	t.restart(t.args["how"])
 	t.expect(sent, partitions, nil)
+}
+
+// recreatedTopic has a producer go on when its topic was deleted and created again. A reader ends: sarama leaves it to
+// its user where to go on from a position that is out of range.
+func recreatedTopic(t *T) {
+	t.create(partitions, nil)
+	producer := t.producer(nil)
+	consumer, err := sarama.NewConsumer([]string{t.bootstrap}, config())
+	t.must(err, "consumer")
+	t.onEnd(func() { consumer.Close() })
+	// The second topic never gets as long as the first was: a position in that one is beyond its end.
+	for _, count := range []int{90, 30} {
+		sent := t.sampleRecords(count, partitions)
+		go func() {
+			for _, record := range sent {
+				producer.Input() <- record
+			}
+		}()
+		t.await(producer, count)
+		timeout := time.After(waitMax)
+		readers := make([]sarama.PartitionConsumer, partitions)
+		for p := range readers {
+			readers[p], err = consumer.ConsumePartition(t.topic, int32(p), sarama.OffsetOldest)
+			t.must(err, "consume partition")
+			for i := p; i < count; i += partitions {
+				select {
+				case message := <-readers[p].Messages():
+					equal(t, message.Offset, int64(i/partitions), "offset")
+					t.sameRecord(message, sent[i])
+				case <-timeout:
+					t.failf("records missing in partition %d", p)
+				}
+			}
+		}
+		t.expect(sent, partitions, nil)
+		t.drop()
+		if count == 30 {
+			for _, reader := range readers {
+				reader.AsyncClose()
+			}
+			return
+		}
+		t.create(partitions, nil)
+		for p, reader := range readers {
+			t.ended(reader, timeout, p)
+		}
+	}
+}
+
+// ended waits until a reader has given up, which it does at a position that is out of range.
+func (t *T) ended(reader sarama.PartitionConsumer, timeout <-chan time.Time, p int) {
+	outOfRange := false
+	for {
+		select {
+		case failed, open := <-reader.Errors():
+			if !open {
+				t.check(outOfRange, "the reader of partition %d ended for another reason", p)
+				return
+			}
+			outOfRange = outOfRange || errors.Is(failed.Err, sarama.ErrOffsetOutOfRange)
+		case <-timeout:
+			t.failf("the reader of partition %d goes on", p)
+		}
+	}
 }
 
 func tooLarge(t *T) {

@@ -23,6 +23,7 @@ var cases = map[string]func(*T){
 	"long_poll":         longPoll,
 	"log_append_time":   logAppendTime,
 	"out_of_range":      outOfRange,
+	"recreated_topic":   recreatedTopic,
 	"unknown_topic":     unknownTopic,
 	"topics":            topics,
 	"invalid_creations": invalidCreations,

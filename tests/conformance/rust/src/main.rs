@@ -75,6 +75,7 @@ fn case(name: &str) -> Option<fn(&Run)> {
         "too_large" => records::too_large,
         "auto_create" => records::auto_create,
         "long_poll" => records::long_poll,
+        "recreated_topic" => records::recreated_topic,
         "timestamps" => records::timestamps,
         "write" => records::write,
         "read_digests" => records::read_digests,

@@ -7,8 +7,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use crate::clients::{
-    Digest, PARTITIONS, Record, Sender, T0_MS, bounds, consumer, create, drop_topic, expect, read, record,
-    sample_records, send,
+    Digest, PARTITIONS, Record, Sender, T0_MS, as_record, bounds, consumer, create, drop_topic, expect, offset_of, read,
+    record, sample_records, send,
 };
 use crate::{Run, WAIT_MAX, until};
 
@@ -98,6 +98,47 @@ pub fn long_poll(run: &Run) {
         let message = consumer.poll(WAIT_MAX).expect("the record").expect("no error");
         assert_eq!(message.payload(), Some(value.as_bytes()));
         assert!(sent_at.elapsed() < wait / 2, "the record took {:?}", sent_at.elapsed());
+    }
+}
+
+/// A producer and a consumer go on when their topic was deleted and created again.
+pub fn recreated_topic(run: &Run) {
+    create(run, PARTITIONS, &[]);
+    let sender = Sender::new(run, &[("enable.idempotence", "true")]);
+    let consumer = consumer(run, &[("auto.offset.reset", "earliest"), ("retry.backoff.ms", "20")]);
+    let mut assigned = TopicPartitionList::new();
+    for p in 0..PARTITIONS {
+        assigned.add_partition_offset(&run.topic, p, Offset::Beginning).expect("a partition");
+    }
+    consumer.assign(&assigned).expect("assign");
+    // The second topic never gets as long as the first was: a position in that one is beyond its end.
+    for count in [90, 30] {
+        let sent = sample_records(count, PARTITIONS);
+        for record in &sent {
+            sender.start(&run.topic, record);
+        }
+        let failed = sender.finish();
+        assert!(failed.is_empty(), "records that failed: {failed:?}");
+        let mut got = vec![Vec::new(); PARTITIONS as usize];
+        until("records are missing", || {
+            // It tells of the partitions that were away.
+            if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) {
+                let (partition, offset) = offset_of(&message);
+                let partition = &mut got[partition as usize];
+                assert_eq!(offset, partition.len() as i64, "offset");
+                partition.push(as_record(&message));
+            }
+            got.iter().map(Vec::len).sum::<usize>() >= count
+        });
+        for (p, got) in (0..).zip(&got) {
+            let expected: Vec<_> = sent.iter().filter(|record| record.partition == p).cloned().collect();
+            assert_eq!(*got, expected, "records of partition {p}");
+        }
+        expect(run, PARTITIONS, &sent, &[]);
+        drop_topic(run).expect("delete the topic");
+        if count == 90 {
+            create(run, PARTITIONS, &[]);
+        }
     }
 }
 

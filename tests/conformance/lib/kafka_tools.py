@@ -11,6 +11,7 @@ import subprocess
 import time
 
 from .checks import equal
+from .toolchain import CONFORMANCE
 from .worker import ClientFailed, ClientSkipped
 
 TOOLS = "org.apache.kafka.tools"
@@ -25,6 +26,8 @@ MAIN_CLASSES = {
     "kafka-get-offsets": f"{TOOLS}.GetOffsetShell",
     "kafka-delete-records": f"{TOOLS}.DeleteRecordsCommand",
 }
+# Which configs there are, from the same packages; Java compiles it as it starts.
+CONFIG_NAMES = os.path.join(CONFORMANCE, "kafka-tools", "ConfigNames.java")
 # Their settings, at level INFO, would be most of what they say.
 QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
@@ -94,8 +97,10 @@ class KafkaTools:
         )
         _matches(described, r"retention\.ms=7200000 sensitive=false synonyms=\{DYNAMIC_TOPIC_CONFIG:")
         _contains(described, "cleanup.policy=delete", "a default")
+        call.lists_all("topics", described)
         broker = ["--entity-type", "brokers", "--entity-name", call.node()]
-        _contains(call.run("kafka-configs", "--describe", "--all", *broker), "sensitive=", "the broker's configs")
+        described = call.run("kafka-configs", "--describe", "--all", *broker)
+        call.lists_all("brokers", described)
         # Asks which there are, by ListConfigResources.
         metrics = call.run("kafka-configs", "--describe", "--entity-type", "client-metrics")
         equal(metrics.strip(), "", "metrics of clients")
@@ -228,6 +233,17 @@ class Call:
         if result.returncode != 0 or "\nError:" in result.stdout or "Exception" in result.stdout:
             raise ClientFailed(f"{tool} {args[0]} ended with code {result.returncode}: {_words(result)}")
         return result.stdout
+
+    def lists_all(self, kind, described):
+        """Compares the names that kafka-configs has listed with Kafka's own definition of such a thing's configs."""
+        command = [*self._command, CONFIG_NAMES, kind]
+        left_s = max(1, self._deadline - time.monotonic())
+        result = subprocess.run(command, capture_output=True, timeout=left_s, text=True)
+        if result.returncode != 0:
+            raise ClientFailed(f"ConfigNames {kind} ended with code {result.returncode}: {_words(result)}")
+        expected = set(result.stdout.split())
+        listed = set(re.findall(r"^  ([\w.]+)=.* sensitive=", described, re.MULTILINE))
+        equal(sorted(listed ^ expected), [], f"configs of {kind} that only one of the two has")
 
     def refused(self, tool, *args):
         """What a tool says that must fail."""

@@ -134,7 +134,7 @@ def java_command(kafka_version):
 
 def kafka_tools_command(kafka_version):
     """Kafka's own command line tools, to be followed by a main class: there is nothing to compile."""
-    require("java", "mvn")
+    require("java", "javac", "mvn")
     pom = os.path.join(CONFORMANCE, "kafka-tools", "pom.xml")
 
     def build(folder):

@@ -44,7 +44,7 @@ class Loop:
 
     def kill(self):
         self.broker.kill()
-        return self.phases.on_kill()
+        self.phases.on_kill()
 
     def any_moment(self):
         """Under load, after up to a second and a half."""
@@ -169,7 +169,7 @@ def run(args, broker, load, rng):
             kind = SUREST[rng.choice(missing)]
         kind(loop)
         broker.start()
-        text = f"cycle {cycle} {kind.__name__}"
+        text = f"cycle {cycle} {kind.__name__}, in {' and '.join(loop.phases.last)}"
         if cycle % args.verify_every == 0:
             text += f": {load.ask('verify')}, {load.acked_bytes() >> 20} MiB acknowledged"
         yield text

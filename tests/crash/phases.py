@@ -40,6 +40,8 @@ class Phases:
         # How often each phase began, and how many kills fell into it.
         self.begun = collections.Counter()
         self.hit = collections.Counter()
+        # The phases that the last kill fell into: more than one, if the logs were at it.
+        self.last = []
 
     def _new_life(self):
         self._open = set()
@@ -66,7 +68,7 @@ class Phases:
                     return False
 
     def on_kill(self):
-        """The broker is dead. Returns the phases that it was in; more than one, if its logs were at it."""
+        """The broker is dead: notes what it was at."""
         self._read()
         found = {phase for phase, _ in self._open}
         if self._stopping:
@@ -77,7 +79,7 @@ class Phases:
         self._new_life()
         # Of a line that the kill cut off nobody knows the rest.
         self._unread = b""
-        return sorted(found)
+        self.last = sorted(found)
 
     def _read(self):
         *lines, self._unread = (self._unread + self._file.read()).split(b"\n")

@@ -29,6 +29,8 @@ CHECKPOINT_BYTES = 1024 * 1024
 SETTINGS = [f"log.checkpoint_bytes={CHECKPOINT_BYTES}B", f"log.segment_bytes={SEGMENT_BYTES}B", *phases.SETTINGS]
 # How long the broker is given to touch a file, or to begin a phase, that a cycle waits for.
 TOUCH_S_MAX = 10
+# How long a log may take to its next roll, at which it recycles a segment that is dead; else none is.
+RECYCLING_S_MAX = 0.5
 # With fewer cycles, where the kills fell is told, and nothing more.
 CYCLES_TO_HIT_ALL = 40
 
@@ -53,7 +55,7 @@ class Loop:
 
     def first_acks(self):
         """Just after the first new acknowledgement: the first blocks after a recovery."""
-        self._await_acked(self.load.acked_bytes() + 1)
+        self.await_acked(self.load.acked_bytes() + 1)
         pause(self.rng.uniform(0, 0.02))
         self.kill()
 
@@ -76,8 +78,14 @@ class Loop:
 
     def recycle(self):
         """After DeleteRecords has made segments dead: while one is recycled, or just after."""
-        self.load.ask("verify")
-        self._when_begun("recycling")
+        deadline = time.monotonic() + TOUCH_S_MAX
+        while True:
+            # Each time half of what is left is deleted: soon a whole segment is dead.
+            self.load.ask("verify")
+            before = self.phases.count("recycling")
+            if self.phases.await_begin("recycling", before, RECYCLING_S_MAX) or time.monotonic() > deadline:
+                break
+        self._when_begun("recycling", before)
 
     def checkpoint(self):
         """While a checkpoint is taken and written, or just after."""
@@ -122,7 +130,7 @@ class Loop:
         """Until a kill has fallen into the phase."""
         return not self.phases.hit[phase]
 
-    def _await_acked(self, bytes_wanted):
+    def await_acked(self, bytes_wanted):
         deadline = time.monotonic() + ANSWER_S_MAX
         while self.load.acked_bytes() < bytes_wanted:
             if time.monotonic() > deadline:
@@ -161,6 +169,8 @@ SUREST = {
 def run(args, broker, load, rng):
     """Yields the name of each cycle when it is done, then those of the last checks."""
     loop = Loop(broker, load, rng)
+    # A client whose producer never had an id gives up when the broker goes away.
+    loop.await_acked(1)
     kinds, weights = zip(*PLACEMENTS, strict=True)
     for cycle in range(1, args.cycles + 1):
         kind = rng.choices(kinds, weights)[0]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, anyhow, bail};
 use crossbeam::queue::SegQueue;
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::admin::connections::CONNECTIONS_MAX;
 use crate::admin::http::{AdminServer, Advertised, BrokerInfo, Disk as DiskInfo, Health};
@@ -576,6 +576,7 @@ fn open_log<R: recovery::Replay>(
     let started = Instant::now();
     let mut told = started;
     let log_config = log_config(config, file, log)?;
+    debug!("log {log}: is being opened");
     let options = Options {
         config: &log_config,
         broker: *file.broker.as_bytes(),

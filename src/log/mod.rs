@@ -20,6 +20,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use tracing::debug;
 
 use crate::base::align::PAGE_BYTES;
 use crate::base::mutant::{self, Mutant};
@@ -407,6 +408,7 @@ impl Log {
                     self.append.enter_segment(next.base, end, local, now.wall, &mut self.chunk_events);
                     self.segments.advance();
                     self.apply_chunk_events();
+                    debug!("log {}: rolls into segment {}", self.id, next.number);
                 }
             }
         }
@@ -549,6 +551,10 @@ impl Log {
     pub fn take_committed(&mut self) -> std::vec::Drain<'_, Committed> {
         if let Some(last) = self.committed.last() {
             self.durable_chain = last.chain;
+        }
+        let active = self.segments.active();
+        if self.committed.iter().any(|block| block.end == active.base().plus(block.content.bytes)) {
+            debug!("log {}: has rolled into segment {}", self.id, active.record.number);
         }
         self.committed.drain(..)
     }

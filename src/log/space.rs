@@ -14,6 +14,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::debug;
+
 use crate::base::mutant::{self, Mutant};
 use crate::io::file::FileHandle;
 use crate::model::{Nanos, Now, Position};
@@ -305,6 +307,7 @@ impl Log {
         if reuse {
             segment.record.base = self.segments.next_base();
             segment.record.recycled = true;
+            debug!("log {}: recycles segment {}", self.id, segment.record.number);
             records.push(segment.record);
             self.space.state = State::Publishing(segment);
         } else if mutant::is(Mutant::RemoveBeforeManifest) {
@@ -347,6 +350,7 @@ impl Log {
             let position = self.space.writing.take().expect("a checkpoint was being written");
             return match result {
                 Ok(()) => {
+                    debug!("log {}: checkpoint {} is durable", self.id, self.space.generation);
                     self.space.checkpoint = position;
                     self.space.checkpoint_wanted = false;
                     self.space.checkpoint_retry = None;
@@ -376,6 +380,7 @@ impl Log {
             (State::Publishing(segment), JobDone::Manifest(Ok(()))) => {
                 // Made or recycled: there is space again.
                 self.space.last_error = None;
+                debug!("log {}: segment {} is ready", self.id, segment.record.number);
                 self.segments.push_ready(segment);
                 Ok(None)
             }
@@ -463,6 +468,7 @@ impl Log {
         self.space.generation += 1;
         self.space.writing = Some(position);
         let generation = self.space.generation;
+        debug!("log {}: checkpoint {generation} begins, at {position}", self.id);
         // The block that opened the term is durable: the last block is of this term, whichever it is.
         let (log, chain, term) = (self.id, self.durable_chain, self.term);
         let head = Head { generation, log, position, chain, term };

@@ -6,25 +6,35 @@
 A producer, a consumer and a committer (tests/crash/load, franz-go) run through all cycles. In each cycle the
 broker is killed at a moment of one of the kinds in PLACEMENTS, then started again on the same data
 directory and ports. Every few cycles, and at the end, everything acknowledged is read back. It needs Go.
+In which phases the kills fell is read from the broker's log (phases.py), and printed; over CYCLES_TO_HIT_ALL
+cycles or more, each phase must have been hit.
 
 The last line is `N passed, N failed`, where a cycle passes when the broker came back and no promise was
 found broken; the exit code is 1 on a failure. The broker's log and data are kept then.
 """
 
+import contextlib
+import os
 import signal
 import sys
 import time
 
+import phases
 from loops import ANSWER_S_MAX, BrokenPromise, BrokerError, arguments, pause, play
+from phases import Phases
 from watch import Watch
 
 # Small segments and many checkpoints, so that rolls and recycling happen within a cycle, and a life leaves
 # nothing behind its last checkpoint.
 SEGMENT_BYTES = 4 * 1024 * 1024
 CHECKPOINT_BYTES = 1024 * 1024
-SETTINGS = [f"log.checkpoint_bytes={CHECKPOINT_BYTES}B", f"log.segment_bytes={SEGMENT_BYTES}B"]
-# How long the broker is given to touch a file that a cycle waits for.
+SETTINGS = [f"log.checkpoint_bytes={CHECKPOINT_BYTES}B", f"log.segment_bytes={SEGMENT_BYTES}B", *phases.SETTINGS]
+# How long the broker is given to touch a file, or to begin a phase, that a cycle waits for.
 TOUCH_S_MAX = 10
+# How long a log may take to its next roll, at which it recycles a segment that is dead; else none is.
+RECYCLING_S_MAX = 0.5
+# With fewer cycles, where the kills fell is told, and nothing more.
+CYCLES_TO_HIT_ALL = 40
 
 
 class Loop:
@@ -34,45 +44,54 @@ class Loop:
         self.broker = broker
         self.load = load
         self.rng = rng
+        self.phases = Phases(broker.log_path)
+
+    def kill(self):
+        self.broker.kill()
+        self.phases.on_kill()
 
     def any_moment(self):
         """Under load, after up to a second and a half."""
         pause(self.rng.uniform(0.02, 1.5))
-        self.broker.kill()
+        self.kill()
 
     def first_acks(self):
         """Just after the first new acknowledgement: the first blocks after a recovery."""
-        self._await_acked(self.load.acked_bytes() + 1)
+        self.await_acked(self.load.acked_bytes() + 1)
         pause(self.rng.uniform(0, 0.02))
-        self.broker.kill()
+        self.kill()
 
     def roll(self):
-        """Around the next multiple of the segment size in acknowledged bytes."""
-        acked = self.load.acked_bytes()
-        # Headers and padding put the roll a little before the multiple.
-        boundary = (acked // SEGMENT_BYTES + 1) * SEGMENT_BYTES - self.rng.randrange(SEGMENT_BYTES // 16)
-        self._await_acked(boundary)
-        pause(self.rng.uniform(0, 0.05))
-        self.broker.kill()
+        """While a log goes over to its next segment, or just after."""
+        self._when_begun("roll")
 
     def recovery(self):
         """During the start after a kill, up to three times in a row."""
         pause(self.rng.uniform(0.02, 0.5))
-        self.broker.kill()
+        self.kill()
         for _ in range(self.rng.randint(1, 3)):
+            before = self.phases.begun["recovery"]
             self.broker.spawn()
-            pause(self.rng.uniform(0, 0.2))
-            self.broker.kill()
+            if self._aims_at("recovery"):
+                self._when_begun("recovery", before)
+            else:
+                pause(self.rng.uniform(0, 0.2))
+                self.kill()
 
     def recycle(self):
-        """After DeleteRecords has made segments dead: while they are recycled, or just after."""
-        self.load.ask("verify")
-        pause(self.rng.uniform(0, 0.1))
-        self.broker.kill()
+        """After DeleteRecords has made segments dead: while one is recycled, or just after."""
+        deadline = time.monotonic() + TOUCH_S_MAX
+        while True:
+            # Each time half of what is left is deleted: soon a whole segment is dead.
+            self.load.ask("verify")
+            before = self.phases.count("recycling")
+            if self.phases.await_begin("recycling", before, RECYCLING_S_MAX) or time.monotonic() > deadline:
+                break
+        self._when_begun("recycling", before)
 
     def checkpoint(self):
-        """While a checkpoint is being written, or just after."""
-        self._when_touched("checkpoint-")
+        """While a checkpoint is taken and written, or just after."""
+        self._when_begun("checkpoint")
 
     def manifest(self):
         """While the list of segments is being written: one was made, recycled or removed."""
@@ -86,7 +105,7 @@ class Loop:
         """During the graceful stop: after SIGTERM and before its end, or just not."""
         self.broker.signal(signal.SIGTERM)
         pause(self.rng.uniform(0, 0.05))
-        self.broker.kill()
+        self.kill()
 
     def _when_touched(self, prefix):
         with Watch(self.broker.log_folders()) as watch:
@@ -96,9 +115,24 @@ class Loop:
                 raise BrokenPromise(f"under load, no file {prefix}* was written in {TOUCH_S_MAX} s")
             # From before the first byte to after the last.
             pause(self.rng.choice([0, self.rng.uniform(0, 0.001), self.rng.uniform(0, 0.01)]))
-            self.broker.kill()
+            self.kill()
 
-    def _await_acked(self, bytes_wanted):
+    def _when_begun(self, phase, before=None):
+        """Kills when the phase begins for more than the `before`th time; without it, for the next time."""
+        before = self.phases.count(phase) if before is None else before
+        if not self.phases.await_begin(phase, before, TOUCH_S_MAX):
+            self._check_broker()
+            self.load.acked_bytes()  # If the load has failed, this says why.
+            raise BrokenPromise(f"no {phase} began in {TOUCH_S_MAX} s")
+        if not self._aims_at(phase):
+            pause(self.rng.choice([0, self.rng.uniform(0, 0.001), self.rng.uniform(0, 0.01)]))
+        self.kill()
+
+    def _aims_at(self, phase):
+        """Until a kill has fallen into the phase."""
+        return not self.phases.hit[phase]
+
+    def await_acked(self, bytes_wanted):
         deadline = time.monotonic() + ANSWER_S_MAX
         while self.load.acked_bytes() < bytes_wanted:
             if time.monotonic() > deadline:
@@ -124,23 +158,47 @@ PLACEMENTS = [
     (Loop.segment, 1),
     (Loop.shutdown, 1),
 ]
+# What hits a phase the surest. When half of the cycles are over, it is done until none is left.
+SUREST = {
+    "recovery": Loop.recovery,
+    "roll": Loop.roll,
+    "checkpoint": Loop.checkpoint,
+    "recycling": Loop.recycle,
+    phases.LOAD: Loop.any_moment,
+}
+
+
+def hurry():
+    """Goes before what else wants a CPU, where that is allowed: phases are over in a millisecond. Not inherited."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def run(args, broker, load, rng):
-    """Yields the name of each cycle when it is done, then that of the last check."""
+    """Yields the name of each cycle when it is done, then those of the last checks."""
     loop = Loop(broker, load, rng)
+    hurry()
+    # A client whose producer never had an id gives up when the broker goes away.
+    loop.await_acked(1)
     kinds, weights = zip(*PLACEMENTS, strict=True)
     for cycle in range(1, args.cycles + 1):
         kind = rng.choices(kinds, weights)[0]
+        missing = loop.phases.missing()
+        if missing and cycle > args.cycles / 2:
+            kind = SUREST[rng.choice(missing)]
         kind(loop)
         broker.start()
-        text = f"cycle {cycle} {kind.__name__}"
+        text = f"cycle {cycle} {kind.__name__}, in {' and '.join(loop.phases.last)}"
         if cycle % args.verify_every == 0:
             text += f": {load.ask('verify')}, {load.acked_bytes() >> 20} MiB acknowledged"
         yield text
     yield f"the end: {load.ask('finish')} records"
     broker.stop()
     yield "the broker ends on SIGTERM"
+    missing = loop.phases.missing()
+    if missing and args.cycles >= CYCLES_TO_HIT_ALL:
+        raise BrokenPromise(f"no kill fell into {', '.join(missing)}: {loop.phases.summary()}")
+    yield loop.phases.summary()
 
 
 def main():

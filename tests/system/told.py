@@ -10,6 +10,7 @@ REQUESTS = 3000
 DEPTH = 16
 STAGES = ["admission", "parse", "queue", "append", "commit_wait", "device_write", "ack", "send"]
 SAMPLE = re.compile(r'([a-z_][a-z0-9_]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\[\\n"])*",?)*)\})? ([0-9.eE+-]+|NaN|[+-]?Inf)')
+READY = re.compile(r"RingMQ (\S+) is ready after \S+")
 
 
 def stages_sum_to_the_whole(rig, shards):
@@ -104,6 +105,48 @@ def plain_commits_are_warned_of(rig):
     equal(metric(sound, "ringmq_durability_at_risk"), 0.0, "the metric with dsync commits")
 
 
+def the_banner_says_what_info_says(rig, settings=()):
+    """Each line of it, but for how long the start took."""
+    broker = rig.running(shards=2, settings=settings)
+    info = admin_json(broker, "/info")
+
+    def lines():
+        with open(broker.log_path, errors="replace") as log:
+            # Behind time and level there is where the line comes from.
+            said = [line.partition(" ringmq::broker: ")[2].rstrip("\n") for line in log]
+        begin = next((at for at, line in enumerate(said) if READY.fullmatch(line)), None)
+        whole = begin is not None and any(line.startswith("  clients are told of: ") for line in said)
+        return said[begin:] if whole else None
+
+    banner = until(lines, "the banner does not come")
+    if info["durability_at_risk"]:
+        # Told of elsewhere.
+        banner = [line for line in banner if not line.startswith("commits are plain")]
+    equal(READY.fullmatch(banner[0])[1], info["version"], "the version")
+    equal(info["durability_mode"], "sync", "the durability mode of /info")
+    measured = banner[2].rpartition(" (")[2]
+    check(re.fullmatch(r"64 KiB durable: median [0-9.]+(ns|µs|ms|s), [0-9]+ MB/s\)", measured), f"measured: {measured}")
+    brokers = ", ".join("broker {node_id} at {host}:{port}".format(**one) for one in info["advertised"])
+    expected = [
+        f"  acks mean: on stable storage (durability mode {info['durability_mode']})",
+        f"  commit: {info['commit_mode']}, depth {info['commit_depth']}, device class {info['device_class']} ({measured}",
+        f"  {info['shards']} shards, {info['logs']} logs, data in {broker.data_dir}, "
+        f"io_uring: {' '.join(info['ring_features'])}",
+        f"  Kafka clients: {broker.kafka}; admin: http://{broker.admin}/",
+        f"  clients are told of: {brokers}",
+    ]
+    equal(banner[1:], expected, "the banner")
+    equal((info["shards"], info["logs"]), (2, 2), "shards and logs")
+    check(info["ring_features"], "no feature of io_uring")
+    return info
+
+
+def the_banner_follows_the_configuration(rig):
+    given = ["log.commit_mode=write-sync", "log.commit_depth=3"]
+    info = the_banner_says_what_info_says(rig, given)
+    equal((info["commit_mode"], info["commit_depth"]), ("write-sync", 3), "mode and depth as configured")
+
+
 def blocks_and_cold_reads_are_counted(rig):
     caches = ["log.tail_cache_bytes=8MiB", "log.read_cache_bytes=8MiB"]
     broker = rig.running(settings=caches)
@@ -176,6 +219,8 @@ CASES = {
     "told/stages, one shard": lambda rig: stages_sum_to_the_whole(rig, 1),
     "told/stages, two shards": lambda rig: stages_sum_to_the_whole(rig, 2),
     "told/prometheus text": metrics_are_prometheus_text,
+    "told/banner": the_banner_says_what_info_says,
+    "told/banner, configured": the_banner_follows_the_configuration,
     "told/plain commits": plain_commits_are_warned_of,
     "told/blocks and cold reads": blocks_and_cold_reads_are_counted,
 }

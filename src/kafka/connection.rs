@@ -54,8 +54,10 @@ pub struct Front {
     pub memory: Memory,
     /// Begins anew with each turn.
     pub budget: TurnBudget,
-    /// When the clock was last read beside a request: the next one is taken up there.
+    /// When the last produce request was done: the next one is taken up there.
     pub read_at: Nanos,
+    /// Other requests came after that, and took their time.
+    others_since: bool,
     /// Frames of responses that were sent, for the next ones.
     spare_frames: Vec<Vec<u8>>,
 }
@@ -77,6 +79,7 @@ impl Front {
             memory: Memory::new(limits),
             budget: TurnBudget::default(),
             read_at: Nanos(0),
+            others_since: false,
             spare_frames: Vec::new(),
         }
     }
@@ -294,7 +297,13 @@ impl Connection {
         let body = &frame[frame.len() - reader.left()..];
         let number = self.first + self.requests.len() as u64;
         let ticket = Ticket { conn: self.id, request: number, part: 0 };
-        let taken = turn.now.mono.max(turn.front.read_at);
+        // Only of produce requests the time is parted into stages.
+        let taken = if api == ApiKey::Produce && mem::take(&mut turn.front.others_since) {
+            (turn.clock)()
+        } else {
+            turn.front.others_since |= api != ApiKey::Produce;
+            turn.now.mono.max(turn.front.read_at)
+        };
         let mut stamps = ProduceStamps { received, taken, ..ProduceStamps::default() };
         let mut state = match api {
             ApiKey::Produce => match produce::handle(turn, ticket, &header, body, &mut stamps)? {

@@ -24,6 +24,7 @@ use super::entry::EntryHeader;
 /// But a read that takes longer than this has another beside it. A chunk takes some milliseconds, and tens of them on
 /// a busy device: after a second it is the read that is stuck, at a place that the drive tries again and again, and
 /// all others of the log would wait for it. There is never a third: what stops two of them is the device.
+/// A shard without other work looks again within another second, when it sweeps.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// Chunks that wait to be read ahead of somebody, at most.

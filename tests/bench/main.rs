@@ -71,7 +71,7 @@ fn without_a_broker_it_starts_one_and_leaves_a_report_and_nothing_else() {
     }
     assert!(result["environment"]["storage"]["file_system"].is_string(), "{}", result["environment"]);
     let stages = &result["runs"][0]["stages"];
-    assert_eq!(stages["names"][4], "device_write", "{stages}");
+    assert_eq!(stages["names"][5], "device_write", "{stages}");
     let samples = result["runs"][0]["response"]["samples"].as_u64().unwrap();
     let staged = stages["buckets"].as_array().unwrap().iter().map(|bucket| bucket["count"].as_u64().unwrap());
     assert!((1..samples * 2).contains(&staged.sum()), "of the measured second, not of three: {stages}");

@@ -5,7 +5,7 @@
 //! A resource is answered as often as it is named, as in Kafka: each time it may be for other configs. From
 //! the first on that the answer has no room for, they are refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::Outcome;
 use crate::kafka::broker_configs::{IDLE, IdleConfig};
@@ -48,9 +48,11 @@ pub fn handle(
         .collect();
     let (mut room, mut full) = (ctx.answer_room, false);
     let results = request.resources.iter().map(|resource| {
+        // A set: there may be millions, and each of hundreds of configs is looked for in them.
+        let keys = resource.configuration_keys.iter().flat_map(|keys| keys.iter().copied()).collect();
         let view = View {
             ctx,
-            keys: resource.configuration_keys.as_deref().unwrap_or_default(),
+            keys: &keys,
             synonyms: request.include_synonyms,
             documentation: request.include_documentation,
         };
@@ -134,14 +136,14 @@ pub(super) fn broker_named<'a>(ctx: &Context<'a>, name: &str) -> Option<Node<'a>
 struct View<'c, 'k> {
     ctx: &'k Context<'c>,
     /// Empty for all.
-    keys: &'k [&'k str],
+    keys: &'k HashSet<&'k str>,
     synonyms: bool,
     documentation: bool,
 }
 
 impl<'c> View<'c, '_> {
     fn wants(&self, name: &str) -> bool {
-        self.keys.is_empty() || self.keys.contains(&name)
+        self.keys.is_empty() || self.keys.contains(name)
     }
 
     fn topic(&self, topic: &'c Topic) -> Array<DescribeConfigsResourceResult<'c>> {

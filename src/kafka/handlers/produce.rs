@@ -72,7 +72,7 @@ impl ProduceState {
         let Answer::Appended(result) = answer else { unreachable!("an append is answered as one") };
         let outcome = match result {
             Ok(AppendedBatch { base_offset, log_append_time, log_start, stamps: there }) => {
-                // Its shard reads its clock once a turn: what it did before and with the batch is one stamp.
+                // Its shard takes the batch up and appends it at one stamp, that of its turn.
                 stamps.routed = stamps.routed.max(there.appended);
                 stamps.appended = stamps.appended.max(there.appended);
                 stamps.submitted = stamps.submitted.max(there.submitted);

@@ -233,6 +233,8 @@ impl Consumer {
                 assert!(offset < start, "{place:?}: {offset} is out of range of {start}..{high}");
                 if same {
                     self.next[place.partition] = start;
+                    // What it had read was removed, and more that it had not: only what follows can be complete.
+                    self.ends[place.partition] = self.ends[place.partition].map(|_| (start, high));
                 }
             }
             ErrorCode::KAFKA_STORAGE_ERROR => {

@@ -30,9 +30,7 @@ run: $(RELEASE_BIN) ## Run a broker on loopback, data in ./ringmq-data; flags in
 
 # --- Tests; docs/TESTING.md says what each of them proves ---
 
-check: prereqs ## Format, lints, unit tests: before every commit
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+check: lint ## Format, lints, unit tests: before every commit
 	$(CARGO) test --locked --lib
 
 # Two components of a Rust toolchain; one that lacks them skips them by name, as tests/prereqs.sh does with tools.

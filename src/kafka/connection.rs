@@ -54,10 +54,8 @@ pub struct Front {
     pub memory: Memory,
     /// Begins anew with each turn.
     pub budget: TurnBudget,
-    /// When the last produce request was done: the next one is taken up there.
-    pub read_at: Nanos,
-    /// Other requests came after that, and took their time.
-    others_since: bool,
+    /// When the last request was appended, if it was a produce request: the next one is taken up there.
+    pub appended_at: Option<Nanos>,
     /// Frames of responses that were sent, for the next ones.
     spare_frames: Vec<Vec<u8>>,
 }
@@ -78,8 +76,7 @@ impl Front {
             fetch_sessions,
             memory: Memory::new(limits),
             budget: TurnBudget::default(),
-            read_at: Nanos(0),
-            others_since: false,
+            appended_at: None,
             spare_frames: Vec::new(),
         }
     }
@@ -297,12 +294,11 @@ impl Connection {
         let body = &frame[frame.len() - reader.left()..];
         let number = self.first + self.requests.len() as u64;
         let ticket = Ticket { conn: self.id, request: number, part: 0 };
-        // Only of produce requests the time is parted into stages.
-        let taken = if api == ApiKey::Produce && mem::take(&mut turn.front.others_since) {
-            (turn.clock)()
-        } else {
-            turn.front.others_since |= api != ApiKey::Produce;
-            turn.now.mono.max(turn.front.read_at)
+        // Only of produce requests the time is parted into stages; behind another, nobody has read the clock.
+        let taken = match turn.front.appended_at.take() {
+            Some(at) => turn.now.mono.max(at),
+            None if api == ApiKey::Produce => (turn.clock)(),
+            None => turn.now.mono,
         };
         let mut stamps = ProduceStamps { received, taken, ..ProduceStamps::default() };
         let mut state = match api {

@@ -20,7 +20,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use tracing::debug;
+use tracing::{Level, debug, enabled};
 
 use crate::base::align::PAGE_BYTES;
 use crate::base::mutant::{self, Mutant};
@@ -552,9 +552,11 @@ impl Log {
         if let Some(last) = self.committed.last() {
             self.durable_chain = last.chain;
         }
-        let active = self.segments.active();
-        if self.committed.iter().any(|block| block.end == active.base().plus(block.content.bytes)) {
-            debug!("log {}: has rolled into segment {}", self.id, active.record.number);
+        if enabled!(Level::DEBUG) {
+            let active = self.segments.active();
+            if self.committed.iter().any(|block| block.end == active.base().plus(block.content.bytes)) {
+                debug!("log {}: has rolled into segment {}", self.id, active.record.number);
+            }
         }
         self.committed.drain(..)
     }

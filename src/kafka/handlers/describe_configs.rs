@@ -5,7 +5,7 @@
 //! A resource is answered as often as it is named, as in Kafka: each time it may be for other configs. From
 //! the first on that the answer has no room for, they are refused.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Outcome;
 use crate::kafka::broker_configs::{IDLE, IdleConfig};
@@ -48,8 +48,9 @@ pub fn handle(
         .collect();
     let (mut room, mut full) = (ctx.answer_room, false);
     let results = request.resources.iter().map(|resource| {
-        // A set: there may be millions, and each of hundreds of configs is looked for in them.
-        let keys = resource.configuration_keys.iter().flat_map(|keys| keys.iter().copied()).collect();
+        // A set: there may be millions, most of them twice, and each of hundreds of configs is looked for in them.
+        let mut keys = BTreeSet::new();
+        keys.extend(resource.configuration_keys.iter().flat_map(|keys| keys.iter().copied()));
         let view = View {
             ctx,
             keys: &keys,
@@ -136,7 +137,7 @@ pub(super) fn broker_named<'a>(ctx: &Context<'a>, name: &str) -> Option<Node<'a>
 struct View<'c, 'k> {
     ctx: &'k Context<'c>,
     /// Empty for all.
-    keys: &'k HashSet<&'k str>,
+    keys: &'k BTreeSet<&'k str>,
     synonyms: bool,
     documentation: bool,
 }

@@ -164,7 +164,7 @@ pub fn handle(
     }
     reply.finish(0);
     stamps.appended = (turn.clock)();
-    turn.front.read_at = stamps.appended;
+    turn.front.appended_at = Some(stamps.appended);
     for (part, outcome) in known {
         staged[part as usize].write(&mut frame, outcome);
     }

@@ -50,8 +50,6 @@ LACKS = {
     "java-3": (RAW | TOOLS) - BY_ADMIN,
     # `many_topics` and `unknown_partition` would be the third of their kind in one language.
     "kafka-python": RAW | TOOLS | {"many_topics", "unknown_partition"},
-    # aiokafka alters configs by AlterConfigs only, which forgets what is not named. A reader whose topic is deleted
-    # creates it at once, with one partition: it asks with the leave to.
     "aiokafka": RAW | TOOLS | {"many_topics", "unknown_partition"},
     # No static members.
     "kafkajs": RAW | TOOLS | {"many_topics", "unknown_partition", "group_static"},

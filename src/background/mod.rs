@@ -3,5 +3,6 @@
 pub mod executor;
 mod glommio_disk;
 pub mod jobs;
+pub mod pretouch;
 
 pub use glommio_disk::GlommioDisk;

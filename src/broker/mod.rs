@@ -21,6 +21,7 @@ use crate::admin::connections::CONNECTIONS_MAX;
 use crate::admin::http::{AdminServer, Advertised, BrokerInfo, Disk as DiskInfo, Health};
 use crate::admin::signal::{Cause, Termination};
 use crate::background::executor::{Executor, Jobs};
+use crate::background::pretouch::Pretouch;
 use crate::config::{self, Config, ConfigError};
 use crate::group::GroupRules;
 use crate::io::blocking::{BlockingDisk, block_on};
@@ -128,7 +129,8 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     let hosts: Arc<[ShardId]> = file.log_ids().map(|log| host_of(log, shards)).collect();
     let shard_cpus: Vec<usize> = (0..usize::from(shards)).map(|shard| cpus[shard % cpus.len()]).collect();
     let jobs_max = JOBS_PER_LOG * hosts.len();
-    let executor = start_background(jobs_max, &cpus, &shard_cpus, outside.clone(), wakers.clone())?;
+    let background_cpus = background_cpus(&cpus, &shard_cpus);
+    let executor = start_background(jobs_max, &background_cpus, outside.clone(), wakers.clone())?;
     let (failed_sender, mut failed) = mpsc::unbounded_channel();
     let (started_sender, all_started) = std::sync::mpsc::channel();
     let office = PostOffice::new(usize::from(shards));
@@ -152,6 +154,8 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
             view: view.clone(),
         })
         .collect();
+    // The metadata log is small: it takes what it needs.
+    let caches: Vec<_> = opened.data.iter().flat_map(|(log, _)| log.working_memory()).collect();
     parts[0].logs.push((opened.metadata, Partitions::default()));
     for (log, partitions) in opened.data {
         let host = hosts[log.id().0 as usize];
@@ -183,6 +187,14 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         bail!(failed.blocking_recv().unwrap_or_else(|| "a shard could not start".to_owned()));
     }
     view.set_health(Health::Ready);
+    // After recovery, which is waited for.
+    let pretouch = match config.log.pretouch {
+        true => {
+            let cpu = background_cpus.into_iter().find(|cpu| !shard_cpus.contains(cpu));
+            Some(Pretouch::spawn(caches, cpu)?)
+        }
+        false => None,
+    };
     banner(&config, &file, &view, address, admin.local_addr(), started);
 
     let cause = termination.wait_or(failed.recv());
@@ -209,6 +221,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     // One may have done so on the way to its end.
     let result = result.and_then(|()| failed.try_recv().map_or(Ok(()), |reason| Err(anyhow!(reason))));
     executor.join();
+    pretouch.into_iter().for_each(Pretouch::stop);
     admin.stop();
     if result.is_ok() {
         info!("stopped");
@@ -606,19 +619,22 @@ fn open_log<R: recovery::Replay>(
 
 // --- Threads. ---
 
-fn start_background(
-    jobs_max: usize,
-    cpus: &[usize],
-    shard_cpus: &[usize],
-    outside: Vec<OutsideQueue>,
-    wakers: Arc<Wakers>,
-) -> anyhow::Result<Executor<LogJob>> {
+/// Where no shard runs, if there is such a CPU.
+fn background_cpus(cpus: &[usize], shard_cpus: &[usize]) -> Vec<usize> {
     let spare: Vec<usize> = cpus.iter().copied().filter(|cpu| !shard_cpus.contains(cpu)).collect();
     let all: Vec<usize> =
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     let others: Vec<usize> = all.iter().copied().filter(|cpu| !shard_cpus.contains(cpu)).collect();
-    let on = [spare, others, all].into_iter().find(|cpus| !cpus.is_empty()).unwrap_or_default();
-    Ok(Executor::spawn("background", jobs_max, &on, move |(shard, log, done): (ShardId, LogId, _)| {
+    [spare, others, all].into_iter().find(|cpus| !cpus.is_empty()).unwrap_or_default()
+}
+
+fn start_background(
+    jobs_max: usize,
+    cpus: &[usize],
+    outside: Vec<OutsideQueue>,
+    wakers: Arc<Wakers>,
+) -> anyhow::Result<Executor<LogJob>> {
+    Ok(Executor::spawn("background", jobs_max, cpus, move |(shard, log, done): (ShardId, LogId, _)| {
         outside[usize::from(shard.0)].push(Outside::JobDone { log, done });
         wakers.wake(shard);
     })?)

@@ -299,6 +299,10 @@ schema! {
         /// Memory of each data log for records read back from the device; as much again for batches
         /// that are larger than `chunk_bytes`. Auto: an equal share of 256 MiB, at least 16 MiB.
         read_cache_bytes: Auto<ByteSize> = "auto",
+        /// Touch the memory of both caches once the broker has started, in the background. Without it memory is
+        /// taken when it is first needed, and the shard that needs it waits for the kernel: up to a millisecond or
+        /// more a chunk, in the first seconds of a load and of a consumer that catches up.
+        pretouch: bool = "true",
         /// A checkpoint is made at least every so many bytes of a log: what a restart must read.
         checkpoint_bytes: ByteSize = "1GiB",
         /// Records older than this may be deleted. A topic may set its own (`retention.ms`).

@@ -120,6 +120,14 @@ impl ChunkPool {
         let memory = pool.free.pop().unwrap_or_else(|| Memory::new(pool.chunk_bytes));
         Some(ChunkBuf::new(memory, Some(pool.clone())))
     }
+
+    /// Put memory for one more chunk in store, touched, for a [`take`](Self::take) to come. `false` once there is
+    /// memory for `chunks` chunks.
+    pub fn stock(&self, chunks: usize) -> bool {
+        let pool = &self.inner;
+        self.used() + pool.free.len() < chunks.min(pool.chunks_max)
+            && pool.free.push(Memory::new(pool.chunk_bytes)).is_ok()
+    }
 }
 
 impl fmt::Debug for ChunkPool {
@@ -432,6 +440,21 @@ mod tests {
         assert!(pool.take().is_none(), "the only chunk is still read");
         drop((first, second));
         assert!(pool.take().is_some(), "the last reader gives it back");
+    }
+
+    #[test]
+    fn a_pool_is_stocked_up_to_what_is_asked_for_and_never_beyond_its_limit() {
+        let pool = ChunkPool::new(4096, 4);
+        let out = pool.take().unwrap();
+        assert!(pool.stock(3) && pool.stock(3));
+        assert!(!pool.stock(3), "one is out, two are in store");
+        let stocked: Vec<usize> = std::iter::from_fn(|| pool.inner.free.pop())
+            .map(|memory| memory.start.as_ptr() as usize)
+            .collect();
+        assert_eq!(stocked.len(), 2);
+        drop(out);
+        while pool.stock(usize::MAX) {}
+        assert_eq!((pool.used(), pool.inner.free.len()), (0, 4));
     }
 
     #[test]

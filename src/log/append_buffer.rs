@@ -126,6 +126,10 @@ impl AppendBuffer {
         self.sealed_bytes + self.open_bytes()
     }
 
+    pub fn pool(&self) -> &ChunkPool {
+        &self.pool
+    }
+
     /// Chunks of memory that somebody holds: the tail, and readers of what left it.
     pub fn chunks_out(&self) -> usize {
         self.pool.used()

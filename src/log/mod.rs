@@ -257,6 +257,12 @@ impl Log {
         }
     }
 
+    /// The memory that the log works with once its caches are full: pools, and how many chunks of each.
+    pub fn working_memory(&self) -> [(ChunkPool, usize); 2] {
+        let tail_chunks = self.config.tail_cache_bytes.div_ceil(self.config.chunk_bytes);
+        [(self.append.pool().clone(), tail_chunks + self.config.commit_depth), self.cache.working_memory()]
+    }
+
     pub fn id(&self) -> LogId {
         self.id
     }

@@ -232,6 +232,11 @@ impl ReadCache {
         }
     }
 
+    /// Its pool, and the chunks of it that a full cache has.
+    pub fn working_memory(&self) -> (ChunkPool, usize) {
+        (self.pool.clone(), self.pool.chunks_max())
+    }
+
     /// Find a chunk; if it is not here, it will be read.
     pub fn get(&mut self, id: ChunkId, span: ChunkSpan) -> Lookup<'_> {
         self.clock += 1;

@@ -4,7 +4,7 @@ import re
 import time
 
 import wire
-from rig import admin, admin_json, check, equal, metric, until
+from rig import admin, admin_json, check, equal, metric, resident_bytes, until
 
 REQUESTS = 3000
 DEPTH = 16
@@ -174,6 +174,22 @@ def blocks_and_cold_reads_are_counted(rig):
     check(metric(broker, "ringmq_tail_cache_bytes") > 0 and metric(broker, "ringmq_read_cache_bytes") > 0, "no caches")
 
 
+def caches_are_touched_at_the_start(rig):
+    caches = ["log.tail_cache_bytes=64MiB", "log.read_cache_bytes=32MiB"]
+    touched = rig.running(shards=1, settings=caches)
+    as_needed = rig.running(shards=1, settings=[*caches, "log.pretouch=false"])
+    # The rest of a broker takes some 30 MiB.
+    until(lambda: resident_bytes(touched) > 116 << 20, "the caches are not touched")
+    check(resident_bytes(as_needed) < 64 << 20, f"{resident_bytes(as_needed)} bytes of a broker that did nothing")
+    with wire.Client(touched.kafka) as client:
+        client.create_topic("t")
+        before = resident_bytes(touched)
+        for _ in range(40):
+            client.produce("t", 0, wire.batch([bytes(900_000)]))
+    grown = resident_bytes(touched) - before
+    check(grown < 16 << 20, f"36 MB of records took {grown} bytes more of a tail cache that was there")
+
+
 def parse(text):
     """The samples by name and labels, and the kinds of the families, of text that is as Prometheus demands."""
     samples, kinds, family = {}, {}, None
@@ -223,4 +239,5 @@ CASES = {
     "told/banner, configured": the_banner_follows_the_configuration,
     "told/plain commits": plain_commits_are_warned_of,
     "told/blocks and cold reads": blocks_and_cold_reads_are_counted,
+    "told/touched caches": caches_are_touched_at_the_start,
 }

@@ -25,7 +25,7 @@ use crate::io::clock::monotonic;
 use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
 use crate::io::socket::SocketHandle;
 use crate::io::{probe, sched, wakeup};
-use crate::kafka::connection::Front;
+use crate::kafka::front::Front;
 use crate::kafka::identity::BrokerIdentity;
 use crate::kafka::settings::LogDir;
 use crate::log::Log;

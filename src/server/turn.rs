@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::io::op::{ConnId, Event, Io, ListenerId, Op, Wait};
 use crate::io::socket::SocketHandle;
-use crate::kafka::connection::{Close, Front, Turn};
 use crate::kafka::cost::TurnBudget;
+use crate::kafka::front::{Close, Front, Turn};
 use crate::kafka::memory::Memory;
 use crate::model::{LogId, Nanos, Now, ShardId};
 use crate::shard::{LogJob, News, Shard};

@@ -10,47 +10,34 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use crossbeam::queue::SegQueue;
 use tokio::sync::mpsc;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
-use crate::admin::connections::CONNECTIONS_MAX;
 use crate::admin::http::{AdminServer, Advertised, BrokerInfo, Disk as DiskInfo, Health};
 use crate::admin::signal::{Cause, Termination};
 use crate::background::executor::{Executor, Jobs};
 use crate::background::pretouch::Pretouch;
 use crate::config::{self, Config, ConfigError};
-use crate::group::GroupRules;
-use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::clock::monotonic;
-use crate::io::file::Disk;
-use crate::io::measure::measure_commit;
 use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
 use crate::io::socket::SocketHandle;
 use crate::io::{probe, sched, wakeup};
-use crate::kafka::connection::Front;
-use crate::kafka::context::KafkaSettings;
+use crate::kafka::front::Front;
 use crate::kafka::identity::BrokerIdentity;
-use crate::kafka::memory::MemoryLimits;
 use crate::kafka::settings::LogDir;
-use crate::log::recovery::{self, Options};
-use crate::log::segment::segment_path;
-use crate::log::{Log, LogConfig};
+use crate::log::Log;
 use crate::metadata::catalog::Catalog;
-use crate::metadata::commands::TopicRules;
-use crate::metadata::record::MetaRecord;
-use crate::metadata::replay::MetadataReplay;
-use crate::model::{CommitMode, LogId, Now, ShardId, Term};
+use crate::model::{CommitMode, LogId, ShardId, Term};
 use crate::partition::Partitions;
-use crate::server::connection::Limits;
 use crate::server::outside::{Outside, OutsideQueue};
-use crate::server::turn::{Server, ServerConfig, run as run_turns};
+use crate::server::turn::{Server, run as run_turns};
 use crate::shard::hosted::Hosted;
 use crate::shard::mailbox::{Mailbox, PostOffice};
-use crate::shard::{LogJob, Retention, Shard, ShardConfig};
+use crate::shard::{LogJob, Shard};
 
 pub mod data_dir;
 mod first_segments;
@@ -58,21 +45,20 @@ mod formatting;
 mod ids;
 mod kafka_configs;
 mod listeners;
+mod logs;
+mod settings;
 mod view;
 
 use data_dir::{BrokerFile, DataDir};
-use first_segments::{FIRST_SEGMENTS, METADATA_SEGMENT_BYTES, first_segment_bytes};
 use ids::RandomIds;
 use listeners::{Listeners, resolve, retry_in_use};
+use logs::{format, open_logs};
+use settings::{
+    connections_max, group_rules, kafka_settings, log_config, memory_limits, own_descriptors, server_config,
+    shard_config,
+};
 use view::{View, config_values};
 
-/// Segments are made ahead in slices of this size: a few milliseconds of the device each.
-const SLICE_BYTES: u64 = 4 << 20;
-/// A write to the device has at most this size: what disks take as one command, and what io_uring
-/// submits without a worker thread.
-const WRITE_BYTES_MAX: usize = 1 << 20;
-/// Memory of the groups of all logs together, unless it is given for each.
-const GROUPS_BYTES: u64 = 256 << 20;
 /// Jobs that a log may have under way: a slice of a segment, a checkpoint, and one that changes its structure.
 const JOBS_PER_LOG: usize = 3;
 /// Shared receive buffers of a shard.
@@ -327,7 +313,7 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
     Ok(())
 }
 
-// --- Configuration. ---
+// --- Threads. ---
 
 /// The CPUs for the shards.
 ///
@@ -350,274 +336,9 @@ pub fn allowed_cpus(config: &Config) -> Result<Vec<usize>, ConfigError> {
     }
 }
 
-fn kafka_settings(config: &Config, log_dir: Arc<LogDir>) -> KafkaSettings {
-    KafkaSettings {
-        auto_create_topics: config.kafka.auto_create_topics,
-        num_partitions: config.kafka.num_partitions,
-        message_bytes_max: config.kafka.message_bytes_max.0 as u32,
-        fetch_bytes_max: config.kafka.fetch_bytes_max.0 as usize,
-        fetch_session_bytes_max: config.kafka.fetch_session_bytes_max.0 as usize,
-        described: kafka_configs::describe(config),
-        log_dir,
-    }
-}
-
-fn memory_limits(config: &Config) -> MemoryLimits {
-    MemoryLimits {
-        connection_max: config.connection_memory_max() as usize,
-        shard_max: config.shard_memory_max() as usize,
-    }
-}
-
-/// Descriptors that a broker needs beside its clients' connections: what glommio and the process have, the admin
-/// port, each shard's ring and sockets, and of each log the first segments, the next ones and what its jobs open.
-fn own_descriptors(shards: u16, logs: u32) -> u64 {
-    64 + CONNECTIONS_MAX as u64 + 8 * u64::from(shards) + 16 * u64::from(logs + 1)
-}
-
-/// Connections that all shards may have together: as configured, unless the process may not have so many
-/// descriptors. A quarter of them, and at least `own`, is left for segments, jobs and rings: when those find none,
-/// producers are refused until there are some again.
-fn connections_max(config: &Config, nofile: u64, own: u64) -> usize {
-    let left = own.max(nofile / 4);
-    let (wanted, possible) = (u64::from(config.kafka.connections_max), nofile.saturating_sub(left).max(1));
-    if possible < wanted {
-        warn!(
-            "kafka.connections_max is {wanted}, but the process may have {nofile} descriptors: it accepts \
-             {possible} connections; raise `ulimit -n`, or LimitNOFILE in the systemd unit"
-        );
-    }
-    wanted.min(possible) as usize
-}
-
-/// Of a shard that may have so many connections.
-fn server_config(config: &Config, connections_max: usize) -> ServerConfig {
-    ServerConfig {
-        limits: Limits {
-            request_bytes_max: config.kafka.request_bytes_max.0 as usize,
-            in_flight_max: config.kafka.connection_in_flight_max as usize,
-            memory_max: memory_limits(config).connection_max,
-        },
-        connections_max,
-        idle: Some(config.kafka.connection_idle).filter(|idle| !idle.is_zero()),
-    }
-}
-
-fn shard_config(config: &Config) -> ShardConfig {
-    ShardConfig {
-        rules: TopicRules {
-            partition_count_default: config.kafka.num_partitions,
-            partition_count_max: config.kafka.partitions_max,
-            batch_bytes_max: config.kafka.message_bytes_max.0 as u32,
-            record_bytes_max: Log::payload_bytes_max(METADATA_SEGMENT_BYTES),
-        },
-        offsets_retention_ms: config.kafka.offsets_retention.as_millis() as i64,
-        retention: Retention {
-            ms: match config.log.retention {
-                config::Limit::At(age) => Some(age.as_millis() as u64),
-                config::Limit::Unlimited => None,
-            },
-            bytes: match config.log.retention_bytes {
-                config::Limit::At(bytes) => Some(bytes.0),
-                config::Limit::Unlimited => None,
-            },
-        },
-    }
-}
-
-fn group_rules(config: &Config, data_logs: u64) -> GroupRules {
-    let total = match config.kafka.groups_bytes_max {
-        config::Auto::Given(bytes) => bytes.0,
-        config::Auto::Auto => (GROUPS_BYTES / data_logs.max(1)).max(4 * config.kafka.group_bytes_max.0),
-    };
-    let segment_bytes = config.log.segment_bytes.0.min(config.log.initial_bytes.0);
-    GroupRules {
-        session_min: config.kafka.group_session_min,
-        session_max: config.kafka.group_session_max,
-        initial_delay: config.kafka.group_initial_delay,
-        members_max: config.kafka.group_members_max as usize,
-        bytes_max: config.kafka.group_bytes_max.0.min(segment_bytes / 2) as usize,
-        total_bytes_max: total as usize,
-    }
-}
-
-fn log_config(config: &Config, file: &BrokerFile, log: LogId) -> anyhow::Result<LogConfig> {
-    let logs = u64::from(file.logs).max(1);
-    let cache = |given: &config::Auto<config::ByteSize>, auto: u64| match given {
-        config::Auto::Given(bytes) => bytes.0 as usize,
-        config::Auto::Auto => (auto / logs).max(16 << 20) as usize,
-    };
-    let commit_mode = match config.log.commit_mode {
-        config::CommitMode::Auto => file.commit_mode()?,
-        config::CommitMode::Plain => CommitMode::Plain,
-        config::CommitMode::Dsync => CommitMode::Dsync,
-        config::CommitMode::WriteSync => CommitMode::WriteThenSync,
-    };
-    let metadata = log == LogId::METADATA;
-    Ok(LogConfig {
-        chunk_bytes: config.log.chunk_bytes.0.max(config.log.block_bytes_max.0) as usize,
-        block_bytes_max: config.log.block_bytes_max.0 as usize,
-        block_target_bytes: config.log.block_target_bytes.0 as usize,
-        write_bytes_max: WRITE_BYTES_MAX,
-        commit_mode,
-        commit_depth: config.log.commit_depth.clone().or_else(|| file.commit_depth).into(),
-        tail_cache_bytes: if metadata { 4 << 20 } else { cache(&config.log.tail_cache_bytes, 256 << 20) },
-        read_cache_bytes: if metadata { 4 << 20 } else { cache(&config.log.read_cache_bytes, 256 << 20) },
-        segment_bytes: if metadata { 4 * METADATA_SEGMENT_BYTES } else { config.log.segment_bytes.0 },
-        segments_ahead: config.log.segments_ahead as usize,
-        slice_bytes: SLICE_BYTES,
-        checkpoint_bytes: if metadata { METADATA_SEGMENT_BYTES } else { config.log.checkpoint_bytes.0 },
-        log_bytes_max: match config.log.log_bytes_max {
-            config::Limit::At(bytes) => bytes.0 / logs,
-            config::Limit::Unlimited => 0,
-        },
-    })
-}
-
 fn host_of(log: LogId, shards: u16) -> ShardId {
     if log == LogId::METADATA { ShardId(0) } else { ShardId(((log.0 - 1) % u32::from(shards)) as u16) }
 }
-
-// --- The data directory. ---
-
-/// Make the logs of a new data directory and choose how they commit.
-fn format(data_dir: &DataDir, config: &Config, shards: u16) -> anyhow::Result<BrokerFile> {
-    first_segments::check(config, shards)?;
-    let cluster_id = match &config.server.cluster_id {
-        config::Auto::Given(id) => id.clone(),
-        config::Auto::Auto => uuid::Uuid::new_v4().simple().to_string(),
-    };
-    let file = BrokerFile::new(uuid::Uuid::new_v4(), cluster_id, u32::from(shards));
-    let bytes = first_segment_bytes(config, shards);
-    let sizes = |log| if log == LogId::METADATA { METADATA_SEGMENT_BYTES } else { bytes };
-    formatting::format(&BlockingDisk, data_dir, file, sizes, |file| {
-        // On the last segment of the first log, which is empty; what is written there is no block.
-        let segment = segment_path(&data_dir.log_dir(LogId(1)), FIRST_SEGMENTS as u32);
-        let probed = block_on(BlockingDisk.open(&segment))?;
-        let measured = measure_commit(&probed, bytes, probe::device_class(data_dir.path()))
-            .context("measuring how the device commits")?;
-        file.commit_mode = measured.best.mode.name().to_owned();
-        file.commit_depth = measured.best.depth as u8;
-        file.measured = format!(
-            "64 KiB durable: median {:?}, {} MB/s",
-            measured.best.median,
-            measured.best.bytes_per_second / 1_000_000
-        );
-        Ok(())
-    })
-}
-
-struct OpenedLogs {
-    metadata: Log,
-    catalog: Vec<u8>,
-    data: Vec<(Log, Partitions)>,
-}
-
-/// Recover all logs: the metadata log first, the others side by side.
-fn open_logs(
-    data_dir: &DataDir,
-    file: &BrokerFile,
-    config: &Config,
-    repair: bool,
-) -> anyhow::Result<OpenedLogs> {
-    if let Some(log) = file.log_ids().find(|log| !data_dir.log_dir(*log).is_dir()) {
-        bail!(
-            "{} is missing: broker.toml counts {} logs besides log-0. Restore the folder from a backup, or \
-             broker.toml if its number was changed",
-            data_dir.log_dir(log).display(),
-            file.logs
-        );
-    }
-    let mut replay = MetadataReplay::default();
-    let mut metadata = open_log((data_dir, file, config, repair), LogId::METADATA, &mut replay)?;
-    let mut catalog = replay.catalog;
-    // Topics may have partitions there, and the shards would ask for them.
-    if let Some((log, _)) = catalog.logs().last_key_value().filter(|(log, _)| log.0 > file.logs) {
-        bail!(
-            "broker.toml in {} says logs = {}, but this broker has a log {log}: restore broker.toml from a backup, \
-             as it was",
-            data_dir.path().display(),
-            file.logs
-        );
-    }
-    for log in file.log_ids().skip(1) {
-        if !catalog.logs().contains_key(&log) {
-            let record = MetaRecord::LogAdded { log };
-            append_record(&mut metadata, &record).with_context(|| format!("adding log {log}"))?;
-            catalog.apply(&record)?;
-        }
-    }
-    let data = thread::scope(|scope| {
-        let opening: Vec<_> = file
-            .log_ids()
-            .skip(1)
-            .map(|log| {
-                scope.spawn(move || {
-                    let mut partitions = Partitions::new(config.kafka.producer_states_max as usize);
-                    let opened = open_log((data_dir, file, config, repair), log, &mut partitions)?;
-                    let consistent = partitions.finish_recovery(&opened);
-                    consistent.map_err(|what| anyhow!("log {log}: {what}"))?;
-                    Ok((opened, partitions))
-                })
-            })
-            .collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, anyhow::Result<_>>| {
-            thread.join().unwrap_or_else(|_| Err(anyhow!("recovery panicked")))
-        };
-        opening.into_iter().map(join).collect::<anyhow::Result<Vec<_>>>()
-    })?;
-    Ok(OpenedLogs { metadata, catalog: catalog.snapshot(), data })
-}
-
-/// Written with the log's first commit.
-fn append_record(log: &mut Log, record: &MetaRecord) -> anyhow::Result<()> {
-    let mut bytes = Vec::new();
-    record.encode(&mut bytes);
-    Hosted::append_record(log, &bytes, now())?;
-    Ok(())
-}
-
-fn now() -> Now {
-    crate::io::clock::Clock::default().now()
-}
-
-fn open_log<R: recovery::Replay>(
-    (data_dir, file, config, repair): (&DataDir, &BrokerFile, &Config, bool),
-    log: LogId,
-    replay: &mut R,
-) -> anyhow::Result<Log> {
-    let started = Instant::now();
-    let mut told = started;
-    let log_config = log_config(config, file, log)?;
-    debug!("log {log}: is being opened");
-    let options = Options {
-        config: &log_config,
-        broker: *file.broker.as_bytes(),
-        log,
-        now: now().wall,
-        repair,
-        progress: &mut |at, end| {
-            if told.elapsed() >= Duration::from_secs(1) {
-                told = Instant::now();
-                info!("log {log}: recovering, at position {at}, at most up to {end}");
-            }
-        },
-    };
-    let (opened, report) = block_on(recovery::open(&BlockingDisk, &data_dir.log_dir(log), options, replay))
-        .with_context(|| format!("opening log {log}"))?;
-    let scanned = report.end.since(report.checkpoint) >> 20;
-    info!(
-        "log {log}: {} at {}, term {}, {scanned} MiB read in {:?}{}",
-        if report.clean { "closed in order" } else { "ends" },
-        report.end,
-        report.term,
-        started.elapsed(),
-        if report.torn { "; blocks that were never acknowledged were cut off" } else { "" },
-    );
-    Ok(Log::new(log_config, opened))
-}
-
-// --- Threads. ---
 
 /// Where no shard runs, if there is such a CPU.
 fn background_cpus(cpus: &[usize], shard_cpus: &[usize]) -> Vec<usize> {
@@ -728,19 +449,5 @@ mod tests {
             let told = told.expect("it did not end in order");
             assert!(told.starts_with("shard 3 panicked") && told.ends_with(why), "{told}");
         }
-    }
-
-    #[test]
-    fn no_more_connections_than_descriptors() {
-        let config = config(&[]);
-        let own = own_descriptors(2, 2);
-        assert!((128..256).contains(&own), "{own}: of the usual 1024 a quarter is enough");
-        for (nofile, connections) in
-            [(1 << 20, 10_000), (4096, 3072), (1024, 768), (256, 256 - own as usize), (own, 1), (1, 1)]
-        {
-            assert_eq!(connections_max(&config, nofile, own), connections);
-        }
-        let own = own_descriptors(64, 64);
-        assert_eq!(connections_max(&config, 2048, own), 2048 - own as usize, "{own}");
     }
 }

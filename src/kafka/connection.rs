@@ -16,25 +16,22 @@ use bytes::{Bytes, BytesMut};
 
 use crate::io::op::ConnId;
 use crate::kafka::answer_room::AnswerRoom;
-use crate::kafka::context::{Client, Context, KafkaSettings};
-use crate::kafka::cost::{self, TurnBudget};
+use crate::kafka::context::Client;
+use crate::kafka::cost;
 use crate::kafka::dispatch::dispatch;
 use crate::kafka::fetch_session::Held;
-use crate::kafka::fetch_session::budget::FetchSessions;
-use crate::kafka::handlers::fetch::FetchRequestState;
-use crate::kafka::handlers::init_producer_id::ProducerIds;
-use crate::kafka::handlers::produce::{self, ProduceState, Produced};
-use crate::kafka::handlers::{Outcome, Pending, fetch};
-use crate::kafka::identity::BrokerIdentity;
-use crate::kafka::memory::{Memory, MemoryLimits};
+use crate::kafka::front::{Close, Front, Turn};
+use crate::kafka::handlers::produce::{self, Produced};
+use crate::kafka::handlers::{Outcome, fetch};
 use crate::kafka::protocol::header::{RequestHeader, ResponseHeader};
 use crate::kafka::protocol::wire::{Reader, Writer};
-use crate::kafka::protocol::{ApiKey, EncodeError, frame};
+use crate::kafka::protocol::{ApiKey, frame};
+use crate::kafka::request::{Request, Response, State, call_all, finish_calls, unanswerable};
 use crate::metrics::latency::ProduceStamps;
-use crate::model::{LogId, Nanos, Now, Term};
+use crate::model::{LogId, Nanos};
 use crate::partition::waiters::Waiter;
 use crate::shard::Shard;
-use crate::shard::call::{Answer, Call, Ticket};
+use crate::shard::call::{Answer, Ticket};
 use crate::shard::hosted::Acked;
 
 /// Responses are gathered into sends of about this size: more would hold memory for a slow reader.
@@ -42,87 +39,6 @@ const SEND_BYTES: usize = 1 << 20;
 
 /// Besides so many bytes a fetch response of the largest size may be made: what others wait for, not with.
 const BESIDE_FETCH_BYTES: usize = 64 << 10;
-
-/// What the Kafka front end of a shard has for all its connections.
-pub struct Front {
-    pub broker: BrokerIdentity,
-    pub settings: KafkaSettings,
-    /// The term in which each log is open, by log id.
-    pub log_terms: Vec<Term>,
-    pub producer_ids: ProducerIds,
-    pub fetch_sessions: FetchSessions,
-    pub memory: Memory,
-    /// Begins anew with each turn.
-    pub budget: TurnBudget,
-    /// When the last request was appended, if it was a produce request: the next one is taken up there.
-    pub appended_at: Option<Nanos>,
-    /// Frames of responses that were sent, for the next ones.
-    spare_frames: Vec<Vec<u8>>,
-}
-
-impl Front {
-    pub fn new(
-        broker: BrokerIdentity,
-        settings: KafkaSettings,
-        limits: MemoryLimits,
-        log_terms: Vec<Term>,
-    ) -> Front {
-        let fetch_sessions = FetchSessions::new(settings.fetch_session_bytes_max);
-        Front {
-            broker,
-            settings,
-            log_terms,
-            producer_ids: ProducerIds::default(),
-            fetch_sessions,
-            memory: Memory::new(limits),
-            budget: TurnBudget::default(),
-            appended_at: None,
-            spare_frames: Vec::new(),
-        }
-    }
-
-    pub fn frame(&mut self) -> Vec<u8> {
-        self.spare_frames.pop().unwrap_or_default()
-    }
-
-    fn recycle(&mut self, mut frame: Vec<u8>) {
-        const SPARE_MAX: usize = 4096;
-        const SPARE_BYTES_MAX: usize = 1024;
-        if self.spare_frames.len() < SPARE_MAX && frame.capacity() <= SPARE_BYTES_MAX {
-            frame.clear();
-            self.spare_frames.push(frame);
-        }
-    }
-}
-
-/// What the handlers of a turn work with.
-pub struct Turn<'a> {
-    pub shard: &'a mut Shard,
-    pub front: &'a mut Front,
-    pub now: Now,
-    /// The monotonic clock, for stages finer than a turn.
-    pub clock: &'a dyn Fn() -> Nanos,
-}
-
-impl Turn<'_> {
-    fn with_context<T>(
-        &self,
-        client: Client<'_>,
-        answer_room: AnswerRoom,
-        act: impl FnOnce(&Context<'_>) -> T,
-    ) -> T {
-        act(&Context {
-            catalog: self.shard.catalog(),
-            now: self.now,
-            broker: &self.front.broker,
-            settings: &self.front.settings,
-            log_terms: &self.front.log_terms,
-            producer_ids: &self.front.producer_ids,
-            client,
-            answer_room,
-        })
-    }
-}
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,75 +51,6 @@ pub enum Taken {
     Later,
     /// It may cost much, and the turn has spent what it has for such: offer it again in one of the next.
     PutOff,
-}
-
-/// The peer broke the protocol, or asked for something that has no answer but this.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Close(pub String);
-
-/// A response frame that is complete.
-enum Response {
-    Frame(Vec<u8>),
-    Pieces {
-        pieces: Vec<Bytes>,
-        bytes: usize,
-    },
-    /// The request wanted none (acks 0).
-    None,
-}
-
-enum State {
-    Ready(Response),
-    Produce(ProduceState),
-    Fetch(Box<FetchRequestState>),
-    Calls {
-        pending: Box<dyn Pending>,
-        waiting: u32,
-        next_part: u32,
-        /// Of the calls that were made at once.
-        calls_cost: usize,
-        /// Calls that answers have led to and that are not made yet. They are waited for, too.
-        further: Vec<(LogId, Call)>,
-        /// Of the request: what the calls copied of it.
-        request_bytes: usize,
-    },
-}
-
-impl State {
-    /// Memory that it holds.
-    fn bytes(&mut self) -> usize {
-        match self {
-            State::Ready(Response::Frame(frame)) => frame.len(),
-            State::Ready(Response::Pieces { bytes, .. }) => *bytes,
-            State::Ready(Response::None) => 0,
-            State::Produce(state) => state.bytes(),
-            State::Fetch(state) => state.held_bytes(),
-            State::Calls { pending, request_bytes, .. } => {
-                *request_bytes + pending.room().map_or(0, |room| room.used())
-            }
-        }
-    }
-
-    /// What it took to come here.
-    fn cost(&self, api: ApiKey, request_bytes: usize) -> usize {
-        let (answer_bytes, more) = match self {
-            State::Ready(Response::Frame(frame)) => (frame.len(), 0),
-            State::Calls { pending, calls_cost, .. } => (0, pending.cost() + calls_cost),
-            State::Ready(_) | State::Produce(_) | State::Fetch(_) => (0, 0),
-        };
-        cost::of_request(api, request_bytes, answer_bytes) + more
-    }
-}
-
-struct Request {
-    api: ApiKey,
-    version: i16,
-    correlation_id: i32,
-    stamps: ProduceStamps,
-    state: State,
-    /// Memory that it holds: what was copied of the request, or what there is of its response.
-    bytes: usize,
 }
 
 /// A client of the Kafka protocol.
@@ -644,36 +491,4 @@ impl Connection {
             shard.stats.record_duration(api.key(), now.since(received));
         }
     }
-}
-
-fn call_all(turn: &mut Turn<'_>, ticket: Ticket, first: u32, calls: Vec<(LogId, Call)>) {
-    for (part, (log, call)) in (first..).zip(calls) {
-        turn.shard.call(log, Ticket { part, ..ticket }, call, turn.now);
-    }
-}
-
-/// An answer that the protocol has no room for. There is none of the sort that all clients would understand.
-#[cold]
-fn unanswerable(api: ApiKey, error: EncodeError) -> Close {
-    Close(format!("answer to {}: {error}", api.name()))
-}
-
-/// Answer a request. Returns what it has cost.
-fn finish_calls(
-    request: &mut Request,
-    client: Client<'_>,
-    room: AnswerRoom,
-    turn: &mut Turn<'_>,
-) -> Result<usize, Close> {
-    let State::Calls { pending, .. } = &mut request.state else { return Ok(0) };
-    let mut bytes = turn.front.frame();
-    let mut writer = Writer::new(&mut bytes);
-    let start = frame::begin(&mut writer);
-    let header = ResponseHeader { correlation_id: request.correlation_id };
-    header.encode(&mut writer, request.api, request.version);
-    turn.with_context(client, room, |ctx| pending.encode(ctx, &mut writer));
-    frame::end(&mut writer, start, 0).map_err(|error| unanswerable(request.api, error))?;
-    let cost = bytes.len();
-    request.state = State::Ready(Response::Frame(bytes));
-    Ok(cost)
 }

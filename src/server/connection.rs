@@ -16,8 +16,9 @@ use bytes::Bytes;
 
 use crate::io::op::{ConnId, Op, RecvEnd};
 use crate::kafka;
-use crate::kafka::connection::{Close, Front, Taken, Turn};
+use crate::kafka::connection::Taken;
 use crate::kafka::cost::TURN_COST;
+use crate::kafka::front::{Close, Front, Turn};
 use crate::kafka::memory::{FREE_BYTES, Memory};
 use crate::kafka::protocol::frame::{Frame, first_request};
 use crate::model::{LogId, Nanos};

@@ -13,7 +13,7 @@ use super::turn::{Server, ServerConfig};
 use crate::io::buffer::RecvPool;
 use crate::io::op::{ConnId, Event, ListenerId, Op, Wait};
 use crate::io::socket::SocketHandle;
-use crate::kafka::connection::Front;
+use crate::kafka::front::Front;
 use crate::kafka::identity::BrokerIdentity;
 use crate::kafka::memory::MemoryLimits;
 use crate::kafka::settings::KafkaSettings;

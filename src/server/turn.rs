@@ -3,21 +3,25 @@
 //! The order of a turn: what was put off, what the kernel reports, the mail, deadlines, what became
 //! durable, commit, sends. Handlers never enter the kernel; the driver submits once, at the end.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::io::op::{ConnId, Event, Io, ListenerId, Op, Wait};
+use crate::io::op::{ConnId, Event, Io, Op, Wait};
 use crate::io::socket::SocketHandle;
-use crate::kafka::connection::{Close, Front, Turn};
-use crate::kafka::cost::TurnBudget;
+use crate::kafka::front::{Close, Front, Turn};
 use crate::kafka::memory::Memory;
 use crate::model::{LogId, Nanos, Now, ShardId};
 use crate::shard::{LogJob, News, Shard};
 
 use super::connection::{Connection, Limits};
+use super::listeners::Listeners;
 use super::outside::{Outside, OutsideQueue};
+use super::slots::Slots;
+use backpressure::Queues;
+
+mod backpressure;
 
 /// What a server is told when it starts.
 #[derive(Clone, Copy, Debug)]
@@ -38,26 +42,6 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// Who has told that it is drained looks this often whether the others are: the last one wakes only those
 /// that sleep already.
 const DRAINED_EVERY: Duration = Duration::from_millis(10);
-/// A listener that failed is started again after this time.
-const LISTEN_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// The operator is told of it this often.
-const LISTEN_TOLD_EVERY: Duration = Duration::from_secs(1);
-
-#[derive(Default)]
-struct Slot {
-    generation: u32,
-    connection: Option<Connection>,
-}
-
-/// A socket that connections are accepted on.
-struct Listener {
-    socket: SocketHandle,
-    /// The log whose port it is: its connections stay with this shard, which hosts the log. Those of the
-    /// node's own port are dealt out.
-    at: Option<LogId>,
-    /// Accepting has failed: it begins again then.
-    again_at: Option<Nanos>,
-}
 
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,26 +64,12 @@ pub struct Server {
     shard: Shard,
     front: Front,
     config: ServerConfig,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    connections: usize,
-    listeners: Vec<Listener>,
-    /// When the operator may be told again that one of them failed.
-    listen_told_until: Nanos,
+    slots: Slots,
+    listeners: Listeners,
     outside: OutsideQueue,
     /// Connections to be looked at again before the turn ends.
     touched: Vec<ConnId>,
-    stalled: Vec<ConnId>,
-    /// They asked for what may cost much when the turn had spent what it has for that; each once, in order.
-    line: VecDeque<ConnId>,
-    /// Something of theirs has left, and what waited for that can go on.
-    unblocked: Vec<ConnId>,
-    /// Not read from until there is memory again; each once, in order.
-    waiting: VecDeque<ConnId>,
-    /// Their fetches wait for memory.
-    starved: VecDeque<ConnId>,
-    /// Of those that wait, the one that may finish a frame although memory is short.
-    turn_of: Option<ConnId>,
+    queues: Queues,
     /// The earliest deadline among the fetches of each connection that has some.
     fetch_deadlines: BTreeSet<(Nanos, ConnId)>,
     next_shard: usize,
@@ -116,19 +86,11 @@ impl Server {
             shard,
             front,
             config,
-            slots: Vec::new(),
-            free: Vec::new(),
-            connections: 0,
-            listeners: Vec::new(),
-            listen_told_until: Nanos(0),
+            slots: Slots::default(),
+            listeners: Listeners::default(),
             outside,
             touched: Vec::new(),
-            stalled: Vec::new(),
-            line: VecDeque::new(),
-            unblocked: Vec::new(),
-            waiting: VecDeque::new(),
-            starved: VecDeque::new(),
-            turn_of: None,
+            queues: Queues::default(),
             fetch_deadlines: BTreeSet::new(),
             next_shard,
             sweep_at: Nanos(0),
@@ -155,10 +117,7 @@ impl Server {
     /// Accept connections on this socket, from the next turn on. `at`: it is the port of this log.
     pub fn listen(&mut self, socket: SocketHandle, at: Option<LogId>, ops: &mut Vec<Op>) -> io::Result<()> {
         assert!(at.is_none_or(|log| self.shard.is_local(log)), "a log's port belongs to the log's shard");
-        let listener = ListenerId(self.listeners.len() as u16);
-        ops.push(Op::Listen { listener, socket: socket.try_clone()? });
-        self.listeners.push(Listener { socket, at, again_at: None });
-        Ok(())
+        self.listeners.listen(socket, at, ops)
     }
 
     /// Before the first turn.
@@ -198,7 +157,7 @@ impl Server {
         // Before deadlines: a fetch whose time is over still gets what was there before it came.
         self.wake(now, clock, ops);
         self.expire(now, clock, ops);
-        self.listen_again(now, ops);
+        self.listeners.listen_again(now, ops, &mut self.news.messages);
         self.retry_stalled(now, clock, ops);
         self.resume_waiting(now, clock, ops);
         // Requests of this turn and answers of other shards may have made more; each pass is bounded
@@ -222,7 +181,7 @@ impl Server {
     }
 
     fn wait(&self, now: Now) -> Wait {
-        let has_work = !self.outside.is_empty() || !self.unblocked.is_empty() || !self.line.is_empty();
+        let has_work = !self.outside.is_empty() || self.queues.has_work();
         if self.phase == Phase::Over || has_work {
             return Wait::No;
         }
@@ -233,7 +192,7 @@ impl Server {
         if let Phase::Draining { until, told } = self.phase {
             deadline = deadline.min(if told { until.min(now.mono.plus(DRAINED_EVERY)) } else { until });
         }
-        deadline = self.listeners.iter().filter_map(|listener| listener.again_at).fold(deadline, Nanos::min);
+        deadline = self.listeners.deadline().map_or(deadline, |at| deadline.min(at));
         match deadline.since(now.mono) {
             0 => Wait::No,
             nanos => Wait::For(Duration::from_nanos(nanos)),
@@ -244,13 +203,13 @@ impl Server {
 
     fn on_event(&mut self, event: Event, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
         match event {
-            Event::Accepted { listener, socket, peer } => {
-                match self.listeners.get(usize::from(listener.0)).and_then(|listener| listener.at) {
-                    Some(log) => self.attach(socket, peer, Some(log), now, ops),
-                    None => self.deal(socket, peer, now, ops),
-                }
+            Event::Accepted { listener, socket, peer } => match self.listeners.log_of(listener) {
+                Some(log) => self.attach(socket, peer, Some(log), now, ops),
+                None => self.deal(socket, peer, now, ops),
+            },
+            Event::AcceptFailed { listener, error } => {
+                self.listeners.on_failed(listener, &error, now, &mut self.news.messages);
             }
-            Event::AcceptFailed { listener, error } => self.on_listen_failed(listener, &error, now),
             Event::Received { conn, data } => {
                 self.with(conn, now, clock, ops, |connection, turn| connection.on_received(&data, turn));
             }
@@ -282,11 +241,7 @@ impl Server {
         ops: &mut Vec<Op>,
         act: impl FnOnce(&mut Connection, &mut Turn<'_>) -> Result<(), Close>,
     ) {
-        let Some(slot) = self.slots.get_mut(conn.index as usize) else { return };
-        if slot.generation != conn.generation {
-            return;
-        }
-        let Some(connection) = &mut slot.connection else { return };
+        let Some(connection) = self.slots.get_mut(conn) else { return };
         let mut turn = Turn { shard: &mut self.shard, front: &mut self.front, now, clock };
         let result = act(connection, &mut turn);
         connection.account(&mut self.front.memory);
@@ -299,50 +254,13 @@ impl Server {
             }
             self.fetch_deadlines.insert((next, conn));
         }
-        if connection.is_stalled() {
-            self.stalled.push(conn);
-        }
-        if connection.is_newly_starved() {
-            self.starved.push_back(conn);
-        }
-        if connection.enters_queue() {
-            self.waiting.push_back(conn);
-        }
+        self.queues.on_acted(conn, connection);
         if let Err(Close(why)) = result {
             self.shard.stats.counters.protocol_errors += 1;
             tracing::debug!(conn = conn.index, why, "closing a connection");
             connection.close(ops);
         }
         self.touched.push(conn);
-    }
-
-    /// A listener accepts no more. It is usually for want of descriptors, which whoever tries again at once
-    /// finds as wanting, or takes from others that need one.
-    fn on_listen_failed(&mut self, listener: ListenerId, error: &io::Error, now: Now) {
-        self.listeners[usize::from(listener.0)].again_at = Some(now.mono.plus(LISTEN_AGAIN_AFTER));
-        if now.mono >= self.listen_told_until {
-            self.listen_told_until = now.mono.plus(LISTEN_TOLD_EVERY);
-            self.news.messages.push(format!(
-                "accepting connections failed, and is tried again ten times a second: {error} (if files are \
-                 too many, raise `ulimit -n` or lower kafka.connections_max)"
-            ));
-        }
-    }
-
-    fn listen_again(&mut self, now: Now, ops: &mut Vec<Op>) {
-        for index in 0..self.listeners.len() {
-            let (listener, id) = (&mut self.listeners[index], ListenerId(index as u16));
-            if listener.again_at.is_none_or(|at| now.mono < at) {
-                continue;
-            }
-            match listener.socket.try_clone() {
-                Ok(socket) => {
-                    listener.again_at = None;
-                    ops.push(Op::Listen { listener: id, socket });
-                }
-                Err(error) => self.on_listen_failed(id, &error, now),
-            }
-        }
     }
 
     /// Connections are dealt out in turn: hashing would leave some cores with many and some idle.
@@ -366,41 +284,32 @@ impl Server {
         ops: &mut Vec<Op>,
     ) {
         let counters = &mut self.shard.stats.counters;
-        let refused = self.connections >= self.config.connections_max || self.phase != Phase::Running;
+        let refused = self.slots.connections() >= self.config.connections_max || self.phase != Phase::Running;
         if refused {
             counters.connections_refused += 1;
         } else {
             counters.connections_opened += 1;
         }
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            self.slots.len() as u32 - 1
+        let (limits, touched) = (self.config.limits, &mut self.touched);
+        self.slots.insert(|conn| {
+            let mut connection = Connection::new(conn, peer.ip(), at, limits, now.mono);
+            ops.push(Op::Attach { conn, socket });
+            if refused {
+                connection.close(ops);
+            }
+            touched.push(conn);
+            connection
         });
-        let slot = &mut self.slots[index as usize];
-        let conn = ConnId { index, generation: slot.generation };
-        let mut connection = Connection::new(conn, peer.ip(), at, self.config.limits, now.mono);
-        ops.push(Op::Attach { conn, socket });
-        if refused {
-            connection.close(ops);
-        }
-        slot.connection = Some(connection);
-        self.connections += 1;
-        self.touched.push(conn);
     }
 
     fn on_closed(&mut self, conn: ConnId) {
-        let slot = &mut self.slots[conn.index as usize];
-        assert_eq!(slot.generation, conn.generation, "a connection is closed once");
-        if let Some(connection) = slot.connection.take() {
+        if let Some(connection) = self.slots.remove(conn) {
             if let Some(at) = connection.deadline {
                 self.fetch_deadlines.remove(&(at, conn));
             }
             connection.release(&mut self.front.memory);
         }
         self.shard.forget(conn);
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(conn.index);
-        self.connections -= 1;
         self.shard.stats.counters.connections_closed += 1;
     }
 
@@ -414,7 +323,7 @@ impl Server {
                 Outside::Stop if self.phase == Phase::Running => {
                     self.phase = Phase::Draining { until: now.mono.plus(STOP_WITHIN), told: false };
                     self.shard.begin_drain(now);
-                    for connection in self.slots.iter_mut().filter_map(|slot| slot.connection.as_mut()) {
+                    for connection in self.slots.iter_mut() {
                         connection.drain(ops);
                     }
                 }
@@ -424,12 +333,12 @@ impl Server {
     }
 
     fn snapshot(&mut self) -> crate::metrics::ShardSnapshot {
-        let open = self.slots.iter().filter_map(|slot| slot.connection.as_ref());
+        let open = self.slots.iter();
         let partitions = self.shard.logs().iter().map(|hosted| hosted.partitions.iter().count() as u64).sum();
         let (tail_cache_bytes, read_cache_bytes) = self.shard.cache_bytes();
         let gauges = &mut self.shard.stats.gauges;
         (gauges.tail_cache_bytes, gauges.read_cache_bytes) = (tail_cache_bytes, read_cache_bytes);
-        gauges.connections = self.connections as u64;
+        gauges.connections = self.slots.connections() as u64;
         (gauges.requests_in_flight, gauges.fetches_parked) = (0, 0);
         for connection in open {
             gauges.requests_in_flight += connection.session.in_flight() as u64;
@@ -437,7 +346,7 @@ impl Server {
         }
         gauges.buffered_bytes = self.front.memory.used() as u64;
         gauges.buffered_bytes_max = self.front.memory.limits().shard_max as u64;
-        gauges.connections_waiting = self.waiting.len() as u64;
+        gauges.connections_waiting = self.queues.waiting() as u64;
         gauges.fetch_sessions = self.front.fetch_sessions.count() as u64;
         gauges.fetch_session_bytes = self.front.fetch_sessions.bytes() as u64;
         self.shard.stats.counters.fetch_sessions_refused = self.front.fetch_sessions.refused;
@@ -465,7 +374,7 @@ impl Server {
     /// Take memory from connections that are silent, and close those that have been so for too long.
     fn sweep(&mut self, now: Now, ops: &mut Vec<Op>) {
         let idle = self.config.idle.map_or(u64::MAX, |idle| idle.as_nanos() as u64);
-        for connection in self.slots.iter_mut().filter_map(|slot| slot.connection.as_mut()) {
+        for connection in self.slots.iter_mut() {
             let silent = now.mono.since(connection.last_active);
             if silent > idle && connection.session.in_flight() == 0 {
                 connection.close(ops);
@@ -473,140 +382,19 @@ impl Server {
                 connection.on_silence(ops);
             }
         }
-        if self.front.memory.is_used_up() || !self.waiting.is_empty() {
+        if self.front.memory.is_used_up() || self.queues.waiting() > 0 {
             self.close_stuck(now, ops);
         }
     }
 
-    /// Memory is wanted: close who has had its turn for too long, and when nothing is left, of those that
-    /// do not read their responses the ones that hold most.
-    fn close_stuck(&mut self, now: Now, ops: &mut Vec<Op>) {
-        let memory = &self.front.memory;
-        let mut to_free = match memory.is_used_up() {
-            true => memory.used() - memory.limits().shard_max / 2,
-            false => 0,
-        };
-        let mut stuck: Vec<&mut Connection> = self
-            .slots
-            .iter_mut()
-            .filter_map(|slot| slot.connection.as_mut())
-            .filter(|connection| connection.is_late(now.mono) || connection.is_unread(now.mono))
-            .collect();
-        stuck.sort_by_key(|connection| std::cmp::Reverse(connection.held_bytes()));
-        let mut closed = 0;
-        for connection in stuck {
-            if to_free > 0 || connection.is_late(now.mono) {
-                to_free = to_free.saturating_sub(connection.held_bytes());
-                connection.close(ops);
-                closed += 1;
-            }
-        }
-        if closed > 0 {
-            self.shard.stats.counters.connections_stuck += closed;
-            self.news.messages.push(format!(
-                "memory for clients is short (kafka.shard_memory_max): closed {closed} connections that \
-                 neither sent nor read for 30 s what they hold it for"
-            ));
-        }
-    }
-
     fn drain_fetches(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
-        for index in 0..self.slots.len() {
-            let conn = ConnId { index: index as u32, generation: self.slots[index].generation };
+        for index in self.slots.indexes() {
+            let conn = self.slots.id_at(index);
             self.with(conn, now, clock, ops, |connection, turn| {
                 connection.session.drain(turn);
                 Ok(())
             });
         }
-    }
-
-    /// Who waits with what may cost much, by turns, as far as this turn has time for it.
-    fn serve_line(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
-        self.front.budget = TurnBudget::default();
-        while !self.front.budget.is_spent()
-            && let Some(conn) = self.line.pop_front()
-        {
-            let Some(connection) = self.connection(conn) else { continue };
-            connection.leave_line();
-            // It comes back to the end of the line if it still has to wait.
-            self.with(conn, now, clock, ops, |connection, turn| connection.go_on(turn));
-        }
-    }
-
-    /// Connections whose request found no room: offer it again.
-    fn retry_stalled(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
-        for conn in std::mem::take(&mut self.stalled) {
-            self.with(conn, now, clock, ops, |connection, turn| connection.on_input(turn));
-        }
-    }
-
-    /// Connections that waited for responses to leave, or for memory of the shard.
-    fn resume_waiting(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
-        for conn in std::mem::take(&mut self.unblocked) {
-            self.with(conn, now, clock, ops, |connection, turn| {
-                connection.session.run_blocked(turn);
-                connection.on_input(turn)
-            });
-        }
-        for _ in 0..self.starved.len() {
-            if self.front.memory.is_used_up() {
-                break;
-            }
-            let Some(conn) = self.starved.pop_front() else { break };
-            let Some(connection) = self.connection(conn) else { continue };
-            connection.end_starving();
-            self.with(conn, now, clock, ops, |connection, turn| {
-                connection.session.on_memory(turn);
-                Ok(())
-            });
-        }
-        self.resume_reading(now, clock, ops);
-    }
-
-    /// Connections that were not read from: those for which there is memory now, and one for which there
-    /// need not be, so that whoever holds a part of a frame comes to its end some time.
-    fn resume_reading(&mut self, now: Now, clock: &dyn Fn() -> Nanos, ops: &mut Vec<Op>) {
-        // Of many that still have to wait, the next turn of the loop looks at more.
-        const REFUSED_MAX: usize = 64;
-        self.turn_of = self.turn_of.take().filter(|conn| {
-            let alone = self.waiting.is_empty();
-            let Some(connection) = self.connection(*conn) else { return false };
-            // It keeps the turn, as it keeps the memory, also while nobody waits for its end.
-            let goes_on = connection.has_turn();
-            if goes_on && alone {
-                connection.begin_turn(now.mono);
-            }
-            goes_on
-        });
-        let mut refused = 0;
-        for _ in 0..self.waiting.len() {
-            if refused == REFUSED_MAX {
-                return;
-            }
-            let Some(conn) = self.waiting.pop_front() else { return };
-            let slot = &mut self.slots[conn.index as usize];
-            let Some(connection) = slot.connection.as_mut().filter(|_| slot.generation == conn.generation)
-            else {
-                continue;
-            };
-            if connection.is_refused(&self.front.memory) {
-                if self.turn_of.is_some() || !connection.can_use_turn() {
-                    self.waiting.push_back(conn);
-                    refused += 1;
-                    continue;
-                }
-                connection.begin_turn(now.mono);
-                self.turn_of = Some(conn);
-            }
-            connection.leave_queue();
-            // It comes back into the queue if it still has to wait.
-            self.with(conn, now, clock, ops, |connection, turn| connection.on_input(turn));
-        }
-    }
-
-    fn connection(&mut self, conn: ConnId) -> Option<&mut Connection> {
-        let slot = self.slots.get_mut(conn.index as usize)?;
-        slot.connection.as_mut().filter(|_| slot.generation == conn.generation)
     }
 
     /// Hand acks, answers and wake-ups to connections. Returns whether that may have led to more.
@@ -616,10 +404,7 @@ impl Server {
         let mut acked = std::mem::take(&mut self.news.acked);
         for ack in acked.drain(..) {
             let conn = ack.ticket.conn;
-            if let Some(slot) = self.slots.get_mut(conn.index as usize)
-                && slot.generation == conn.generation
-                && let Some(connection) = &mut slot.connection
-            {
+            if let Some(connection) = self.slots.get_mut(conn) {
                 connection.session.on_acked(&ack, at);
                 self.touched.push(conn);
             }
@@ -657,11 +442,7 @@ impl Server {
         self.touched.dedup();
         let draining = self.phase != Phase::Running;
         for conn in self.touched.drain(..) {
-            let Some(slot) = self.slots.get_mut(conn.index as usize) else { continue };
-            if slot.generation != conn.generation {
-                continue;
-            }
-            let Some(connection) = &mut slot.connection else { continue };
+            let Some(connection) = self.slots.get_mut(conn) else { continue };
             connection.end_turn();
             connection.poll_send(&mut self.front, now.mono, ops);
             if connection.is_over() {
@@ -670,15 +451,7 @@ impl Server {
                 connection.poll_recv(&self.front.memory, ops);
             }
             connection.account(&mut self.front.memory);
-            if connection.enters_queue() {
-                self.waiting.push_back(conn);
-            }
-            if connection.enters_line() {
-                self.line.push_back(conn);
-            }
-            if connection.session.has_unblocked() || connection.has_frames(&self.front.memory) {
-                self.unblocked.push(conn);
-            }
+            self.queues.on_finished(conn, connection, &self.front.memory);
         }
     }
 
@@ -689,7 +462,7 @@ impl Server {
             Phase::Running | Phase::Over => {}
             Phase::Draining { until, told } => {
                 let late = now.mono >= until;
-                let mut connections = self.slots.iter().filter_map(|slot| slot.connection.as_ref());
+                let mut connections = self.slots.iter();
                 if !told && (late || connections.all(|connection| connection.session.in_flight() == 0)) {
                     self.shard.tell_drained();
                     self.phase = Phase::Draining { until, told: true };

@@ -7,10 +7,9 @@ use crate::codec::record_batch::RecordBatch;
 use crate::group::{GroupRules, StoreId};
 use crate::log::append_buffer::NewEntry;
 use crate::log::chunks::ChunkId;
-use crate::log::consume_queue::{Queue, Run};
+use crate::log::consume_queue::Queue;
 use crate::log::entry::{EntryHeader, EntryKind};
 use crate::log::group_commit::{BlockContent, Committed};
-use crate::log::read::{Gather, ReadEnd};
 use crate::log::space::Job;
 use crate::log::{AppendError, Durable, Log, Room};
 use crate::metadata::catalog::Catalog;
@@ -19,23 +18,23 @@ use crate::model::{Nanos, Now, Offset, PartitionKey, Position, ShardId, Slot, To
 use crate::partition::waiters::{NO_PART, Waiter, Waiters};
 use crate::partition::{Accepted, BatchRefused, CheckedBatch, Partition, Partitions};
 
-use super::Retention;
 use super::acks::Acks;
-use super::call::{Answer, AppendStamps, AppendedBatch, Call, CallError, ReadPart, ReadResult, Ticket};
+use super::call::{Answer, AppendStamps, AppendedBatch, Call, CallError, Ticket};
 use super::groups::{GroupHost, Home};
 use chunk_waiters::ChunkWaiters;
 use retention::RetentionQueue;
 use search::Search;
 
 mod chunk_waiters;
+mod deletion;
 mod list_offset;
+mod read;
 mod retention;
+mod room;
 mod search;
 #[cfg(test)]
 mod tests;
 
-/// Partitions looked at by retention in one turn.
-const RETENTION_STEP: u32 = 512;
 /// Silent producers that are forgotten once a second: half a millisecond of a turn at most.
 const PRODUCERS_STEP: usize = 2048;
 
@@ -165,28 +164,6 @@ impl Hosted {
         Ok(accepted)
     }
 
-    /// Is there room for a batch of this shard's clients? They ask before what waits here does, in every
-    /// turn, and would leave it nothing for ever: so each side takes what room comes by turns.
-    pub fn room(&self, bytes: usize) -> Room {
-        // Of a log with nothing under way no turn would follow in which the clients ask again.
-        let short = !self.log.is_idle() && !self.log.failed();
-        if short && self.held_first && self.held_finds_room() {
-            return Room::Wait;
-        }
-        self.log.room(bytes)
-    }
-
-    /// Something waits for room.
-    fn holds(&self) -> bool {
-        !self.held.is_empty() || self.groups.waiting_bytes().is_some()
-    }
-
-    /// Something waits for room, and there is some for it.
-    fn held_finds_room(&self) -> bool {
-        let call = self.held.front().map(|(_, call)| call.appended_bytes().unwrap_or(0));
-        call.into_iter().chain(self.groups.waiting_bytes()).any(|bytes| self.log.room(bytes) == Room::Yes)
-    }
-
     /// The turn is over: who came first and got something comes second in the next one.
     pub fn end_turn(&mut self) {
         self.held_first ^= std::mem::take(&mut self.first_went);
@@ -307,99 +284,6 @@ impl Hosted {
         }
     }
 
-    /// Read from several partitions. `park`: who is woken when there is more of one that was read to its
-    /// end; of any, if all of it is less than so many bytes.
-    pub fn read_all(
-        &mut self,
-        parts: &[ReadPart],
-        (bytes_max, at_least_one): (usize, bool),
-        park: Option<(Waiter, usize)>,
-        catalog: &Catalog,
-    ) -> Vec<ReadResult> {
-        let waiter = park.map(|(waiter, _)| waiter);
-        let mut left = bytes_max;
-        let mut results = Vec::with_capacity(parts.len());
-        let mut any = !at_least_one;
-        for part in parts {
-            let result = self.read(part, left.min(part.bytes_max), !any, waiter, catalog);
-            left = left.saturating_sub(result.bytes + result.loading_bytes);
-            any |= result.bytes > 0 || result.is_loading();
-            results.push(result);
-        }
-        if let Some((waiter, enough)) = park
-            && results.iter().map(|result| result.bytes).sum::<usize>() < enough
-        {
-            for (part, result) in parts.iter().zip(&results) {
-                self.await_more(part, result, waiter);
-            }
-        }
-        results
-    }
-
-    /// What was read of a partition is not enough for `waiter`: wake it when there is more.
-    pub fn await_more(&mut self, part: &ReadPart, read: &ReadResult, waiter: Waiter) {
-        // Who got nothing waits already: at the end, or for a chunk. Who could not take all that there is
-        // has no use for more.
-        if read.bytes > 0 && read.next == read.high_watermark {
-            self.waiters.wait(part.partition, Waiter { part: part.waiter, ..waiter });
-        }
-    }
-
-    /// Read whole batches of one partition, at least one if `at_least_one`. If `park` is given and
-    /// there is nothing, that waiter is woken when there is, for the part that is asked for; where there
-    /// is something, see [`Hosted::await_more`].
-    pub fn read(
-        &mut self,
-        part: &ReadPart,
-        bytes_max: usize,
-        at_least_one: bool,
-        park: Option<Waiter>,
-        catalog: &Catalog,
-    ) -> ReadResult {
-        let slot = match self.known(part.partition, catalog) {
-            Ok(slot) => slot,
-            Err(error) => {
-                return ReadResult { error: Some(error), next: part.offset, ..ReadResult::default() };
-            }
-        };
-        let (start, end) = self.bounds(slot);
-        let mut result =
-            ReadResult { high_watermark: end, log_start: start, next: part.offset, ..ReadResult::default() };
-        if part.offset < start || part.offset > end {
-            result.error = Some(CallError::OutOfRange { start, end });
-            return result;
-        }
-        let park = park.map(|waiter| Waiter { part: part.waiter, ..waiter });
-        let mut gather = Gather::new(part.offset);
-        if let Some(slot) = slot.filter(|_| part.offset < end && (bytes_max > 0 || at_least_one)) {
-            match self.log.read(slot, part.offset, bytes_max, at_least_one, &mut gather) {
-                ReadEnd::Done => {}
-                ReadEnd::Failed if gather.bytes() == 0 => result.error = Some(CallError::Storage),
-                ReadEnd::Failed => {}
-                ReadEnd::Missing(chunk, bytes) => {
-                    result.loading_bytes =
-                        (bytes as usize).min(bytes_max.saturating_sub(gather.bytes())).max(1);
-                    if let Some(waiter) = park {
-                        self.chunk_waiters.wait(chunk, waiter);
-                    }
-                }
-            }
-        }
-        if let Some(waiter) = park.filter(|_| part.offset == end) {
-            self.waiters.wait(part.partition, waiter);
-        }
-        (result.bytes, result.next, result.fresh) = (gather.bytes(), gather.next(), gather.fresh());
-        result.records = gather.finish();
-        result
-    }
-
-    /// What readers see: the first offset and one past the last.
-    fn bounds(&self, slot: Option<Slot>) -> (Offset, Offset) {
-        slot.and_then(|slot| self.partitions.get(slot)).map_or((Offset::ZERO, Offset::ZERO), |partition| {
-            (partition.log_start(), partition.high_watermark())
-        })
-    }
-
     /// Bytes of the log that hold each partition's records, of those that have any.
     fn partition_sizes(
         &self,
@@ -417,58 +301,11 @@ impl Hosted {
         })
     }
 
-    fn delete_records(
-        &mut self,
-        key: PartitionKey,
-        before: Option<Offset>,
-        catalog: &Catalog,
-        now: Now,
-    ) -> Result<(Offset, Option<Position>), CallError> {
-        let slot = self.known(key, catalog)?;
-        let (start, end) = self.bounds(slot);
-        let before = before.unwrap_or(end);
-        if before > end || before < Offset::ZERO {
-            return Err(CallError::OutOfRange { start, end });
-        }
-        // Written even if nothing is left to delete: retention may have moved the start, which it does
-        // in memory only, and what is answered here must outlive a crash.
-        let start = start.max(before);
-        match slot {
-            Some(slot) if start > Offset::ZERO => {
-                let position = self.partitions.delete_records(&mut self.log, slot, start, now);
-                Ok((start, Some(position.map_err(log_refused)?)))
-            }
-            _ => Ok((start, None)),
-        }
-    }
-
-    /// A topic is deleted: its slots are closed as soon as the log has room for saying so.
-    pub fn delete_topic(&mut self, topic: TopicId, now: Now) {
-        self.waiters.wake_topic(topic, &mut self.woken);
-        if self.partitions.close_topic(&mut self.log, topic, now).is_err() {
-            self.closing.push(topic);
-        }
-    }
-
     /// Before the first call: groups go on, and deletions that were cut short are finished.
     pub fn start(&mut self, catalog: &Catalog, now: Now) {
         self.partitions.forget_offsets_of(|topic| catalog.topic_by_id(topic).is_none());
         self.groups.start(&self.partitions, now);
         self.close_orphans(catalog, now);
-    }
-
-    /// Partitions whose topic is gone from the catalog were being deleted.
-    fn close_orphans(&mut self, catalog: &Catalog, now: Now) {
-        let mut orphans: Vec<TopicId> = self
-            .partitions
-            .iter()
-            .map(|(_, partition)| partition.key.topic)
-            .filter(|topic| catalog.topic_by_id(*topic).is_none())
-            .collect();
-        orphans.dedup();
-        for topic in orphans {
-            self.delete_topic(topic, now);
-        }
     }
 
     /// Append a record to the metadata log. Durable when the log is, up to the position returned.
@@ -577,71 +414,6 @@ impl Hosted {
         }
     }
 
-    /// Do the calls that found no room and find some now. Returns whether there was one.
-    fn retry_held(&mut self, catalog: &Catalog, now: Now, out: &mut Outbox) -> bool {
-        let mut any = false;
-        while let Some((origin, call)) = self.held.pop_front() {
-            if self.log.room(call.appended_bytes().unwrap_or(0)) == Room::Wait {
-                self.held.push_front((origin, call));
-                return any;
-            }
-            any = true;
-            if let Some(answer) = self.perform(origin, call, catalog, now) {
-                out.answers.push((origin, answer));
-            }
-        }
-        while let Some(topic) = self.closing.pop() {
-            if self.partitions.close_topic(&mut self.log, topic, now).is_err() {
-                self.closing.push(topic);
-                break;
-            }
-        }
-        any
-    }
-
-    /// One step of retention. Returns whether a pass over all that may be due has ended.
-    pub fn retain(&mut self, catalog: &Catalog, default: Retention, now: WallMs) -> bool {
-        for _ in 0..RETENTION_STEP {
-            let Some(slot) = self.retention.next(now) else { return true };
-            self.retain_slot(slot, catalog, default, now);
-        }
-        false
-    }
-
-    /// Drop what is too old, or too much, and note when the rest will be.
-    fn retain_slot(&mut self, slot: Slot, catalog: &Catalog, default: Retention, now: WallMs) {
-        let Some(partition) = self.partitions.get(slot) else { return };
-        let Some(topic) = catalog.topic_by_id(partition.key.topic) else { return };
-        let Some(queue) = self.log.queue(slot) else { return };
-        let config = &topic.config;
-        let own = |name| config.is_overridden(name);
-        let age = if own("retention.ms") { config.retention_ms } else { default.ms };
-        let bytes = if own("retention.bytes") { config.retention_bytes } else { default.bytes };
-        let age = age.map(|age| i64::try_from(age).unwrap_or(i64::MAX));
-        let start = queue.retained_from(|run, left| {
-            age.is_some_and(|age| now.0.saturating_sub(newest(run)) > age)
-                || bytes.is_some_and(|bytes| left >= bytes)
-        });
-        if let Some(start) = start {
-            self.waiters.wake(partition.key, &mut self.woken);
-            self.partitions.start_at(slot, start);
-            self.log.drop_before(slot, start);
-        }
-        let oldest = self.log.queue(slot).and_then(|queue| queue.runs().next());
-        if let (Some(oldest), Some(age)) = (oldest, age) {
-            self.retention.due_at(slot, newest(oldest).saturating_add(age).saturating_add(1));
-        }
-    }
-
-    /// The topic has other configs than before: they hold for what it has already.
-    pub fn on_configs_changed(&mut self, topic: TopicId) {
-        for (slot, partition) in self.partitions.iter() {
-            if partition.key.topic == topic {
-                self.retention.on_change(slot);
-            }
-        }
-    }
-
     /// Forget what nobody uses: producers that were silent since before `producers`, and what groups
     /// committed before `offsets`.
     pub fn expire(&mut self, catalog: &Catalog, producers: WallMs, offsets: WallMs, now: Now) {
@@ -703,12 +475,6 @@ impl Hosted {
             failed: self.log.failed(),
         }
     }
-}
-
-/// When the newest record of a run was made, or appended if its timestamp lies in the future.
-fn newest(run: &Run) -> i64 {
-    let appended = i64::from(run.append_seconds) * 1000 + 999;
-    if run.max_timestamp < 0 { appended } else { appended.min(run.max_timestamp) }
 }
 
 fn refused(error: BatchRefused) -> CallError {

@@ -19,9 +19,9 @@ use uuid::Uuid;
 mod part;
 mod response;
 
-use crate::kafka::connection::{Close, Turn};
 use crate::kafka::context::epoch_of;
 use crate::kafka::fetch_session::{FetchSession, FetchedTopic, Held, Wanted};
+use crate::kafka::front::{Close, Turn};
 use crate::kafka::protocol::header::RequestHeader;
 use crate::kafka::protocol::messages::FetchRequest;
 use crate::kafka::protocol::wire::Reader;

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::codec::record_batch::{BatchError, ProduceRules, RecordBatch};
-use crate::kafka::connection::{Close, Turn};
 use crate::kafka::errors;
+use crate::kafka::front::{Close, Turn};
 use crate::kafka::protocol::ErrorCode;
 use crate::kafka::protocol::Message;
 use crate::kafka::protocol::header::RequestHeader;

@@ -1,11 +1,20 @@
-//! Which partitions retention has to look at: those that changed, and those whose oldest records are due.
+//! Retention: which partitions it has to look at, and what it drops of them.
 //!
-//! A partition that is idle is one entry in a heap, and nobody looks at it before its time has come.
+//! It looks at those that changed, and at those whose oldest records are due. A partition that is idle is one entry
+//! in a heap, and nobody looks at it before its time has come.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::model::{Slot, WallMs};
+use crate::log::consume_queue::Run;
+use crate::metadata::catalog::Catalog;
+use crate::model::{Slot, TopicId, WallMs};
+use crate::shard::Retention;
+
+use super::Hosted;
+
+/// Partitions looked at by retention in one turn.
+const RETENTION_STEP: u32 = 512;
 
 /// Nothing of the slot will be due by time.
 const NEVER: i64 = i64::MAX;
@@ -78,6 +87,57 @@ impl RetentionQueue {
             self.due.push(Reverse((due, slot)));
         }
     }
+}
+
+impl Hosted {
+    /// One step of retention. Returns whether a pass over all that may be due has ended.
+    pub fn retain(&mut self, catalog: &Catalog, default: Retention, now: WallMs) -> bool {
+        for _ in 0..RETENTION_STEP {
+            let Some(slot) = self.retention.next(now) else { return true };
+            self.retain_slot(slot, catalog, default, now);
+        }
+        false
+    }
+
+    /// Drop what is too old, or too much, and note when the rest will be.
+    fn retain_slot(&mut self, slot: Slot, catalog: &Catalog, default: Retention, now: WallMs) {
+        let Some(partition) = self.partitions.get(slot) else { return };
+        let Some(topic) = catalog.topic_by_id(partition.key.topic) else { return };
+        let Some(queue) = self.log.queue(slot) else { return };
+        let config = &topic.config;
+        let own = |name| config.is_overridden(name);
+        let age = if own("retention.ms") { config.retention_ms } else { default.ms };
+        let bytes = if own("retention.bytes") { config.retention_bytes } else { default.bytes };
+        let age = age.map(|age| i64::try_from(age).unwrap_or(i64::MAX));
+        let start = queue.retained_from(|run, left| {
+            age.is_some_and(|age| now.0.saturating_sub(newest(run)) > age)
+                || bytes.is_some_and(|bytes| left >= bytes)
+        });
+        if let Some(start) = start {
+            self.waiters.wake(partition.key, &mut self.woken);
+            self.partitions.start_at(slot, start);
+            self.log.drop_before(slot, start);
+        }
+        let oldest = self.log.queue(slot).and_then(|queue| queue.runs().next());
+        if let (Some(oldest), Some(age)) = (oldest, age) {
+            self.retention.due_at(slot, newest(oldest).saturating_add(age).saturating_add(1));
+        }
+    }
+
+    /// The topic has other configs than before: they hold for what it has already.
+    pub fn on_configs_changed(&mut self, topic: TopicId) {
+        for (slot, partition) in self.partitions.iter() {
+            if partition.key.topic == topic {
+                self.retention.on_change(slot);
+            }
+        }
+    }
+}
+
+/// When the newest record of a run was made, or appended if its timestamp lies in the future.
+fn newest(run: &Run) -> i64 {
+    let appended = i64::from(run.append_seconds) * 1000 + 999;
+    if run.max_timestamp < 0 { appended } else { appended.min(run.max_timestamp) }
 }
 
 #[cfg(test)]

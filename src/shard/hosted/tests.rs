@@ -29,10 +29,12 @@ use crate::log::recovery::{self, Options};
 use crate::log::testing::SMALL;
 use crate::metadata::record::MetaRecord;
 use crate::model::LogId;
-use crate::shard::call::{CommittedOffset, FoundOffset, GroupCall, MemberRef, OffsetSpec};
+use crate::shard::call::{
+    CommittedOffset, FoundOffset, GroupCall, MemberRef, OffsetSpec, ReadPart, ReadResult,
+};
 use crate::shard::mailbox::PostOffice;
 use crate::shard::testing::shard;
-use crate::shard::{News, Shard};
+use crate::shard::{News, Retention, Shard};
 
 const BROKER: [u8; 16] = [9; 16];
 const LOG: LogId = LogId(1);

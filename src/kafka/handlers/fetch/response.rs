@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::FetchRequestState;
 use super::part::Part;
-use crate::kafka::connection::Turn;
 use crate::kafka::context::epoch_of;
 use crate::kafka::fetch_session::{Bounds, FetchedTopic};
+use crate::kafka::front::Turn;
 use crate::kafka::protocol::messages::FetchResponse;
 use crate::kafka::protocol::messages::fetch::{FetchableTopicResponse, PartitionData};
 use crate::kafka::protocol::messages::leader::{LeaderIdAndEpoch, NodeEndpoint};

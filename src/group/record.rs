@@ -97,7 +97,9 @@ impl StateRecord {
             leader: optional(fields)?.map(str::to_owned),
             members: Vec::new(),
         };
-        for _ in 0..fields.count(MEMBER_BYTES_MIN)? {
+        let count = fields.count(MEMBER_BYTES_MIN)?;
+        record.members.reserve_exact(count);
+        for _ in 0..count {
             record.members.push(MemberRecord::decode(fields)?);
         }
         Ok(record)

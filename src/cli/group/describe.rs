@@ -228,4 +228,12 @@ mod tests {
         "#]]
         .assert_eq(&report.text());
     }
+
+    #[test]
+    fn what_clients_made_up_stays_in_its_line() {
+        let state =
+            GroupState { state: "Stable".into(), protocol: "range\nlag 0".into(), members: Vec::new() };
+        let report = report("a\nb", state, &BTreeMap::new(), &BTreeMap::new());
+        assert_eq!(report.text(), "group a\\nb, Stable, protocol range\\nlag 0\n");
+    }
 }

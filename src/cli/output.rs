@@ -11,18 +11,27 @@ pub fn output(json: bool, result: &impl Output) -> anyhow::Result<String> {
     if !json {
         return Ok(printable(&result.text(), |c| c == '\n'));
     }
-    Ok(serde_json::to_string_pretty(result)? + "\n")
+    Ok(printable_json(&(serde_json::to_string_pretty(result)? + "\n")))
 }
 
 /// For a terminal: names come from whoever made them up, and may hold what moves its cursor, rings its bell or
 /// turns text around. `kept`: of control characters, those that are meant.
 pub fn printable(text: &str, kept: impl Fn(char) -> bool) -> String {
+    escaped(text, kept, |c| c.escape_default().to_string())
+}
+
+/// The same document: such characters stand only in its strings, and scripts read them from their numbers.
+fn printable_json(document: &str) -> String {
+    escaped(document, |c| c == '\n', |c| format!("\\u{:04x}", u32::from(c)))
+}
+
+fn escaped(text: &str, kept: impl Fn(char) -> bool, escape: impl Fn(char) -> String) -> String {
     let turns =
         |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
         if (c.is_control() || turns(c)) && !kept(c) {
-            printable.extend(c.escape_default());
+            printable += &escape(c);
         } else {
             printable.push(c);
         }
@@ -110,6 +119,10 @@ mod tests {
         let named = Named("\u{7}a");
         assert_eq!(output(false, &named).expect("prints"), "group \\u{7}a\n");
         assert_eq!(output(true, &named).expect("prints"), "\"\\u0007a\"\n");
+        let turned = Named("\u{7f}\u{9b}31m\u{202e}\"\u{b}ü");
+        let document = output(true, &turned).expect("prints");
+        assert_eq!(document, "\"\\u007f\\u009b31m\\u202e\\\"\\u000bü\"\n");
+        assert_eq!(serde_json::from_str::<String>(&document).expect("is sound"), turned.0);
     }
 
     #[test]

@@ -6,7 +6,6 @@ use rustc_hash::FxHashMap;
 use super::call::{GroupError, SyncCall, Synced};
 use super::coordinator::{Action, StoreId};
 use super::machine::{Group, Phase, Scene};
-use super::member::Member;
 use super::record::{MemberRecord, StateRecord};
 use super::timers::MemberKey;
 use crate::base::mutant::{self, Mutant};
@@ -119,7 +118,7 @@ impl<W: Copy> Group<W> {
             leader: self.leader.map(|leader| self.members[&leader].id.to_string()),
             members: members.collect(),
         };
-        self.stored_bytes = self.members.values().map(Member::bytes_unassigned).sum::<usize>()
+        self.stored_bytes = self.members.values().map(|member| member.bytes_unassigned()).sum::<usize>()
             + assignments.values().map(Bytes::len).sum::<usize>();
         let id = self.next_store(scene);
         scene.actions.push_back(Action::Store { id, record: record.encode(&self.name) });

@@ -19,7 +19,7 @@ use crate::base::mutant::{self, Mutant};
 use crate::model::{Nanos, Now, WallMs};
 
 /// What a group costs beside its members; and what one costs that was given an id, of which there are two copies.
-const GROUP_BYTES: usize = 768;
+const GROUP_BYTES: usize = 2048;
 const PENDING_BYTES: usize = 512;
 
 /// The protocol type of groups that read topics.
@@ -90,8 +90,8 @@ pub(super) struct Group<W> {
     pub protocol_type: String,
     pub protocol: Option<String>,
     pub leader: Option<MemberKey>,
-    /// By age.
-    pub members: BTreeMap<MemberKey, Member<W>>,
+    /// By age. Boxed: a tree has room for eleven from the first one on, and most groups have few.
+    pub members: BTreeMap<MemberKey, Box<Member<W>>>,
     /// Of members and of those pending.
     pub ids: FxHashMap<Box<str>, MemberKey>,
     pub instances: FxHashMap<Box<str>, MemberKey>,

@@ -21,7 +21,7 @@ impl<W: Copy> Group<W> {
             self.instances.insert(instance.clone(), key);
         }
         self.leader.get_or_insert(key);
-        self.members.insert(key, member);
+        self.members.insert(key, Box::new(member));
         key
     }
 

@@ -139,7 +139,11 @@ impl<W: Copy> Group<W> {
             instance: member.instance.as_deref().map(str::to_owned),
             metadata: member.said.metadata(&protocol).cloned().unwrap_or_default(),
         };
-        let members = if with_members { self.members.values().map(seen).collect() } else { Vec::new() };
+        let members = if with_members {
+            self.members.values().map(|member| seen(member)).collect()
+        } else {
+            Vec::new()
+        };
         Joined {
             member: self.members[&key].id.to_string(),
             generation: self.generation,

@@ -97,7 +97,9 @@ impl StateRecord {
             leader: optional(fields)?.map(str::to_owned),
             members: Vec::new(),
         };
-        for _ in 0..fields.count(MEMBER_BYTES_MIN)? {
+        let count = fields.count(MEMBER_BYTES_MIN)?;
+        record.members.reserve_exact(count);
+        for _ in 0..count {
             record.members.push(MemberRecord::decode(fields)?);
         }
         Ok(record)
@@ -179,7 +181,9 @@ fn take_said(fields: &mut Fields<'_>) -> Result<Said, Truncated> {
         rebalance_timeout: Duration::from_millis(fields.u32()?.into()),
         protocols: Vec::new(),
     };
-    for _ in 0..fields.count(PROTOCOL_BYTES_MIN)? {
+    let count = fields.count(PROTOCOL_BYTES_MIN)?;
+    said.protocols.reserve_exact(count);
+    for _ in 0..count {
         let name = fields.string()?.to_owned();
         let protocol: Protocol = (name, Bytes::copy_from_slice(take_bytes(fields)?));
         said.protocols.push(protocol);

@@ -6,7 +6,7 @@
 //! is such a value, and not kept: there is nothing that would look at it.
 
 use crate::metadata::config_def::{ConfigError, no_effect};
-use crate::metadata::config_kind::ConfigKind;
+use crate::metadata::config_kind::{ConfigKind, GZIP_LEVEL, LZ4_LEVEL, ZSTD_LEVEL};
 
 /// One config without effect.
 #[derive(Debug)]
@@ -108,9 +108,9 @@ pub static IDLE: &[IdleConfig] = {
         null("broker.rack", Text, Never, REPLICAS),
         idle("broker.session.timeout.ms", Int { min: i32::MIN }, "9000", Never, CONTROLLERS),
         null("client.quota.callback.class", Class, Never, QUOTAS),
-        idle("compression.gzip.level", Int { min: i32::MIN }, "-1", Cluster, CODECS),
-        idle("compression.lz4.level", Int { min: 1 }, "9", Cluster, CODECS),
-        idle("compression.zstd.level", Int { min: -131072 }, "3", Cluster, CODECS),
+        idle("compression.gzip.level", GZIP_LEVEL, "-1", Cluster, CODECS),
+        idle("compression.lz4.level", LZ4_LEVEL, "9", Cluster, CODECS),
+        idle("compression.zstd.level", ZSTD_LEVEL, "3", Cluster, CODECS),
         idle("connection.failed.authentication.delay.ms", Int { min: 0 }, "100", Never, AUTH),
         idle("connections.max.reauth.ms", Long { min: i64::MIN }, "0", Never, AUTH),
         idle("controlled.shutdown.enable", Boolean, "true", Never, CONTROLLERS),
@@ -401,6 +401,9 @@ mod tests {
             ("background.threads", "many", false, Some("is no value for background.threads")),
             ("background.threads", "3", true, Some("is no list")),
             ("metric.reporters", "a.B", true, None),
+            ("compression.gzip.level", "0", false, Some("a number from 1 to 9 or -1")),
+            ("compression.lz4.level", "18", false, Some("a number from 1 to 17")),
+            ("compression.zstd.level", "23", false, Some("a number from -131072 to 22")),
             ("log.cleaner.min.cleanable.ratio", "1.5", false, Some("a number from 0 to 1")),
         ];
         for (name, value, of_list, refused) in table {

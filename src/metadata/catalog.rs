@@ -262,7 +262,7 @@ impl Catalog {
 
 fn parse_configs(id: TopicId, configs: &[(String, String)]) -> Result<TopicConfig, CatalogError> {
     let pairs = configs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    TopicConfig::new(pairs).map_err(|cause| CatalogError::Config { id, cause })
+    TopicConfig::stored(pairs).map_err(|cause| CatalogError::Config { id, cause })
 }
 
 #[cfg(test)]

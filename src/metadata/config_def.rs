@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::config_kind::ConfigKind;
+use super::config_kind::{ConfigKind, GZIP_LEVEL, LZ4_LEVEL, ZSTD_LEVEL};
 
 /// What a config does here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +85,11 @@ pub static CONFIGS: [ConfigDef; 33] = {
     let configs = [
         def("cleanup.policy", List, "delete", Effect::Refused(NO_COMPACTION),
             "How old records go."),
-        idle!("compression.gzip.level", Int { min: -1 }, "-1", "Level of recompression with gzip."),
-        idle!("compression.lz4.level", Int { min: 1 }, "9", "Level of recompression with lz4."),
+        idle!("compression.gzip.level", GZIP_LEVEL, "-1", "Level of recompression with gzip."),
+        idle!("compression.lz4.level", LZ4_LEVEL, "9", "Level of recompression with lz4."),
         def("compression.type", Choice(&["producer"]), "producer", Effect::Refused(NO_RECOMPRESSION),
             "The codec of stored batches."),
-        idle!("compression.zstd.level", Int { min: i32::MIN }, "3", "Level of recompression with zstd."),
+        idle!("compression.zstd.level", ZSTD_LEVEL, "3", "Level of recompression with zstd."),
         idle!("delete.retention.ms", Long { min: 0 }, "86400000", "How long compaction keeps deletions."),
         idle!("file.delete.delay.ms", Long { min: 0 }, "60000", "Space is recycled, not deleted."),
         def("flush.messages", Long { min: 1 }, "1", Effect::Refused(ALWAYS_SYNCED),
@@ -158,7 +158,10 @@ impl ConfigDef {
     /// behind it must not grow it.
     pub fn shortest<'v>(&self, value: &'v str) -> Cow<'v, str> {
         match self.kind {
-            ConfigKind::Short { .. } | ConfigKind::Int { .. } | ConfigKind::Long { .. } => {
+            ConfigKind::Short { .. }
+            | ConfigKind::Int { .. }
+            | ConfigKind::IntIn(_)
+            | ConfigKind::Long { .. } => {
                 value.parse::<i64>().map_or(value.into(), |number| number.to_string().into())
             }
             ConfigKind::Double | ConfigKind::Ratio => {

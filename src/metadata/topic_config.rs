@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::config_def::{CONFIGS, ConfigDef, ConfigError, known_index};
+use super::config_def::{CONFIGS, ConfigDef, ConfigError, Effect, known_index};
 use super::config_kind::ConfigKind;
 
 /// A change of one config of a topic.
@@ -73,13 +73,31 @@ impl TopicConfig {
     pub fn new<'a>(
         overrides: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<TopicConfig, ConfigError> {
+        TopicConfig::with(overrides, ConfigDef::validate)
+    }
+
+    /// The same of what was valid when it was stored. Ranges of what does nothing may have become narrower since,
+    /// and that is no reason not to open a log.
+    pub fn stored<'a>(
+        overrides: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<TopicConfig, ConfigError> {
+        TopicConfig::with(overrides, |def, value| match def.effect {
+            Effect::None => Ok(()),
+            Effect::Works | Effect::Refused(_) => def.validate(value),
+        })
+    }
+
+    fn with<'a>(
+        overrides: impl IntoIterator<Item = (&'a str, &'a str)>,
+        check: impl Fn(&'static ConfigDef, &str) -> Result<(), ConfigError>,
+    ) -> Result<TopicConfig, ConfigError> {
         let mut config = TopicConfig::default();
         for (name, value) in overrides {
             let index = known_index(name)?;
             let def = &CONFIGS[index];
             let value = value.trim();
             let value = &*def.shortest(value);
-            def.validate(value)?;
+            check(def, value)?;
             match config.overrides.binary_search_by_key(&index, |(index, _)| *index) {
                 Ok(_) => return Err(ConfigError::Duplicate { name: def.name }),
                 Err(at) => config.overrides.insert(at, (index, value.into())),
@@ -302,6 +320,9 @@ mod tests {
             ("retention.ms", "soon", "\"soon\" is no value for retention.ms"),
             ("max.message.bytes", "2147483648", "to 2147483647"),
             ("preallocate", "TRUE", "true or false"),
+            ("compression.gzip.level", "0", "a number from 1 to 9 or -1"),
+            ("compression.lz4.level", "18", "a number from 1 to 17"),
+            ("compression.zstd.level", "-131073", "a number from -131072 to 22"),
             ("min.cleanable.dirty.ratio", "NaN", "a number from 0 to 1"),
             ("message.timestamp.type", "createtime", "CreateTime or LogAppendTime"),
             ("cleanup.policy", "compact", "cleanup.policy=compact is not supported: compaction"),
@@ -321,5 +342,19 @@ mod tests {
         assert!(matches!(error, Err(ConfigError::Invalid { .. })));
         let twice = TopicConfig::new([("flush.ms", "0"), ("flush.ms", "0")]);
         assert_eq!(twice, Err(ConfigError::Duplicate { name: "flush.ms" }));
+    }
+
+    #[test]
+    fn a_log_opens_with_what_does_nothing_and_would_be_refused_by_now() {
+        let level = ("compression.gzip.level", "77");
+        let config = TopicConfig::stored([level, ("retention.ms", "5")]).expect("opens");
+        assert_eq!((config.overrides().next(), config.retention_ms), (Some(level), Some(5)));
+        let change = |name: &str, op| config.altered(&[ConfigChange { name: name.to_owned(), op }]);
+        let error = change("retention.ms", ConfigOp::Delete).expect_err("is judged again").to_string();
+        assert!(error.contains("compression.gzip.level"), "{error}");
+        change("compression.gzip.level", ConfigOp::Delete).expect("is well again");
+        for damaged in [("retention.ms", "soon"), ("flush.ms", "5"), ("no.such", "1")] {
+            assert!(TopicConfig::stored([damaged]).is_err(), "{damaged:?}");
+        }
     }
 }

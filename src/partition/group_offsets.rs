@@ -70,8 +70,9 @@ fn decode_commit<'a>(fields: &mut Fields<'a>) -> Result<(&'a str, Vec<CommittedO
     Ok((group, offsets))
 }
 
-/// What a group and a commit cost in memory beside their texts: their places in trees that are not full.
-const GROUP_BYTES: usize = 128;
+/// What a group and a commit cost in memory beside their texts: their places in trees that are not full. A group's
+/// own has room for eleven commits from the first one on, and most groups have few.
+const GROUP_BYTES: usize = 1024;
 const COMMIT_BYTES: usize = 128;
 
 impl CommittedOffset {

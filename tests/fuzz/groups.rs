@@ -7,9 +7,11 @@ use bytes::Bytes;
 use ringmq::base::bytes::Fields;
 use ringmq::group::record::encode_gone;
 use ringmq::group::{Action, GroupRules, Groups, JoinCall, Leaving, MemberRef, StoredGroups, SyncCall};
-use ringmq::model::{Nanos, Now, WallMs};
+use ringmq::model::{Nanos, Now, Offset, PartitionKey, TopicId, WallMs};
+use ringmq::partition::group_offsets::{CommittedOffset, GroupOffsets, encode_commit};
 
 use crate::harness::{Memory, Target, no_fix};
+use crate::meter::held_bytes;
 
 const GROUP: &str = "billing";
 const RULES: GroupRules = GroupRules {
@@ -127,4 +129,85 @@ pub fn records() -> Vec<Vec<u8>> {
     records.push(encode_gone(GROUP));
     assert_eq!(records.len(), 6, "a member, a group, twice a member, a group without any, its end");
     records
+}
+
+/// What is counted must be what is held, or the limit of all groups is none: small ones take many times their bytes.
+#[test]
+fn groups_hold_what_is_counted_however_small_they_are() {
+    let mut lines = Vec::new();
+    for (count, members, metadata_bytes) in
+        [(500, 1, 0), (500, 1, 2000), (100, 3, 50), (5, 100, 50), (1, 1000, 200)]
+    {
+        let ((groups, _), held) = held_bytes(|| crowd(count, members, metadata_bytes));
+        lines.push((
+            held,
+            groups.bytes(),
+            format!("{count} groups, {members} members, {metadata_bytes} bytes each"),
+        ));
+    }
+    for (count, commits, note) in
+        [(500, 1, None), (500, 1, Some("x")), (100, 12, None), (5, 1000, Some("a note"))]
+    {
+        let (offsets, held) = held_bytes(|| committed(count, commits, note));
+        lines.push((held, offsets.bytes(), format!("{count} groups, {commits} commits with {note:?}")));
+    }
+    let sound = |held: usize, counted: usize| held <= counted && counted <= 3 * held;
+    assert!(lines.iter().all(|(held, counted, _)| sound(*held, *counted)), "held, counted: {lines:#?}");
+}
+
+/// Groups that are stable, in a machine and as they are stored.
+fn crowd(count: usize, members: usize, metadata_bytes: usize) -> (Groups<u32>, StoredGroups) {
+    let rules = GroupRules { members_max: 10_000, bytes_max: 1 << 30, total_bytes_max: 1 << 30, ..RULES };
+    let (mut groups, mut stored) = (Groups::new(rules), StoredGroups::default());
+    let mut settle = |groups: &mut Groups<u32>, now| {
+        for record in settle(groups, now) {
+            stored.apply(&record).expect("what a group encodes decodes");
+        }
+    };
+    for group in 0..count {
+        let name = format!("group-{group:06}");
+        let now = at(group as u64 * 10);
+        for member in 0..members {
+            let join = JoinCall {
+                member: String::new(),
+                instance: None,
+                client_id: "app".into(),
+                client_host: "/127.0.0.1".into(),
+                session_timeout: RULES.session_max,
+                rebalance_timeout: RULES.session_max,
+                protocol_type: "consumer".into(),
+                protocols: vec![("range".into(), vec![7; metadata_bytes].into())],
+                needs_id: false,
+                can_skip: false,
+            };
+            groups.handle_join(now, &name, join, format!("app-1.1.{member}"), 0).expect("there is room");
+        }
+        let now = Now { mono: groups.deadline().expect("a rebalance"), ..now };
+        groups.on_time(now);
+        settle(&mut groups, now);
+        let who = MemberRef { member: "app-1.1.0".into(), instance: None, generation: 1 };
+        let assigned = |member| (format!("app-1.1.{member}"), Bytes::from_static(b"mine"));
+        let assignments = (0..members).map(assigned).collect();
+        let sync = SyncCall { who, protocol_type: None, protocol: None, assignments };
+        groups.handle_sync(now, &name, sync, 0).expect("it leads");
+        settle(&mut groups, now);
+    }
+    assert_eq!(groups.list().count(), count);
+    (groups, stored)
+}
+
+fn committed(count: usize, partitions: i32, note: Option<&str>) -> GroupOffsets {
+    let mut offsets = GroupOffsets::default();
+    for group in 0..count {
+        let commit = |index| CommittedOffset {
+            partition: PartitionKey { topic: TopicId([1; 16]), index },
+            offset: Offset(7),
+            leader_epoch: -1,
+            metadata: note.map(str::to_owned),
+            commit_time: 0,
+        };
+        let commits: Vec<_> = (0..partitions).map(commit).collect();
+        offsets.apply(&encode_commit(&format!("group-{group:06}"), &commits)).expect("decodes");
+    }
+    offsets
 }

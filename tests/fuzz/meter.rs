@@ -27,6 +27,13 @@ pub fn peak_bytes<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (result, (PEAK.get() - before) as usize)
 }
 
+/// The bytes that are held after `work` beyond those before: those of its result.
+pub fn held_bytes<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.get();
+    let result = work();
+    (result, (HELD.get() - before) as usize)
+}
+
 /// Whether so many more bytes may be allocated.
 fn take(bytes: usize) -> bool {
     let held = HELD.get().saturating_add_unsigned(bytes);

@@ -30,6 +30,7 @@ import commands  # noqa: E402  (the path is set above)
 import flush  # noqa: E402
 import full_disk  # noqa: E402
 import greedy  # noqa: E402
+import groups  # noqa: E402
 import hostile  # noqa: E402
 import identity  # noqa: E402
 import latency  # noqa: E402
@@ -46,7 +47,7 @@ from wire import KafkaError  # noqa: E402
 
 CASES = {
     name: case
-    for module in (quick_start, commands, refusals, restarts, identity, long_poll, told, latency, flush, hostile, greedy, full_disk)
+    for module in (quick_start, commands, refusals, restarts, identity, long_poll, told, latency, flush, hostile, greedy, groups, full_disk)
     for name, case in module.CASES.items()
 }
 NAMESPACES = ["unshare", "--mount", "--net"]

@@ -11,13 +11,13 @@ import time
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
-JOIN_GROUP, LEAVE_GROUP, SYNC_GROUP, DESCRIBE_GROUPS, LIST_GROUPS = 11, 13, 14, 15, 16
+JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP, DESCRIBE_GROUPS, LIST_GROUPS = 11, 12, 13, 14, 15, 16
 API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, DELETE_RECORDS = 18, 19, 20, 21
 DESCRIBE_CONFIGS, DELETE_GROUPS = 32, 42
 # The version of each API that is spoken here.
 VERSIONS = {
     PRODUCE: 3, FETCH: 4, LIST_OFFSETS: 1, METADATA: 4, OFFSET_COMMIT: 2, OFFSET_FETCH: 1, FIND_COORDINATOR: 0,
-    JOIN_GROUP: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, DESCRIBE_GROUPS: 0, LIST_GROUPS: 0, DELETE_GROUPS: 0,
+    JOIN_GROUP: 0, HEARTBEAT: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, DESCRIBE_GROUPS: 0, LIST_GROUPS: 0, DELETE_GROUPS: 0,
     API_VERSIONS: 0, CREATE_TOPICS: 2, DELETE_TOPICS: 1, DELETE_RECORDS: 0, DESCRIBE_CONFIGS: 3,
 }  # fmt: skip
 
@@ -25,6 +25,8 @@ VERSIONS = {
 OFFSET_OUT_OF_RANGE, CORRUPT_MESSAGE, UNKNOWN_TOPIC_OR_PARTITION, NOT_LEADER = 1, 2, 3, 6
 MESSAGE_TOO_LARGE, UNSUPPORTED_FOR_MESSAGE_FORMAT, KAFKA_STORAGE_ERROR, INVALID_RECORD = 10, 43, 56, 87
 COORDINATOR_LOAD_IN_PROGRESS, INVALID_SESSION_TIMEOUT, POLICY_VIOLATION, GROUP_MAX_SIZE_REACHED = 14, 26, 44, 81
+UNKNOWN_SERVER_ERROR, OFFSET_METADATA_TOO_LARGE, INVALID_TOPIC, INVALID_GROUP_ID = -1, 12, 17, 24
+INVALID_COMMIT_OFFSET_SIZE, NON_EMPTY_GROUP = 28, 68
 
 EARLIEST, LATEST = -2, -1
 # Of all records. Not a date of the past: retention would take them for expired.
@@ -69,10 +71,10 @@ def nested(topic, fields):
     return array([string(topic) + array([fields])])
 
 
-def request(api, body, correlation_id=1, version=None):
+def request(api, body, correlation_id=1, version=None, client_id="system-test"):
     """A whole frame."""
     version = VERSIONS[api] if version is None else version
-    head = struct.pack(">hhi", api, version, correlation_id) + string("system-test")
+    head = struct.pack(">hhi", api, version, correlation_id) + string(client_id)
     return frame(head + body)
 
 
@@ -85,9 +87,16 @@ def produce_body(topic, partition, records, acks=-1, timeout_ms=10_000):
     return string(None) + struct.pack(">hi", acks, timeout_ms) + nested(topic, fields)
 
 
-def join_body(group, protocol="range", metadata=b"", session_ms=30_000):
+def join_body(group, protocol="range", metadata=b"", session_ms=30_000, member=""):
     said = array([string(protocol) + raw_bytes(metadata)])
-    return string(group) + struct.pack(">i", session_ms) + string("") + string("consumer") + said
+    return string(group) + struct.pack(">i", session_ms) + string(member) + string("consumer") + said
+
+
+def commit_body(group, topic, commits):
+    """`commits`: (partition, offset, note), by nobody who is in the group."""
+    head = string(group) + struct.pack(">i", -1) + string("") + struct.pack(">q", -1)
+    fields = [struct.pack(">iq", partition, offset) + string(note) for partition, offset, note in commits]
+    return head + array([string(topic) + array(fields)])
 
 
 def fetch_body(topic, partition, offset, max_bytes=1 << 20, wait_ms=500, min_bytes=1):
@@ -119,7 +128,10 @@ def crc32c(data):
 
 
 def varint(value):
-    value = (value << 1) ^ (value >> 63)
+    return unsigned_varint((value << 1) ^ (value >> 63))
+
+
+def unsigned_varint(value):
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -240,7 +252,8 @@ def _check(code):
 class Client:
     """One connection. Requests may be pipelined: `send` several times, then `receive` as often."""
 
-    def __init__(self, address, timeout_s=30):
+    def __init__(self, address, timeout_s=30, client_id="system-test"):
+        self._client_id = client_id
         host, port = address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -257,7 +270,7 @@ class Client:
 
     def send(self, api, body, version=None):
         self._correlation_id += 1
-        self.socket.sendall(request(api, body, self._correlation_id, version))
+        self.socket.sendall(request(api, body, self._correlation_id, version, self._client_id))
         return self._correlation_id
 
     def receive(self):
@@ -354,23 +367,37 @@ class Client:
         return start
 
     def commit_offset(self, group, topic, partition, offset, note=None):
-        head = string(group) + struct.pack(">i", -1) + string("") + struct.pack(">q", -1)
-        body = head + nested(topic, struct.pack(">iq", partition, offset) + string(note))
-        reader = self.ask(OFFSET_COMMIT, body)
+        reader = self.ask(OFFSET_COMMIT, commit_body(group, topic, [(partition, offset, note)]))
         reader.enter()
         _check(reader.number("h"))
+
+    def commit_offsets(self, group, topic, commits):
+        """The error code of each of `commits`: (partition, offset, note)."""
+        reader = self.ask(OFFSET_COMMIT, commit_body(group, topic, commits))
+        reader.number("i")
+        reader.string()
+        return [reader.take("ih")[1] for _ in range(reader.number("i"))]
 
     def committed_offset(self, group, topic, partition):
-        reader = self.ask(OFFSET_FETCH, string(group) + nested(topic, struct.pack(">i", partition)))
-        reader.enter()
-        offset = reader.number("q")
-        reader.string()
-        _check(reader.number("h"))
+        ((offset, _),) = self.committed(group, topic, [partition])
         return offset
 
-    def join_group(self, group, protocol="range", metadata=b"", session_ms=30_000):
+    def committed(self, group, topic, partitions):
+        """Offset and note of each; -1 and "" where there is none."""
+        indexes = array([struct.pack(">i", partition) for partition in partitions])
+        reader = self.ask(OFFSET_FETCH, string(group) + array([string(topic) + indexes]))
+        reader.number("i")
+        reader.string()
+        found = []
+        for _ in range(reader.number("i")):
+            reader.number("i")
+            found.append((reader.number("q"), reader.string()))
+            _check(reader.number("h"))
+        return found
+
+    def join_group(self, group, protocol="range", metadata=b"", session_ms=30_000, member=""):
         """Returns when the rebalance ends: the generation, and this member's id."""
-        reader = self.ask(JOIN_GROUP, join_body(group, protocol, metadata, session_ms))
+        reader = self.ask(JOIN_GROUP, join_body(group, protocol, metadata, session_ms, member))
         code, generation = reader.take("hi")
         _check(code)
         reader.string()
@@ -384,6 +411,10 @@ class Client:
         _check(reader.number("h"))
         return bytes(reader.raw(reader.number("i")))
 
+    def heartbeat(self, group, generation, member):
+        body = string(group) + struct.pack(">i", generation) + string(member)
+        _check(self.ask(HEARTBEAT, body).number("h"))
+
     def leave_group(self, group, member):
         _check(self.ask(LEAVE_GROUP, string(group) + string(member)).number("h"))
 
@@ -393,11 +424,30 @@ class Client:
         _check(code)
         return sorted((reader.string(), reader.string())[0] for _ in range(count))
 
+    def describe_groups(self, groups):
+        """By name: state, protocol type, protocol, and (id, client id, metadata, assignment) of each member."""
+        reader = self.ask(DESCRIBE_GROUPS, array([string(group) for group in groups]))
+        described = {}
+        for _ in range(reader.number("i")):
+            _check(reader.number("h"))
+            name, state, kind, protocol = (reader.string() for _ in range(4))
+            members = []
+            for _ in range(reader.number("i")):
+                member, client, _ = (reader.string() for _ in range(3))
+                metadata, assignment = (bytes(reader.raw(reader.number("i"))) for _ in range(2))
+                members.append((member, client, metadata, assignment))
+            described[name] = (state, kind, protocol, members)
+        return described
+
     def delete_group(self, group):
-        reader = self.ask(DELETE_GROUPS, array([string(group)]))
-        reader.take("ii")
-        reader.string()
-        _check(reader.number("h"))
+        (code,) = self.delete_groups([group]).values()
+        _check(code)
+
+    def delete_groups(self, groups):
+        """Their error codes, by name."""
+        reader = self.ask(DELETE_GROUPS, array([string(group) for group in groups]))
+        reader.number("i")
+        return {reader.string(): reader.number("h") for _ in range(reader.number("i"))}
 
     def api_versions(self):
         reader = self.ask(API_VERSIONS, b"")

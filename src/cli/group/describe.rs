@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{GroupState, assignment, offsets, state_of, unknown};
 use crate::cli::cluster::Cluster;
-use crate::cli::output::{Output, known, table};
+use crate::cli::output::{Output, known, printable, table};
 use crate::kafka::protocol::messages::list_offsets::timestamp;
 
 #[derive(Serialize)]
@@ -44,9 +44,11 @@ struct PartitionLine {
 
 impl Output for Described {
     fn text(&self) -> String {
-        let mut text = format!("group {}, {}", self.group, self.state);
+        // What a client made up stays in its line.
+        let word = |text: &str| printable(text, |_| false);
+        let mut text = format!("group {}, {}", word(&self.group), self.state);
         if !self.protocol.is_empty() {
-            text += &format!(", protocol {}", self.protocol);
+            text += &format!(", protocol {}", word(&self.protocol));
         }
         text += "\n";
         if !self.members.is_empty() {
@@ -225,5 +227,13 @@ mod tests {
             lag 5
         "#]]
         .assert_eq(&report.text());
+    }
+
+    #[test]
+    fn what_clients_made_up_stays_in_its_line() {
+        let state =
+            GroupState { state: "Stable".into(), protocol: "range\nlag 0".into(), members: Vec::new() };
+        let report = report("a\nb", state, &BTreeMap::new(), &BTreeMap::new());
+        assert_eq!(report.text(), "group a\\nb, Stable, protocol range\\nlag 0\n");
     }
 }

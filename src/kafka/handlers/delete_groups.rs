@@ -23,7 +23,7 @@ pub fn handle(
     let mut seen = BTreeSet::new();
     // Each group once, as in Kafka: the second time it would be gone.
     for group in request.groups_names.iter().filter(|group| seen.insert(**group)) {
-        let error_code = match ctx.group(group) {
+        let error_code = match ctx.any_group(group) {
             Ok(log) => {
                 pending.asked.push(pending.groups.len());
                 calls.push((log, Call::Group { group: (*group).to_owned(), call: GroupCall::Delete }));

@@ -264,7 +264,7 @@ fn type_of(kind: ConfigKind) -> i8 {
     match kind {
         ConfigKind::Boolean => config_type::BOOLEAN,
         ConfigKind::Short { .. } => config_type::SHORT,
-        ConfigKind::Int { .. } => config_type::INT,
+        ConfigKind::Int { .. } | ConfigKind::IntIn(_) => config_type::INT,
         ConfigKind::Long { .. } => config_type::LONG,
         ConfigKind::Double | ConfigKind::Ratio => config_type::DOUBLE,
         ConfigKind::Choice(_) | ConfigKind::Text => config_type::STRING,

@@ -40,7 +40,7 @@ RAW = {
     "leader_epoch", "raw_errors", "raw_sweep", "alter_configs_live", "create_partitions_live", "log_dirs", "producers",
     "topic_partitions", "nothing_to_list",
 }  # fmt: skip
-TOOLS = {"console", "producer_perf"}
+TOOLS = {"console", "producer_perf", "group_described"}
 # Of these, what Java's Admin can say as well.
 BY_ADMIN = {"log_dirs", "producers", "nothing_to_list"}
 LACKS = {
@@ -69,7 +69,7 @@ HAS = {
     },
     "kafka-tools": {
         "topics", "create_partitions", "alter_configs", "describe_configs", "console", "producer_perf",
-        "list_offsets", "delete_records", "group_commits",
+        "list_offsets", "delete_records", "group_commits", "group_described",
     },
 }  # fmt: skip
 # kcat's topics come into being when it writes to them, with one partition, where a group has nothing to share.
@@ -135,5 +135,6 @@ def _all_cases(strategies):
     for strategy in strategies:
         yield Case(f"group_members/{strategy}", "group_members", {"strategy": strategy})
     yield Case("group_commits", "group_commits")
+    yield Case("group_described", "group_described")
     yield Case("group_static", "group_static", restarts=True)
     yield Case("restart_keeps", "restart_keeps", restarts=True)

@@ -4,6 +4,7 @@ The tools are run by their main classes, which is all that the shell scripts of 
 JVM of its own, so a case is worth several checks.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -204,6 +205,39 @@ class KafkaTools:
         if group in call.run(*tool, "--list").split():
             raise ClientFailed("a deleted group is listed")
 
+    def _case_group_described(self, call, topic):
+        """kafka-consumer-groups: the members of a group that is alive, with what they read, and its state."""
+        call.create(topic, 4)
+        group = f"{topic}-alive"
+        describe = ["kafka-consumer-groups", "--describe", "--group", group]
+        consumer = ["kafka-console-consumer", "--topic", topic, "--group", group]
+        names = ("one", "two")
+
+        def assigned():
+            """By what id, place and client which partitions are read, as soon as everybody has some."""
+            who = r"place-(\w+)-\S+\s+place-(\w+)\s+/127\.0\.0\.1\s+reader-(\w+)"
+            row = rf"^{group}\s+{who}\s+2\s.*\s{topic}:(\d,\d)\s"
+            while True:
+                said = call.run(*describe, "--members", "--verbose")
+                rows = re.findall(row, said, re.MULTILINE)
+                if len(rows) == len(names):
+                    return rows
+                if time.monotonic() > call.deadline:
+                    raise ClientFailed(f"not as many members as expected: {said}")
+
+        with contextlib.ExitStack() as consumers:
+            for name in names:
+                properties = [f"client.id=reader-{name}", f"group.instance.id=place-{name}"]
+                properties = [text for one in properties for text in ("--consumer-property", one)]
+                consumers.enter_context(call.beside(*consumer, *properties))
+            rows = assigned()
+            equal(sorted(row[:3] for row in rows), [(name, name, name) for name in names], "members")
+            equal(sorted(",".join(row[3] for row in rows).split(",")), list("0123"), "partitions")
+            state = call.run(*describe, "--state")
+            _matches(state, rf"^{group}\s+127\.0\.0\.1:\d+\s+\(\d+\)\s+range\s+Stable\s+{len(names)}\s*$")
+            listed = call.run("kafka-consumer-groups", "--list", "--state", "stable")
+            _matches(listed, rf"^{group}\s+.*Stable\s*$")
+
 
 class Call:
     """What one case needs to call the tools."""
@@ -212,13 +246,13 @@ class Call:
         self.bootstrap = bootstrap
         self._command = command
         self._log_path = log_path
-        self._deadline = deadline
+        self.deadline = deadline
 
     def _try(self, tool, *args, text="", connect=True):
         command = [*self._command, MAIN_CLASSES[tool]]
         if connect:
             command += ["--bootstrap-server", self.bootstrap]
-        left_s = max(1, self._deadline - time.monotonic())
+        left_s = max(1, self.deadline - time.monotonic())
         try:
             result = subprocess.run([*command, *args], input=text, capture_output=True, timeout=left_s, text=True)
         except subprocess.TimeoutExpired:
@@ -234,10 +268,22 @@ class Call:
             raise ClientFailed(f"{tool} {args[0]} ended with code {result.returncode}: {_words(result)}")
         return result.stdout
 
+    @contextlib.contextmanager
+    def beside(self, tool, *args):
+        """A tool that goes on until the block ends."""
+        command = [*self._command, MAIN_CLASSES[tool], "--bootstrap-server", self.bootstrap, *args]
+        with open(self._log_path, "ab") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
     def lists_all(self, kind, described):
         """Compares the names that kafka-configs has listed with Kafka's own definition of such a thing's configs."""
         command = [*self._command, CONFIG_NAMES, kind]
-        left_s = max(1, self._deadline - time.monotonic())
+        left_s = max(1, self.deadline - time.monotonic())
         result = subprocess.run(command, capture_output=True, timeout=left_s, text=True)
         if result.returncode != 0:
             raise ClientFailed(f"ConfigNames {kind} ended with code {result.returncode}: {_words(result)}")

@@ -138,7 +138,7 @@ fn offsets_share_the_budget_of_the_groups() {
         }
     };
     assert_eq!(refused, CallError::Group(GroupError::GroupsFull));
-    assert!((40..RULES.total_bytes_max / 1000).contains(&count), "{count} commits of 1,000 bytes");
+    assert!((20..RULES.total_bytes_max / 1000).contains(&count), "{count} commits of 1,000 bytes");
 
     let mut rig = rig.restart();
     assert_eq!(rig.groups_and_offsets().0.len(), count, "a restart refuses nothing");

@@ -92,7 +92,7 @@ impl Topic {
         Topic { name, id: topic.topic_id, leaders: leaders.collect() }
     }
 
-    /// Fails for a partition that there is none.
+    /// Fails where there is no such partition.
     pub fn find(&self, partition: i32) -> anyhow::Result<Leader> {
         let found = self.leaders.get(&partition).copied();
         found.with_context(|| {

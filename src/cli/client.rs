@@ -1,5 +1,6 @@
 //! A small blocking client of the Kafka protocol, for commands that ask a broker a few questions.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -67,6 +68,10 @@ impl Client {
     /// Where it is, as it was named.
     pub fn address(&self) -> &str {
         &self.bootstrap
+    }
+
+    pub fn has(&self, api: ApiKey) -> bool {
+        self.versions.iter().any(|(key, ..)| *key == api.key())
     }
 
     /// Asks in the latest version that both sides have. `R` is the response of `Q`'s API.
@@ -216,13 +221,34 @@ pub fn only<'r, T>(answers: &'r [T], what: &str) -> anyhow::Result<&'r T> {
     answers.first().with_context(|| format!("the broker says nothing about {what}"))
 }
 
-/// The broker's error code, with its words if it has any.
-pub fn check(code: ErrorCode, message: Option<&str>) -> anyhow::Result<()> {
-    match message {
-        _ if !code.is_error() => Ok(()),
-        Some(message) => bail!("{message} ({code})"),
-        None => bail!("{code}"),
+/// A broker's no: its error code, with its words if it has any.
+#[derive(Debug, thiserror::Error)]
+pub struct Refused {
+    pub code: ErrorCode,
+    message: Option<String>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.message {
+            Some(message) => write!(f, "{message} ({})", self.code),
+            None => write!(f, "{}", self.code),
+        }
     }
+}
+
+/// An error if this is the code of one.
+pub fn check(code: ErrorCode, message: Option<&str>) -> anyhow::Result<()> {
+    if !code.is_error() {
+        return Ok(());
+    }
+    let message = message.filter(|message| !message.is_empty()).map(str::to_owned);
+    Err(Refused { code, message }.into())
+}
+
+/// Whether a broker has refused for one of these reasons.
+pub fn is_refusal(error: &anyhow::Error, codes: &[ErrorCode]) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| codes.contains(&refused.code))
 }
 
 #[cfg(test)]

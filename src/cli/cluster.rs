@@ -8,10 +8,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use uuid::Uuid;
 
-use super::client::{Client, check, only};
+use super::client::{Client, check, is_refusal, only};
 use super::output::did_you_mean;
 use crate::kafka::protocol::messages::find_coordinator::key_type;
-use crate::kafka::protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use crate::kafka::protocol::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic, timestamp};
 use crate::kafka::protocol::messages::metadata::{MetadataRequestTopic, MetadataResponseTopic};
 use crate::kafka::protocol::messages::{
     FindCoordinatorRequest, FindCoordinatorResponse, ListOffsetsRequest, ListOffsetsResponse,
@@ -19,9 +19,35 @@ use crate::kafka::protocol::messages::{
 };
 use crate::kafka::protocol::{Array, ErrorCode};
 
-/// A coordinator that is being loaded, or whose topic is being made, is asked again.
-const COORDINATOR_TRIES: u32 = 50;
-const COORDINATOR_PAUSE: Duration = Duration::from_millis(200);
+/// What passes by itself is asked again, for ten seconds.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The coordinator is being loaded, or has moved, or the topic that it lives by is being made.
+const COORDINATOR_SOON: [ErrorCode; 3] = [
+    ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+    ErrorCode::COORDINATOR_NOT_AVAILABLE,
+    ErrorCode::NOT_COORDINATOR,
+];
+
+/// The leader is being chosen, or has moved, or has not yet heard of what the controller has decided. Nothing was
+/// written or read.
+const LEADER_SOON: [ErrorCode; 9] = [
+    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode::LEADER_NOT_AVAILABLE,
+    ErrorCode::NOT_LEADER_OR_FOLLOWER,
+    ErrorCode::REPLICA_NOT_AVAILABLE,
+    ErrorCode::FENCED_LEADER_EPOCH,
+    ErrorCode::UNKNOWN_LEADER_EPOCH,
+    ErrorCode::OFFSET_NOT_AVAILABLE,
+    ErrorCode::UNKNOWN_TOPIC_ID,
+    ErrorCode::INCONSISTENT_TOPIC_ID,
+];
+
+/// How long a command waits for what it has done to be seen. Brokers hear of a change after it was answered; most do
+/// within milliseconds.
+const SEEN_TRIES: u32 = 100;
+const SEEN_PAUSE: Duration = Duration::from_millis(50);
 
 // No doc comment: it would be the help of the commands that have this.
 #[derive(Debug, Args)]
@@ -40,7 +66,7 @@ pub struct Cluster {
 }
 
 /// A topic and who leads its partitions.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Topic {
     pub name: String,
     pub id: Uuid,
@@ -66,12 +92,21 @@ impl Topic {
         Topic { name, id: topic.topic_id, leaders: leaders.collect() }
     }
 
+    /// Fails where there is no such partition.
+    pub fn find(&self, partition: i32) -> anyhow::Result<Leader> {
+        let found = self.leaders.get(&partition).copied();
+        found.with_context(|| {
+            format!("topic {:?} has no partition {partition}, only {}", self.name, self.leaders.len())
+        })
+    }
+
     pub fn leader(&self, partition: i32) -> anyhow::Result<i32> {
-        match self.leaders.get(&partition).map(|leader| leader.node) {
-            None => bail!("topic {:?} has no partition {partition}, only {}", self.name, self.leaders.len()),
-            Some(i32::MIN..0) => bail!("partition {partition} of topic {:?} has no leader now", self.name),
-            Some(node) => Ok(node),
+        let leader = self.find(partition)?.node;
+        if leader < 0 {
+            let says = format!("partition {partition} of topic {:?} has no leader now", self.name);
+            check(ErrorCode::LEADER_NOT_AVAILABLE, Some(&says))?;
         }
+        Ok(leader)
     }
 
     /// Partitions by the node that leads them.
@@ -151,6 +186,10 @@ impl Cluster {
 
     /// `None`: there is no such topic.
     pub fn find_topic(&mut self, name: &str) -> anyhow::Result<Option<Topic>> {
+        patiently(&[ErrorCode::LEADER_NOT_AVAILABLE], || self.ask_topic(name))
+    }
+
+    fn ask_topic(&mut self, name: &str) -> anyhow::Result<Option<Topic>> {
         let topic = MetadataRequestTopic { name: Some(name), ..Default::default() };
         let request = MetadataRequest {
             topics: Some(Array::from_elem(topic, 1)),
@@ -164,37 +203,98 @@ impl Cluster {
             return Ok(None);
         }
         check(topic.error_code, None).with_context(|| format!("topic {name:?}"))?;
-        Ok(Some(Topic { name: name.to_owned(), ..Topic::new(topic) }))
+        let topic = Topic { name: name.to_owned(), ..Topic::new(topic) };
+        let brokers = response.brokers.iter().map(|one| (one.node_id, address(one.host, one.port)));
+        let brokers: Vec<(i32, String)> = brokers.collect();
+        drop(response);
+        // One that has come since leads something, perhaps.
+        self.addresses.extend(brokers);
+        Ok(Some(topic))
+    }
+
+    /// Asks the coordinator of a group, whoever that is by then.
+    pub fn of_group<T>(
+        &mut self,
+        group: &str,
+        mut ask: impl FnMut(&mut Client) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        patiently(&COORDINATOR_SOON, || ask(self.coordinator(group)?))
+    }
+
+    /// Asks every node about the groups that it coordinates.
+    pub fn of_groups<T>(
+        &mut self,
+        mut ask: impl FnMut(&mut Client) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Vec<T>> {
+        let nodes = self.node_ids().into_iter();
+        nodes.map(|node| patiently(&COORDINATOR_SOON, || ask(self.node(node)?))).collect()
+    }
+
+    /// Asks leaders of a topic, and looks anew for them when one says that it is none.
+    pub fn of_topic<T>(
+        &mut self,
+        topic: &mut Topic,
+        mut ask: impl FnMut(&mut Cluster, &Topic) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut is_first = true;
+        patiently(&LEADER_SOON, || {
+            if !is_first {
+                let known = self.find_topic(&topic.name)?;
+                let Some(known) = known.filter(|known| known.id == topic.id) else {
+                    bail!("topic {:?} has been deleted", topic.name);
+                };
+                *topic = known;
+            }
+            is_first = false;
+            ask(self, topic)
+        })
+    }
+
+    /// Waits until a change can be seen. It is made, so that it is no failure if it cannot.
+    pub fn await_seen(&mut self, mut seen: impl FnMut(&mut Cluster) -> anyhow::Result<bool>) {
+        for attempt in 1..=SEEN_TRIES {
+            match seen(self) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) if is_refusal(&error, &LEADER_SOON) => {}
+                Err(_) => return,
+            }
+            if attempt < SEEN_TRIES {
+                std::thread::sleep(SEEN_PAUSE);
+            }
+        }
+    }
+
+    /// Waits until a topic that was made or has grown can be used.
+    pub fn await_topic(&mut self, name: &str, partitions: usize) {
+        self.await_seen(|cluster| {
+            let Some(topic) = cluster.ask_topic(name)? else { return Ok(false) };
+            let all: Vec<i32> = topic.leaders.keys().copied().collect();
+            let answers = cluster.ask_offsets(&topic, &all, timestamp::LATEST)?;
+            Ok(all.len() >= partitions && answers.values().all(|(code, _)| !code.is_error()))
+        });
     }
 
     /// The connection to the node that coordinates a group.
-    pub fn coordinator(&mut self, group: &str) -> anyhow::Result<&mut Client> {
+    fn coordinator(&mut self, group: &str) -> anyhow::Result<&mut Client> {
         let request = FindCoordinatorRequest {
             key: group,
             key_type: key_type::GROUP,
             coordinator_keys: Array::from_elem(group, 1),
         };
-        for attempt in 1.. {
-            let response: FindCoordinatorResponse<'_> = self.bootstrap.ask(&request)?;
-            // Up to version 3 there is one, beside the array.
-            let (code, message, node, address) = match response.coordinators.first() {
-                Some(one) => (one.error_code, one.error_message, one.node_id, address(one.host, one.port)),
-                None => {
-                    let FindCoordinatorResponse { node_id, host, port, .. } = response;
-                    (response.error_code, response.error_message, node_id, address(host, port))
-                }
-            };
-            let soon = [ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS];
-            if soon.contains(&code) && attempt < COORDINATOR_TRIES {
-                std::thread::sleep(COORDINATOR_PAUSE);
-                continue;
+        let response: FindCoordinatorResponse<'_> = self.bootstrap.ask(&request)?;
+        // Up to version 3 there is one, beside the array.
+        let (code, message, node, address) = match response.coordinators.first() {
+            Some(one) => (one.error_code, one.error_message, one.node_id, address(one.host, one.port)),
+            None => {
+                let FindCoordinatorResponse { node_id, host, port, .. } = response;
+                (response.error_code, response.error_message, node_id, address(host, port))
             }
-            check(code, message).with_context(|| format!("find the coordinator of group {group:?}"))?;
-            drop(response);
-            self.addresses.insert(node, address);
-            return self.node(node);
-        }
-        unreachable!("the last attempt returns")
+        };
+        check(code, message).with_context(|| format!("find the coordinator of group {group:?}"))?;
+        drop(response);
+        self.addresses.insert(node, address);
+        self.node(node)
     }
 
     /// The first offset at or after a time, or at one of the ends; -1 where there is none.
@@ -223,8 +323,32 @@ impl Cluster {
         topic: &Topic,
         partitions: &[i32],
         timestamp: i64,
-    ) -> anyhow::Result<BTreeMap<i32, (ErrorCode, i64)>> {
-        let mut answers = BTreeMap::new();
+    ) -> anyhow::Result<OffsetAnswers> {
+        let mut answers = OffsetAnswers::new();
+        let asked = self.of_topic(&mut topic.clone(), |cluster, topic| {
+            let is_open =
+                |partition: &&i32| answers.get(*partition).is_none_or(|(code, _)| LEADER_SOON.contains(code));
+            let open: Vec<i32> = partitions.iter().filter(is_open).copied().collect();
+            answers.extend(cluster.ask_offsets(topic, &open, timestamp)?);
+            let mut codes = answers.values().map(|(code, _)| *code);
+            codes.find(|code| LEADER_SOON.contains(code)).map_or(Ok(()), |code| check(code, None))
+        });
+        match asked {
+            // It did not pass.
+            Err(error) if is_refusal(&error, &LEADER_SOON) && answers.len() == partitions.len() => {
+                Ok(answers)
+            }
+            asked => asked.map(|()| answers),
+        }
+    }
+
+    fn ask_offsets(
+        &mut self,
+        topic: &Topic,
+        partitions: &[i32],
+        timestamp: i64,
+    ) -> anyhow::Result<OffsetAnswers> {
+        let mut answers = OffsetAnswers::new();
         for (leader, partitions) in topic.by_leader(partitions)? {
             let asked = partitions.iter().map(|partition| ListOffsetsPartition {
                 partition_index: *partition,
@@ -240,6 +364,20 @@ impl Cluster {
         Ok(answers)
     }
 }
+
+/// Tries until it succeeds, is refused for another reason than these, or has been refused for long.
+fn patiently<T>(soon: &[ErrorCode], mut attempt: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    for _ in 1..TRIES {
+        match attempt() {
+            Err(error) if is_refusal(&error, soon) => std::thread::sleep(PAUSE),
+            decided => return decided,
+        }
+    }
+    attempt()
+}
+
+/// By partition.
+type OffsetAnswers = BTreeMap<i32, (ErrorCode, i64)>;
 
 fn address(host: &str, port: i32) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -259,6 +397,25 @@ mod tests {
             let error = topic.by_leader(&[partition]).expect_err("refused").to_string();
             assert!(error.contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_asked_again() {
+        let mut asked = 0;
+        let mut answer = |codes: &[ErrorCode]| {
+            asked = 0;
+            let result = patiently(&COORDINATOR_SOON, || {
+                asked += 1;
+                check(codes[asked - 1], None).context("asked").context("a group")
+            });
+            (asked, result.map_err(|error| format!("{error:#}")))
+        };
+        let (moved, denied) = (ErrorCode::NOT_COORDINATOR, ErrorCode::GROUP_AUTHORIZATION_FAILED);
+        assert_eq!(answer(&[ErrorCode::NONE]), (1, Ok(())));
+        let loading = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS;
+        assert_eq!(answer(&[moved, loading, ErrorCode::NONE]), (3, Ok(())));
+        let error = format!("a group: asked: {denied}");
+        assert_eq!(answer(&[moved, denied]), (2, Err(error)));
     }
 
     #[test]

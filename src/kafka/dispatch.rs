@@ -61,6 +61,7 @@ pub fn dispatch(
         ApiKey::DescribeClientQuotas => handle!(describe_client_quotas),
         ApiKey::ListPartitionReassignments => handle!(list_partition_reassignments),
         ApiKey::Produce | ApiKey::Fetch => panic!("{api:?} is not dispatched here"),
+        ApiKey::ConsumerGroupDescribe => return Err(DecodeError::UnknownApi(api.key())),
     })
 }
 

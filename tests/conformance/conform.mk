@@ -11,14 +11,19 @@ SOAK_CYCLES ?= 3000
 GROUP_CYCLES ?= 25
 SOAK_GROUP_CYCLES ?= 500
 
-.PHONY: conform conform-short crash crash-groups soak
+.PHONY: conform conform-short conform-commands crash crash-groups soak
 
 conform: $(RELEASE_BIN) ## Every real client, every case, a million records; as one broker, and as one for each log
 	$(PYTHON) tests/conformance/run.py --full --binary $(BROKER)
 	$(PYTHON) tests/conformance/run.py --full --binary $(BROKER) --advertise log
+	$(MAKE) --no-print-directory conform-commands
 
 conform-short: $(RELEASE_BIN) ## The part of it that `make test` runs
 	$(PYTHON) tests/conformance/run.py --short --binary $(BROKER)
+
+conform-commands: $(RELEASE_BIN) ## `ringmq topic`, `record` and `group`, typed at RingMQ and at Apache Kafka
+	$(PYTHON) tests/system/run.py --case commands --binary $(BROKER)
+	$(PYTHON) tests/system/run.py --case commands --endpoint kafka --binary $(BROKER)
 
 crash: $(RELEASE_BIN) ## kill -9 under load, CRASH_CYCLES (100) times
 	$(PYTHON) tests/crash/crash.py --cycles $(CRASH_CYCLES) --binary $(BROKER)

@@ -85,6 +85,7 @@ oracles! {
     ListConfigResources: ListConfigResourcesRequest, ListConfigResourcesResponse;
     DescribeClientQuotas: DescribeClientQuotasRequest, DescribeClientQuotasResponse;
     ListPartitionReassignments: ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
+    ConsumerGroupDescribe: ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
 }
 
 /// The versions that the oracle knows: its schemas are those of Kafka 4.1.
@@ -103,7 +104,7 @@ fn agree(
     ours: impl Fn(ApiKey, &[u8], i16) -> (Vec<u8>, String),
     oracle: impl Fn(ApiKey, &[u8], i16) -> Opinion,
 ) {
-    for &api in ApiKey::ALL {
+    for &api in ApiKey::ALL.iter().chain(ApiKey::ASKED) {
         for version in known_versions(api) {
             let form = api.form(version).expect("in the range");
             for seed in 0..MESSAGES_PER_VERSION {

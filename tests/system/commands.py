@@ -1,12 +1,17 @@
-"""`ringmq topic`, `ringmq record` and `ringmq group` as people and scripts use them: exit codes, tables, JSON, pipes."""
+"""`ringmq topic`, `ringmq record` and `ringmq group` as people and scripts use them: exit codes, tables, JSON, pipes.
+
+They are for any Kafka cluster: but for what says otherwise, the cases run at RingMQ and at Apache Kafka.
+"""
 
 import json
+import os
 import struct
 import subprocess
 
 import wire
+from lib import toolchain
 from lib.broker import by_log, free_base_port
-from rig import WAIT_S_MAX, check, equal, until
+from rig import WAIT_S_MAX, CaseSkipped, check, equal, until
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
@@ -49,9 +54,16 @@ def _lines(told):
 
 def topics(rig, per_log):
     """A topic grows, is configured, and says what it takes. Asked of a broker per log, nothing is counted twice."""
-    settings = by_log(free_base_port(2)) if per_log else []
-    shell = Shell(rig, rig.running(shards=2, settings=settings))
-    shell.does("topic create orders --partitions 2 --config retention.ms=86400000")
+    broker = rig.running(shards=2, settings=by_log(free_base_port(2))) if per_log else rig.endpoint(shards=2)
+    shell = Shell(rig, broker)
+    create = "topic create orders --partitions 2 --config retention.ms=86400000"
+    for flag in ("--dry-run", "--validate-only"):
+        equal(shell.does(f"{create} {flag}"), b"orders could be created\n", "what a dry run says")
+    equal(shell.finds("topic list"), [], "topics after a dry run")
+    equal(shell.finds(create), {"name": "orders", "result": "created"}, "what a creation says")
+    shell.refuses(create, "TOPIC_ALREADY_EXISTS")
+    equal(shell.finds(f"{create} --if-not-exists")["result"], "exists", "what a second creation says")
+    shell.refuses("topic create wrong --config retention.ns=5", "retention.ns", "INVALID_CONFIG")
     shell.does("topic create empty --partitions 1")
 
     grow = "topic add-partitions orders --partitions"
@@ -89,13 +101,18 @@ def topics(rig, per_log):
     shell.does(change)
     after = configs()
     equal(after["max.message.bytes"], ("5000", "topic"), "what was set")
-    equal(after["retention.ms"], ("604800000", "default"), "what was taken back")
+    value, source = after["retention.ms"]
+    check(value == "604800000" and source != "topic", f"what was taken back: {value} of {source}")
     changed = {name for name, found in after.items() if before[name] != found}
     equal(changed, {"max.message.bytes", "retention.ms"}, "configs that have changed")
     shell.refuses("record produce orders", "MESSAGE_TOO_LARGE", typed=b"x" * 6000 + b"\n")
     told = shell.does("topic config orders").decode()
     check("CONFIG" in told and "max.message.bytes" in told and "SOURCE" in told, told)
-    shell.refuses("topic config orders --set cleanup.policy=compact", "INVALID_CONFIG")
+    described = {one["name"]: one["value"] for one in shell.finds("topic describe orders")["configs"]}
+    equal(described, {"max.message.bytes": "5000"}, "configs that are described")
+    described = shell.finds("topic describe orders --all-configs")["configs"]
+    equal({one["name"] for one in described}, set(after), "configs that are described, all")
+    shell.refuses("topic config orders --set retention.ms=soon", "INVALID_CONFIG")
     shell.refuses("topic config orders --set retention.ns=5", 'did you mean "retention.ms"?')
     shell.refuses("topic config orders --delete retention.m", 'did you mean "retention.ms"?')
     shell.refuses("topic config order", 'did you mean "orders"?')
@@ -103,13 +120,15 @@ def topics(rig, per_log):
         shell.refuses(f"{line} {'x' * 40_000}", "a name or value of 40000 bytes")
     equal(shell.run("topic config orders --dry-run")[0], 2, "exit code of a dry run of nothing")
     equal(configs(), after, "configs after what was refused")
-    shell.does("topic delete orders empty")
+    shell.refuses("topic delete nothing", "UNKNOWN_TOPIC_OR_PARTITION")
+    gone = shell.finds("topic delete orders nothing empty --if-exists")
+    equal((sorted(gone["deleted"]), gone["missing"]), (["empty", "orders"], ["nothing"]), "what deletion says")
     equal(shell.finds("topic list"), [], "topics that are left")
 
 
 def records(rig):
     """Lines in, lines out; JSON that keeps every byte; every codec."""
-    shell = Shell(rig, rig.running(shards=2))
+    shell = Shell(rig, rig.endpoint(shards=2))
     shell.does("topic create orders --partitions 3")
     told = shell.does("record produce orders --key-separator :", b"a:1\nb:2\na:3\n").decode()
     check(told.startswith("3 records written to orders\n"), told)
@@ -128,13 +147,15 @@ def records(rig):
     equal(shell.does("record consume codecs").splitlines(), lines, "lines of all codecs")
     equal(shell.does("record consume codecs --from 7 --max 2 --partition 0").splitlines(), lines[7:9], "from an offset")
     equal(shell.does("record consume codecs --from end"), b"", "from the end")
+    some = shell.does("record consume orders --partition 0 --partition 1 --json").splitlines()
+    equal(len(some), len([one for one in found if one["partition"] < 2]), "records of two partitions of three")
     check(shell.does("record produce codecs --acks 0", b"unheard\n") == b"1 record sent to codecs\n", "acks 0")
     until(lambda: shell.finds("topic describe codecs")["partitions"][0]["end"] == 251, "acks 0 writes nothing")
 
 
 def records_as_json(rig):
     """A copy through two pipes is the same, and moments find their records."""
-    shell = Shell(rig, rig.running(shards=1))
+    shell = Shell(rig, rig.endpoint())
     wanted = [
         {"timestamp": wire.NOW_MS, "key": "k", "value": "v", "headers": [{"key": "h", "value": "x"}]},
         {"timestamp": wire.NOW_MS + 1000, "key": None, "value": {"base64": "/wA="}, "headers": []},
@@ -151,14 +172,17 @@ def records_as_json(rig):
         expected = [{"topic": topic, "partition": 0, "offset": n, **one} for n, one in enumerate(wanted)]
         equal(_lines(shell.does(f"record consume {topic} --json")), expected, topic)
     equal(len(_lines(shell.does(f"record consume one --json --from @{wire.NOW_MS + 1000}"))), 2, "from a moment")
+    told = shell.does("record consume one --partition 0 --positions --keys --headers --separator | --max 1").decode()
+    first = told.rstrip("\n").split("|")
+    equal(first[:2] + first[3:], ["0", "0", "k", "h=x", "v"], "a line with everything")
+    equal(shell.does(f"record consume one --from {first[2]} --max 1"), b"v\n", "from the moment that was printed")
     equal(shell.does(f"record consume one --json --from @{wire.NOW_MS + 2001}"), b"", "from a moment behind all")
     shell.refuses("record produce one --json", "line 2", typed=b'{"value": "a"}\n{"worth": "b"}\n')
 
 
 def records_as_they_come(rig):
     """A line is written while the next one is being typed, and read by whoever follows."""
-    broker = rig.running(shards=1)
-    shell = Shell(rig, broker)
+    shell = Shell(rig, rig.endpoint())
     shell.does("topic create live --partitions 2")
     reader = shell.start("record consume live --follow --max 3", stdin=subprocess.DEVNULL)
     rig.at_end(reader.kill)
@@ -181,17 +205,25 @@ def records_as_they_come(rig):
 
 
 def errors_that_help(rig):
-    broker = rig.running(shards=1)
+    broker = rig.endpoint()
     shell = Shell(rig, broker)
     shell.does("topic create orders --partitions 2")
     shell.refuses("record consume order", "no topic", 'did you mean "orders"?')
     shell.refuses("record produce order", "no topic", 'did you mean "orders"?', typed=b"a\n")
     shell.refuses("record consume orders --partition 7", "no partition 7", "2")
     shell.refuses("group describe nobody", 'no group "nobody"')
-    equal(shell.finds("topic list")[0]["name"], "orders", "topics; asking made none")
-    broker.stop()
+    # Kafka keeps what groups have committed in a topic of its own.
+    names = {one["name"] for one in shell.finds("topic list")} - {"__consumer_offsets"}
+    equal(names, {"orders"}, "topics; asking made none")
+    broker.kill()
+    # The kernel closes a ring's sockets some time after its process has died.
+    until(lambda: "reset by peer" not in shell.run("group list")[2], "connections are still accepted")
     shell.refuses("group list", broker.kafka, "is it running?")
-    broker.start()
+
+
+def _subscription(topic):
+    """A consumer's wish to read one topic."""
+    return struct.pack(">h", 0) + wire.array([wire.string(topic)]) + struct.pack(">i", -1)
 
 
 def _assigned(partitions):
@@ -203,15 +235,17 @@ def _assigned(partitions):
 
 def groups(rig):
     """A group with a member, which is left alone, and without, when its offsets can be moved."""
-    broker = rig.running(shards=2, settings=["kafka.group_initial_delay=1ms"])
+    broker = rig.endpoint(shards=2)
     shell = Shell(rig, broker)
     member = wire.Client(broker.kafka)
     rig.at_end(member.close)
-    member.create_topic("t", partitions=2)
+    shell.does("topic create t --partitions 2")
+    # Whoever comes first waits until there is a coordinator; the member need not know of that.
+    shell.refuses("group describe billing", 'no group "billing"')
     for partition in (0, 1):
         member.produce("t", partition, wire.batch([b"value %d" % number for number in range(10)]))
     member.commit_offset("billing", "t", 0, 4)
-    generation, name = member.join_group("billing", metadata=struct.pack(">hi", 0, 1) + wire.string("t"))
+    generation, name = member.join_group("billing", metadata=_subscription("t"))
     assigned = _assigned([0, 1])
     equal(member.sync_group("billing", generation, name, {name: assigned}), assigned, "what the member has")
 
@@ -241,6 +275,8 @@ def groups(rig):
         ("--all-topics --to-latest", {0: 10, 1: 10}),
         (f"--topic t --to-datetime @{wire.NOW_MS}", {0: 0, 1: 0}),
         (f"--topic t --to-datetime @{wire.NOW_MS + 1}", {0: 10, 1: 10}),
+        ("--topic t:0 --topic t:1 --to-datetime 2020-01-01T00:00:00Z", {0: 0, 1: 0}),
+        ("--all-topics --to-latest", {0: 10, 1: 10}),
     ]:
         done = shell.finds(f"group reset-offsets billing {target} --execute")
         equal({one["partition"]: one["to"] for one in done["partitions"]}, moved, target)
@@ -260,12 +296,62 @@ def groups(rig):
     equal(shell.finds("group delete billing --if-exists"), {"deleted": [], "missing": ["billing"]}, "--if-exists")
 
 
-CASES = {
+def groups_of_a_client(rig, protocol, assignor):
+    """A group as librdkafka joins it, seen while it reads, and changed when it has left."""
+    try:
+        python, _ = toolchain.librdkafka_command()
+    except (toolchain.Missing, toolchain.BuildError) as reason:
+        raise CaseSkipped(str(reason).splitlines()[0]) from None
+    broker = rig.endpoint(shards=2)
+    shell = Shell(rig, broker)
+    shell.does("topic create t --partitions 2")
+    for partition in (0, 1):
+        shell.does(f"record produce t --partition {partition}", b"a line\n" * 10)
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "reader.py")
+    command = [python, program, broker.kafka, "billing", "t", "2", protocol, "4"]
+    reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    rig.at_end(reader.wait)
+    rig.at_end(reader.kill)
+    equal(reader.stdout.readline(), b"ready\n", "what the reader says")
+
+    described = shell.finds("group describe billing")
+    got = (described["state"], described["protocol"], described["lag"])
+    equal(got, ("Stable", assignor, 6), "the group")
+    (line,) = described["members"]
+    equal((line["client"], line["host"], line["assigned"]), ("reader", "127.0.0.1", {"t": [0, 1]}), "its member")
+    got = [(one["committed"], one["end"], one["lag"], one["member"]) for one in described["partitions"]]
+    equal(got, [(4, 10, 6, line["member"]), (None, 10, None, line["member"])], "its partitions")
+    equal([one["state"] for one in shell.finds("group list")], ["Stable"], "states of groups")
+    for command in ("--to-earliest", "--to-latest --execute"):
+        shell.refuses(f"group reset-offsets billing --topic t {command}", "is active (Stable, 1 member)")
+    shell.refuses("group delete billing", "has members", "NON_EMPTY_GROUP")
+    shell.refuses("group delete-offsets billing --topic t", "read topic", "GROUP_SUBSCRIBED_TO_TOPIC")
+    reader.stdin.close()
+    equal(reader.wait(WAIT_S_MAX), 0, "exit code of the reader")
+
+    until(lambda: shell.finds("group describe billing")["state"] == "Empty", "the member has not left")
+    done = shell.finds("group reset-offsets billing --topic t --to-earliest --execute")
+    equal([(one["from"], one["to"], one["lag"]) for one in done["partitions"]], [(4, 0, 10), (None, 0, 10)], "moved")
+    equal(shell.finds("group describe billing")["lag"], 20, "lag of a group that begins again")
+    shell.does("group delete-offsets billing --topic t:1")
+    equal(len(shell.finds("group describe billing")["partitions"]), 1, "partitions that are left")
+    shell.does("group delete billing")
+    equal(shell.finds("group list"), [], "groups that are left")
+
+
+# At any Kafka broker.
+AT_KAFKA = {
     "commands/topics": lambda rig: topics(rig, per_log=False),
-    "commands/topics of a broker per log": lambda rig: topics(rig, per_log=True),
     "commands/records": records,
     "commands/records as JSON": records_as_json,
     "commands/records as they come": records_as_they_come,
     "commands/errors that help": errors_that_help,
     "commands/groups": groups,
+    "commands/groups of a client": lambda rig: groups_of_a_client(rig, "classic", "range"),
+}
+CASES = {**AT_KAFKA, "commands/topics of a broker per log": lambda rig: topics(rig, per_log=True)}
+# RingMQ does not have this protocol.
+AT_KAFKA = {
+    **AT_KAFKA,
+    "commands/groups of the protocol of KIP-848": lambda rig: groups_of_a_client(rig, "consumer", "uniform"),
 }

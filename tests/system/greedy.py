@@ -112,7 +112,7 @@ def joins_that_are_refused(rig):
             for number in range(first, first + breath):
                 client.send(wire.JOIN_GROUP, wire.join_body(f"name-{number}", session_ms=1))
             for _ in range(breath):
-                equal(client.receive()[1].number("h"), wire.INVALID_SESSION_TIMEOUT, "the answer to a join")
+                equal(client.join_code(client.receive()[1]), wire.INVALID_SESSION_TIMEOUT, "the answer to a join")
     attack.goes_on()
     attack.memory()
     attack.neighbour.end()
@@ -150,7 +150,7 @@ def groups_that_fill_memory(rig):
     attack.goes_on()
     with wire.Client(attack.broker.kafka) as client:
         reader = client.ask(wire.JOIN_GROUP, wire.join_body("too large", "range", bytes(9 << 20), 20_000))
-        equal(reader.number("h"), wire.GROUP_MAX_SIZE_REACHED, "the answer to more than a group may have")
+        equal(client.join_code(reader), wire.GROUP_MAX_SIZE_REACHED, "the answer to more than a group may have")
         generation, _ = client.join_group("small", session_ms=20_000)
         equal(generation, 1, "the generation of a small group beside the large ones")
 

@@ -86,7 +86,7 @@ def _join(name):
 
 
 def _joined(reader):
-    code, _ = reader.take("hi")
+    _, code, _ = reader.take("ihi")
     _, _, member = (reader.string() for _ in range(3))
     return code, member
 
@@ -382,7 +382,7 @@ def _large_subscriptions(attack, client):
     for _ in range(10):
         for group, as_member in greedy:
             body = wire.join_body(group, metadata=bytes(2 << 20), session_ms=600_000, member=as_member)
-            code = client.ask(wire.JOIN_GROUP, body).number("h")
+            code = client.join_code(client.ask(wire.JOIN_GROUP, body))
             equal(code, wire.GROUP_MAX_SIZE_REACHED, f"the answer to a large subscription to {group}")
         client.heartbeat("subscribed", *who)
         attack.memory()

@@ -82,6 +82,10 @@ class Rig:
         broker.start()
         return broker
 
+    def endpoint(self, shards=1):
+        """What runs for a case that holds for any Kafka broker. Its groups do not wait for a second member."""
+        return self.running(shards, ["kafka.group_initial_delay=1ms"])
+
     def mount(self, kind, source="none", options=()):
         """A file system that goes with the case: the folder it is mounted on."""
         point = os.path.join(self.folder, f"mounted-{kind}")

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """The running server on the real kernel: what neither a simulator nor a well-behaved client can show.
 
-    python3 tests/system/run.py [--case TEXT] [--binary PATH] [--keep]
+    python3 tests/system/run.py [--case TEXT] [--endpoint kafka] [--binary PATH] [--keep]
 
 Flushes counted at the device, full disks, hostile clients, refused data directories, the README and the commands
 typed.
+With --endpoint kafka it is the commands alone, typed at Apache Kafka, which comes from its Maven packages as in
+benches/peers (Java, Maven).
 Each case has brokers of its own. Where the kernel allows it, the suite runs in a mount and a network
 namespace of its own (`unshare`): its mounts vanish with it, and the default ports are free. What a machine
 lacks is named in a SKIP line; with CI=true in the environment that is a failure, but for ACCEPTED_LACKS (rig.py).
@@ -14,6 +16,7 @@ The last line is `N passed, N failed, N skipped`; the exit code is 1 if a case f
 
 import argparse
 import fcntl
+import functools
 import os
 import shutil
 import signal
@@ -33,6 +36,7 @@ import greedy  # noqa: E402
 import groups  # noqa: E402
 import hostile  # noqa: E402
 import identity  # noqa: E402
+import kafka_rig  # noqa: E402
 import latency  # noqa: E402
 import long_poll  # noqa: E402
 import quick_start  # noqa: E402
@@ -54,12 +58,13 @@ NAMESPACES = ["unshare", "--mount", "--net"]
 IN_NAMESPACES = "RINGMQ_SYSTEM_NAMESPACES"
 
 
-def prepare():
+def prepare(endpoint):
     """What a case needs from the network, while there is one."""
-    try:
-        toolchain.librdkafka_command()
-    except toolchain.BuildError:
-        pass  # The case that needs it says so.
+    for need in [toolchain.librdkafka_command, *([kafka_rig.prepare] if endpoint == "kafka" else [])]:
+        try:
+            need()
+        except (toolchain.Missing, toolchain.BuildError):
+            pass  # Who needs it says so.
 
 
 def enter_namespaces():
@@ -75,6 +80,18 @@ def raise_loopback():
     set_flags, up = 0x8914, 0x1
     with socket.socket() as any_socket:
         fcntl.ioctl(any_socket, set_flags, struct.pack("16sH22x", b"lo", up))
+
+
+def chosen(endpoint, report):
+    """The cases at an endpoint, and what makes their rigs."""
+    if endpoint == "ringmq":
+        return CASES, Rig
+    try:
+        return commands.AT_KAFKA, functools.partial(kafka_rig.KafkaRig, kafka_rig.prepare())
+    except (toolchain.Missing, toolchain.BuildError) as reason:
+        in_ci = os.environ.get("CI") == "true"
+        (report.fail if in_ci else report.skip)("commands at Kafka", str(reason).splitlines()[0])
+        return {}, Rig
 
 
 def run(name, case, rig, report):
@@ -97,11 +114,12 @@ def run(name, case, rig, report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--case", default="", metavar="TEXT", help="only cases with this text in their name")
+    parser.add_argument("--endpoint", choices=["ringmq", "kafka"], default="ringmq", help="which broker the cases run at")
     parser.add_argument("--binary", default=toolchain.default_binary(), help="the broker to start")
     parser.add_argument("--keep", action="store_true", help="keep the temporary folder with data and logs")
     args = parser.parse_args()
     if not os.environ.get(IN_NAMESPACES):
-        prepare()
+        prepare(args.endpoint)
         enter_namespaces()
     else:
         raise_loopback()
@@ -111,10 +129,11 @@ def main():
     report = Report()
     folder = tempfile.mkdtemp(prefix="ringmq-system-")
     try:
-        for number, (name, case) in enumerate(CASES.items()):
+        cases, rig_of = chosen(args.endpoint, report)
+        for number, (name, case) in enumerate(cases.items()):
             if args.case not in name:
                 continue
-            rig = Rig(os.path.abspath(args.binary), os.path.join(folder, str(number)))
+            rig = rig_of(os.path.abspath(args.binary), os.path.join(folder, str(number)))
             failed = report.failed
             run(name, case, rig, report)
             if not args.keep and report.failed == failed:

@@ -17,7 +17,7 @@ DESCRIBE_CONFIGS, DELETE_GROUPS = 32, 42
 # The version of each API that is spoken here.
 VERSIONS = {
     PRODUCE: 3, FETCH: 4, LIST_OFFSETS: 1, METADATA: 4, OFFSET_COMMIT: 2, OFFSET_FETCH: 1, FIND_COORDINATOR: 0,
-    JOIN_GROUP: 0, HEARTBEAT: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, DESCRIBE_GROUPS: 0, LIST_GROUPS: 0, DELETE_GROUPS: 0,
+    JOIN_GROUP: 2, HEARTBEAT: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, DESCRIBE_GROUPS: 0, LIST_GROUPS: 0, DELETE_GROUPS: 0,
     API_VERSIONS: 0, CREATE_TOPICS: 2, DELETE_TOPICS: 1, DELETE_RECORDS: 0, DESCRIBE_CONFIGS: 3,
 }  # fmt: skip
 
@@ -89,7 +89,9 @@ def produce_body(topic, partition, records, acks=-1, timeout_ms=10_000):
 
 def join_body(group, protocol="range", metadata=b"", session_ms=30_000, member=""):
     said = array([string(protocol) + raw_bytes(metadata)])
-    return string(group) + struct.pack(">i", session_ms) + string(member) + string("consumer") + said
+    # As long for a rebalance as for a session.
+    head = string(group) + struct.pack(">ii", session_ms, session_ms) + string(member) + string("consumer")
+    return head + said
 
 
 def commit_body(group, topic, commits):
@@ -398,11 +400,17 @@ class Client:
     def join_group(self, group, protocol="range", metadata=b"", session_ms=30_000, member=""):
         """Returns when the rebalance ends: the generation, and this member's id."""
         reader = self.ask(JOIN_GROUP, join_body(group, protocol, metadata, session_ms, member))
-        code, generation = reader.take("hi")
-        _check(code)
+        _check(self.join_code(reader))
+        generation = reader.number("i")
         reader.string()
         reader.string()
         return generation, reader.string()
+
+    @staticmethod
+    def join_code(reader):
+        """The error code of the answer to a join."""
+        _, code = reader.take("ih")
+        return code
 
     def sync_group(self, group, generation, member, assignments):
         """What this member is assigned. `assignments`: bytes by member, of the leader."""

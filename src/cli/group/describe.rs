@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{GroupState, assignment, offsets, state_of, unknown};
+use super::{GroupState, offsets, state_of, unknown};
 use crate::cli::cluster::Cluster;
 use crate::cli::output::{Output, known, printable, table};
 use crate::kafka::protocol::messages::list_offsets::timestamp;
@@ -107,8 +107,8 @@ fn ends(
         wanted.entry(topic.clone()).or_default().extend(partitions.keys());
     }
     for member in &state.members {
-        for (topic, partitions) in assignment::decode(&member.assignment).unwrap_or_default() {
-            wanted.entry(topic).or_default().extend(partitions);
+        for (topic, partitions) in member.assigned.iter().flatten() {
+            wanted.entry(topic.clone()).or_default().extend(partitions);
         }
     }
     let mut ends = offsets::Offsets::new();
@@ -130,8 +130,7 @@ fn report(
     let mut owners: BTreeMap<(String, i32), Option<String>> = BTreeMap::new();
     let mut members = Vec::new();
     for member in state.members {
-        let assigned = assignment::decode(&member.assignment);
-        for (topic, partitions) in assigned.iter().flatten() {
+        for (topic, partitions) in member.assigned.iter().flatten() {
             for partition in partitions {
                 owners.insert((topic.clone(), *partition), Some(member.member.clone()));
             }
@@ -141,7 +140,7 @@ fn report(
             instance: member.instance,
             client: member.client,
             host: member.host,
-            assigned: assigned.map(|topics| topics.into_iter().collect()),
+            assigned: member.assigned,
         });
     }
     for (topic, partitions) in committed {
@@ -171,24 +170,18 @@ mod tests {
     use super::super::Member;
     use super::*;
 
-    fn member(name: &str, instance: Option<&str>, assignment: Vec<u8>) -> Member {
+    fn member(name: &str, instance: Option<&str>, assigned: Option<BTreeMap<String, Vec<i32>>>) -> Member {
         Member {
             member: name.into(),
             instance: instance.map(str::to_owned),
             client: "app".into(),
             host: "10.0.0.7".into(),
-            assignment,
+            assigned,
         }
     }
 
-    fn orders(partitions: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0, 0, 0, 0, 0, 1, 0, 6];
-        bytes.extend_from_slice(b"orders");
-        bytes.extend_from_slice(&[0, 0, 0, partitions.len() as u8]);
-        for partition in partitions {
-            bytes.extend_from_slice(&[0, 0, 0, *partition]);
-        }
-        bytes
+    fn orders(partitions: &[i32]) -> Option<BTreeMap<String, Vec<i32>>> {
+        Some(BTreeMap::from([("orders".to_owned(), partitions.to_vec())]))
     }
 
     #[test]
@@ -199,8 +192,8 @@ mod tests {
             members: vec![
                 member("m-1", None, orders(&[0, 1])),
                 member("m-2", Some("second"), orders(&[2])),
-                member("m-3", None, vec![]),
-                member("m-4", None, vec![1, 2, 3]),
+                member("m-3", None, Some(BTreeMap::new())),
+                member("m-4", None, None),
             ],
         };
         let committed = BTreeMap::from([

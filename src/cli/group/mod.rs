@@ -5,20 +5,24 @@ mod describe;
 mod offsets;
 mod reset;
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::client::{check, only};
+use super::client::{Client, check, is_refusal, only};
 use super::cluster::{Cluster, ClusterArgs};
 use super::deleted::Deleted;
 use super::output::{Output, did_you_mean, output, table};
+use crate::kafka::protocol::messages::consumer_group_describe::ConsumerGroupMember;
 use crate::kafka::protocol::messages::describe_groups::DescribedGroupMember;
+use crate::kafka::protocol::messages::list_groups::ListedGroup;
 use crate::kafka::protocol::messages::{
-    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-    ListGroupsRequest, ListGroupsResponse,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest, DeleteGroupsResponse,
+    DescribeGroupsRequest, DescribeGroupsResponse, ListGroupsRequest, ListGroupsResponse,
 };
-use crate::kafka::protocol::{Array, ErrorCode};
+use crate::kafka::protocol::{ApiKey, Array, ErrorCode};
 use offsets::TopicPartitions;
 
 /// List consumer groups, show how far they are behind, move or delete what they committed
@@ -84,6 +88,9 @@ struct GroupLine {
     group: String,
     state: String,
     protocol_type: String,
+    /// Which protocol its members speak; empty where the broker does not say.
+    #[serde(skip)]
+    kind: String,
 }
 
 #[derive(Serialize)]
@@ -99,16 +106,18 @@ impl Output for GroupList {
 
 /// Each node knows those that it coordinates.
 fn list(cluster: &mut Cluster) -> anyhow::Result<GroupList> {
-    let mut groups = Vec::new();
-    for node in cluster.node_ids() {
-        let response: ListGroupsResponse<'_> = cluster.node(node)?.ask(&ListGroupsRequest::default())?;
+    let of_nodes = cluster.of_groups(|node| {
+        let response: ListGroupsResponse<'_> = node.ask(&ListGroupsRequest::default())?;
         check(response.error_code, None).context("list groups")?;
-        groups.extend(response.groups.iter().map(|group| GroupLine {
+        let line = |group: &ListedGroup<'_>| GroupLine {
             group: group.group_id.to_owned(),
             state: group.group_state.to_owned(),
             protocol_type: group.protocol_type.to_owned(),
-        }));
-    }
+            kind: group.group_type.to_owned(),
+        };
+        Ok(response.groups.iter().map(line).collect::<Vec<_>>())
+    })?;
+    let mut groups: Vec<GroupLine> = of_nodes.into_iter().flatten().collect();
     groups.sort_by(|a, b| a.group.cmp(&b.group));
     groups.dedup_by(|a, b| a.group == b.group);
     Ok(GroupList(groups))
@@ -117,6 +126,11 @@ fn list(cluster: &mut Cluster) -> anyhow::Result<GroupList> {
 /// A group that does not exist: an error that helps.
 fn unknown<T>(cluster: &mut Cluster, group: &str) -> anyhow::Result<T> {
     let known = list(cluster)?;
+    // Shares and streams have groups of their own.
+    if let Some(line) = known.0.iter().find(|line| line.group == group) {
+        let kind = line.kind.to_lowercase();
+        bail!("group {group:?} of type {kind:?} is there, but this program knows only groups of consumers");
+    }
     let nearest = did_you_mean(group, known.0.iter().map(|line| line.group.as_str()));
     bail!("there is no group {group:?}{nearest}")
 }
@@ -133,7 +147,8 @@ struct Member {
     instance: Option<String>,
     client: String,
     host: String,
-    assignment: Vec<u8>,
+    /// `None`: these are not the words of a consumer.
+    assigned: Option<BTreeMap<String, Vec<i32>>>,
 }
 
 impl GroupState {
@@ -144,8 +159,19 @@ impl GroupState {
 }
 
 fn state_of(cluster: &mut Cluster, group: &str) -> anyhow::Result<GroupState> {
+    cluster.of_group(group, |coordinator| {
+        let state = classic_state(coordinator, group)?;
+        if !state.is_dead() || !coordinator.has(ApiKey::ConsumerGroupDescribe) {
+            return Ok(state);
+        }
+        Ok(consumer_state(coordinator, group)?.unwrap_or(state))
+    })
+}
+
+/// Of a group whose members share out the partitions among them.
+fn classic_state(coordinator: &mut Client, group: &str) -> anyhow::Result<GroupState> {
     let request = DescribeGroupsRequest { groups: Array::from_elem(group, 1), ..Default::default() };
-    let response: DescribeGroupsResponse<'_> = cluster.coordinator(group)?.ask(&request)?;
+    let response: DescribeGroupsResponse<'_> = coordinator.ask(&request)?;
     let found = only(&response.groups, "the group")?;
     if found.error_code != ErrorCode::GROUP_ID_NOT_FOUND {
         check(found.error_code, found.error_message).with_context(|| format!("describe group {group:?}"))?;
@@ -155,7 +181,7 @@ fn state_of(cluster: &mut Cluster, group: &str) -> anyhow::Result<GroupState> {
         instance: member.group_instance_id.map(str::to_owned),
         client: member.client_id.to_owned(),
         host: member.client_host.trim_start_matches('/').to_owned(),
-        assignment: member.member_assignment.to_owned(),
+        assigned: assignment::decode(member.member_assignment).map(|topics| topics.into_iter().collect()),
     };
     Ok(GroupState {
         state: found.group_state.to_owned(),
@@ -164,26 +190,59 @@ fn state_of(cluster: &mut Cluster, group: &str) -> anyhow::Result<GroupState> {
     })
 }
 
+/// Of a group whose coordinator does so: the protocol of KIP-848. `None`: there is no such group.
+fn consumer_state(coordinator: &mut Client, group: &str) -> anyhow::Result<Option<GroupState>> {
+    let request =
+        ConsumerGroupDescribeRequest { group_ids: Array::from_elem(group, 1), ..Default::default() };
+    let response: ConsumerGroupDescribeResponse<'_> = coordinator.ask(&request)?;
+    let found = only(&response.groups, "the group")?;
+    // A broker may know the request, and have the protocol switched off.
+    if [ErrorCode::GROUP_ID_NOT_FOUND, ErrorCode::UNSUPPORTED_VERSION].contains(&found.error_code) {
+        return Ok(None);
+    }
+    check(found.error_code, found.error_message).with_context(|| format!("describe group {group:?}"))?;
+    let member = |member: &ConsumerGroupMember<'_>| Member {
+        member: member.member_id.to_owned(),
+        instance: member.instance_id.map(str::to_owned),
+        client: member.client_id.to_owned(),
+        host: member.client_host.trim_start_matches('/').to_owned(),
+        assigned: Some(
+            member
+                .assignment
+                .topic_partitions
+                .iter()
+                .map(|topic| (topic.topic_name.to_owned(), topic.partitions.to_vec()))
+                .collect(),
+        ),
+    };
+    Ok(Some(GroupState {
+        state: found.group_state.to_owned(),
+        protocol: found.assignor_name.to_owned(),
+        members: found.members.iter().map(member).collect(),
+    }))
+}
+
 fn delete(cluster: &mut Cluster, groups: &[String], if_exists: bool) -> anyhow::Result<Deleted> {
     let mut result = Deleted::default();
     for group in groups {
         let request = DeleteGroupsRequest { groups_names: Array::from_elem(group.as_str(), 1) };
-        let response: DeleteGroupsResponse<'_> = cluster.coordinator(group)?.ask(&request)?;
-        let code = only(&response.results, "the group")?.error_code;
-        drop(response);
-        match code {
-            ErrorCode::GROUP_ID_NOT_FOUND if if_exists => result.missing.push(group.clone()),
-            ErrorCode::GROUP_ID_NOT_FOUND => match unknown::<()>(cluster, group) {
-                Ok(()) => {}
-                Err(error) => result.failures.push(error.to_string()),
-            },
-            ErrorCode::NON_EMPTY_GROUP => {
-                result.failures.push(format!("group {group:?} has members: stop them first ({code})"));
+        let deleted = cluster.of_group(group, |coordinator| {
+            let response: DeleteGroupsResponse<'_> = coordinator.ask(&request)?;
+            check(only(&response.results, "the group")?.error_code, None)
+        });
+        match deleted {
+            Ok(()) => result.deleted.push(group.clone()),
+            Err(error) if if_exists && is_refusal(&error, &[ErrorCode::GROUP_ID_NOT_FOUND]) => {
+                result.missing.push(group.clone());
             }
-            code => match check(code, None) {
-                Ok(()) => result.deleted.push(group.clone()),
-                Err(error) => result.failures.push(format!("delete group {group:?}: {error}")),
-            },
+            Err(error) if is_refusal(&error, &[ErrorCode::GROUP_ID_NOT_FOUND]) => {
+                let error = unknown::<()>(cluster, group).err();
+                result.failures.extend(error.map(|error| error.to_string()));
+            }
+            Err(error) if is_refusal(&error, &[ErrorCode::NON_EMPTY_GROUP]) => {
+                result.failures.push(format!("group {group:?} has members: stop them first ({error})"));
+            }
+            Err(error) => result.failures.push(format!("delete group {group:?}: {error:#}")),
         }
     }
     result.complete()

@@ -57,7 +57,10 @@ pub fn committed(cluster: &mut Cluster, group: &str) -> anyhow::Result<Offsets> 
         groups: Array::from_elem(asked, 1),
         ..Default::default()
     };
-    let response: OffsetFetchResponse<'_> = cluster.coordinator(group)?.ask(&request)?;
+    cluster.of_group(group, |coordinator| fetched(coordinator.ask(&request)?, group))
+}
+
+fn fetched(response: OffsetFetchResponse<'_>, group: &str) -> anyhow::Result<Offsets> {
     let (code, topics) = match response.groups.first() {
         Some(group) => (group.error_code, &group.topics),
         None => (response.error_code, &response.topics),
@@ -93,7 +96,10 @@ pub fn commit(cluster: &mut Cluster, group: &str, offsets: &Offsets) -> anyhow::
             .collect(),
     });
     let request = OffsetCommitRequest { group_id: group, topics: topics.collect(), ..Default::default() };
-    let response: OffsetCommitResponse<'_> = cluster.coordinator(group)?.ask(&request)?;
+    cluster.of_group(group, |coordinator| check_committed(&coordinator.ask(&request)?))
+}
+
+fn check_committed(response: &OffsetCommitResponse<'_>) -> anyhow::Result<()> {
     for topic in &response.topics {
         for partition in &topic.partitions {
             let place =
@@ -157,8 +163,13 @@ pub fn delete(
         partitions: partitions.iter().map(partition).collect(),
     });
     let request = OffsetDeleteRequest { group_id: group, topics: topics.collect() };
-    let response: OffsetDeleteResponse<'_> = cluster.coordinator(group)?.ask(&request)?;
+    result.deleted = cluster.of_group(group, |coordinator| deleted(&coordinator.ask(&request)?, group))?;
+    Ok(result)
+}
+
+fn deleted(response: &OffsetDeleteResponse<'_>, group: &str) -> anyhow::Result<Vec<DeletedOffset>> {
     check(response.error_code, None).with_context(|| format!("delete offsets of group {group:?}"))?;
+    let mut deleted = Vec::new();
     for topic in &response.topics {
         for one in &topic.partitions {
             if one.error_code == ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC {
@@ -171,12 +182,10 @@ pub fn delete(
             check(one.error_code, None).with_context(|| {
                 format!("delete the offset of partition {} of topic {:?}", one.partition_index, topic.name)
             })?;
-            result
-                .deleted
-                .push(DeletedOffset { topic: topic.name.to_owned(), partition: one.partition_index });
+            deleted.push(DeletedOffset { topic: topic.name.to_owned(), partition: one.partition_index });
         }
     }
-    Ok(result)
+    Ok(deleted)
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ fn parse_from(text: &str) -> Result<From, String> {
 
 pub fn run(bootstrap: &str, args: &ConsumeArgs) -> anyhow::Result<()> {
     let mut cluster = Cluster::connect(bootstrap)?;
-    let topic = cluster.topic(&args.topic)?;
+    let mut topic = cluster.topic(&args.topic)?;
     let partitions: Vec<i32> = match &args.partitions[..] {
         [] => topic.leaders.keys().copied().collect(),
         some => some.to_vec(),
@@ -97,7 +97,9 @@ pub fn run(bootstrap: &str, args: &ConsumeArgs) -> anyhow::Result<()> {
     let next = begin(&mut cluster, &topic, &partitions, &ends, args.from)?;
     let left = args.max.unwrap_or(u64::MAX);
     let printer = Printer { args, out: BufWriter::new(io::stdout().lock()), left };
-    Consumer { cluster, topic, next, ends, printer }.run()
+    let mut reading = Reading { next, ends, printer };
+    while cluster.of_topic(&mut topic, |cluster, topic| reading.round(cluster, topic))? {}
+    Ok(())
 }
 
 /// The first offset to read of each partition.
@@ -126,45 +128,49 @@ fn begin(
     })
 }
 
-struct Consumer<'a> {
-    cluster: Cluster,
-    topic: Topic,
+struct Reading<'a> {
     next: BTreeMap<i32, i64>,
     /// Where the partitions ended when we began.
     ends: BTreeMap<i32, i64>,
     printer: Printer<'a>,
 }
 
-impl Consumer<'_> {
-    fn run(&mut self) -> anyhow::Result<()> {
-        loop {
-            if self.printer.left == 0 {
-                return Ok(());
-            }
-            let follow = self.printer.args.follow;
-            let unread = self.next.iter().filter(|(partition, next)| follow || **next < self.ends[partition]);
-            let unread: Vec<i32> = unread.map(|(partition, _)| *partition).collect();
-            if unread.is_empty() {
-                return Ok(());
-            }
-            let by_leader = self.topic.by_leader(&unread)?;
-            // Every leader is waited for in turn.
-            let wait_ms = WAIT_MS / by_leader.len() as i32;
-            for (leader, partitions) in by_leader {
-                self.fetch(leader, &partitions, wait_ms)?;
-            }
+impl Reading<'_> {
+    /// Asks every leader once. Whether there is more to be read.
+    fn round(&mut self, cluster: &mut Cluster, topic: &Topic) -> anyhow::Result<bool> {
+        if self.printer.left == 0 {
+            return Ok(false);
         }
+        let follow = self.printer.args.follow;
+        let unread = self.next.iter().filter(|(partition, next)| follow || **next < self.ends[partition]);
+        let unread: Vec<i32> = unread.map(|(partition, _)| *partition).collect();
+        if unread.is_empty() {
+            return Ok(false);
+        }
+        let by_leader = topic.by_leader(&unread)?;
+        // Every leader is waited for in turn.
+        let wait_ms = WAIT_MS / by_leader.len() as i32;
+        for (leader, partitions) in by_leader {
+            self.fetch(cluster, topic, leader, &partitions, wait_ms)?;
+        }
+        Ok(true)
     }
 
-    fn fetch(&mut self, leader: i32, partitions: &[i32], wait_ms: i32) -> anyhow::Result<()> {
+    fn fetch(
+        &mut self,
+        cluster: &mut Cluster,
+        topic: &Topic,
+        leader: i32,
+        partitions: &[i32],
+        wait_ms: i32,
+    ) -> anyhow::Result<()> {
         let asked = partitions.iter().map(|partition| FetchPartition {
             partition: *partition,
             fetch_offset: self.next[partition],
             partition_max_bytes: PARTITION_BYTES,
             ..Default::default()
         });
-        let asked =
-            FetchTopic { topic: &self.topic.name, topic_id: self.topic.id, partitions: asked.collect() };
+        let asked = FetchTopic { topic: &topic.name, topic_id: topic.id, partitions: asked.collect() };
         let request = FetchRequest {
             max_wait_ms: wait_ms,
             min_bytes: 1,
@@ -173,28 +179,26 @@ impl Consumer<'_> {
             ..Default::default()
         };
         let mut gone = Vec::new();
-        let response: FetchResponse<'_> = self.cluster.node(leader)?.ask(&request)?;
-        check(response.error_code, None).with_context(|| format!("read topic {:?}", self.topic.name))?;
+        let response: FetchResponse<'_> = cluster.node(leader)?.ask(&request)?;
+        check(response.error_code, None).with_context(|| format!("read topic {:?}", topic.name))?;
         for one in response.responses.iter().flat_map(|topic| &topic.partitions) {
             let partition = one.partition_index;
             let Some(next) = self.next.get_mut(&partition) else { continue };
-            let place =
-                || format!("read partition {partition} of topic {:?} at offset {next}", self.topic.name);
+            let place = || format!("read partition {partition} of topic {:?} at offset {next}", topic.name);
             if one.error_code == ErrorCode::OFFSET_OUT_OF_RANGE && *next < one.log_start_offset.max(0) {
                 gone.push(partition);
                 continue;
             }
             check(one.error_code, None).with_context(place)?;
             if let Records::Bytes(bytes) = one.records {
-                *next =
-                    self.printer.batches(&self.topic.name, partition, *next, bytes).with_context(place)?;
+                *next = self.printer.batches(&topic.name, partition, *next, bytes).with_context(place)?;
             }
         }
         drop(response);
         self.printer.out.flush()?;
         if !gone.is_empty() {
             // Retention was faster than we.
-            let starts = self.cluster.offsets(&self.topic, &gone, timestamp::EARLIEST)?;
+            let starts = cluster.offsets(topic, &gone, timestamp::EARLIEST)?;
             for (partition, start) in starts {
                 let next = self.next.insert(partition, start).unwrap_or_default();
                 eprintln!("ringmq: partition {partition}: offsets {next} to {} are deleted", start - 1);

@@ -116,7 +116,7 @@ pub fn run(bootstrap: &str, args: &ProduceArgs) -> anyhow::Result<()> {
     let mut cluster = Cluster::connect(bootstrap)?;
     let topic = cluster.topic(&args.topic)?;
     if let Some(partition) = args.partition {
-        topic.leader(partition)?;
+        topic.find(partition)?;
     }
     let mut producer = Producer { cluster, topic, args, next: 0, written: BTreeMap::new(), records: 0 };
     let result = producer.run();
@@ -166,7 +166,7 @@ impl Producer<'_> {
 
     fn partition(&self, input: &Input) -> anyhow::Result<i32> {
         if let Some(partition) = self.args.partition.or(input.partition) {
-            self.topic.leader(partition)?;
+            self.topic.find(partition)?;
             return Ok(partition);
         }
         let partitions: Vec<i32> = self.topic.leaders.keys().copied().collect();
@@ -180,36 +180,17 @@ impl Producer<'_> {
 
     fn send(&mut self, partition: i32, inputs: &[Input]) -> anyhow::Result<()> {
         let batch = batch(inputs, self.args.compression.into());
-        let data = PartitionProduceData { index: partition, records: Some(&batch) };
-        let data = TopicProduceData {
-            name: &self.topic.name,
-            topic_id: self.topic.id,
-            partition_data: Array::from_elem(data, 1),
-        };
-        let acks = match self.args.acks {
-            Acks::All => -1,
-            Acks::Leader => 1,
-            Acks::Nobody => 0,
-        };
-        let request = ProduceRequest {
-            acks,
-            timeout_ms: TIMEOUT_MS,
-            topic_data: Array::from_elem(data, 1),
-            ..Default::default()
-        };
+        let acks = self.args.acks;
+        let base_offset = self.cluster.of_topic(&mut self.topic, |cluster, topic| {
+            write(cluster, topic, partition, &batch, acks)
+                .with_context(|| format!("write to partition {partition} of topic {:?}", topic.name))
+        })?;
         let count = inputs.len() as u64;
-        let leader = self.cluster.node(self.topic.leader(partition)?)?;
-        if self.args.acks == Acks::Nobody {
-            leader.tell(&request)?;
+        let Some(first) = base_offset else {
             self.records += count;
             return Ok(());
-        }
-        let response: ProduceResponse<'_> = leader.ask(&request)?;
-        let answer = response.responses.first().and_then(|topic| topic.partition_responses.first());
-        let answer = answer.context("the broker says nothing about the partition")?;
-        check(answer.error_code, answer.error_message)
-            .with_context(|| format!("write to partition {partition} of topic {:?}", self.topic.name))?;
-        let (first, last) = (answer.base_offset, answer.base_offset + inputs.len() as i64 - 1);
+        };
+        let last = first + inputs.len() as i64 - 1;
         let written = self.written.entry(partition).or_insert(Written { partition, records: 0, first, last });
         written.records += count;
         written.last = last;
@@ -221,6 +202,40 @@ impl Producer<'_> {
         let partitions = self.written.into_values().collect();
         Report { topic: self.topic.name, records: self.records, partitions }
     }
+}
+
+/// The offset of the first record, if somebody acknowledges it.
+fn write(
+    cluster: &mut Cluster,
+    topic: &Topic,
+    partition: i32,
+    batch: &[u8],
+    acks: Acks,
+) -> anyhow::Result<Option<i64>> {
+    let data = PartitionProduceData { index: partition, records: Some(batch) };
+    let data =
+        TopicProduceData { name: &topic.name, topic_id: topic.id, partition_data: Array::from_elem(data, 1) };
+    let wire_acks = match acks {
+        Acks::All => -1,
+        Acks::Leader => 1,
+        Acks::Nobody => 0,
+    };
+    let request = ProduceRequest {
+        acks: wire_acks,
+        timeout_ms: TIMEOUT_MS,
+        topic_data: Array::from_elem(data, 1),
+        ..Default::default()
+    };
+    let leader = cluster.node(topic.leader(partition)?)?;
+    if acks == Acks::Nobody {
+        leader.tell(&request)?;
+        return Ok(None);
+    }
+    let response: ProduceResponse<'_> = leader.ask(&request)?;
+    let answer = response.responses.first().and_then(|topic| topic.partition_responses.first());
+    let answer = answer.context("the broker says nothing about the partition")?;
+    check(answer.error_code, answer.error_message)?;
+    Ok(Some(answer.base_offset))
 }
 
 /// The lines of standard input without their ends, read by a thread of their own: what is there can be

@@ -58,6 +58,10 @@ pub fn add_partitions(cluster: &mut Cluster, args: &AddPartitionsArgs) -> anyhow
     let result = only(&response.results, "the topic")?;
     check(result.error_code, result.error_message)
         .with_context(|| format!("add partitions to topic {:?}", topic.name))?;
+    drop(response);
+    if !args.dry_run {
+        cluster.await_topic(&topic.name, args.partitions as usize);
+    }
     Ok(Grown {
         partitions: args.partitions,
         before: topic.leaders.len(),

@@ -49,6 +49,21 @@ struct Changes {
     delete: Vec<String>,
 }
 
+impl Changes {
+    fn are_seen(&self, configs: &[ConfigLine]) -> bool {
+        let find = |name: &String| configs.iter().find(|config| config.name == *name);
+        // A broker repeats a list without its spaces, and a secret not at all.
+        let plain = |value: &str| value.replace(' ', "").to_lowercase();
+        let is_set = |(name, value): &(String, String)| {
+            find(name).is_none_or(|config| {
+                !config.is_default && config.value.as_ref().is_none_or(|told| plain(told) == plain(value))
+            })
+        };
+        let is_deleted = |name: &String| find(name).is_none_or(|config| config.is_default);
+        self.set.iter().all(is_set) && self.delete.iter().all(is_deleted)
+    }
+}
+
 /// Does what is asked for and returns what is to be printed.
 pub fn run(cluster: &mut Cluster, args: &ConfigArgs, json: bool) -> anyhow::Result<String> {
     let topic = cluster.topic(&args.name)?;
@@ -126,9 +141,11 @@ fn documentation(cluster: &mut Cluster, topic: &str) -> anyhow::Result<BTreeMap<
     Ok(told.into_iter().collect())
 }
 
-/// Taking back what cannot be set is no error to a broker, so that a slip of the pen would seem to have worked.
-fn refuse_unknown(known: &BTreeMap<String, String>, deleted: &[String]) -> anyhow::Result<()> {
-    if let Some(name) = deleted.iter().find(|name| !known.contains_key(*name)) {
+/// Taking back what cannot be set is no error to a broker, so that a slip of the pen would seem to have worked; and
+/// not every broker says what was meant by a name that it does not know.
+fn refuse_unknown(known: &BTreeMap<String, String>, Changes { set, delete }: &Changes) -> anyhow::Result<()> {
+    let mut names = delete.iter().chain(set.iter().map(|(name, _)| name));
+    if let Some(name) = names.find(|name| !known.contains_key(*name)) {
         let nearest = did_you_mean(name, known.keys().map(String::as_str));
         bail!("nothing was changed: there is no topic config {name:?}{nearest}");
     }
@@ -173,7 +190,7 @@ impl Output for Changed {
 fn change(cluster: &mut Cluster, args: &ConfigArgs) -> anyhow::Result<Changed> {
     let Changes { set, delete } = &args.changes;
     let known = documentation(cluster, &args.name)?;
-    refuse_unknown(&known, delete)?;
+    refuse_unknown(&known, &args.changes)?;
     let to_set = set.iter().map(|(name, value)| IncrementalAlterableConfig {
         name,
         config_operation: config_operation::SET,
@@ -197,6 +214,10 @@ fn change(cluster: &mut Cluster, args: &ConfigArgs) -> anyhow::Result<Changed> {
     let result = only(&response.responses, "the topic")?;
     check(result.error_code, result.error_message)
         .with_context(|| format!("change configs of topic {:?}", args.name))?;
+    drop(response);
+    if !args.dry_run {
+        cluster.await_seen(|cluster| Ok(args.changes.are_seen(&configs(cluster, &args.name)?)));
+    }
     let idle = set.iter().filter_map(|(name, _)| {
         known.get(name).filter(|doc| doc.starts_with(NO_EFFECT)).map(|doc| format!("{name}: {doc}"))
     });
@@ -213,7 +234,31 @@ fn change(cluster: &mut Cluster, args: &ConfigArgs) -> anyhow::Result<Changed> {
 mod tests {
     use expect_test::expect;
 
+    use super::*;
     use crate::cli::topic::testing::Broker;
+
+    #[test]
+    fn changes_are_seen_when_the_broker_says_them() {
+        let line = |name: &str, value: Option<&str>, is_default| ConfigLine {
+            name: name.into(),
+            value: value.map(str::to_owned),
+            source: "some",
+            is_default,
+            read_only: false,
+        };
+        let changes = Changes {
+            set: vec![("a".into(), "x, Y".into()), ("secret".into(), "s".into())],
+            delete: vec!["b".into()],
+        };
+        let seen = |a: Option<&str>, a_default, b_default| {
+            let told = [line("a", a, a_default), line("b", None, b_default), line("secret", None, false)];
+            changes.are_seen(&told)
+        };
+        assert!(seen(Some("x,y"), false, true));
+        assert!(!seen(Some("x,z"), false, true), "the value before");
+        assert!(!seen(Some("x,y"), true, true));
+        assert!(!seen(Some("x,y"), false, false));
+    }
 
     /// The lines about these configs.
     fn shown(broker: &mut Broker, line: &str, names: &[&str]) -> Vec<String> {
@@ -301,9 +346,12 @@ mod tests {
         );
         let before = ["retention.ms 604800000 default"];
         assert_eq!(shown(&mut broker, "config orders", &["retention.ms"]), before);
-        broker.check("config orders --set retention.ns=5 --set retention.ms=7", &expect![[r#"
-            error: change configs of topic "orders": unknown topic config "retention.ns", did you mean "retention.ms"? (INVALID_CONFIG(40))
-        "#]]);
+        broker.check(
+            "config orders --set retention.ns=5 --set retention.ms=7",
+            &expect![[r#"
+            error: nothing was changed: there is no topic config "retention.ns", did you mean "retention.ms"?
+        "#]],
+        );
         broker.check(
             "config orders --set retention.ms=5 --delete retention.ms",
             &expect![[r#"

@@ -67,5 +67,9 @@ pub fn create(cluster: &mut Cluster, args: &CreateArgs) -> anyhow::Result<Create
         return Ok(Created { name, result: "exists" });
     }
     check(result.error_code, result.error_message).with_context(|| format!("create topic {name:?}"))?;
+    drop(response);
+    if !args.dry_run {
+        cluster.await_topic(&name, 1);
+    }
     Ok(Created { name, result: if args.dry_run { "valid" } else { "created" } })
 }

@@ -39,5 +39,9 @@ pub fn delete(cluster: &mut Cluster, args: &DeleteArgs) -> anyhow::Result<Delete
             result.deleted.push(name);
         }
     }
+    drop(response);
+    for name in &result.deleted {
+        cluster.await_seen(|cluster| Ok(cluster.find_topic(name)?.is_none()));
+    }
     result.complete()
 }

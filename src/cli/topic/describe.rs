@@ -1,11 +1,13 @@
 //! `ringmq topic describe`: the partitions of a topic, what they hold, and what is configured.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::config::{self, ConfigLine};
 use super::sizes::Sizes;
-use crate::cli::cluster::{Cluster, Topic};
+use crate::cli::cluster::{Cluster, Leader, Topic};
 use crate::cli::output::{Output, known, size, table};
 use crate::kafka::protocol::messages::list_offsets::timestamp;
 
@@ -67,9 +69,20 @@ impl Output for Described {
 
 pub fn describe(cluster: &mut Cluster, args: &DescribeArgs) -> anyhow::Result<Described> {
     let topic = cluster.topic(&args.name)?;
+    // Whoever tells offsets of a partition has it, and can tell its size.
+    let mut gaps = Vec::new();
+    let [starts, ends] = ends(cluster, &topic, &mut gaps);
     let sizes = Sizes::ask(cluster, Some(&topic));
-    let mut gaps = sizes.gaps.clone();
-    let partitions = partitions(cluster, &topic, &sizes, &mut gaps);
+    gaps.splice(0..0, sizes.gaps.iter().cloned());
+    let partition = |(partition, leader): (&i32, &Leader)| PartitionLine {
+        partition: *partition,
+        leader: leader.node,
+        leader_epoch: leader.epoch,
+        start: starts.get(partition).copied(),
+        end: ends.get(partition).copied(),
+        bytes: sizes.partition(&topic.name, *partition),
+    };
+    let partitions = topic.leaders.iter().map(partition).collect();
     let mut configs = config::configs(cluster, &topic.name)?;
     configs.retain(|config| args.all_configs || !config.is_default);
     Ok(Described {
@@ -82,36 +95,24 @@ pub fn describe(cluster: &mut Cluster, args: &DescribeArgs) -> anyhow::Result<De
     })
 }
 
-/// All that there are, also those without a leader, or with one out of reach.
-fn partitions(
-    cluster: &mut Cluster,
-    topic: &Topic,
-    sizes: &Sizes,
-    gaps: &mut Vec<String>,
-) -> Vec<PartitionLine> {
+/// First and next offsets by partition, but for those without a leader, or with one out of reach.
+fn ends(cluster: &mut Cluster, topic: &Topic, gaps: &mut Vec<String>) -> [BTreeMap<i32, i64>; 2] {
     let led: Vec<i32> = topic.leaders.keys().copied().filter(|index| topic.leader(*index).is_ok()).collect();
-    let mut ask = |timestamp| {
-        let answers = cluster.offset_answers(topic, &led, timestamp);
-        answers.map_err(|error| gaps.push(format!("no offsets: {error:#}"))).ok()
-    };
-    // Whoever is out of reach is so for both.
-    let starts = ask(timestamp::EARLIEST);
-    let ends = starts.as_ref().and_then(|_| ask(timestamp::LATEST));
-    let lines = topic.leaders.iter().map(|(partition, leader)| {
-        let [start, end] = [&starts, &ends].map(|answers| {
-            let (code, offset) = answers.as_ref()?.get(partition)?;
-            (!code.is_error()).then_some(*offset)
-        });
-        PartitionLine {
-            partition: *partition,
-            leader: leader.node,
-            leader_epoch: leader.epoch,
-            start,
-            end,
-            bytes: sizes.partition(&topic.name, *partition),
+    let mut told = [BTreeMap::new(), BTreeMap::new()];
+    for (at, timestamp) in [timestamp::EARLIEST, timestamp::LATEST].into_iter().enumerate() {
+        match cluster.offset_answers(topic, &led, timestamp) {
+            Ok(answers) => {
+                let known = answers.into_iter().filter(|(_, (code, _))| !code.is_error());
+                told[at] = known.map(|(partition, (_, offset))| (partition, offset)).collect();
+            }
+            // Whoever is out of reach is so for both.
+            Err(error) => {
+                gaps.push(format!("no offsets: {error:#}"));
+                break;
+            }
         }
-    });
-    lines.collect()
+    }
+    told
 }
 
 #[cfg(test)]

@@ -35,18 +35,28 @@ macro_rules! apis {
         $api:ident = $key:literal, versions $versions:expr, $(advertised $advertised:expr,)?
             flexible $flexible:literal+, $request:ident $(<$request_life:lifetime>)?
             => $response:ident $(<$response_life:lifetime>)?;
-    )*) => {
+    )* @asked {$(
+        $(#[$asked_meta:meta])*
+        $asked:ident = $asked_key:literal, versions $asked_versions:expr,
+            flexible $asked_flexible:literal+, $asked_request:ident $(<$asked_request_life:lifetime>)?
+            => $asked_response:ident $(<$asked_response_life:lifetime>)?;
+    )*}) => {
         /// An API that this codec knows.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
         pub enum ApiKey {
             $($(#[$meta])* $api = $key,)*
+            $($(#[$asked_meta])* $asked = $asked_key,)*
         }
 
         impl ApiKey {
-            /// Every API, by rising key.
+            /// Every API that we serve, by rising key.
             pub const ALL: &[ApiKey] = &[$(ApiKey::$api,)*];
 
+            /// Every API that our command line asks other brokers for.
+            pub const ASKED: &[ApiKey] = &[$(ApiKey::$asked,)*];
+
+            /// One of those that we serve.
             pub fn from_key(key: i16) -> Option<ApiKey> {
                 match key {
                     $($key => Some(ApiKey::$api),)*
@@ -58,6 +68,7 @@ macro_rules! apis {
             pub fn name(self) -> &'static str {
                 match self {
                     $(ApiKey::$api => stringify!($api),)*
+                    $(ApiKey::$asked => stringify!($asked),)*
                 }
             }
 
@@ -66,6 +77,7 @@ macro_rules! apis {
             pub fn versions(self) -> RangeInclusive<i16> {
                 match self {
                     $(ApiKey::$api => $versions,)*
+                    $(ApiKey::$asked => $asked_versions,)*
                 }
             }
 
@@ -83,6 +95,7 @@ macro_rules! apis {
             pub fn flexible_since(self) -> i16 {
                 match self {
                     $(ApiKey::$api => $flexible,)*
+                    $(ApiKey::$asked => $asked_flexible,)*
                 }
             }
         }
@@ -97,22 +110,35 @@ macro_rules! apis {
             }
         )*
 
+        $(
+            impl<'a> Message<'a> for $asked_request $(<$asked_request_life>)? {
+                const API: ApiKey = ApiKey::$asked;
+            }
+
+            impl<'a> Message<'a> for $asked_response $(<$asked_response_life>)? {
+                const API: ApiKey = ApiKey::$asked;
+            }
+        )*
+
         /// The body of any request.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Request<'a> {
             $($api($request $(<$request_life>)?),)*
+            $($asked($asked_request $(<$asked_request_life>)?),)*
         }
 
         impl<'a> Request<'a> {
             pub fn decode(reader: &mut Reader<'a>, api: ApiKey, version: i16) -> Result<Self, DecodeError> {
                 match api {
                     $(ApiKey::$api => Message::decode(reader, version).map(Request::$api),)*
+                    $(ApiKey::$asked => Message::decode(reader, version).map(Request::$asked),)*
                 }
             }
 
             pub fn encode(&self, writer: &mut Writer<'_>, version: i16) {
                 match self {
                     $(Request::$api(request) => request.encode(writer, version),)*
+                    $(Request::$asked(request) => request.encode(writer, version),)*
                 }
             }
         }
@@ -121,18 +147,21 @@ macro_rules! apis {
         #[derive(Clone, Debug, PartialEq)]
         pub enum Response<'a> {
             $($api($response $(<$response_life>)?),)*
+            $($asked($asked_response $(<$asked_response_life>)?),)*
         }
 
         impl<'a> Response<'a> {
             pub fn decode(reader: &mut Reader<'a>, api: ApiKey, version: i16) -> Result<Self, DecodeError> {
                 match api {
                     $(ApiKey::$api => Message::decode(reader, version).map(Response::$api),)*
+                    $(ApiKey::$asked => Message::decode(reader, version).map(Response::$asked),)*
                 }
             }
 
             pub fn encode(&self, writer: &mut Writer<'_>, version: i16) {
                 match self {
                     $(Response::$api(response) => response.encode(writer, version),)*
+                    $(Response::$asked(response) => response.encode(writer, version),)*
                 }
             }
         }
@@ -141,6 +170,7 @@ macro_rules! apis {
         pub fn schemas(api: ApiKey) -> (super::schema::Kind, super::schema::Kind) {
             match api {
                 $(ApiKey::$api => (<$request as Field<'_>>::KIND, <$response as Field<'_>>::KIND),)*
+                $(ApiKey::$asked => (<$asked_request as Field<'_>>::KIND, <$asked_response as Field<'_>>::KIND),)*
             }
         }
     };
@@ -195,6 +225,12 @@ apis! {
         ListConfigResourcesRequest => ListConfigResourcesResponse<'a>;
     DescribeTopicPartitions = 75, versions 0..=0, flexible 0+,
         DescribeTopicPartitionsRequest<'a> => DescribeTopicPartitionsResponse<'a>;
+
+    // By our command line, of other brokers. Nobody may ask us.
+    @asked {
+        ConsumerGroupDescribe = 69, versions 0..=1, flexible 0+,
+            ConsumerGroupDescribeRequest<'a> => ConsumerGroupDescribeResponse<'a>;
+    }
 }
 
 impl ApiKey {

@@ -1,0 +1,38 @@
+"""The rig at Apache Kafka, as benches/peers assembles and starts it, for cases that hold for any Kafka broker."""
+
+import os
+import sys
+
+from rig import Rig
+
+PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "benches", "peers")
+# Behind all others: there is a run.py, too.
+sys.path.append(PEERS)
+from brokers.kafka import Kafka  # noqa: E402  (the path is set above)
+from brokers.peer import Variant  # noqa: E402
+
+# Groups do not wait for a second member.
+VARIANT = Variant("commands", "page cache", {"group.initial.rebalance.delay.ms": "0"})
+
+
+def prepare():
+    """Fetches Kafka, unless it is there. Raises toolchain.Missing or toolchain.BuildError."""
+    kafka = Kafka()
+    kafka.prepare()
+    return kafka
+
+
+class KafkaRig(Rig):
+    def __init__(self, kafka, binary, folder):
+        super().__init__(binary, folder)
+        self._kafka = kafka
+
+    def endpoint(self, shards=1):
+        """`shards` is for ours: a node of Kafka has all cores."""
+        folder = os.path.join(self.folder, f"broker-{len(self.brokers)}")
+        os.makedirs(folder)
+        broker = self._kafka.server(VARIANT, folder, sorted(os.sched_getaffinity(0)))
+        self.brokers.append(broker)
+        self.at_end(broker.kill)
+        broker.start()
+        return broker

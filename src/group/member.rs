@@ -9,7 +9,7 @@ use super::call::JoinCall;
 use super::timers::Deadline;
 
 /// What a member and a protocol cost beside their bytes.
-const MEMBER_BYTES: usize = 320;
+const MEMBER_BYTES: usize = 352;
 const PROTOCOL_BYTES: usize = 64;
 
 /// A way of assigning, and what a member says under it.

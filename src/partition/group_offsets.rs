@@ -73,7 +73,7 @@ fn decode_commit<'a>(fields: &mut Fields<'a>) -> Result<(&'a str, Vec<CommittedO
 /// What a group and a commit cost in memory beside their texts: their places in trees that are not full. A group's
 /// own has room for eleven commits from the first one on, and most groups have few.
 const GROUP_BYTES: usize = 1024;
-const COMMIT_BYTES: usize = 128;
+const COMMIT_BYTES: usize = 176;
 
 impl CommittedOffset {
     fn held_bytes(&self) -> usize {

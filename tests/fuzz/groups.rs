@@ -164,9 +164,8 @@ fn crowd(count: usize, members: usize, metadata_bytes: usize) -> (Groups<u32>, S
             stored.apply(&record).expect("what a group encodes decodes");
         }
     };
-    for group in 0..count {
-        let name = format!("group-{group:06}");
-        let now = at(group as u64 * 10);
+    let names: Vec<String> = (0..count).map(|group| format!("group-{group:06}")).collect();
+    for name in &names {
         for member in 0..members {
             let join = JoinCall {
                 member: String::new(),
@@ -180,17 +179,21 @@ fn crowd(count: usize, members: usize, metadata_bytes: usize) -> (Groups<u32>, S
                 needs_id: false,
                 can_skip: false,
             };
-            groups.handle_join(now, &name, join, format!("app-1.1.{member}"), 0).expect("there is room");
+            groups.handle_join(at(1), name, join, format!("app-1.1.{member}"), 0).expect("there is room");
         }
-        let now = Now { mono: groups.deadline().expect("a rebalance"), ..now };
-        groups.on_time(now);
-        settle(&mut groups, now);
+    }
+    // Somebody came in the first delay, but nobody in the second.
+    for seconds in [4, 8] {
+        groups.on_time(at(seconds));
+        settle(&mut groups, at(seconds));
+    }
+    for name in &names {
         let who = MemberRef { member: "app-1.1.0".into(), instance: None, generation: 1 };
         let assigned = |member| (format!("app-1.1.{member}"), Bytes::from_static(b"mine"));
         let assignments = (0..members).map(assigned).collect();
         let sync = SyncCall { who, protocol_type: None, protocol: None, assignments };
-        groups.handle_sync(now, &name, sync, 0).expect("it leads");
-        settle(&mut groups, now);
+        groups.handle_sync(at(8), name, sync, 0).expect("it leads");
+        settle(&mut groups, at(8));
     }
     assert_eq!(groups.list().count(), count);
     (groups, stored)

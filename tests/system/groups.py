@@ -19,6 +19,8 @@ from rig import WAIT_S_MAX, admin, check, equal
 GROUPS_BYTES = 3 << 20
 NOTE_BYTES_MAX = 4096
 CACHES = ["log.tail_cache_bytes=16MiB", "log.read_cache_bytes=16MiB"]
+# Longer than those that fill the room, which so has none for it.
+ANOTHER = "a group that comes too late"
 # Each is good for a group, as in Kafka, and one for a topic.
 NAMES = [
     ".", "..", " ", "/", "../../etc/passwd", "%s%n", "{}", "$(reboot)", "'; DROP TABLE groups; --", "back\\slash",
@@ -53,6 +55,8 @@ def thousands_of_groups(rig):
             # Which takes no more, and is what a kill cannot undo.
             equal(client.sync_group(name, 1, member, {member: b""}), b"", "an assignment")
         check(third // 8 < len(joined) < third, f"{len(joined)} have joined in place of {third}")
+        # What does not suffice for one of those may do for one of these.
+        simple += _fill(attack, client, "topped", wire.OFFSET_COMMIT, _commit, _committed)
         _others_go_on(client, first, 3)
         codes = set(client.delete_groups(list(joined)[:10]).values())
         equal(codes, {wire.NON_EMPTY_GROUP}, "the answer to the deletion of groups with members")
@@ -67,8 +71,8 @@ def thousands_of_groups(rig):
         equal(client.list_groups(), listed, "groups after a kill")
         _others_go_on(client, first, 4)
         _delete(client, simple[third:])
-        client.commit_offset("one more", "t", 0, 1)
-        equal(client.list_groups(), sorted([*joined, "first", "simple", "one more"]), "groups that are left")
+        client.commit_offset(ANOTHER, "t", 0, 1)
+        equal(client.list_groups(), sorted([*joined, "first", "simple", ANOTHER]), "groups that are left")
 
 
 def _commit(name):
@@ -117,7 +121,7 @@ def _others_go_on(client, first, offset):
     equal(client.sync_group("first", *first, {}), b"all", "an assignment")
     client.commit_offset("simple", "t", 0, offset, "note")
     equal(client.committed("simple", "t", [0]), [(offset, "note")], "what was committed")
-    for call in (lambda: client.join_group("one more"), lambda: client.commit_offset("one more", "t", 0, 1)):
+    for call in (lambda: client.join_group(ANOTHER), lambda: client.commit_offset(ANOTHER, "t", 0, 1)):
         equal(_code_of(call), wire.COORDINATOR_LOAD_IN_PROGRESS, "the answer where there is no room")
 
 

@@ -16,7 +16,7 @@ use crate::kafka::protocol::{ErrorCode, Message};
 use crate::model::{LogId, Offset};
 use crate::shard::call::{Answer, Call, CallError, CommittedOffset, GroupCall, GroupError, MemberRef};
 
-/// Longest text that a client can leave with an offset; Kafka's default.
+/// Longest text that a client can leave with an offset; Kafka's default, which counts what Java takes for characters.
 pub const METADATA_BYTES_MAX: usize = 4096;
 
 /// First version whose clients know `GROUP_ID_NOT_FOUND` as an answer.
@@ -68,7 +68,9 @@ fn check(
     asked: &OffsetCommitRequestPartition<'_>,
 ) -> Result<CommittedOffset, ErrorCode> {
     let (_, partition) = ctx.partition(topic, asked.partition_index)?;
-    if asked.committed_metadata.is_some_and(|metadata| metadata.len() > METADATA_BYTES_MAX) {
+    let is_long =
+        |text: &str| text.len() > METADATA_BYTES_MAX && text.encode_utf16().count() > METADATA_BYTES_MAX;
+    if asked.committed_metadata.is_some_and(is_long) {
         return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
     }
     Ok(CommittedOffset {
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_can_be_stored_is_and_the_rest_is_told() {
-        let longest = "x".repeat(METADATA_BYTES_MAX);
+        let longest = "ü".repeat(METADATA_BYTES_MAX);
         let too_long = "x".repeat(METADATA_BYTES_MAX + 1);
         let noted = |text| OffsetCommitRequestPartition { committed_metadata: text, ..offset(2, 1) };
         let request = request(&[

@@ -44,6 +44,10 @@ impl Leaders {
         Leaders { addresses: vec![address], of: vec![0; topics.total() as usize] }
     }
 
+    pub fn count(&self) -> usize {
+        self.addresses.len()
+    }
+
     /// One of them, for what any of them answers.
     pub fn any(&self) -> SocketAddr {
         self.addresses[0]
@@ -67,7 +71,7 @@ impl Leaders {
         let needed = |thread| threads * (self.count_of_thread(thread, threads) - 1) + thread + 1;
         match (0..threads).map(needed).max() {
             Some(needed) if needed > connections => Err(BenchError::TooFewConnections {
-                leaders: self.addresses.len(),
+                leaders: self.count(),
                 option,
                 given: connections,
                 needed,

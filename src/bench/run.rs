@@ -54,7 +54,9 @@ pub(super) fn run_with<D: Driver>(
     let latest = controls.ends(&topics, End::Latest)?;
     let earliest = controls.ends(&topics, End::Earliest)?;
     let plans = plans(options, topics, leaders, driver.batch_bytes(), earliest, latest);
-    drive(options, driver, controls, Clock::new(), plans)
+    let mut report = drive(options, driver, controls, Clock::new(), plans)?;
+    report.leaders = leaders.count();
+    Ok(report)
 }
 
 fn plans(

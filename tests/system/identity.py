@@ -120,7 +120,7 @@ def a_log_port_that_is_taken(rig):
 
 
 def load_of_each_log(rig):
-    """`ringmq bench` gives each log, at its own port, what it leads and nothing else; consumers and groups read it all."""
+    """`ringmq bench` gives each log, at its own port, only what it leads; consumers and groups read it all."""
     broker = rig.running(shards=LOGS, settings=by_log(free_base_port(LOGS)))
     for topic, groups, more in (
         ("assigned", 1, ("--consumers", "3")),
@@ -141,6 +141,7 @@ def load_of_each_log(rig):
                 _, high_watermark = client.fetch(topic, partition, 0)
             check(high_watermark > 0, f"partition {partition} of {topic} got nothing")
             records[leader] += high_watermark
+        equal(run["leaders"], LOGS, "nodes that lead the partitions, as the result has it")
         check(len(records) == LOGS and all(records.values()), f"records of each log: {records}")
         equal(sum(records.values()), run["ledger"]["acked"], f"records of all logs: {records}")
         # A record a request, and the port of a log is served by the shard of the same number, less 1.

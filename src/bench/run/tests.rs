@@ -120,6 +120,7 @@ fn each_leader_is_given_and_asked_for_only_what_it_leads() {
         let report = run_with(&options, &leaders, &driver).unwrap();
         assert!(report.ledger.passed(), "{report}");
         assert_eq!((report.ledger.acked, report.ledger.read, report.unsent), (7000, 14_000, 0), "{report}");
+        assert!(report.to_string().contains("4 partitions led by 2 nodes"), "{report}");
         for (leader, sink) in sinks.iter().enumerate() {
             let mut control = driver.control(sink.address()).unwrap();
             let ends = control.ends(&topics, &[0, 1, 2, 3], End::Latest).unwrap();

@@ -179,8 +179,9 @@ impl Broker {
     /// Records between the two ends of all partitions of a topic.
     pub fn retained(&self, topic: &str, partitions: u32) -> Result<u64, BenchError> {
         let mut control = KafkaControl::connect(self.address)?;
-        let latest = control.offsets(topic, partitions, End::Latest)?;
-        let earliest = control.offsets(topic, partitions, End::Earliest)?;
+        let partitions: Vec<i32> = (0..partitions as i32).collect();
+        let latest = control.offsets(topic, &partitions, End::Latest)?;
+        let earliest = control.offsets(topic, &partitions, End::Earliest)?;
         Ok(latest.iter().zip(&earliest).map(|(latest, earliest)| latest.abs_diff(*earliest)).sum())
     }
 }

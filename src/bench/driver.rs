@@ -93,11 +93,11 @@ pub struct Malformed(pub &'static str);
 
 /// A connection beside the load, which may wait for its answers.
 pub trait Control: Send {
-    /// The offset at one end of each partition of all topics, as they are counted.
+    /// The offset at one end of each of these partitions, which are sorted and led by this broker.
     ///
     /// # Errors
     /// The broker does not say.
-    fn ends(&mut self, topics: &Topics, end: End) -> Result<Vec<i64>, BenchError>;
+    fn ends(&mut self, topics: &Topics, partitions: &[i32], end: End) -> Result<Vec<i64>, BenchError>;
 
     /// Say what the protocol wants to hear from a client from time to time, see
     /// [`Driver::tick_every`].
@@ -180,7 +180,8 @@ pub trait Driver: Sync {
         None
     }
 
-    /// Join the groups whose members read these shares. `reconnect`: again when a connection is lost.
+    /// Join the groups whose members read these shares. `address`: of any broker, which may name another
+    /// that coordinates a group. `reconnect`: again when a connection is lost.
     ///
     /// # Errors
     /// The protocol or the broker has no groups that can be joined; they do not come together.

@@ -17,6 +17,7 @@ use super::driver::{Driver, End};
 use super::error::BenchError;
 use super::groups::Positions;
 use super::interrupt::Interrupt;
+use super::leaders::{Controls, Leaders, Part};
 use super::ledger::{Expect, Ledger, Verdict};
 use super::producer::{Pace, Producer, Turn};
 use super::reader::{Goal, PartitionReader};
@@ -60,7 +61,7 @@ impl ReadBack {
 pub struct Plan {
     /// The core to stay on.
     pub core: Option<usize>,
-    pub address: SocketAddr,
+    pub leaders: Leaders,
     pub topics: Topics,
     pub thread: usize,
     pub threads: usize,
@@ -102,13 +103,12 @@ impl Plan {
         (self.thread..self.topics.total() as usize).step_by(self.threads).map(|p| p as i32).collect()
     }
 
-    /// The partitions of each reader of a group: index in the thread's list, and number.
-    pub fn reader_shares(&self) -> Vec<Vec<(usize, i32)>> {
+    /// What each reader of a group has.
+    pub fn reader_parts(&self) -> Vec<Part> {
         let partitions = self.own_partitions();
-        // What is read afterwards needs one.
-        let readers = self.readers.clamp(1, partitions.len());
-        let share = |index| partitions.iter().copied().enumerate().skip(index).step_by(readers).collect();
-        (0..readers).map(share).collect()
+        // What is read afterwards needs one for each leader.
+        let leaders = self.leaders.count_of_thread(self.thread, self.threads);
+        self.leaders.deal(self.readers.clamp(leaders, partitions.len()), &partitions)
     }
 
     fn own(&self, offsets: &[i64]) -> Vec<i64> {
@@ -159,6 +159,8 @@ pub struct Worker<'a, D> {
     poll: Poll,
     producers: Vec<Producer>,
     readers: Vec<PartitionReader>,
+    /// Where the producers are connected, then the readers.
+    addresses: Vec<SocketAddr>,
     /// One for each group of readers.
     ledgers: Vec<Ledger>,
     interval: Interval,
@@ -199,6 +201,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             poll,
             producers: Vec::new(),
             readers: Vec::new(),
+            addresses: Vec::new(),
             ledgers: (0..plan.groups).map(|_| Ledger::new(expect, &plan.own(&plan.latest))).collect(),
             interval: Interval::new(),
             end_ns: plan.end_ns,
@@ -221,26 +224,28 @@ impl<'a, D: Driver> Worker<'a, D> {
         Ok(worker)
     }
 
-    fn connect(&self, token: usize) -> Result<Transport, BenchError> {
+    /// The connection of this index, again or for the first time.
+    fn connect(&self, index: usize) -> Result<Transport, BenchError> {
+        let address = self.addresses[index];
         let connect = || {
-            let mut transport = Transport::connect(self.plan.address)?;
-            transport.register(self.poll.registry(), Token(token))?;
+            let mut transport = Transport::connect(address)?;
+            transport.register(self.poll.registry(), Token(index))?;
             Ok(transport)
         };
-        connect().map_err(|reason| BenchError::Connect { address: self.plan.address, reason })
+        connect().map_err(|reason| BenchError::Connect { address, reason })
+    }
+
+    /// One more.
+    fn connect_to(&mut self, address: SocketAddr) -> Result<Transport, BenchError> {
+        self.addresses.push(address);
+        self.connect(self.addresses.len() - 1)
     }
 
     fn connect_producers(&mut self) -> Result<(), BenchError> {
         let plan = self.plan;
-        let partitions: Vec<(usize, i32)> = plan.own_partitions().into_iter().enumerate().collect();
-        let numbers: Vec<usize> = (plan.thread..plan.producers).step_by(plan.threads).collect();
-        for (index, &number) in numbers.iter().enumerate() {
-            // As many partitions as connections or more: each has one writer. Fewer: they share.
-            let streams: Vec<(usize, i32)> = if partitions.len() >= numbers.len() {
-                partitions.iter().skip(index).step_by(numbers.len()).copied().collect()
-            } else {
-                vec![partitions[index % partitions.len()]]
-            };
+        let numbers = (plan.thread..plan.producers).step_by(plan.threads);
+        let parts = plan.leaders.deal(numbers.len(), &plan.own_partitions());
+        for (number, Part { address, partitions }) in numbers.zip(parts) {
             let pace = match plan.interval_ns {
                 None => Pace::Closed,
                 Some(interval_ns) => {
@@ -257,13 +262,13 @@ impl<'a, D: Driver> Worker<'a, D> {
                     }
                 }
             };
-            let transport = self.connect(self.producers.len())?;
+            let transport = self.connect_to(address)?;
             self.producers.push(Producer::new(
                 transport,
                 self.driver,
                 number as u32,
                 plan.in_flight,
-                &streams,
+                &partitions,
                 pace,
                 plan.batch_bytes,
             ));
@@ -273,11 +278,11 @@ impl<'a, D: Driver> Worker<'a, D> {
 
     fn connect_readers(&mut self) -> Result<(), BenchError> {
         for group in 0..self.plan.groups {
-            for share in self.plan.reader_shares() {
-                let transport = self.connect(self.producers.len() + self.readers.len())?;
+            for Part { address, partitions } in self.plan.reader_parts() {
+                let transport = self.connect_to(address)?;
                 let positions = self.plan.positions.get(group).cloned();
                 let bytes_per_s = self.plan.reader_bytes_per_s;
-                self.readers.push(PartitionReader::new(transport, share, group, bytes_per_s, positions));
+                self.readers.push(PartitionReader::new(transport, partitions, group, bytes_per_s, positions));
             }
         }
         Ok(())
@@ -461,7 +466,8 @@ impl<'a, D: Driver> Worker<'a, D> {
 
     /// Read on behind what retention has removed in the meantime.
     fn skip_removed(&mut self) -> Result<(), BenchError> {
-        let earliest = self.driver.control(self.plan.address)?.ends(&self.plan.topics, End::Earliest)?;
+        let earliest =
+            Controls::connect(self.driver, &self.plan.leaders)?.ends(&self.plan.topics, End::Earliest)?;
         for (local, earliest) in self.plan.own(&earliest).into_iter().enumerate() {
             self.ledgers.iter_mut().for_each(|ledger| ledger.skip_removed(local, earliest));
         }
@@ -537,8 +543,8 @@ impl<'a, D: Driver> Worker<'a, D> {
             ReadBack::Tail | ReadBack::CatchUp => {}
             ReadBack::Afterwards => {
                 let plan = self.plan;
-                let mut control = self.driver.control(plan.address)?;
-                let earliest = control.ends(&plan.topics, End::Earliest)?;
+                let mut controls = Controls::connect(self.driver, &plan.leaders)?;
+                let earliest = controls.ends(&plan.topics, End::Earliest)?;
                 let run_start = plan.own(&plan.latest);
                 let from = plan.own(&earliest);
                 let whole = from.iter().zip(&run_start).all(|(earliest, start)| earliest <= start);

@@ -27,10 +27,13 @@ pub enum BenchError {
     Partitions { topic: String, found: usize },
     #[error("topic {topic} did not get a leader for every partition")]
     NoLeader { topic: String },
-    #[error("the topics' leaders are on several nodes; this generator drives one node")]
-    SeveralNodes,
-    #[error("the topic's leader is known as {node}, which cannot be used from here: {reason}")]
-    Leader { node: String, reason: String },
+    #[error(
+        "the partitions are led by {leaders} nodes, and each load thread needs a connection to every one that \
+         leads some of its own: give {option} {needed} or more, not {given}"
+    )]
+    TooFewConnections { leaders: usize, option: &'static str, given: usize, needed: usize },
+    #[error("{what} is known as {node}, which cannot be used from here: {reason}")]
+    Node { what: &'static str, node: String, reason: String },
     #[error(transparent)]
     Malformed(#[from] Malformed),
     #[error("the broker has stopped answering")]

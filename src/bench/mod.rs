@@ -12,6 +12,7 @@
 //!     ledger, payload    what was acknowledged against what was read
 //!     driver             what a protocol must do; kafka is the first (setup, keys, packing)
 //!     topics, groups     partitions counted through; members and how far they have read
+//!     leaders            who leads which partitions; which connection goes to whom
 //! sink       a server that stores nothing: the generator's own ceiling
 //! raw        the device without a broker
 //! broker     a broker of our own, started and killed; folder: one that nobody else has
@@ -40,6 +41,7 @@ mod folder;
 mod groups;
 mod interrupt;
 mod kafka;
+mod leaders;
 mod ledger;
 mod load_facts;
 mod options;

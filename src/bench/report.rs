@@ -166,6 +166,10 @@ fn one() -> u32 {
     1
 }
 
+fn one_node() -> usize {
+    1
+}
+
 /// The result of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -177,6 +181,9 @@ pub struct Report {
     pub topics: u32,
     /// Of each topic.
     pub partitions: u32,
+    /// Nodes that lead them.
+    #[serde(default = "one_node")]
+    pub leaders: usize,
     pub acks: i16,
     pub idempotent: bool,
     pub key_bytes: usize,
@@ -272,6 +279,7 @@ impl Report {
             topic: options.topic.clone(),
             topics: options.topics,
             partitions: options.partitions,
+            leaders: one_node(),
             acks: options.acks,
             idempotent: options.idempotent,
             key_bytes: options.keys.bytes,

@@ -1,6 +1,5 @@
 //! One run: prepare the topic, start the load threads, follow them, judge the result.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -8,11 +7,12 @@ use std::time::Duration;
 
 use super::collector::{Collected, collect};
 use super::cores;
-use super::driver::{Control, Driver, End};
+use super::driver::{Driver, End};
 use super::engine::{Outcome, Plan, ReadBack, Reporter, Worker};
 use super::error::BenchError;
 use super::groups::{GroupWork, Members, Positions, Share};
 use super::kafka;
+use super::leaders::{Controls, Leaders};
 use super::options::{Load, Options};
 use super::report::{Backlog, Counts, Report};
 use super::stats::{Clock, Interval};
@@ -32,28 +32,37 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// The run could not begin.
 pub fn run(options: &Options) -> Result<Report, BenchError> {
     options.check()?;
-    let (address, driver) = kafka::setup::prepare(options)?;
-    run_with(options, address, &driver)
+    let (leaders, driver) = kafka::setup::prepare(options)?;
+    run_with(options, &leaders, &driver)
 }
 
 /// The same with a driver that is ready: its topics are there.
 pub(super) fn run_with<D: Driver>(
     options: &Options,
-    address: SocketAddr,
+    leaders: &Leaders,
     driver: &D,
 ) -> Result<Report, BenchError> {
+    let threads = options.threads();
+    if options.load != Load::None {
+        leaders.check(threads, options.connections, "--connections")?;
+    }
+    if options.consumers > 0 {
+        leaders.check(threads, options.consumers, "--consumers")?;
+    }
     let topics = options.topics();
-    let mut control = driver.control(address)?;
-    let latest = control.ends(&topics, End::Latest)?;
-    let earliest = control.ends(&topics, End::Earliest)?;
-    let plans = plans(options, topics, address, driver.batch_bytes(), earliest, latest);
-    drive(options, driver, control, Clock::new(), plans)
+    let mut controls = Controls::connect(driver, leaders)?;
+    let latest = controls.ends(&topics, End::Latest)?;
+    let earliest = controls.ends(&topics, End::Earliest)?;
+    let plans = plans(options, topics, leaders, driver.batch_bytes(), earliest, latest);
+    let mut report = drive(options, driver, controls, Clock::new(), plans)?;
+    report.leaders = leaders.count();
+    Ok(report)
 }
 
 fn plans(
     options: &Options,
     topics: Topics,
-    address: SocketAddr,
+    leaders: &Leaders,
     batch_bytes: usize,
     earliest: Vec<i64>,
     latest: Vec<i64>,
@@ -71,7 +80,7 @@ fn plans(
     };
     let plan = Plan {
         core: None,
-        address,
+        leaders: leaders.clone(),
         topics,
         thread: 0,
         threads,
@@ -112,7 +121,7 @@ fn plans(
 fn drive<D: Driver>(
     options: &Options,
     driver: &D,
-    control: Box<dyn Control>,
+    controls: Controls,
     clock: Clock,
     mut plans: Vec<Plan>,
 ) -> Result<Report, BenchError> {
@@ -133,7 +142,7 @@ fn drive<D: Driver>(
         let (over, is_over) = channel();
         let stop = &stop;
         let ticker =
-            driver.tick_every().map(|every| scope.spawn(move || tick(control, every, &is_over, stop)));
+            driver.tick_every().map(|every| scope.spawn(move || tick(controls, every, &is_over, stop)));
         let mut threads = Vec::new();
         let mut empties = Vec::new();
         for plan in &plans {
@@ -169,13 +178,13 @@ fn drive<D: Driver>(
 
 /// Tick until `is_over` is hung up. A broker that does not take it ends the run.
 fn tick(
-    mut control: Box<dyn Control>,
+    mut controls: Controls,
     every: Duration,
     is_over: &Receiver<()>,
     stop: &AtomicBool,
 ) -> Result<(), BenchError> {
     while let Err(RecvTimeoutError::Timeout) = is_over.recv_timeout(every) {
-        if let Err(error) = control.tick() {
+        if let Err(error) = controls.tick() {
             stop.store(true, Ordering::Relaxed);
             return Err(error);
         }
@@ -224,12 +233,12 @@ fn join_groups<D: Driver>(
     }
     let mut shares = Vec::new();
     for group in 0..plan.groups {
-        for share in plans.iter().flat_map(Plan::reader_shares) {
-            let partitions = share.into_iter().map(|(_, partition)| partition).collect();
+        for part in plans.iter().flat_map(Plan::reader_parts) {
+            let partitions = part.partitions.into_iter().map(|(_, partition)| partition).collect();
             shares.push(Share { group, partitions });
         }
     }
-    driver.join(plan.address, shares, &plan.positions, options.reconnect).map(Some)
+    driver.join(plan.leaders.any(), shares, &plan.positions, options.reconnect).map(Some)
 }
 
 fn judge(

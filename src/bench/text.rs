@@ -98,9 +98,13 @@ impl Report {
 
     pub fn places(&self) -> String {
         let partitions = plural(u64::from(self.partitions), "partition");
+        let leaders = match self.leaders {
+            0 | 1 => String::new(),
+            leaders => format!(" led by {leaders} nodes"),
+        };
         match self.topics {
-            1 => partitions,
-            topics => format!("{topics} topics of {partitions}"),
+            1 => format!("{partitions}{leaders}"),
+            topics => format!("{topics} topics of {partitions}{leaders}"),
         }
     }
 

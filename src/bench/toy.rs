@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use super::driver::{Ack, Code, Control, Driver, End, FetchFrom, Malformed, Packer, Stamp};
 use super::engine::ReadBack;
 use super::error::BenchError;
+use super::leaders::Leaders;
 use super::options::{Load, Options};
 use super::payload::{self, Body, Random};
 use super::report::Report;
@@ -238,10 +239,13 @@ struct Toy {
 struct ToyControl(Arc<Mutex<Broker>>);
 
 impl Control for ToyControl {
-    fn ends(&mut self, _: &Topics, end: End) -> Result<Vec<i64>, BenchError> {
+    fn ends(&mut self, _: &Topics, partitions: &[i32], end: End) -> Result<Vec<i64>, BenchError> {
         let broker = self.0.lock().unwrap();
-        let end_of = |queue: &Vec<Vec<u8>>| if end == End::Latest { queue.len() as i64 } else { 0 };
-        Ok(broker.queues.iter().map(end_of).collect())
+        let end_of = |&partition: &i32| match end {
+            End::Latest => broker.queues[partition as usize].len() as i64,
+            End::Earliest => 0,
+        };
+        Ok(partitions.iter().map(end_of).collect())
     }
 
     fn tick(&mut self) -> Result<(), BenchError> {
@@ -372,7 +376,7 @@ fn run_against(server: &Server, change: impl FnOnce(&mut Options)) -> Report {
         broker: server.broker.clone(),
         controls: AtomicUsize::new(0),
     };
-    let report = run_with(&options, server.address, &toy).unwrap();
+    let report = run_with(&options, &Leaders::one(server.address, &options.topics()), &toy).unwrap();
     assert!(toy.controls.load(Ordering::Relaxed) > 0);
     report
 }

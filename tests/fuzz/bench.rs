@@ -40,8 +40,8 @@ pub const ANSWERS: Target = Target {
 pub const CONTROL: Target = Target {
     run: |bytes| {
         let Ok(mut control) = KafkaControl::over(Script { answers: bytes }) else { return false };
-        let leaders = control.leaders(TOPIC);
-        let offsets = control.offsets(TOPIC, 2, End::Latest);
+        let leaders = control.metadata(TOPIC);
+        let offsets = control.offsets(TOPIC, &[0, 1], End::Latest);
         leaders.is_ok() && offsets.is_ok_and(|offsets| offsets.iter().all(|offset| *offset >= 0))
     },
     seeds: || vec![conversation()],

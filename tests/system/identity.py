@@ -1,13 +1,17 @@
 """Who the broker is to its clients: one node, or one for each log; and what a consumer need not say twice."""
 
+import json
+import os
 import struct
+import subprocess
 
 import wire
 from lib.broker import by_log, free_base_port
-from rig import admin, admin_json, check, equal, metric
+from rig import CaseSkipped, admin, admin_json, check, equal, metric
 
 LOGS = 2
 PARTITIONS = 6
+BENCH_S_MAX = 120
 
 
 def a_broker_per_log(rig):
@@ -48,8 +52,11 @@ def _connections_stay(broker, nodes):
 
 
 def _connections(broker):
-    prefix = "ringmq_connections_opened_total{"
-    lines = [line for line in admin(broker, "/metrics").splitlines() if line.startswith(prefix)]
+    return _by_shard(broker, "ringmq_connections_opened_total")
+
+
+def _by_shard(broker, name, label=""):
+    lines = [line for line in admin(broker, "/metrics").splitlines() if line.startswith(name + "{") and label in line]
     counts = {int(line.split('shard="', 1)[1].split('"', 1)[0]): float(line.rsplit(" ", 1)[1]) for line in lines}
     return {shard: counts.get(shard, 0) for shard in range(LOGS)}
 
@@ -107,6 +114,91 @@ def a_log_port_that_is_taken(rig):
     for word in (f"127.0.0.1:{base + 1}", "log 1", "kafka.log_base_port"):
         check(word in text, f"{word!r} is not in what it says: {text!r}")
     check(first.is_ready(), "the first broker is disturbed")
+
+
+# --- The load generator. ---
+
+
+def load_of_each_log(rig):
+    """`ringmq bench` gives each log, at its own port, only what it leads; consumers and groups read it all."""
+    broker = rig.running(shards=LOGS, settings=by_log(free_base_port(LOGS)))
+    for topic, groups, more in (
+        ("assigned", 1, ("--consumers", "3")),
+        ("verified", 1, ("--verify",)),
+        ("members", 4, ("--consumers", "2", "--groups", "4", "--group-protocol", "classic")),
+    ):
+        before = _produce_requests(broker)
+        options = ("--topic", topic, "--partitions", PARTITIONS, "--connections", 4, *more)
+        result, said = _bench(rig, "--bootstrap", broker.kafka, *options)
+        (run,) = result["runs"]
+        _check_ledger(run, groups, said)
+        with wire.Client(broker.kafka) as client:
+            brokers, leaders = _metadata(client, topic)
+            coordinators = {_coordinator(client, f"{topic}-group-{group}") for group in range(groups)}
+        records = dict.fromkeys(brokers, 0)
+        for partition, leader in leaders.items():
+            with wire.Client(brokers[leader]) as client:
+                _, high_watermark = client.fetch(topic, partition, 0)
+            check(high_watermark > 0, f"partition {partition} of {topic} got nothing")
+            records[leader] += high_watermark
+        equal(run["leaders"], LOGS, "nodes that lead the partitions, as the result has it")
+        check(len(records) == LOGS and all(records.values()), f"records of each log: {records}")
+        equal(sum(records.values()), run["ledger"]["acked"], f"records of all logs: {records}")
+        # A record a request, and the port of a log is served by the shard of the same number, less 1.
+        came = {1001 + shard: count - before[shard] for shard, count in _produce_requests(broker).items()}
+        equal(came, records, "requests that came to each log's port, and records that it has")
+        if groups > 1:
+            equal(len(coordinators), LOGS, "logs that coordinate groups")
+            equal((run["group_work"]["members"], run["group_work"]["offsets_wrong"]), (8, 0), "members, wrong offsets")
+    for option in ("--connections", "--consumers"):
+        counts = {"--partitions": PARTITIONS, "--connections": LOGS, "--consumers": LOGS, option: 1}
+        _, said = _bench(rig, "--bootstrap", broker.kafka, *(word for pair in counts.items() for word in pair))
+        check(f"give {option} {LOGS} or more, not 1" in said, f"with too few: {said}")
+    broker.stop()
+
+
+def load_of_an_own_broker(rig):
+    """`ringmq bench` starts a broker that is one for each log, if it is told to."""
+    cpus = sorted(os.sched_getaffinity(0))[:LOGS]
+    if len(cpus) < LOGS:
+        raise CaseSkipped("two shards of a broker that is started by `ringmq bench` need two CPUs")
+    options = ["--broker-cpus", ",".join(map(str, cpus)), "--partitions", PARTITIONS, "--connections", 2]
+    settings = [word for setting in by_log(0) for word in ("--set", setting)]
+    result, said = _bench(rig, *options, *settings, "--consumers", 2)
+    equal([node["node_id"] for node in result["broker"]["info"]["advertised"]], [1001, 1002], "node ids")
+    _check_ledger(result["runs"][0], 1, said)
+
+
+def _bench(rig, *options):
+    """Its result, if there is one, and what it said. The machine decides whether the run counts."""
+    path = os.path.join(rig.folder, "bench.json")
+    if os.path.exists(path):
+        os.remove(path)
+    command = [
+        rig.binary, "bench", "--out", rig.folder, "--no-report", "--json", path, "--quiet", "--rate", 2000,
+        "--batch-records", 1, "--seconds", 2, "--warmup", 0, *options,
+    ]  # fmt: skip
+    done = subprocess.run(
+        list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BENCH_S_MAX
+    )
+    if not os.path.exists(path):
+        return None, done.stdout + done.stderr
+    with open(path, encoding="utf-8") as file:
+        return json.load(file), done.stdout + done.stderr
+
+
+def _check_ledger(run, groups, said):
+    """Whatever was acknowledged was read by every group."""
+    ledger = run["ledger"]
+    faults = {name: ledger[name] for name in ("lost", "duplicated", "reordered", "corrupt", "read_offsets_skipped")}
+    check(not any(faults.values()) and run["errors"] == 0, f"{faults}: {said}")
+    check(ledger["acked"] > 0, f"nothing was acknowledged: {said}")
+    equal(ledger["read"], ledger["acked"] * groups, f"records read; it said: {said}")
+
+
+def _produce_requests(broker):
+    """Of each shard."""
+    return _by_shard(broker, "ringmq_requests_total", 'api="Produce"')
 
 
 def _advertised(broker):
@@ -222,5 +314,7 @@ CASES = {
     "identity/2, 1, 2 shards": other_numbers_of_shards,
     "identity/behind a router": behind_a_router,
     "identity/a log's port that is taken": a_log_port_that_is_taken,
+    "identity/load of each log": load_of_each_log,
+    "identity/load of an own broker": load_of_an_own_broker,
     "identity/fetch sessions": sessions,
 }

@@ -43,13 +43,13 @@ pub struct Node {
     pub address: String,
 }
 
-/// What a broker says of a topic.
-#[derive(Clone, Debug)]
-pub struct Leaders {
-    /// All brokers of the cluster.
+/// What a broker says of its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// All brokers.
     pub nodes: Vec<Node>,
-    /// By partition; -1: none.
-    pub of: Vec<i32>,
+    /// The leader's id, by partition of one topic or counted through several; -1: none.
+    pub leaders: Vec<i32>,
 }
 
 /// Every address that a bootstrap names: `host:port`, or several with commas.
@@ -82,6 +82,23 @@ pub fn connect_any(addresses: &[SocketAddr]) -> Result<(SocketAddr, KafkaControl
     Err(refused.expect("at least one address was resolved"))
 }
 
+/// Go to a node of the cluster as a client would, unless it is the one at `asked`. `what`: who it is.
+pub fn follow(
+    asked: SocketAddr,
+    what: &'static str,
+    node: &str,
+) -> Result<Option<(SocketAddr, KafkaControl)>, BenchError> {
+    let theirs = resolve(node);
+    if theirs.as_ref().is_ok_and(|theirs| theirs.contains(&asked)) {
+        return Ok(None);
+    }
+    theirs.and_then(|theirs| connect_any(&theirs)).map(Some).map_err(|error| BenchError::Node {
+        what,
+        node: node.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
 impl KafkaControl {
     /// Connect and compare versions.
     pub fn connect(address: SocketAddr) -> Result<KafkaControl, BenchError> {
@@ -108,10 +125,12 @@ impl KafkaControl {
 }
 
 impl Control for KafkaControl {
-    fn ends(&mut self, topics: &Topics, end: End) -> Result<Vec<i64>, BenchError> {
+    fn ends(&mut self, topics: &Topics, partitions: &[i32], end: End) -> Result<Vec<i64>, BenchError> {
         let mut ends = Vec::new();
-        for name in topics.names() {
-            ends.extend(self.offsets(name, topics.partitions(), end)?);
+        for of_topic in partitions.chunk_by(|a, b| topics.place(*a).0 == topics.place(*b).0) {
+            let (topic, _) = topics.place(of_topic[0]);
+            let numbers: Vec<i32> = of_topic.iter().map(|&counted| topics.place(counted).1).collect();
+            ends.extend(self.offsets(&topics.names()[topic], &numbers, end)?);
         }
         Ok(ends)
     }
@@ -149,39 +168,32 @@ impl<S: Read + Write> KafkaControl<S> {
         Ok(())
     }
 
-    /// [`prepare_topic`](Self::prepare_topic) for each.
+    /// [`prepare_topic`](Self::prepare_topic) for each. The leaders are those of the counted partitions.
     ///
     /// # Errors
-    /// The topics' leaders are on several nodes.
-    pub fn prepare(
-        &mut self,
-        topics: &Topics,
-        configs: &[(String, String)],
-    ) -> Result<Option<Node>, BenchError> {
-        let mut leader = None;
-        for (index, name) in topics.names().iter().enumerate() {
-            let found = self.prepare_topic(name, topics.partitions(), configs)?;
-            if index > 0 && found != leader {
-                return Err(BenchError::SeveralNodes);
-            }
-            leader = found;
+    /// Those of one of them.
+    pub fn prepare(&mut self, topics: &Topics, configs: &[(String, String)]) -> Result<Metadata, BenchError> {
+        let mut all = Metadata::default();
+        for name in topics.names() {
+            let Metadata { nodes, leaders } = self.prepare_topic(name, topics.partitions(), configs)?;
+            all.nodes = nodes;
+            all.leaders.extend(leaders);
         }
-        Ok(leader)
+        Ok(all)
     }
 
     /// Create the topic unless it exists, and wait until every partition has its leader.
     ///
-    /// `configs`: names and values of the topic's configuration, used only when it is new. Returns the
-    /// node that leads it, when there are others from which to tell it.
+    /// `configs`: names and values of the topic's configuration, used only when it is new.
     ///
     /// # Errors
-    /// The topic exists with fewer partitions; it has leaders on several nodes.
+    /// The topic exists with fewer partitions; a partition gets no leader.
     pub fn prepare_topic(
         &mut self,
         topic: &str,
         partitions: u32,
         configs: &[(String, String)],
-    ) -> Result<Option<Node>, BenchError> {
+    ) -> Result<Metadata, BenchError> {
         let answer = self.call(Api::CREATE_TOPICS, |out| {
             out.count(1);
             out.string(topic);
@@ -209,20 +221,18 @@ impl<S: Read + Write> KafkaControl<S> {
         self.wait_for_leaders(topic, partitions)
     }
 
-    fn wait_for_leaders(&mut self, topic: &str, partitions: u32) -> Result<Option<Node>, BenchError> {
+    /// Of a topic that has more partitions, the first so many.
+    fn wait_for_leaders(&mut self, topic: &str, partitions: u32) -> Result<Metadata, BenchError> {
         let deadline = Instant::now() + TOPIC_TIMEOUT;
         loop {
-            match self.leaders(topic)? {
-                Ok(Leaders { nodes, of }) if of.iter().all(|&leader| leader >= 0) => {
-                    if of.len() < partitions as usize {
-                        return Err(BenchError::Partitions { topic: topic.to_owned(), found: of.len() });
+            match self.metadata(topic)? {
+                Ok(Metadata { nodes, mut leaders }) if leaders.iter().all(|&leader| leader >= 0) => {
+                    let found = leaders.len();
+                    if found < partitions as usize {
+                        return Err(BenchError::Partitions { topic: topic.to_owned(), found });
                     }
-                    if of.iter().any(|leader| *leader != of[0]) {
-                        return Err(BenchError::SeveralNodes);
-                    }
-                    // A single node is the one that was asked, whatever it calls itself.
-                    let others = nodes.len() > 1;
-                    return Ok(nodes.into_iter().find(|node| others && node.id == of[0]));
+                    leaders.truncate(partitions as usize);
+                    return Ok(Metadata { nodes, leaders });
                 }
                 Ok(_) | Err(UNKNOWN_TOPIC_OR_PARTITION | LEADER_NOT_AVAILABLE)
                     if Instant::now() < deadline =>
@@ -242,7 +252,7 @@ impl<S: Read + Write> KafkaControl<S> {
     }
 
     /// The leader of every partition, or the topic's error code.
-    pub fn leaders(&mut self, topic: &str) -> Result<Result<Leaders, i16>, BenchError> {
+    pub fn metadata(&mut self, topic: &str) -> Result<Result<Metadata, i16>, BenchError> {
         let answer = self.call(Api::METADATA, |out| {
             out.count(1);
             out.string(topic);
@@ -266,23 +276,30 @@ impl<S: Read + Write> KafkaControl<S> {
         let topic_code = reader.i16()?;
         reader.string()?;
         let _internal = reader.i8()?;
-        let mut of = Vec::new();
+        // Their order is the broker's choice.
+        let mut led = Vec::new();
         for _ in 0..reader.count()? {
             let _code = reader.i16()?;
-            let _index = reader.i32()?;
-            of.push(reader.i32()?);
+            led.push((reader.i32()?, reader.i32()?));
             for _replicas_then_isr in 0..2 {
                 let count = reader.count()?;
                 reader.take(count.saturating_mul(4))?;
             }
         }
-        Ok(if topic_code == 0 { Ok(Leaders { nodes, of }) } else { Err(topic_code) })
+        if topic_code != 0 {
+            return Ok(Err(topic_code));
+        }
+        led.sort_unstable();
+        if (0..).zip(&led).any(|(index, (partition, _))| index != *partition) {
+            return Err(Malformed("metadata of partitions that are not numbered through").into());
+        }
+        Ok(Ok(Metadata { nodes, leaders: led.into_iter().map(|(_, leader)| leader).collect() }))
     }
 
-    /// The offset at one end of each partition of `0..partitions`.
+    /// The offset at one end of each of these partitions, which are sorted.
     ///
     /// Kafka announces the leaders of a new topic before they know that they lead: until then they refuse.
-    pub fn offsets(&mut self, topic: &str, partitions: u32, end: End) -> Result<Vec<i64>, BenchError> {
+    pub fn offsets(&mut self, topic: &str, partitions: &[i32], end: End) -> Result<Vec<i64>, BenchError> {
         self.until_ready(
             &[UNKNOWN_TOPIC_OR_PARTITION, LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER],
             |control| control.offsets_now(topic, partitions, end),
@@ -308,22 +325,21 @@ impl<S: Read + Write> KafkaControl<S> {
         }
     }
 
-    fn offsets_now(&mut self, topic: &str, partitions: u32, end: End) -> Result<Vec<i64>, BenchError> {
-        let mut offsets = vec![None; partitions as usize];
+    fn offsets_now(&mut self, topic: &str, partitions: &[i32], end: End) -> Result<Vec<i64>, BenchError> {
+        let mut offsets = vec![None; partitions.len()];
         // How the protocol names the ends among times.
         let time = match end {
             End::Latest => -1,
             End::Earliest => -2,
         };
-        for from in (0..partitions as usize).step_by(LIST_PARTITIONS) {
-            let indices = from..offsets.len().min(from + LIST_PARTITIONS);
+        for some in partitions.chunks(LIST_PARTITIONS) {
             let answer = self.call(Api::LIST_OFFSETS, |out| {
                 out.i32(-1);
                 out.count(1);
                 out.string(topic);
-                out.count(indices.len());
-                for index in indices {
-                    out.i32(index as i32);
+                out.count(some.len());
+                for &partition in some {
+                    out.i32(partition);
                     out.i64(time);
                 }
             })?;
@@ -331,14 +347,16 @@ impl<S: Read + Write> KafkaControl<S> {
             for _ in 0..reader.count()? {
                 reader.string()?;
                 for _ in 0..reader.count()? {
-                    let index = reader.i32()?;
+                    let partition = reader.i32()?;
                     let code = reader.i16()?;
                     let _timestamp = reader.i64()?;
                     // -1 stands for "none".
                     let offset = reader.i64()?.max(0);
                     refuse(Api::LIST_OFFSETS, code)?;
-                    let known = usize::try_from(index).ok().and_then(|index| offsets.get_mut(index));
-                    *known.ok_or(Malformed("offsets of a partition that was not asked for"))? = Some(offset);
+                    let index = partitions
+                        .binary_search(&partition)
+                        .map_err(|_| Malformed("offsets of a partition that was not asked for"))?;
+                    offsets[index] = Some(offset);
                 }
             }
         }
@@ -456,8 +474,8 @@ mod tests {
         out
     }
 
-    /// Nodes 1, 2, ... at ports 9001, 9002, ...; the leader of each partition.
-    fn metadata(topic: &str, nodes: i32, leaders: &[i32]) -> Vec<u8> {
+    /// Nodes 1, 2, ... at ports 9001, 9002, ...; partitions and their leaders.
+    fn metadata(topic: &str, nodes: i32, leaders: &[(i32, i32)]) -> Vec<u8> {
         let mut out = Vec::new();
         out.i32(0);
         out.i32(nodes);
@@ -474,9 +492,9 @@ mod tests {
         out.string(topic);
         out.i8(0);
         out.count(leaders.len());
-        for (index, leader) in (0..).zip(leaders) {
+        for (partition, leader) in leaders {
             out.i16(0);
-            out.i32(index);
+            out.i32(*partition);
             out.i32(*leader);
             out.i32(0);
             out.i32(0);
@@ -484,22 +502,27 @@ mod tests {
         out
     }
 
-    fn prepare(count: u32, answers: &[Vec<u8>]) -> Result<Option<Node>, BenchError> {
+    fn prepare(count: u32, answers: &[Vec<u8>]) -> Result<Metadata, BenchError> {
         let bodies = [&[versions(&Api::LOAD)][..], answers].concat();
         KafkaControl::over(Script::new(&bodies))?.prepare(&Topics::new("t", count, 2), &[])
     }
 
     #[test]
-    fn the_leader_is_told_from_other_nodes_and_must_be_one() {
-        let two = prepare(1, &[created("t"), metadata("t", 2, &[2, 2])]).unwrap();
-        assert_eq!(two, Some(Node { id: 2, address: "host:9002".to_owned() }));
-        // The only node is the one that was asked, wherever it says it can be reached.
-        assert_eq!(prepare(1, &[created("t"), metadata("t", 1, &[1, 1])]).unwrap(), None);
-        let split = prepare(1, &[created("t"), metadata("t", 2, &[1, 2])]);
-        assert!(matches!(split, Err(BenchError::SeveralNodes)), "{split:?}");
+    fn every_partition_has_its_own_leader_whatever_the_order_of_an_answer() {
+        let node = |id| Node { id, address: format!("host:{}", 9000 + id) };
+        // The topic has a partition more than is loaded.
+        let one = prepare(1, &[created("t"), metadata("t", 2, &[(1, 2), (2, 1), (0, 1)])]).unwrap();
+        assert_eq!(one, Metadata { nodes: vec![node(1), node(2)], leaders: vec![1, 2] });
+        let (first, second) = ([(0, 1), (1, 1)], [(1, 1), (0, 3)]);
         let topics =
-            [created("t-0"), metadata("t-0", 2, &[1, 1]), created("t-1"), metadata("t-1", 2, &[2, 2])];
-        assert!(matches!(prepare(2, &topics), Err(BenchError::SeveralNodes)));
+            [created("t-0"), metadata("t-0", 3, &first), created("t-1"), metadata("t-1", 3, &second)];
+        assert_eq!(prepare(2, &topics).unwrap().leaders, [1, 1, 3, 1], "counted through");
+        for wrong in [[(0, 1), (2, 1)], [(1, 1), (1, 1)]] {
+            let answer = prepare(1, &[created("t"), metadata("t", 2, &wrong)]);
+            assert!(matches!(answer, Err(BenchError::Malformed(_))), "{answer:?}");
+        }
+        let few = prepare(1, &[created("t"), metadata("t", 2, &[(0, 1)])]);
+        assert!(matches!(few, Err(BenchError::Partitions { found: 1, .. })), "{few:?}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::codes::code;
-use super::control::KafkaControl;
+use super::control::{KafkaControl, follow};
 use super::wire::{Api, Reader, Writer};
 use crate::bench::driver::Malformed;
 use crate::bench::error::BenchError;
@@ -33,13 +33,17 @@ const ASSIGNOR: &str = "ringmq-bench";
 
 const COORDINATOR_LOADING: i16 = 14;
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+const NOT_COORDINATOR: i16 = 16;
 const ILLEGAL_GENERATION: i16 = 22;
 const UNKNOWN_MEMBER: i16 = 25;
 const REBALANCE_IN_PROGRESS: i16 = 27;
 
 /// What all members have in common.
 struct Common {
+    /// Of the broker that is asked who coordinates a group.
     address: SocketAddr,
+    /// It may be another. A single node is the one that was asked, whatever it calls itself.
+    several_nodes: bool,
     topics: Topics,
     /// Connect again when the connection is lost.
     reconnect: bool,
@@ -60,6 +64,7 @@ impl Joined {
     /// The broker speaks no group protocol; a group does not come together in time.
     pub fn join(
         address: SocketAddr,
+        several_nodes: bool,
         topics: &Topics,
         shares: Vec<Share>,
         positions: &[Arc<Positions>],
@@ -73,7 +78,8 @@ impl Joined {
             generations[share.group].push(None);
         }
         let topics = topics.clone();
-        let common = Arc::new(Common { address, topics, reconnect, generations: Mutex::new(generations) });
+        let generations = Mutex::new(generations);
+        let common = Arc::new(Common { address, several_nodes, topics, reconnect, generations });
         let mut members = Joined { threads: Vec::new(), leave: Vec::new() };
         for (number, share) in numbered {
             let (leave, left) = channel();
@@ -195,7 +201,10 @@ impl Member {
         loop {
             match self.stay() {
                 Err(
-                    BenchError::Connection { .. } | BenchError::NotKafka { .. } | BenchError::Connect { .. },
+                    BenchError::Connection { .. }
+                    | BenchError::NotKafka { .. }
+                    | BenchError::Connect { .. }
+                    | BenchError::Node { .. },
                 ) if self.common.reconnect => {
                     // The load goes on as well, and ends in time.
                     if self.is_over(RETRY) {
@@ -252,13 +261,25 @@ impl Member {
         self.leave()
     }
 
-    /// Its broker gets ready for groups when it is first asked for a coordinator.
+    /// Go to the group's coordinator. A broker gets ready for groups when it is first asked for one.
     fn find_coordinator(&mut self) -> Result<(), BenchError> {
         let deadline = Instant::now() + JOIN_TIMEOUT;
         loop {
             let answer = self.control.call(Api::FIND_COORDINATOR, |out| out.string(&self.name))?;
-            match Reader(&answer).i16()? {
-                0 => return Ok(()),
+            let mut reader = Reader(&answer);
+            match reader.i16()? {
+                0 => {
+                    let _node = reader.i32()?;
+                    let host = String::from_utf8_lossy(reader.string()?);
+                    let node = format!("{host}:{}", reader.i32()?);
+                    if self.common.several_nodes
+                        && let Some((_, control)) =
+                            follow(self.common.address, "a group's coordinator", &node)?
+                    {
+                        self.control = control;
+                    }
+                    return Ok(());
+                }
                 COORDINATOR_LOADING | COORDINATOR_NOT_AVAILABLE if Instant::now() < deadline => {
                     std::thread::sleep(RETRY);
                 }
@@ -309,6 +330,13 @@ impl Member {
             REBALANCE_IN_PROGRESS => return Ok(None),
             COORDINATOR_LOADING | COORDINATOR_NOT_AVAILABLE => {
                 std::thread::sleep(RETRY);
+                return Ok(None);
+            }
+            // Kafka names the coordinator of a new group before that knows of it.
+            NOT_COORDINATOR => {
+                std::thread::sleep(RETRY);
+                self.control = KafkaControl::connect(self.common.address)?;
+                self.find_coordinator()?;
                 return Ok(None);
             }
             code => return Err(refused(Api::JOIN_GROUP, code)),

@@ -76,6 +76,8 @@ pub struct Shape {
     pub timestamp_ms: i64,
     /// By the producer's number; empty when producers are not idempotent.
     pub producer_ids: Vec<ProducerId>,
+    /// The cluster has more than one: a group's coordinator is asked at its own address.
+    pub several_nodes: bool,
 }
 
 /// What makes a producer idempotent, as the broker handed it out.
@@ -397,7 +399,8 @@ impl Driver for KafkaDriver {
         positions: &[Arc<Positions>],
         reconnect: bool,
     ) -> Result<Box<dyn Members>, BenchError> {
-        Ok(Box::new(Joined::join(address, &self.shape.topics, shares, positions, reconnect)?))
+        let Shape { several_nodes, topics, .. } = &self.shape;
+        Ok(Box::new(Joined::join(address, *several_nodes, topics, shares, positions, reconnect)?))
     }
 }
 

@@ -84,6 +84,54 @@ fn a_loss_a_duplicate_a_swap_and_damage_in_the_broker_fail_the_run() {
 }
 
 #[test]
+fn each_leader_is_given_and_asked_for_only_what_it_leads() {
+    for (read_back, consumers) in [(ReadBack::Tail, 2), (ReadBack::Tail, 4), (ReadBack::Afterwards, 0)] {
+        let sinks = [(); 2].map(|()| Sink::start(Memory::new(Fault::None), 4, None).unwrap());
+        let led_by = [0, 1, 1, 1];
+        let leaders = Leaders::new(&led_by.map(|leader: usize| sinks[leader].address()));
+        let options = Options {
+            partitions: 4,
+            record_bytes: 100,
+            records_per_batch: 7,
+            connections: 3,
+            load: Load::Open { records_per_s: 7_000.0 },
+            seconds: 1,
+            warmup_s: 0,
+            consumers,
+            groups: 2,
+            read_back,
+            ..Options::default()
+        };
+        let topics = options.topics();
+        let driver = KafkaDriver::new(Shape {
+            run: 7,
+            topics: topics.clone(),
+            acks: -1,
+            record_bytes: 100,
+            records: 7,
+            ..Shape::default()
+        });
+        let few = run_with(&Options { connections: 1, ..options.clone() }, &leaders, &driver).unwrap_err();
+        assert!(few.to_string().contains("give --connections 2 or more, not 1"), "{few}");
+        if consumers > 0 {
+            let few = run_with(&Options { consumers: 1, ..options.clone() }, &leaders, &driver).unwrap_err();
+            assert!(few.to_string().contains("give --consumers 2 or more, not 1"), "{few}");
+        }
+        let report = run_with(&options, &leaders, &driver).unwrap();
+        assert!(report.ledger.passed(), "{report}");
+        assert_eq!((report.ledger.acked, report.ledger.read, report.unsent), (7000, 14_000, 0), "{report}");
+        assert!(report.to_string().contains("4 partitions led by 2 nodes"), "{report}");
+        for (leader, sink) in sinks.iter().enumerate() {
+            let mut control = driver.control(sink.address()).unwrap();
+            let ends = control.ends(&topics, &[0, 1, 2, 3], End::Latest).unwrap();
+            let has: Vec<bool> = ends.iter().map(|end| *end > 0).collect();
+            let leads: Vec<bool> = led_by.iter().map(|of| *of == leader).collect();
+            assert_eq!(has, leads, "{ends:?}");
+        }
+    }
+}
+
+#[test]
 fn a_stall_is_charged_to_every_request_that_was_due_in_it() {
     let stall = std::time::Duration::from_millis(400);
     let report = run_against(Fault::Stall(100, stall), |options| {
@@ -157,12 +205,12 @@ fn a_thread_that_cannot_begin_holds_up_no_other() {
         ..Shape::default()
     });
     let ends = vec![0; 2];
-    let (address, bytes) = (sink.address(), driver.batch_bytes());
-    let mut plans = plans(&options, topics, address, bytes, ends.clone(), ends);
+    let leaders = Leaders::one(sink.address(), &topics);
+    let mut plans = plans(&options, topics, &leaders, driver.batch_bytes(), ends.clone(), ends);
     plans[0].threads = 2;
     plans.push(Plan { thread: 1, core: Some(1_000_000), ..plans[0].clone() });
-    let control = driver.control(address).unwrap();
-    let error = drive(&options, &driver, control, Clock::new(), plans).unwrap_err().to_string();
+    let controls = Controls::connect(&driver, &leaders).unwrap();
+    let error = drive(&options, &driver, controls, Clock::new(), plans).unwrap_err().to_string();
     assert!(error.contains("core 1000000"), "{error}");
 }
 
@@ -363,9 +411,9 @@ fn as_many_readers_are_made_as_were_asked_for() {
     for (threads, consumers, readers) in [(1, 3, vec![3]), (2, 3, vec![2, 1]), (3, 5, vec![2, 2, 1])] {
         let options =
             Options { cpus: (0..threads).collect(), consumers, partitions: 5, ..Options::default() };
-        let address = "127.0.0.1:1".parse().unwrap();
-        let plans = plans(&options, options.topics(), address, 1, vec![0; 5], vec![0; 5]);
-        let shares: Vec<usize> = plans.iter().map(|plan| plan.reader_shares().len()).collect();
+        let leaders = Leaders::one("127.0.0.1:1".parse().unwrap(), &options.topics());
+        let plans = plans(&options, options.topics(), &leaders, 1, vec![0; 5], vec![0; 5]);
+        let shares: Vec<usize> = plans.iter().map(|plan| plan.reader_parts().len()).collect();
         assert_eq!(shares, readers, "{threads} threads");
     }
 }

@@ -37,8 +37,8 @@ pub struct RunArgs {
     /// Names the runs in reports; `compare` matches runs by it.
     #[arg(long, default_value = "run", value_name = "NAME")]
     label: String,
-    /// The broker, HOST:PORT, or several with commas. All partitions must be led by one node, to which
-    /// the load goes. Without it a broker is started here, and ended afterwards.
+    /// The broker, HOST:PORT, or several with commas; the load goes to the leaders of the partitions,
+    /// wherever they are. Without it a broker is started here, and ended afterwards.
     #[arg(long, value_name = "ADDR")]
     bootstrap: Option<String>,
     /// The admin address of a RingMQ at --bootstrap: it says which stage took the time.
@@ -76,7 +76,8 @@ pub struct RunArgs {
     /// The cores of the load threads, one thread each: 1,2,3. Without it one thread, not pinned.
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     cpus: Vec<usize>,
-    /// Connections that read what is written, while it is written. Beyond one a partition they are idle.
+    /// Connections that read what is written, while it is written. At least one for each node that leads
+    /// partitions; beyond one a partition they are idle.
     #[arg(long, value_name = "N")]
     consumers: Option<usize>,
     /// Groups of so many consumers, each of which reads everything.
@@ -192,7 +193,8 @@ pub struct LoadArgs {
     /// and latency counts from each record's own moment.
     #[arg(long, value_name = "MS", conflicts_with = "closed")]
     linger_ms: Option<f64>,
-    /// That produce: a producer each [default: 1, 8 for the ceiling].
+    /// That produce: a producer each [default: 1, 8 for the ceiling]. At least one for each node that leads
+    /// partitions; more go where there are more of these.
     #[arg(long, visible_alias = "producers", value_name = "N")]
     pub connections: Option<usize>,
     /// Requests in flight on each connection.

@@ -147,6 +147,10 @@ mutants! {
     ForgetRestoredSessions,
     /// Who leaves stays a member until its session ends.
     KeepLeaver,
+    /// The protocol that most prefer is chosen, whether or not all know it: the leader cannot read what some say.
+    ChooseUnsupported,
+    /// What a member said when it came counts for ever: the leader takes for free what it owns by now.
+    KeepMetadata,
 }
 
 impl Mutant {
@@ -164,6 +168,9 @@ impl Mutant {
         Mutant::ForgetRestoredSessions,
         Mutant::KeepLeaver,
     ];
+
+    /// The same where members also say what they own, or know several protocols.
+    pub const OF_PROTOCOLS: &[Mutant] = &[Mutant::ChooseUnsupported, Mutant::KeepMetadata];
 }
 
 /// Is this rule broken now?

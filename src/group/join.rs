@@ -7,6 +7,7 @@ use super::coordinator::Action;
 use super::machine::{Group, Phase, Scene};
 use super::member::{Member, Said};
 use super::timers::{Deadline, MemberKey, Timer};
+use crate::base::mutant::{self, Mutant};
 
 /// A new member sends no heartbeats before it is told its id, and nobody hears when its connection
 /// breaks: after this time it counts as gone.
@@ -172,7 +173,9 @@ impl<W: Copy> Group<W> {
 
     /// What the member says now counts.
     pub fn update(&mut self, key: MemberKey, said: Said, scene: &Scene<'_, W>) -> Result<(), GroupError> {
-        let (old, new) = (self.members[&key].said.bytes(), said.bytes());
+        let before = &self.members[&key].said;
+        let said = if mutant::is(Mutant::KeepMetadata) { before.clone() } else { said };
+        let (old, new) = (before.bytes(), said.bytes());
         self.check_growth(old, new, scene)?;
         let mut member = self.members.remove(&key).expect("the caller has validated it");
         self.bytes = self.bytes - old + new;

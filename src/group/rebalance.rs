@@ -117,7 +117,9 @@ impl<W: Copy> Group<W> {
 
     /// The protocol that everybody knows and most prefer; among equals what the leader prefers.
     pub fn choose_protocol(&self) -> Option<String> {
-        let common = |name: &str| self.supported.get(name) == Some(&self.members.len());
+        let common = |name: &str| {
+            self.supported.get(name) == Some(&self.members.len()) || mutant::is(Mutant::ChooseUnsupported)
+        };
         let mut votes: FxHashMap<&str, usize> = FxHashMap::default();
         for member in self.members.values() {
             let favourite = member.said.protocols.iter().find(|(name, _)| common(name));

@@ -1,14 +1,11 @@
-//! What members of type `consumer` tell each other through the broker: what they subscribe to, and what their leader
-//! has assigned. In the layout of the clients (`ConsumerProtocolSubscription`, `ConsumerProtocolAssignment`).
-//!
-//! ```text
-//!   version i16, count i32, { length i16, topic, [ count i32, partition i32 ... ] } ..., user data i32
-//! ```
+//! The ways in which a leader shares the partitions out, as clients have them.
+
+use std::collections::BTreeMap;
+
+use super::metadata::Subscription;
 
 /// The topics of the story, and how many partitions each has.
 pub const TOPICS: [(&str, i32); 2] = [("orders", 5), ("clicks", 3)];
-
-const NO_USER_DATA: i32 = -1;
 
 /// A partition, by the place of its topic in [`TOPICS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,96 +34,146 @@ pub fn topic_named(name: &str) -> usize {
     TOPICS.iter().position(|(topic, _)| *topic == name).expect("no other topic was ever named")
 }
 
-fn begin(count: usize) -> Vec<u8> {
-    let mut bytes = 0_i16.to_be_bytes().to_vec();
-    bytes.extend((count as i32).to_be_bytes());
-    bytes
+/// Who takes part in a generation, as its leader sees it.
+#[derive(Clone)]
+pub struct Peer {
+    pub id: String,
+    /// Its instance, or its id.
+    pub name: String,
+    pub said: Subscription,
 }
 
-fn put_name(bytes: &mut Vec<u8>, name: &str) {
-    bytes.extend((name.len() as i16).to_be_bytes());
-    bytes.extend(name.as_bytes());
-}
-
-pub fn subscription(topics: &[usize]) -> Vec<u8> {
-    let mut bytes = begin(topics.len());
-    topics.iter().for_each(|topic| put_name(&mut bytes, TOPICS[*topic].0));
-    bytes.extend(NO_USER_DATA.to_be_bytes());
-    bytes
-}
-
-pub fn assignment(parts: &[Part]) -> Vec<u8> {
-    let topics: Vec<_> = by_topic(parts).collect();
-    let mut bytes = begin(topics.len());
-    for (name, indexes) in topics {
-        put_name(&mut bytes, name);
-        bytes.extend((indexes.len() as i32).to_be_bytes());
-        indexes.iter().for_each(|index| bytes.extend(index.to_be_bytes()));
-    }
-    bytes.extend(NO_USER_DATA.to_be_bytes());
-    bytes
-}
-
-/// Reads what a member wrote: what comes back through the broker has not changed.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn i16(&mut self) -> i16 {
-        let (first, rest) = self.0.split_first_chunk().expect("cut off");
-        self.0 = rest;
-        i16::from_be_bytes(*first)
-    }
-
-    fn i32(&mut self) -> i32 {
-        let (first, rest) = self.0.split_first_chunk().expect("cut off");
-        self.0 = rest;
-        i32::from_be_bytes(*first)
-    }
-
-    fn topic(&mut self) -> usize {
-        let len = self.i16() as usize;
-        let (name, rest) = self.0.split_at(len);
-        self.0 = rest;
-        topic_named(std::str::from_utf8(name).expect("names are text"))
+impl Peer {
+    fn reads(&self, part: Part) -> bool {
+        self.said.topics.contains(&part.topic)
     }
 }
 
-pub fn subscribed(bytes: &[u8]) -> Vec<usize> {
-    let mut fields = Fields(bytes);
-    assert_eq!(fields.i16(), 0, "the version");
-    (0..fields.i32()).map(|_| fields.topic()).collect()
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Range,
+    RoundRobin,
+    Sticky,
+    /// The one under which members that know no other keep what they own while they join (KIP-429).
+    Cooperative,
 }
 
-/// Nothing at all is an assignment as well: of a member that its leader did not know.
-pub fn assigned(bytes: &[u8]) -> Vec<Part> {
-    if bytes.is_empty() {
-        return Vec::new();
-    }
-    let mut fields = Fields(bytes);
-    assert_eq!(fields.i16(), 0, "the version");
-    let mut parts = Vec::new();
-    for _ in 0..fields.i32() {
-        let topic = fields.topic();
-        for _ in 0..fields.i32() {
-            parts.push(Part { topic, index: fields.i32() });
+impl Protocol {
+    const ALL: [Protocol; 4] =
+        [Protocol::Range, Protocol::RoundRobin, Protocol::Sticky, Protocol::Cooperative];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Range => "range",
+            Protocol::RoundRobin => "roundrobin",
+            Protocol::Sticky => "sticky",
+            Protocol::Cooperative => "cooperative-sticky",
         }
     }
-    parts
+
+    pub fn named(name: &str) -> Protocol {
+        let mut all = Protocol::ALL.into_iter();
+        all.find(|protocol| protocol.name() == name).expect("no other protocol was ever named")
+    }
+
+    /// What each of the peers gets.
+    pub fn assign(self, peers: &[Peer]) -> Vec<Vec<Part>> {
+        // The order in which they hear of the generation means nothing.
+        let mut order: Vec<usize> = (0..peers.len()).collect();
+        order.sort_unstable_by_key(|index| &peers[*index].name);
+        match self {
+            Protocol::Range => range(peers, &order),
+            Protocol::RoundRobin => round_robin(peers, &order),
+            Protocol::Sticky => sticky(peers, &order),
+            Protocol::Cooperative => cooperative(peers, &order),
+        }
+    }
 }
 
-/// Each topic in ranges to those who subscribe to it, in the order of their names.
-pub fn range(members: &[(&str, &[usize])]) -> Vec<Vec<Part>> {
-    let mut shares = vec![Vec::new(); members.len()];
+/// Each topic in ranges to those who subscribe to it.
+fn range(peers: &[Peer], order: &[usize]) -> Vec<Vec<Part>> {
+    let mut shares = vec![Vec::new(); peers.len()];
     for (topic, (_, count)) in TOPICS.iter().enumerate() {
-        let mut readers: Vec<usize> =
-            (0..members.len()).filter(|index| members[*index].1.contains(&topic)).collect();
-        readers.sort_unstable_by_key(|index| members[*index].0);
+        let reads = |index: &&usize| peers[**index].said.topics.contains(&topic);
+        let readers: Vec<usize> = order.iter().filter(reads).copied().collect();
         let mut rest = parts(topic);
         for (place, reader) in readers.iter().enumerate() {
             let (count, readers) = (*count as usize, readers.len());
             let share = count / readers + usize::from(place < count % readers);
             shares[*reader].extend(rest.by_ref().take(share));
         }
+    }
+    shares
+}
+
+/// One partition to each in turn who reads it.
+fn round_robin(peers: &[Peer], order: &[usize]) -> Vec<Vec<Part>> {
+    let mut shares = vec![Vec::new(); peers.len()];
+    let mut turn = 0;
+    for part in all_parts() {
+        let mut places = (turn..turn + order.len()).map(|place| place % order.len());
+        if let Some(place) = places.find(|place| peers[order[*place]].reads(part)) {
+            shares[order[place]].push(part);
+            turn = place + 1;
+        }
+    }
+    shares
+}
+
+/// Who owns what, as the peers say. Of two who say so, the one who was given it earlier has missed a generation.
+fn owners(peers: &[Peer]) -> BTreeMap<Part, usize> {
+    let mut owners: BTreeMap<Part, usize> = BTreeMap::new();
+    for (index, peer) in peers.iter().enumerate() {
+        for part in &peer.said.owned {
+            let owner = owners.entry(*part).or_insert(index);
+            let (before, now) = (&peers[*owner], peer.said.owned_in);
+            assert!(
+                *owner == index || before.said.owned_in != now,
+                "{} and {} were both given {part:?} in {now}",
+                before.name,
+                peer.name
+            );
+            if before.said.owned_in < now {
+                *owner = index;
+            }
+        }
+    }
+    owners
+}
+
+/// Everybody keeps what it has, as far as nobody has two less.
+fn sticky(peers: &[Peer], order: &[usize]) -> Vec<Vec<Part>> {
+    let mut shares = vec![Vec::new(); peers.len()];
+    let owners = owners(peers);
+    for (part, owner) in &owners {
+        shares[*owner].push(*part);
+    }
+    for part in all_parts().filter(|part| !owners.contains_key(part)) {
+        let readers = order.iter().filter(|index| peers[**index].reads(part));
+        if let Some(reader) = readers.min_by_key(|index| shares[**index].len()) {
+            shares[*reader].push(part);
+        }
+    }
+    let pairs = || order.iter().flat_map(|from| order.iter().map(move |to| (*from, *to)));
+    loop {
+        let next = pairs().find_map(|(from, to)| {
+            let unfair = shares[from].len() >= shares[to].len() + 2;
+            let at = shares[from].iter().position(|part| unfair && peers[to].reads(*part))?;
+            Some((from, to, at))
+        });
+        let Some((from, to, at)) = next else { break };
+        let part = shares[from].remove(at);
+        shares[to].push(part);
+    }
+    shares
+}
+
+/// The same, without what somebody else owns still: who is to give it up does so, and joins again.
+fn cooperative(peers: &[Peer], order: &[usize]) -> Vec<Vec<Part>> {
+    let owners = owners(peers);
+    let mut shares = sticky(peers, order);
+    for (index, share) in shares.iter_mut().enumerate() {
+        share.retain(|part| owners.get(part).is_none_or(|owner| *owner == index));
     }
     shares
 }

@@ -111,6 +111,22 @@ events! {
     /// Leaders that were told to assign.
     Rebalances,
     SharesHandedOut,
+    SharesByRange,
+    SharesByRoundRobin,
+    SharesBySticky,
+    /// Of members that keep what they own while they join.
+    SharesByCooperative,
+    /// Of members that could do so, but know an eager protocol as well, and so do not.
+    CooperativeSharesOfEager,
+    /// Of members that know more than one protocol.
+    SharesAmongSeveral,
+    /// A process was in a generation of one protocol, and then in one of another.
+    ProtocolChanges,
+    /// Partitions that members owned while they joined.
+    PartitionsKept,
+    /// Members that were to give up some of them, and joined once more.
+    Revocations,
+    CommitsBeforeRevocation,
     MemberCommits,
     MemberOffsetFetches,
     /// Who is in no group asked what groups have committed.

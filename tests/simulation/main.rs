@@ -13,10 +13,12 @@ mod ledger;
 mod link;
 mod machine;
 mod member;
+mod metadata;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod onlooker;
 mod producer;
+mod rollout;
 mod roster;
 mod rot;
 mod stage;

@@ -1,6 +1,9 @@
 //! A member of a consumer group, as clients play it: it joins, assigns if it leads, syncs, asks for what was
 //! committed, commits and sends heartbeats. It dies, sleeps longer than its session and goes on as if nothing had
 //! happened, leaves, and comes back.
+//!
+//! Who knows an eager protocol gives up everything before it joins. Who knows the cooperative one alone keeps what it
+//! owns, gives up what its share lacks when it hears of that, and joins again at once, so that others may have it.
 
 mod hearing;
 
@@ -17,8 +20,10 @@ use ringmq::kafka::protocol::messages::{
 };
 use ringmq::model::Nanos;
 
-use super::assignor::{Part, TOPICS, assignment, range, subscription};
+use super::assignor::{Part, Peer, Protocol, TOPICS};
+use super::coverage::Event;
 use super::link::Link;
+use super::metadata::{Subscription, assignment};
 use super::roster::{Offsets, Roster, group_name, offsets_of};
 use super::stage::Stage;
 
@@ -27,16 +32,6 @@ const HEARTBEAT: Duration = Duration::from_secs(180);
 const REBALANCE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Who has waited so long for an answer connects again.
 const PATIENCE: Duration = Duration::from_secs(1500);
-const PROTOCOL: &str = "range";
-
-/// Who takes part in a generation, as its leader sees it.
-#[derive(Clone)]
-struct Peer {
-    id: String,
-    /// Its instance, or its id.
-    name: String,
-    topics: Vec<usize>,
-}
 
 #[derive(Clone)]
 enum Doing {
@@ -51,6 +46,10 @@ enum Doing {
     },
     Syncing,
     Member,
+    /// A member that has something to give up: it is to own this, and no more.
+    Revoking {
+        share: Vec<Part>,
+    },
     Leaving,
 }
 
@@ -94,13 +93,21 @@ pub struct Member {
     /// There is another process with the same instance.
     pub has_twin: bool,
     session: Duration,
+    /// What its process supports, the best first, and what it would if it were started now.
+    supports: Vec<Protocol>,
+    configured: Vec<Protocol>,
     link: Link<Note>,
     id: String,
     pub generation: i32,
+    /// Of the generation in which it takes part, or took part last.
+    protocol: Option<Protocol>,
     doing: Doing,
     pub owned: Vec<Part>,
-    /// Where it goes on, once it has asked.
-    positions: Option<Offsets>,
+    /// What it was given last, and in which generation.
+    last_share: Vec<Part>,
+    shared_in: i32,
+    /// Where it goes on in what it owns, once it has asked.
+    positions: Offsets,
     pub acts_at: Nanos,
     asked_at: Nanos,
     /// When it last was told that it is a member.
@@ -125,12 +132,17 @@ impl Member {
             topics,
             has_twin: false,
             session: Duration::from_secs(if instance.is_some() { 1800 } else { 600 }),
+            supports: Vec::new(),
+            configured: Vec::new(),
             link: Link::new(),
             id: String::new(),
             generation: -1,
+            protocol: None,
             doing: Doing::Down,
             owned: Vec::new(),
-            positions: None,
+            last_share: Vec::new(),
+            shared_in: -1,
+            positions: Offsets::new(),
             acts_at: Nanos(0),
             asked_at: Nanos(0),
             heard_at: Nanos(0),
@@ -157,7 +169,22 @@ impl Member {
     }
 
     pub fn is_rebalancing(&self) -> bool {
-        matches!(self.doing, Doing::Joining | Doing::Joined { .. } | Doing::Syncing)
+        matches!(self.doing, Doing::Joining | Doing::Joined { .. } | Doing::Syncing | Doing::Revoking { .. })
+    }
+
+    /// What its process supports from its next start on.
+    pub fn configure(&mut self, protocols: Vec<Protocol>) {
+        self.configured = protocols;
+    }
+
+    /// It runs with another configuration than it is to have.
+    pub fn is_outdated(&self) -> bool {
+        !self.is_down() && self.supports != self.configured
+    }
+
+    /// It keeps what it owns while it joins.
+    fn cooperates(&self) -> bool {
+        self.supports == [Protocol::Cooperative]
     }
 
     pub fn session(&self) -> Duration {
@@ -180,6 +207,7 @@ impl Member {
     pub fn die(&mut self, down_for: Duration, calm: bool, stage: &Stage, roster: &mut Roster) {
         roster.disturb(self.group);
         let returns = calm && self.instance.is_some() && self.is_settled() && !self.has_twin;
+        let returns = returns && !self.is_outdated();
         self.returning = returns.then(|| Returning {
             generation: self.generation,
             session_end: self.heard_at.plus(self.session),
@@ -192,9 +220,11 @@ impl Member {
         self.link.reset();
         self.link = Link::new();
         self.id.clear();
-        self.generation = -1;
+        (self.generation, self.protocol) = (-1, None);
         self.doing = Doing::Down;
         self.forget_share();
+        self.last_share.clear();
+        self.shared_in = -1;
         (self.asleep, self.slept) = (false, false);
         self.acts_at = stage.world.now().mono.plus(down_for);
     }
@@ -205,8 +235,8 @@ impl Member {
             return;
         }
         roster.disturb(self.group);
+        self.slept |= self.asleep || duration > REBALANCE_TIMEOUT;
         self.asleep = true;
-        self.slept |= duration > REBALANCE_TIMEOUT;
         self.acts_at = stage.world.now().mono.plus(duration);
     }
 
@@ -252,6 +282,7 @@ impl Member {
         self.again(stage, HEARTBEAT);
         if self.is_down() {
             self.doing = Doing::Out;
+            self.supports = self.configured.clone();
         }
         // What came while it slept.
         self.hear(stage, roster);
@@ -275,30 +306,57 @@ impl Member {
             Doing::Out if self.may_commit() && stage.rng.one_in(3) => self.commit(stage, roster),
             Doing::Out => self.join(stage, roster),
             Doing::Joined { peers } => self.sync(&peers, stage, roster),
-            Doing::Member if self.positions.is_none() && !self.owned.is_empty() => self.ask_offsets(roster),
+            Doing::Member if !self.unknown().is_empty() => self.ask_offsets(roster),
             Doing::Member if self.may_commit() && (self.slept || stage.rng.one_in(3)) => {
                 self.commit(stage, roster);
             }
             Doing::Member => self.beat(stage),
+            Doing::Revoking { .. } if self.may_commit() && stage.rng.one_in(2) => {
+                stage.coverage.count(Event::CommitsBeforeRevocation);
+                self.commit(stage, roster);
+            }
+            Doing::Revoking { share } => {
+                self.give_up(share);
+                self.join(stage, roster);
+            }
             Doing::Down | Doing::Joining | Doing::Syncing | Doing::Leaving => {
                 unreachable!("an answer is to come, or the connection has broken")
             }
         }
     }
 
-    /// It owns something, as far as it knows.
-    fn believes(&self) -> bool {
-        self.positions.is_some() && !self.owned.is_empty()
+    /// What it owns without knowing where to go on.
+    fn unknown(&self) -> Vec<Part> {
+        self.owned.iter().filter(|part| !self.positions.contains_key(part)).copied().collect()
     }
 
-    /// After a commit it asks how its group is.
+    /// It owns something, as far as it knows.
+    fn believes(&self) -> bool {
+        !self.owned.is_empty() && self.unknown().is_empty()
+    }
+
+    /// After a commit it asks how its group is. In a generation of which it has no share it owns what it was given
+    /// before, and whether it still does it is to hear.
     fn may_commit(&self) -> bool {
-        self.believes() && !self.committed_last
+        self.believes() && !self.committed_last && self.generation == self.shared_in
     }
 
     fn forget_share(&mut self) {
         self.owned.clear();
-        self.positions = None;
+        self.positions.clear();
+    }
+
+    fn give_up(&mut self, share: Vec<Part>) {
+        self.positions.retain(|part, _| share.contains(part));
+        self.owned = share;
+    }
+
+    fn says(&self, protocol: Protocol) -> Vec<u8> {
+        let owned = match protocol {
+            Protocol::Cooperative => self.owned.clone(),
+            _ => self.last_share.clone(),
+        };
+        Subscription { topics: self.topics.to_vec(), owned, owned_in: self.shared_in }.encode(protocol)
     }
 
     fn join(&mut self, stage: &mut Stage, roster: &mut Roster) {
@@ -309,9 +367,13 @@ impl Member {
         {
             roster.disturb(self.group);
         }
-        self.forget_share();
+        // Who has not come to a rebalance in time knows that it is none any more that anybody waits for.
+        if !self.cooperates() || self.slept {
+            self.forget_share();
+        }
         self.committed_last = false;
-        let metadata = subscription(self.topics);
+        let metadata: Vec<_> =
+            self.supports.iter().map(|protocol| (protocol.name(), self.says(*protocol))).collect();
         let mut request = JoinGroupRequest {
             group_id: group_name(self.group),
             session_timeout_ms: self.session.as_millis() as i32,
@@ -321,15 +383,17 @@ impl Member {
             protocol_type: "consumer",
             ..Default::default()
         };
-        request.protocols.push(JoinGroupRequestProtocol { name: PROTOCOL, metadata: &metadata });
+        request
+            .protocols
+            .extend(metadata.iter().map(|(name, metadata)| JoinGroupRequestProtocol { name, metadata }));
         let version = *stage.rng.pick(&[5, 7, 9]);
         self.link.ask(version, &request, Note::Join { asked: self.asked_at });
         self.doing = Doing::Joining;
     }
 
     fn sync(&mut self, peers: &[Peer], stage: &mut Stage, roster: &Roster) {
-        let members: Vec<_> = peers.iter().map(|peer| (&*peer.name, &*peer.topics)).collect();
-        let shares: Vec<Vec<u8>> = range(&members).iter().map(|share| assignment(share)).collect();
+        let protocol = self.protocol.expect("it has joined");
+        let shares: Vec<Vec<u8>> = protocol.assign(peers).iter().map(|share| assignment(share)).collect();
         let assignments = peers
             .iter()
             .zip(&shares)
@@ -340,7 +404,7 @@ impl Member {
             member_id: &self.id,
             group_instance_id: self.instance,
             protocol_type: Some("consumer"),
-            protocol_name: Some(PROTOCOL),
+            protocol_name: Some(protocol.name()),
             assignments: assignments.collect(),
         };
         let version = *stage.rng.pick(&[3, 5]);
@@ -362,15 +426,14 @@ impl Member {
 
     fn ask_offsets(&mut self, roster: &Roster) {
         let note = Note::Offsets { generation: self.generation, known: roster.acked(self.group) };
-        self.link.ask(6, &offsets_of(self.group, &self.owned), note);
+        self.link.ask(6, &offsets_of(self.group, &self.unknown()), note);
     }
 
     fn commit(&mut self, stage: &mut Stage, roster: &mut Roster) {
-        let positions = self.positions.as_mut().expect("it knows where it goes on");
-        for position in positions.values_mut() {
+        for position in self.positions.values_mut() {
             *position += stage.rng.below(50) as i64;
         }
-        let offsets = positions.clone();
+        let offsets = self.positions.clone();
         self.committed_last = true;
         self.again(stage, Duration::from_secs(30));
         roster.committing(self.group, &offsets);
@@ -405,9 +468,12 @@ impl std::fmt::Display for Member {
             Doing::Joined { .. } => "has joined",
             Doing::Syncing => "syncs",
             Doing::Member => "is a member",
+            Doing::Revoking { .. } => "is to give something up",
             Doing::Leaving => "leaves",
         };
         let (name, generation, owned) = (self.name(), self.generation, self.owned.len());
-        write!(f, "{name:?} {doing} in {generation} with {owned}, {} in flight", self.link.in_flight())
+        let protocol = self.protocol.map_or("nothing", Protocol::name);
+        let in_flight = self.link.in_flight();
+        write!(f, "{name:?} {doing} in {generation} by {protocol} with {owned}, {in_flight} in flight")
     }
 }

@@ -118,12 +118,14 @@ fn all_are_caught(mutants: impl Iterator<Item = Mutant>, how: Hunt) {
 
 #[test]
 fn mutants_are_caught() {
-    let of_broker = Mutant::ALL.iter().copied().filter(|mutant| !Mutant::OF_GROUPS.contains(mutant));
+    let of_groups =
+        |mutant: &Mutant| Mutant::OF_GROUPS.contains(mutant) || Mutant::OF_PROTOCOLS.contains(mutant);
+    let of_broker = Mutant::ALL.iter().filter(|mutant| !of_groups(mutant)).copied();
     all_are_caught(of_broker, Hunt { play: story::play, replay: "SEED", seeds: SEEDS });
 }
 
 #[test]
 fn mutants_of_groups_are_caught() {
-    let of_groups = Mutant::OF_GROUPS.iter().copied();
+    let of_groups = Mutant::OF_GROUPS.iter().chain(Mutant::OF_PROTOCOLS).copied();
     all_are_caught(of_groups, Hunt { play: weeks::play, replay: "WEEK", seeds: WEEKS });
 }

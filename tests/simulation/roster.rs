@@ -1,6 +1,8 @@
 //! The checker of groups: who was given what, what was committed, and whether everything heard later agrees with it.
 //!
 //! - in a generation a partition has one owner, and generations that were handed out never go back;
+//! - who has kept a partition while it joined a generation is its owner in it until it gives it up, unless it has
+//!   missed a generation in which somebody else was;
 //! - nobody commits in a generation after a later one was handed out, and nobody but the owner;
 //! - an offset that was acknowledged, or that somebody has read, is never followed by an older one: not after a
 //!   rebalance, not after a crash, and not after the last commit of a member that is none any more.
@@ -20,6 +22,9 @@ pub type Offsets = BTreeMap<Part, i64>;
 #[derive(Default)]
 struct Group {
     owners: BTreeMap<(i32, Part), String>,
+    /// The same of generations that need not have been handed out: who owned something before, and kept it when it
+    /// joined. Such a generation ends with the broker, and another may get its number.
+    kept: BTreeMap<(i32, Part), String>,
     /// Who takes part in a generation, by instance or id.
     members: BTreeMap<i32, Vec<String>>,
     /// The newest generation that was handed out to anybody.
@@ -35,9 +40,9 @@ struct Group {
 /// The groups of the story.
 pub const GROUPS: usize = 2;
 
-#[derive(Default)]
 pub struct Roster {
     groups: [Group; GROUPS],
+    broker_began: Nanos,
 }
 
 pub fn group_name(group: usize) -> &'static str {
@@ -46,6 +51,10 @@ pub fn group_name(group: usize) -> &'static str {
 }
 
 impl Roster {
+    pub fn new() -> Roster {
+        Roster { groups: Default::default(), broker_began: Nanos(0) }
+    }
+
     pub fn newest(&self, group: usize) -> i32 {
         self.groups[group].newest
     }
@@ -84,6 +93,37 @@ impl Roster {
         for part in share {
             let owner = group.owners.entry((generation, *part)).or_insert_with(|| who.to_owned());
             assert_eq!(owner, who, "{name}: two owners of {part:?} in generation {generation}");
+            let keeper = group.kept.get(&(generation, *part)).map_or(who, String::as_str);
+            assert_eq!(
+                keeper, who,
+                "{name}: {part:?} is kept, and given to {who} in generation {generation}"
+            );
+        }
+    }
+
+    /// `who` asked at `asked`, has joined a generation, and owns still what it was given in the generation `since`.
+    pub fn kept(
+        &mut self,
+        group: usize,
+        generation: i32,
+        asked: Nanos,
+        since: i32,
+        who: &str,
+        parts: &[Part],
+    ) {
+        if asked < self.broker_began {
+            return;
+        }
+        let name = group_name(group);
+        let Group { owners, kept, .. } = &mut self.groups[group];
+        for &part in parts {
+            let of_another = |between| owners.get(&(between, part)).is_some_and(|owner| owner != who);
+            if (since + 1..generation).any(of_another) {
+                continue;
+            }
+            assert!(!of_another(generation), "{name}: {who} has kept {part:?} in generation {generation}");
+            let keeper = kept.entry((generation, part)).or_insert_with(|| who.to_owned());
+            assert_eq!(keeper, who, "{name}: two have kept {part:?} in generation {generation}");
         }
     }
 
@@ -140,9 +180,13 @@ impl Roster {
         self.groups[group].left.insert(id.to_owned(), at);
     }
 
-    /// That somebody left is not stored before the next generation is.
-    pub fn restarted(&mut self) {
-        self.groups.iter_mut().for_each(|group| group.left.clear());
+    /// That somebody left is not stored before the next generation is, and that is not before it is assigned.
+    pub fn restarted(&mut self, now: Nanos) {
+        self.broker_began = now;
+        for group in &mut self.groups {
+            group.left.clear();
+            group.kept.clear();
+        }
     }
 }
 

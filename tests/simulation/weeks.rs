@@ -20,6 +20,7 @@ use super::link::{Heard, Link, decode};
 use super::machine::{Broker, Happened, PATIENCE, Setup};
 use super::member::Member;
 use super::onlooker::Onlooker;
+use super::rollout::Rollout;
 use super::roster::{GROUPS, Roster, group_name};
 use super::stage::Stage;
 use super::weather::Weather;
@@ -43,6 +44,7 @@ struct Story {
     active_at: Nanos,
     ids: Rng,
     roster: Roster,
+    rollouts: [Rollout; GROUPS],
     members: Vec<Member>,
     onlooker: Onlooker,
 }
@@ -81,7 +83,8 @@ pub fn play_with(seed: u64, loud: bool, credits: Option<usize>) -> Coverage {
         ids: stage.rng.fork(),
         stage,
         setup,
-        roster: Roster::default(),
+        roster: Roster::new(),
+        rollouts: std::array::from_fn(|group| Rollout::of(seed, group)),
         members,
         onlooker: Onlooker::new(),
     };
@@ -91,15 +94,21 @@ pub fn play_with(seed: u64, loud: bool, credits: Option<usize>) -> Coverage {
 
 impl Story {
     fn run(&mut self) {
-        self.stage.tell(|| format!("{:?}", self.setup));
+        self.stage.tell(|| format!("{:?}, {:?}", self.setup, self.rollouts));
+        self.configure();
         let began = self.now();
         let mut broker = self.start();
         self.make_topics(&mut broker);
         self.twin().acts_at = Nanos(u64::MAX);
         // Groups that have committed something are never forgotten.
         self.converge(&mut broker);
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             self.stage.calm = false;
+            if round % 2 == 1 {
+                // Everybody is as configured, and nobody is a member who is not there.
+                self.rollouts.iter_mut().for_each(Rollout::go_on);
+                self.configure();
+            }
             let until = self.now().plus(MISFORTUNES);
             while self.now() < until {
                 let next = self.next_misfortune();
@@ -121,6 +130,12 @@ impl Story {
 
     fn twin(&mut self) -> &mut Member {
         self.members.last_mut().expect("there are many")
+    }
+
+    fn configure(&mut self) {
+        for (number, member) in self.members.iter_mut().enumerate() {
+            member.configure(self.rollouts[member.group].supported(number));
+        }
     }
 
     fn some_time(&mut self, below: Duration) -> Duration {
@@ -317,7 +332,7 @@ impl Story {
             member.broker_ended(&mut self.stage, &mut self.roster);
         }
         self.onlooker.hear(&mut self.stage, &mut self.roster);
-        self.roster.restarted();
+        self.roster.restarted(self.stage.world.now().mono);
         if self.stage.rng.one_in(4) {
             let index = self.stage.rng.below(self.members.len() as u64) as usize;
             if !self.members[index].is_down() {
@@ -346,6 +361,12 @@ impl Story {
         let last = self.members.len() - 1;
         self.kill(last);
         self.twin().acts_at = Nanos(u64::MAX);
+        // Misfortunes have restarted most; those who are left the operator restarts.
+        for index in 0..last {
+            if self.members[index].is_outdated() {
+                self.kill(index);
+            }
+        }
         // Some are just leaving: they come back as well.
         let minute = Duration::from_secs(60);
         self.run_until(&mut broker, self.now().plus(minute));

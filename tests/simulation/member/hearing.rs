@@ -7,12 +7,13 @@ use ringmq::kafka::protocol::api::Response;
 use ringmq::kafka::protocol::messages::JoinGroupResponse;
 use ringmq::model::Nanos;
 
-use super::super::assignor::{Part, assigned, subscribed};
+use super::super::assignor::{Part, Peer, Protocol};
 use super::super::coverage::Event;
 use super::super::link::{Heard, decode};
+use super::super::metadata::{Subscription, assigned};
 use super::super::roster::Roster;
 use super::super::stage::Stage;
-use super::{Doing, HEARTBEAT, Member, Note, PROTOCOL, Peer};
+use super::{Doing, HEARTBEAT, Member, Note};
 
 impl Member {
     pub fn hear(&mut self, stage: &mut Stage, roster: &mut Roster) {
@@ -27,7 +28,11 @@ impl Member {
                         Doing::Joining | Doing::Syncing => self.doing = Doing::Out,
                         // Whether it is gone the broker knows.
                         Doing::Leaving => self.stop(HEARTBEAT, stage),
-                        Doing::Down | Doing::Out | Doing::Joined { .. } | Doing::Member => {}
+                        Doing::Down
+                        | Doing::Out
+                        | Doing::Joined { .. }
+                        | Doing::Member
+                        | Doing::Revoking { .. } => {}
                     }
                     if !self.is_down() {
                         self.again(stage, Duration::from_secs(10));
@@ -85,8 +90,7 @@ impl Member {
                 let found = roster.fetched(self.group, &known, response);
                 stage.coverage.count(Event::MemberOffsetFetches);
                 if generation == self.generation && matches!(self.doing, Doing::Member) {
-                    let positions = found.into_iter().map(|(part, offset)| (part, offset.max(0)));
-                    self.positions = Some(positions.collect());
+                    self.positions.extend(found.into_iter().map(|(part, offset)| (part, offset.max(0))));
                 }
                 self.again(stage, Duration::from_secs(30));
             }
@@ -118,14 +122,24 @@ impl Member {
             }
             error => return self.refused(error, stage),
         }
-        assert_eq!(response.protocol_name, Some(PROTOCOL));
+        let protocol = Protocol::named(response.protocol_name.expect("there is one"));
+        assert!(self.supports.contains(&protocol), "{self}: {protocol:?} is chosen");
+        let before = self.protocol.replace(protocol);
+        stage
+            .coverage
+            .add(Event::ProtocolChanges, u64::from(before.is_some_and(|before| before != protocol)));
         (self.id, self.generation) = (response.member_id.to_owned(), response.generation_id);
         self.heard_at = asked;
-        self.slept = false;
+        if std::mem::take(&mut self.slept) {
+            // Who knows what has happened to the generation since?
+            self.forget_share();
+        }
+        stage.coverage.add(Event::PartitionsKept, self.owned.len() as u64);
+        roster.kept(self.group, self.generation, asked, self.shared_in, &self.name(), &self.owned);
         let peers = response.members.iter().map(|member| Peer {
             id: member.member_id.to_owned(),
             name: member.group_instance_id.unwrap_or(member.member_id).to_owned(),
-            topics: subscribed(member.metadata),
+            said: Subscription::decode(member.metadata, protocol),
         });
         let peers: Vec<Peer> = peers.collect();
         if !peers.is_empty() {
@@ -157,15 +171,42 @@ impl Member {
     }
 
     fn on_share(&mut self, share: Vec<Part>, newest: i32, stage: &mut Stage, roster: &mut Roster) {
-        roster.handed_out(self.group, self.generation, newest, &self.name(), &share);
-        stage.coverage.count(Event::SharesHandedOut);
-        self.owned = share;
-        self.positions = None;
-        self.doing = Doing::Member;
+        let name = self.name();
+        roster.handed_out(self.group, self.generation, newest, &name, &share);
+        self.count_share(stage);
+        let revoked: Vec<Part> = self.owned.iter().filter(|part| !share.contains(part)).copied().collect();
+        if self.generation <= self.shared_in + 1 {
+            // It is the owner until it has given them up.
+            roster.handed_out(self.group, self.generation, newest, &name, &revoked);
+        } else {
+            // It knows nothing of the generations between: others may have committed.
+            self.positions.clear();
+        }
+        (self.last_share, self.shared_in) = (share.clone(), self.generation);
+        if revoked.is_empty() {
+            self.give_up(share);
+            self.doing = Doing::Member;
+        } else {
+            stage.coverage.count(Event::Revocations);
+            self.doing = Doing::Revoking { share };
+        }
         self.heard_at = self.asked_at;
         (self.slept, self.restarted) = (false, false);
         stage.tell(|| self.to_string());
         self.again(stage, Duration::from_secs(5));
+    }
+
+    fn count_share(&self, stage: &mut Stage) {
+        let protocol = self.protocol.expect("it has joined");
+        stage.coverage.count(Event::SharesHandedOut);
+        stage.coverage.count(match protocol {
+            Protocol::Range => Event::SharesByRange,
+            Protocol::RoundRobin => Event::SharesByRoundRobin,
+            Protocol::Sticky => Event::SharesBySticky,
+            Protocol::Cooperative if self.cooperates() => Event::SharesByCooperative,
+            Protocol::Cooperative => Event::CooperativeSharesOfEager,
+        });
+        stage.coverage.add(Event::SharesAmongSeveral, u64::from(self.supports.len() > 1));
     }
 
     /// It is a member, says the broker.
@@ -186,10 +227,12 @@ impl Member {
                     self.doing = Doing::Out;
                 }
             }
+            // It joins anyway, as soon as it has given up what it is to.
+            ErrorCode::REBALANCE_IN_PROGRESS if matches!(self.doing, Doing::Revoking { .. }) => {}
             ErrorCode::REBALANCE_IN_PROGRESS => self.doing = Doing::Out,
             ErrorCode::ILLEGAL_GENERATION | ErrorCode::UNKNOWN_MEMBER_ID => {
                 // Some are stubborn, and commit once more.
-                if !self.believes() || !stage.rng.one_in(3) {
+                if waits || !self.believes() || !stage.rng.one_in(3) {
                     self.forget_share();
                     if error == ErrorCode::UNKNOWN_MEMBER_ID || stage.rng.one_in(2) {
                         self.id.clear();

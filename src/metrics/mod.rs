@@ -88,8 +88,6 @@ numbers! {
         stored_crc_errors => "ringmq_stored_crc_errors_total",
         /// Device operations that failed. A failed write stops its log.
         device_errors => "ringmq_device_errors_total",
-        /// Messages sent to other shards.
-        mail_sent => "ringmq_mail_sent_total",
         /// Turns of the shard's loop.
         turns => "ringmq_turns_total",
         /// Times the shard slept in the kernel.

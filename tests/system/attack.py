@@ -17,7 +17,8 @@ class Attack:
     """A broker, a neighbour that must not notice, and the memory before."""
 
     def __init__(self, rig, settings=(), shards=2):
-        self.broker = rig.running(shards=shards, settings=settings)
+        # Memory of its own that it touches meanwhile would count as the attack's.
+        self.broker = rig.running(shards=shards, settings=["log.pretouch=false", *settings])
         self.neighbour = rig.beside(Neighbour(self.broker))
         self.neighbour.goes_on()
         self.start_of_memory()

@@ -12,6 +12,16 @@ use std::thread::{self, JoinHandle};
 use core_affinity::CoreId;
 
 use crate::io::buffer::ChunkPool;
+use crate::io::sched;
+
+/// A pool to stock.
+pub struct Stock {
+    pub pool: ChunkPool,
+    /// This many chunks of it.
+    pub chunks: usize,
+    /// Memory comes from the node of the CPU that touches it first.
+    pub cpu: usize,
+}
 
 /// A thread that stocks pools, chunk by chunk, and ends.
 pub struct Pretouch {
@@ -20,19 +30,16 @@ pub struct Pretouch {
 }
 
 impl Pretouch {
-    /// Stock each pool with as many chunks as stand beside it, on that CPU, or on any.
-    ///
     /// # Errors
     /// The system has no thread left.
-    pub fn spawn(pools: Vec<(ChunkPool, usize)>, cpu: Option<usize>) -> io::Result<Pretouch> {
+    pub fn spawn(stocks: Vec<Stock>) -> io::Result<Pretouch> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = thread::Builder::new().name("pretouch".to_owned()).spawn(move || {
-            if let Some(id) = cpu {
-                // Elsewhere it costs a shard some of its time, no more.
-                core_affinity::set_for_current(CoreId { id });
-            }
-            for (pool, chunks) in pools {
+            // Where it may not, or the CPU is not ours, it costs somebody some time.
+            let _ = sched::step_back();
+            for Stock { pool, chunks, cpu } in stocks {
+                core_affinity::set_for_current(CoreId { id: cpu });
                 while !stopped.load(Ordering::Relaxed) && pool.stock(chunks) {}
             }
         })?;
@@ -42,7 +49,11 @@ impl Pretouch {
     /// Leave the rest untouched, and wait for the thread's end.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
-        // It can only have panicked for want of memory, which a shard would have met as well.
-        let _ = self.thread.join();
+        self.thread.join().expect("stocking a pool does not panic");
     }
+}
+
+/// Bytes that the stocks take.
+pub fn bytes(stocks: &[Stock]) -> u64 {
+    stocks.iter().map(|stock| (stock.chunks * stock.pool.chunk_bytes()) as u64).sum()
 }

@@ -20,12 +20,12 @@ use tracing::{error, info, warn};
 use crate::admin::http::{AdminServer, Advertised, BrokerInfo, Disk as DiskInfo, Health};
 use crate::admin::signal::{Cause, Termination};
 use crate::background::executor::{Executor, Jobs};
-use crate::background::pretouch::Pretouch;
-use crate::config::{self, Config, ConfigError};
+use crate::background::pretouch::{self, Pretouch, Stock};
+use crate::config::{self, Config};
 use crate::io::clock::monotonic;
 use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
 use crate::io::socket::SocketHandle;
-use crate::io::{probe, sched, wakeup};
+use crate::io::{memory, probe, sched, wakeup};
 use crate::kafka::front::Front;
 use crate::kafka::identity::BrokerIdentity;
 use crate::kafka::settings::LogDir;
@@ -46,6 +46,7 @@ mod ids;
 mod kafka_configs;
 mod listeners;
 mod logs;
+mod placement;
 mod settings;
 mod view;
 
@@ -53,6 +54,8 @@ use data_dir::{BrokerFile, DataDir};
 use ids::RandomIds;
 use listeners::{Listeners, resolve, retry_in_use};
 use logs::{format, open_logs};
+pub use placement::allowed_cpus;
+use placement::{background_cpus, host_of};
 use settings::{
     connections_max, group_rules, kafka_settings, log_config, memory_limits, own_descriptors, server_config,
     shard_config,
@@ -141,7 +144,12 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         })
         .collect();
     // The metadata log is small: it takes what it needs.
-    let caches: Vec<_> = opened.data.iter().flat_map(|(log, _)| log.working_memory()).collect();
+    let caches = opened.data.iter().flat_map(|(log, _)| {
+        let cpu =
+            placement::touching_cpu(shard_cpus[usize::from(hosts[log.id().0 as usize].0)], &background_cpus);
+        log.working_memory().map(|(pool, chunks)| Stock { pool, chunks, cpu })
+    });
+    let caches: Vec<Stock> = caches.collect();
     parts[0].logs.push((opened.metadata, Partitions::default()));
     for (log, partitions) in opened.data {
         let host = hosts[log.id().0 as usize];
@@ -174,13 +182,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     }
     view.set_health(Health::Ready);
     // After recovery, which is waited for.
-    let pretouch = match config.log.pretouch {
-        true => {
-            let cpu = background_cpus.into_iter().find(|cpu| !shard_cpus.contains(cpu));
-            Some(Pretouch::spawn(caches, cpu)?)
-        }
-        false => None,
-    };
+    let pretouch = if config.log.pretouch { start_pretouch(caches) } else { None };
     banner(&config, &file, &view, address, admin.local_addr(), started);
 
     let cause = termination.wait_or(failed.recv());
@@ -197,6 +199,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         }
     };
     termination.exit_at_next()?;
+    pretouch.into_iter().for_each(Pretouch::stop);
     for shard in 0..shards {
         view.tell(ShardId(shard), Outside::Stop);
     }
@@ -207,7 +210,6 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     // One may have done so on the way to its end.
     let result = result.and_then(|()| failed.try_recv().map_or(Ok(()), |reason| Err(anyhow!(reason))));
     executor.join();
-    pretouch.into_iter().for_each(Pretouch::stop);
     admin.stop();
     if result.is_ok() {
         info!("stopped");
@@ -315,38 +317,20 @@ fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sende
 
 // --- Threads. ---
 
-/// The CPUs for the shards.
-///
-/// # Errors
-/// The configuration names one that this process may not use.
-pub fn allowed_cpus(config: &Config) -> Result<Vec<usize>, ConfigError> {
-    let allowed: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-    match &config.server.cpus {
-        config::Auto::Given(wanted) => {
-            let wanted = wanted.as_slice();
-            if let Some(missing) = wanted.iter().find(|cpu| !allowed.contains(cpu)) {
-                let what = format!("this process may not use CPU {missing} (allowed: {allowed:?})");
-                return Err(config.refuse("server.cpus", what));
-            }
-            Ok(wanted.to_vec())
-        }
-        config::Auto::Auto if allowed.is_empty() => Ok(vec![0]),
-        config::Auto::Auto => Ok(allowed),
+/// `None`, and why, where it would do harm.
+fn start_pretouch(caches: Vec<Stock>) -> Option<Pretouch> {
+    let bytes = pretouch::bytes(&caches);
+    let available = memory::available_bytes();
+    if available.is_some_and(|available| bytes > available / 2) {
+        warn!(
+            "the memory of the caches is taken when it is needed, not at the start: they may take {} MiB, and {} MiB \
+             are available. Lower log.tail_cache_bytes and log.read_cache_bytes, or set log.pretouch = false",
+            bytes >> 20,
+            available.unwrap_or_default() >> 20
+        );
+        return None;
     }
-}
-
-fn host_of(log: LogId, shards: u16) -> ShardId {
-    if log == LogId::METADATA { ShardId(0) } else { ShardId(((log.0 - 1) % u32::from(shards)) as u16) }
-}
-
-/// Where no shard runs, if there is such a CPU.
-fn background_cpus(cpus: &[usize], shard_cpus: &[usize]) -> Vec<usize> {
-    let spare: Vec<usize> = cpus.iter().copied().filter(|cpu| !shard_cpus.contains(cpu)).collect();
-    let all: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-    let others: Vec<usize> = all.iter().copied().filter(|cpu| !shard_cpus.contains(cpu)).collect();
-    [spare, others, all].into_iter().find(|cpus| !cpus.is_empty()).unwrap_or_default()
+    Pretouch::spawn(caches).inspect_err(|error| warn!(%error, "the caches are not touched at the start")).ok()
 }
 
 fn start_background(

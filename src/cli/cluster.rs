@@ -31,7 +31,7 @@ const COORDINATOR_SOON: [ErrorCode; 3] = [
 ];
 
 /// The leader is being chosen, or has moved, or has not yet heard of what the controller has decided. Nothing was
-/// written or read.
+/// read. What was to be written may be there nevertheless, if the leader moved before its replicas had it.
 const LEADER_SOON: [ErrorCode; 9] = [
     ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
     ErrorCode::LEADER_NOT_AVAILABLE,
@@ -239,7 +239,7 @@ impl Cluster {
         let mut is_first = true;
         patiently(&LEADER_SOON, || {
             if !is_first {
-                let known = self.find_topic(&topic.name)?;
+                let known = self.ask_topic(&topic.name)?;
                 let Some(known) = known.filter(|known| known.id == topic.id) else {
                     bail!("topic {:?} has been deleted", topic.name);
                 };
@@ -305,16 +305,18 @@ impl Cluster {
         timestamp: i64,
     ) -> anyhow::Result<BTreeMap<i32, i64>> {
         let answers = self.offset_answers(topic, partitions, timestamp)?;
-        let offset = |partition: &i32| {
-            let answer = answers.get(partition).with_context(|| {
-                format!("the broker says nothing about partition {partition} of topic {:?}", topic.name)
-            })?;
-            let (code, offset) = *answer;
-            check(code, None)
-                .with_context(|| format!("offsets of partition {partition} of topic {:?}", topic.name))?;
-            Ok((*partition, offset))
-        };
-        partitions.iter().map(offset).collect()
+        all_offsets(topic, partitions, &answers)
+    }
+
+    /// The same, asked once: for what is asked again as a whole.
+    pub fn offsets_now(
+        &mut self,
+        topic: &Topic,
+        partitions: &[i32],
+        timestamp: i64,
+    ) -> anyhow::Result<BTreeMap<i32, i64>> {
+        let answers = self.ask_offsets(topic, partitions, timestamp)?;
+        all_offsets(topic, partitions, &answers)
     }
 
     /// The same as the leaders say it: an error, or an offset.
@@ -363,6 +365,24 @@ impl Cluster {
         }
         Ok(answers)
     }
+}
+
+/// An offset for each partition, or what is wrong with one of them.
+fn all_offsets(
+    topic: &Topic,
+    partitions: &[i32],
+    answers: &OffsetAnswers,
+) -> anyhow::Result<BTreeMap<i32, i64>> {
+    let offset = |partition: &i32| {
+        let answer = answers.get(partition).with_context(|| {
+            format!("the broker says nothing about partition {partition} of topic {:?}", topic.name)
+        })?;
+        let (code, offset) = *answer;
+        check(code, None)
+            .with_context(|| format!("offsets of partition {partition} of topic {:?}", topic.name))?;
+        Ok((*partition, offset))
+    };
+    partitions.iter().map(offset).collect()
 }
 
 /// Tries until it succeeds, is refused for another reason than these, or has been refused for long.

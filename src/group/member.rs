@@ -10,7 +10,7 @@ use super::timers::Deadline;
 
 /// What a member and a protocol cost beside their bytes.
 const MEMBER_BYTES: usize = 352;
-const PROTOCOL_BYTES: usize = 64;
+const PROTOCOL_BYTES: usize = 128;
 
 /// A way of assigning, and what a member says under it.
 pub type Protocol = (String, Bytes);
@@ -32,6 +32,8 @@ impl Said {
         let mut names = FxHashSet::default();
         let mut protocols = join.protocols;
         protocols.retain(|(name, _)| names.insert(name.clone()));
+        // One name said a million times is not to be kept room for.
+        protocols.shrink_to_fit();
         Said {
             client_id: join.client_id,
             client_host: join.client_host,

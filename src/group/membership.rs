@@ -1,11 +1,23 @@
 //! Who is in a group: members come and go, say that they are there, and are asked who they are.
 
+use std::hash::Hash;
+
+use rustc_hash::FxHashMap;
+
 use super::call::{GroupError, Leaving, MemberRef};
 use super::coordinator::Action;
 use super::machine::{Group, Phase, Scene};
 use super::member::Member;
 use super::timers::{MemberKey, Timer, session_end};
 use crate::base::mutant::{self, Mutant};
+
+/// A map keeps the room that it once had, and a group would hold more than is counted, when many have left or said
+/// many names. At a quarter, so that each removal pays for a few moves.
+fn give_back<K: Eq + Hash, V>(map: &mut FxHashMap<K, V>) {
+    if map.capacity() > 4 * map.len() + 16 {
+        map.shrink_to(2 * map.len());
+    }
+}
 
 impl<W: Copy> Group<W> {
     pub fn insert(&mut self, member: Member<W>) -> MemberKey {
@@ -34,6 +46,8 @@ impl<W: Copy> Group<W> {
         if let Some(instance) = &member.instance {
             self.instances.remove(instance);
         }
+        give_back(&mut self.ids);
+        give_back(&mut self.instances);
         self.turn_away(key, &GroupError::UnknownMember, scene);
         if let Some(who) = member.joining {
             self.joining -= 1;
@@ -59,11 +73,13 @@ impl<W: Copy> Group<W> {
                 }
             }
         }
+        give_back(&mut self.supported);
     }
 
     pub fn remove_pending(&mut self, key: MemberKey) {
         if let Some((id, _)) = self.pending.remove(&key) {
             self.ids.remove(&id);
+            give_back(&mut self.ids);
         }
     }
 

@@ -10,6 +10,7 @@ pub mod buffer;
 pub mod clock;
 pub mod file;
 pub mod measure;
+pub mod memory;
 pub mod op;
 pub mod probe;
 pub mod ring;

@@ -30,12 +30,19 @@ struct SchedAttr {
 /// `EINVAL` before Linux 6.12, `ENOSYS`, `EPERM` under a strict seccomp filter: the thread goes on
 /// with ordinary slices.
 pub fn shorten_slices() -> io::Result<()> {
-    let attr = SchedAttr {
-        size: size_of::<SchedAttr>() as u32,
-        policy: libc::SCHED_OTHER as u32,
-        runtime: SLICE_NANOS,
-        ..SchedAttr::default()
-    };
+    set(SchedAttr { runtime: SLICE_NANOS, ..SchedAttr::default() })
+}
+
+/// Let the calling thread run only with what others leave of its CPU, or a small share of it (`nice` 19).
+///
+/// # Errors
+/// As above.
+pub fn step_back() -> io::Result<()> {
+    set(SchedAttr { nice: 19, ..SchedAttr::default() })
+}
+
+fn set(attr: SchedAttr) -> io::Result<()> {
+    let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, policy: libc::SCHED_OTHER as u32, ..attr };
     // SAFETY: `attr` is a valid `sched_attr` of the size it names, which the kernel only reads.
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &attr, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -135,15 +135,21 @@ pub fn records() -> Vec<Vec<u8>> {
 #[test]
 fn groups_hold_what_is_counted_however_small_they_are() {
     let mut lines = Vec::new();
-    for (count, members, metadata_bytes) in
-        [(500, 1, 0), (500, 1, 2000), (100, 3, 50), (5, 100, 50), (1, 1000, 200)]
-    {
-        let ((groups, _), held) = held_bytes(|| crowd(count, members, metadata_bytes));
-        lines.push((
-            held,
-            groups.bytes(),
-            format!("{count} groups, {members} members, {metadata_bytes} bytes each"),
-        ));
+    let one = protocols(1);
+    for (count, members, metadata_bytes, names) in [
+        (500, 1, 0, &one),
+        (500, 1, 2000, &one),
+        (100, 3, 50, &one),
+        (5, 100, 50, &one),
+        (1, 1000, 200, &one),
+        (20, 1, 0, &protocols(1000)),
+        (20, 1, 0, &vec!["p".to_owned(); 10_000]),
+    ] {
+        let ((groups, _), held) = held_bytes(|| crowd(count, members, metadata_bytes, names));
+        let said = names.len();
+        let what =
+            format!("{count} groups, {members} members, {said} protocols with {metadata_bytes} bytes each");
+        lines.push((held, groups.bytes(), what));
     }
     for (count, commits, note) in
         [(500, 1, None), (500, 1, Some("x")), (100, 12, None), (5, 1000, Some("a note"))]
@@ -155,10 +161,66 @@ fn groups_hold_what_is_counted_however_small_they_are() {
     assert!(lines.iter().all(|(held, counted, _)| sound(*held, *counted)), "held, counted: {lines:#?}");
 }
 
+/// Different names, as short as they can be.
+fn protocols(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{number:x}")).collect()
+}
+
+/// Far above what a test says.
+fn wide() -> GroupRules {
+    GroupRules { members_max: 10_000, bytes_max: 1 << 30, total_bytes_max: 1 << 30, ..RULES }
+}
+
+fn join(member: usize, metadata_bytes: usize, protocols: &[String]) -> (JoinCall, String) {
+    let said = |name: &String| (name.clone(), vec![7; metadata_bytes].into());
+    let join = JoinCall {
+        member: String::new(),
+        instance: None,
+        client_id: "app".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout: RULES.session_max,
+        rebalance_timeout: RULES.session_max,
+        protocol_type: "consumer".into(),
+        protocols: protocols.iter().map(said).collect(),
+        needs_id: false,
+        can_skip: false,
+    };
+    (join, format!("app-1.1.{member}"))
+}
+
+/// What many members and many names have taken is given back when they have gone, although the group stays.
+#[test]
+fn groups_keep_no_room_for_who_has_left() {
+    let names = protocols(20_000);
+    let (groups, held) = held_bytes(|| {
+        let mut groups: Groups<u32> = Groups::new(wide());
+        // They leave in the first delay.
+        for (members, names) in [(1, &names[..]), (5000, &names[..1])] {
+            for member in 0..members {
+                let (join, id) = join(member, 0, names);
+                groups.handle_join(at(1), GROUP, join, id, 0).expect("there is room");
+                settle(&mut groups, at(1));
+            }
+            let leaving = |member| Leaving { member: format!("app-1.1.{member}"), instance: None };
+            let all: Vec<_> = (0..members).map(leaving).collect();
+            groups.handle_leave(at(1), GROUP, &all).expect("a group");
+            settle(&mut groups, at(1));
+        }
+        groups
+    });
+    assert_eq!(groups.list().count(), 1);
+    // Of the timers of those who left there is one each until they are due.
+    assert!(held < 300 << 10, "{held} bytes of a group without members");
+}
+
 /// Groups that are stable, in a machine and as they are stored.
-fn crowd(count: usize, members: usize, metadata_bytes: usize) -> (Groups<u32>, StoredGroups) {
-    let rules = GroupRules { members_max: 10_000, bytes_max: 1 << 30, total_bytes_max: 1 << 30, ..RULES };
-    let (mut groups, mut stored) = (Groups::new(rules), StoredGroups::default());
+fn crowd(
+    count: usize,
+    members: usize,
+    metadata_bytes: usize,
+    protocols: &[String],
+) -> (Groups<u32>, StoredGroups) {
+    let (mut groups, mut stored) = (Groups::new(wide()), StoredGroups::default());
     let mut settle = |groups: &mut Groups<u32>, now| {
         for record in settle(groups, now) {
             stored.apply(&record).expect("what a group encodes decodes");
@@ -167,19 +229,8 @@ fn crowd(count: usize, members: usize, metadata_bytes: usize) -> (Groups<u32>, S
     let names: Vec<String> = (0..count).map(|group| format!("group-{group:06}")).collect();
     for name in &names {
         for member in 0..members {
-            let join = JoinCall {
-                member: String::new(),
-                instance: None,
-                client_id: "app".into(),
-                client_host: "/127.0.0.1".into(),
-                session_timeout: RULES.session_max,
-                rebalance_timeout: RULES.session_max,
-                protocol_type: "consumer".into(),
-                protocols: vec![("range".into(), vec![7; metadata_bytes].into())],
-                needs_id: false,
-                can_skip: false,
-            };
-            groups.handle_join(at(1), name, join, format!("app-1.1.{member}"), 0).expect("there is room");
+            let (join, id) = join(member, metadata_bytes, protocols);
+            groups.handle_join(at(1), name, join, id, 0).expect("there is room");
         }
     }
     // Somebody came in the first delay, but nobody in the second.

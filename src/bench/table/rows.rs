@@ -8,6 +8,7 @@ use crate::bench::broker::{Broker, DeviceWrites, Launch};
 use crate::bench::error::BenchError;
 use crate::bench::folder::Folder;
 use crate::bench::kafka::KafkaDriver;
+use crate::bench::process::Usage;
 use crate::bench::raw::{self, Direction};
 use crate::bench::report::{Report, Second};
 use crate::bench::sink::{Null, Sink};
@@ -21,6 +22,9 @@ const SMALL_BATCH_CONNECTIONS: usize = 48;
 /// Long enough for a rate to settle, short enough to find half of it.
 const SHORT_S: u64 = 10;
 const IDLE_LOOK: Duration = Duration::from_secs(10);
+
+/// A broker that has taken no memory for so long takes none.
+const STILL_FOR: Duration = Duration::from_secs(1);
 const MANY_PARTITIONS: u32 = 100_000;
 const COLD_PARTITIONS: u32 = 1_000;
 const COLD_BYTES: u64 = 10 * GB;
@@ -417,7 +421,7 @@ impl Bench<'_> {
         let mut parts = Vec::new();
         for mode in ["adaptive", "block", "busy"] {
             let broker = self.fresh(&[("server.poll", mode)])?;
-            let before = broker.usage()?;
+            let before = still(&broker)?;
             // This is the measurement: nobody asks anything.
             std::thread::sleep(IDLE_LOOK);
             let after = broker.usage()?;
@@ -425,6 +429,19 @@ impl Bench<'_> {
             parts.push(format!("{mode}: {share:.1} % of a core, {} MiB", after.resident_bytes >> 20));
         }
         Ok(Cells { result: parts.join("; "), beside: String::new(), reports: Vec::new() })
+    }
+}
+
+/// Once it has touched the memory of its caches, which it does after its start.
+fn still(broker: &Broker) -> Result<Usage, BenchError> {
+    let mut last = broker.usage()?;
+    loop {
+        std::thread::sleep(STILL_FOR);
+        let now = broker.usage()?;
+        if now.resident_bytes == last.resident_bytes {
+            return Ok(now);
+        }
+        last = now;
     }
 }
 

@@ -127,8 +127,8 @@ fn list(cluster: &mut Cluster) -> anyhow::Result<GroupList> {
 fn unknown<T>(cluster: &mut Cluster, group: &str) -> anyhow::Result<T> {
     let known = list(cluster)?;
     // Shares and streams have groups of their own.
-    if let Some(line) = known.0.iter().find(|line| line.group == group) {
-        let kind = line.kind.to_lowercase();
+    let kind = known.0.iter().find(|line| line.group == group).map(|line| line.kind.to_lowercase());
+    if let Some(kind) = kind.filter(|kind| !["", "classic", "consumer"].contains(&&**kind)) {
         bail!("group {group:?} of type {kind:?} is there, but this program knows only groups of consumers");
     }
     let nearest = did_you_mean(group, known.0.iter().map(|line| line.group.as_str()));

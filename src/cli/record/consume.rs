@@ -198,7 +198,7 @@ impl Reading<'_> {
         self.printer.out.flush()?;
         if !gone.is_empty() {
             // Retention was faster than we.
-            let starts = cluster.offsets(topic, &gone, timestamp::EARLIEST)?;
+            let starts = cluster.offsets_now(topic, &gone, timestamp::EARLIEST)?;
             for (partition, start) in starts {
                 let next = self.next.insert(partition, start).unwrap_or_default();
                 eprintln!("ringmq: partition {partition}: offsets {next} to {} are deleted", start - 1);

@@ -28,6 +28,8 @@ const BATCH_BYTES: usize = 512 << 10;
 const TIMEOUT_MS: i32 = 30_000;
 
 /// Write a record for each line of standard input
+///
+/// At least once: what a leader that is moving has refused is written again, and may be there twice.
 #[derive(Debug, Args)]
 pub struct ProduceArgs {
     topic: String,

@@ -54,9 +54,14 @@ impl Changes {
         let find = |name: &String| configs.iter().find(|config| config.name == *name);
         // A broker repeats a list without its spaces, and a secret not at all.
         let plain = |value: &str| value.replace(' ', "").to_lowercase();
+        // And a number as it writes it.
+        let number = |value: &str| value.trim().parse::<f64>().ok();
+        let same = |told: &str, value: &str| {
+            plain(told) == plain(value) || number(told).is_some_and(|told| number(value) == Some(told))
+        };
         let is_set = |(name, value): &(String, String)| {
             find(name).is_none_or(|config| {
-                !config.is_default && config.value.as_ref().is_none_or(|told| plain(told) == plain(value))
+                !config.is_default && config.value.as_ref().is_none_or(|told| same(told, value))
             })
         };
         let is_deleted = |name: &String| find(name).is_none_or(|config| config.is_default);

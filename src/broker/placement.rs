@@ -1,0 +1,49 @@
+//! Which CPU and which shard does what.
+
+use crate::config::{Auto, Config, ConfigError};
+use crate::io::memory;
+use crate::model::{LogId, ShardId};
+
+fn own_cpus() -> Vec<usize> {
+    core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
+}
+
+/// The CPUs for the shards.
+///
+/// # Errors
+/// The configuration names one that this process may not use.
+pub fn allowed_cpus(config: &Config) -> Result<Vec<usize>, ConfigError> {
+    let allowed = own_cpus();
+    match &config.server.cpus {
+        Auto::Given(wanted) => {
+            let wanted = wanted.as_slice();
+            if let Some(missing) = wanted.iter().find(|cpu| !allowed.contains(cpu)) {
+                let what = format!("this process may not use CPU {missing} (allowed: {allowed:?})");
+                return Err(config.refuse("server.cpus", what));
+            }
+            Ok(wanted.to_vec())
+        }
+        Auto::Auto if allowed.is_empty() => Ok(vec![0]),
+        Auto::Auto => Ok(allowed),
+    }
+}
+
+pub fn host_of(log: LogId, shards: u16) -> ShardId {
+    if log == LogId::METADATA { ShardId(0) } else { ShardId(((log.0 - 1) % u32::from(shards)) as u16) }
+}
+
+/// Where no shard runs, if there is such a CPU.
+pub fn background_cpus(cpus: &[usize], shard_cpus: &[usize]) -> Vec<usize> {
+    let free = |cpus: &[usize]| cpus.iter().copied().filter(|cpu| !shard_cpus.contains(cpu)).collect();
+    let all = own_cpus();
+    let choices: [Vec<usize>; 3] = [free(cpus), free(&all), all];
+    choices.into_iter().find(|cpus| !cpus.is_empty()).unwrap_or_default()
+}
+
+/// Where memory of a shard is to be touched first: on a CPU for the background that is near the same memory, or on
+/// the shard's own.
+pub fn touching_cpu(shard_cpu: usize, background: &[usize]) -> usize {
+    let node = memory::node_of(shard_cpu);
+    let near = background.iter().copied().find(|cpu| *cpu != shard_cpu && memory::node_of(*cpu) == node);
+    near.unwrap_or(shard_cpu)
+}

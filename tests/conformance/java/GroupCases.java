@@ -14,6 +14,9 @@ import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.ConsumerGroupListing;
+import org.apache.kafka.clients.admin.MemberToRemove;
+import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupOptions;
+import org.apache.kafka.clients.admin.RemoveMembersFromConsumerGroupResult;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.CooperativeStickyAssignor;
@@ -55,6 +58,8 @@ final class GroupCases {
                     "auto.offset.reset", "earliest",
                     "session.timeout.ms", SESSION_MS,
                     "heartbeat.interval.ms", 500,
+                    // Goes along with each join and each fetch; no replica is nearer than another.
+                    "client.rack", "east",
                     "partition.assignment.strategy", strategy));
             if (instance != null) {
                 settings.put("group.instance.id", instance);
@@ -152,15 +157,17 @@ final class GroupCases {
         Collection<ConsumerGroupListing> listed = Case.get(c.admin().listConsumerGroups().all());
         Case.check(listed.stream().anyMatch(one -> one.groupId().equals(group) && !one.isSimpleConsumerGroup()),
                 "the group is not listed");
-        ConsumerGroupDescription described =
-                Case.get(c.admin().describeConsumerGroups(Set.of(group)).describedGroups().get(group));
-        Case.equal(described.members().size(), 1, "members");
+        Case.equal(describe(c, group).members().size(), 1, "members");
         first.consumer.close();
         Case.get(c.admin().deleteConsumerGroups(Set.of(group)).all());
         Case.fails(
                 c.admin().deleteConsumerGroups(Set.of(group)).all(),
                 GroupIdNotFoundException.class,
                 "a group that is gone");
+    }
+
+    private static ConsumerGroupDescription describe(Case c, String group) throws Exception {
+        return Case.get(c.admin().describeConsumerGroups(Set.of(group)).describedGroups().get(group));
     }
 
     /** A group reads on where it committed, from the start when it was reset, and only its members commit. */
@@ -217,7 +224,7 @@ final class GroupCases {
         member.consumer.close();
     }
 
-    /** A static member restarts, and the broker does: no reason for anybody to be rebalanced. */
+    /** A static member restarts, and the broker does: no reason for anybody to be rebalanced. Then they are removed. */
     private static void groupStatic(Case c) throws Exception {
         c.create(PARTITIONS, Map.of());
         String group = c.topic + "-static";
@@ -245,6 +252,22 @@ final class GroupCases {
         }
         Case.equal(two.rebalances, before, "rebalances of a member that never went");
         Case.equal(one.consumer.committed(offsets.keySet(), Case.WAIT), offsets, "committed offsets");
+        removeMembers(c, group, one, two);
+    }
+
+    /** An operator removes members whose clients are there, and send heartbeats: no session runs out meanwhile. */
+    private static void removeMembers(Case c, String group, Member one, Member two) throws Exception {
+        MemberToRemove named = new MemberToRemove("two");
+        MemberToRemove nobody = new MemberToRemove("nobody");
+        RemoveMembersFromConsumerGroupResult removed = c.admin().removeMembersFromConsumerGroup(
+                group, new RemoveMembersFromConsumerGroupOptions(Set.of(named, nobody)));
+        Case.get(removed.memberResult(named));
+        Case.fails(removed.memberResult(nobody), UnknownMemberIdException.class, "the removal of nobody");
+        awaitShares("the second was removed", one);
+        Case.equal(describe(c, group).members().size(), 1, "members after a removal");
+        awaitShares("the second has joined again", one, two);
+        Case.get(c.admin().removeMembersFromConsumerGroup(group, new RemoveMembersFromConsumerGroupOptions()).all());
+        Case.equal(describe(c, group).members().size(), 0, "members after the removal of all");
     }
 
     private GroupCases() {}

@@ -52,7 +52,7 @@ final class RecordCases {
             awaitEnd(c, sent.size());
         }
         c.expect(sent, Case.PARTITIONS, Map.of());
-        c.expect(sent, Case.PARTITIONS, Map.of("isolation.level", "read_committed"));
+        c.expect(sent, Case.PARTITIONS, Map.of("isolation.level", "read_committed", "client.rack", "east"));
         c.drop();
     }
 

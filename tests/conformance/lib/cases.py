@@ -27,7 +27,7 @@ class Case:
 
 ADMINISTRATION = (
     "topics", "invalid_creations", "many_topics", "list_offsets", "metadata", "delete_records",
-    "describe_configs", "describe_cluster", "create_partitions", "alter_configs",
+    "describe_configs", "describe_cluster", "create_partitions", "alter_configs", "alter_broker_configs",
 )  # fmt: skip
 RECORDS = (
     "leader_epoch", "raw_errors", "raw_sweep", "long_poll", "log_append_time", "auto_create", "unknown_topic",
@@ -40,7 +40,7 @@ RAW = {
     "leader_epoch", "raw_errors", "raw_sweep", "alter_configs_live", "create_partitions_live", "log_dirs", "producers",
     "topic_partitions", "nothing_to_list",
 }  # fmt: skip
-TOOLS = {"console", "producer_perf", "group_described"}
+TOOLS = {"console", "producer_perf", "alter_broker_configs", "group_resets", "group_described"}
 # Of these, what Java's Admin can say as well.
 BY_ADMIN = {"log_dirs", "producers", "nothing_to_list"}
 LACKS = {
@@ -69,7 +69,7 @@ HAS = {
     },
     "kafka-tools": {
         "topics", "create_partitions", "alter_configs", "describe_configs", "console", "producer_perf",
-        "list_offsets", "delete_records", "group_commits", "group_described",
+        "list_offsets", "delete_records", "alter_broker_configs", "group_commits", "group_resets", "group_described",
     },
 }  # fmt: skip
 # kcat's topics come into being when it writes to them, with one partition, where a group has nothing to share.
@@ -135,6 +135,7 @@ def _all_cases(strategies):
     for strategy in strategies:
         yield Case(f"group_members/{strategy}", "group_members", {"strategy": strategy})
     yield Case("group_commits", "group_commits")
-    yield Case("group_described", "group_described")
+    for name in ("group_resets", "group_described"):
+        yield Case(name, name)
     yield Case("group_static", "group_static", restarts=True)
     yield Case("restart_keeps", "restart_keeps", restarts=True)

@@ -105,7 +105,26 @@ class KafkaTools:
         # Asks which there are, by ListConfigResources.
         metrics = call.run("kafka-configs", "--describe", "--entity-type", "client-metrics")
         equal(metrics.strip(), "", "metrics of clients")
+        quotas = call.run("kafka-configs", "--describe", "--entity-type", "clients")
+        equal(quotas.strip(), "", "quotas of clients")
         _contains(call.refused("kafka-acls", "--list"), "SecurityDisabledException", "ACLs without authorizer")
+
+    def _case_alter_broker_configs(self, call, _):
+        """A config without meaning here is accepted and not kept; one that has a meaning is refused in Kafka's words."""
+        node = call.node()
+        broker = ["--entity-type", "brokers", "--entity-name", node]
+        alter = ["kafka-configs", "--alter", *broker, "--add-config"]
+        for place, named in ((broker, f"broker {node}"), (["--entity-type", "brokers", "--entity-default"], "brokers")):
+            said = call.run("kafka-configs", "--alter", *place, "--add-config", "log.cleaner.threads=2")
+            _matches(said, rf"^Completed updating .*config for {named}")
+            described = call.run("kafka-configs", "--describe", *place)
+            _matches(described, rf"^(Dynamic|Default) configs for {named}")
+            if "log.cleaner.threads" in described:
+                raise ClientFailed(f"a config without meaning was kept: {described}")
+        fixed = call.refused(*alter, "log.dirs=/elsewhere")
+        _matches(fixed, r"InvalidRequestException: Cannot update these configs dynamically: .*log\.dirs")
+        wrong = call.refused(*alter, "log.cleaner.threads=many")
+        _matches(wrong, r"InvalidConfigurationException: .*log\.cleaner\.threads")
 
     def _case_console(self, call, topic):
         """Lines with keys and headers go in at one terminal and come out at another, the group's offset kept."""
@@ -148,9 +167,14 @@ class KafkaTools:
     def _case_list_offsets(self, call, topic):
         call.create(topic, 1)
         call.console(topic, "one\ntwo\nthree\n")
-        for when, expected in (("earliest", 0), ("latest", 3), ("-1", 3), ("-2", 0), ("0", 0)):
+        offsets = (
+            ("earliest", 0), ("latest", 3), ("-1", 3), ("-2", 0), ("0", 0), ("earliest-local", 0), ("-4", 0),
+            # Nothing is tiered: there is no such offset, and the tool says nothing.
+            ("latest-tiered", None), ("-5", None),
+        )  # fmt: skip
+        for when, expected in offsets:
             said = call.run("kafka-get-offsets", "--topic", topic, "--time", when)
-            equal(said.strip(), f"{topic}:0:{expected}", f"offset at {when}")
+            equal(said.strip(), "" if expected is None else f"{topic}:0:{expected}", f"offset at {when}")
         largest = call.run("kafka-get-offsets", "--topic", topic, "--time", "max-timestamp")
         _matches(largest, rf"{topic}:0:[012]$")
 
@@ -166,8 +190,9 @@ class KafkaTools:
             json.dump({"version": 1, "partitions": [{"topic": topic, "partition": 0, "offset": 5}]}, file)
         said = call.run("kafka-delete-records", "--offset-json-file", path)
         _matches(said, rf"partition: {topic}-0\s+low_watermark: 5")
-        starts = call.run("kafka-get-offsets", "--topic", topic, "--time", "earliest")
-        equal(starts.split(), [f"{topic}:0:5", f"{topic}:1:0"], "starts")
+        for when in ("earliest", "earliest-local"):
+            starts = call.run("kafka-get-offsets", "--topic", topic, "--time", when)
+            equal(starts.split(), [f"{topic}:0:5", f"{topic}:1:0"], f"starts, {when}")
 
     def _case_group_commits(self, call, topic):
         """kafka-consumer-groups: list, describe with lag, reset with and without a dry run, delete."""
@@ -205,6 +230,49 @@ class KafkaTools:
         if group in call.run(*tool, "--list").split():
             raise ClientFailed("a deleted group is listed")
 
+    def _case_group_resets(self, call, topic):
+        """kafka-consumer-groups: all groups at once, and all topics of one, reset by age and by a file."""
+        other = f"{topic}-other"
+        call.create(topic, 1)
+        call.create(other, 1)
+        call.console(topic, "".join(f"{i}\n" for i in range(20)))
+        call.console(other, "".join(f"{i}\n" for i in range(10)))
+        group = f"{topic}-tools"
+        call.run(
+            "kafka-console-consumer", "--include", f"{topic}.*", "--group", group, "--from-beginning",
+            "--max-messages", "30", "--timeout-ms", "30000",
+        )  # fmt: skip
+        # Those of all cases before this one are there, too.
+        every = ["kafka-consumer-groups", "--all-groups", "--timeout", "60000"]
+        if group not in call.run(*every, "--list").split():
+            raise ClientFailed("the group is not among all groups")
+
+        def committed():
+            """By topic, from the description of all groups."""
+            said = call.run(*every, "--describe")
+            rows = re.findall(rf"^{group}\s+(\S+)\s+0\s+(\d+)\s+(\d+)\s", said, re.MULTILINE)
+            equal({name: int(end) for name, _, end in rows}, {topic: 20, other: 10}, "ends")
+            return {name: int(offset) for name, offset, _ in rows}
+
+        equal(committed(), {topic: 20, other: 10}, "what was read")
+        reset = ["kafka-consumer-groups", "--reset-offsets", "--group", group]
+        # No record is an hour old, and none is younger than now.
+        for duration, offsets in (("PT1H", (0, 0)), ("PT0S", (20, 10))):
+            plan = call.run(*reset, "--all-topics", "--by-duration", duration, "--dry-run", "--export")
+            # Long names are quoted.
+            rows = re.findall(r'^"?([\w-]+)"?,0,(\d+)$', plan, re.MULTILINE)
+            planned = {name: int(offset) for name, offset in rows}
+            equal(planned, dict(zip((topic, other), offsets)), f"the plan for {duration}")
+        path = os.path.join(os.path.dirname(self._log_path), f"{topic}.csv")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"{topic},0,7\n{other},0,3\n")
+        _matches(call.run(*reset, "--from-file", path, "--dry-run"), rf"^{group}\s+{other}\s+0\s+3\s")
+        equal(committed(), {topic: 20, other: 10}, "after dry runs")
+        call.run(*reset, "--from-file", path, "--execute")
+        equal(committed(), {topic: 7, other: 3}, "after a reset by a file")
+        call.run(*reset, "--all-topics", "--by-duration", "PT1H", "--execute")
+        equal(committed(), {topic: 0, other: 0}, "after a reset by age")
+
     def _case_group_described(self, call, topic):
         """kafka-consumer-groups: the members of a group that is alive, with what they read, and its state."""
         call.create(topic, 4)
@@ -218,7 +286,8 @@ class KafkaTools:
             who = r"place-(\w+)-\S+\s+place-(\w+)\s+/127\.0\.0\.1\s+reader-(\w+)"
             row = rf"^{group}\s+{who}\s+2\s.*\s{topic}:(\d,\d)\s"
             while True:
-                said = call.run(*describe, "--members", "--verbose")
+                # An error at first: there is no such group before one of them has joined.
+                said = call.says(*describe, "--members", "--verbose")
                 rows = re.findall(row, said, re.MULTILINE)
                 if len(rows) == len(names):
                     return rows
@@ -267,6 +336,10 @@ class Call:
         if result.returncode != 0 or "\nError:" in result.stdout or "Exception" in result.stdout:
             raise ClientFailed(f"{tool} {args[0]} ended with code {result.returncode}: {_words(result)}")
         return result.stdout
+
+    def says(self, tool, *args):
+        """The output of a tool that may fail."""
+        return self._try(tool, *args).stdout
 
     @contextlib.contextmanager
     def beside(self, tool, *args):

@@ -4,9 +4,17 @@ use super::*;
 use crate::group::GroupError;
 use crate::group::testing::join;
 use crate::partition::group_offsets::CommittedOffset;
-use crate::shard::call::{JoinCall, Leaving};
+use crate::shard::call::{JoinCall, Leaving, SyncCall};
 
 const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// Nobody in `g` reads it.
+const UNREAD: TopicId = TopicId([8; 16]);
+const A_MS_LATER: WallMs = WallMs(NOW.wall.0 + 1);
+
+fn group_call(call: GroupCall) -> Call {
+    Call::Group { group: "g".into(), call }
+}
 
 fn commit_of(group: &str, index: i32, commit_time: WallMs) -> Call {
     let offset = CommittedOffset {
@@ -34,6 +42,47 @@ impl Rig {
         let fetch = Call::FetchOffsets { group: "g".into(), partitions: None };
         let Answer::FetchOffsets(Ok(offsets)) = self.ask(fetch) else { panic!("no offsets") };
         (listed.into_iter().map(|listed| listed.group).collect(), offsets.len())
+    }
+
+    /// `g` gets a stable generation of one member that reads `t`. Returns the member's id.
+    fn join_and_sync(&mut self) -> String {
+        // Version 0, one topic.
+        let said = Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t");
+        let join = JoinCall { protocols: vec![("range".into(), said)], ..join() };
+        assert!(self.begin(group_call(GroupCall::Join(Box::new(join)))).is_none(), "others may come");
+        let (mut out, later) = (Outbox::default(), NOW.mono.plus(RULES.initial_delay));
+        self.hosted.apply_durable(Now { mono: later, ..NOW }, &self.catalog, &mut self.stats, &mut out);
+        let [(_, Answer::Joined(joined))] = out.answers.as_slice() else { panic!("{:?}", out.answers) };
+        let joined = (**joined).clone().expect("it has joined");
+        let sync = SyncCall {
+            who: MemberRef { member: joined.member.clone(), instance: None, generation: joined.generation },
+            protocol_type: None,
+            protocol: None,
+            assignments: vec![(joined.member.clone(), Bytes::from_static(b"all"))],
+        };
+        let synced = self.ask(group_call(GroupCall::Sync(Box::new(sync))));
+        assert!(matches!(synced, Answer::Synced(Ok(_))), "{synced:?}");
+        joined.member
+    }
+
+    /// The only member of `g` leaves.
+    fn leave(&mut self, member: String) {
+        let left = self.ask(group_call(GroupCall::Leave(vec![Leaving { member, instance: None }])));
+        assert!(matches!(left, Answer::Left(Ok(_))), "{left:?}");
+        self.run();
+    }
+
+    /// A step of expiry that takes back what is older than this. Returns of which topics `g` has offsets then.
+    fn expire_older(&mut self, oldest: WallMs) -> Vec<TopicId> {
+        self.hosted.expire(&self.catalog, WallMs(i64::MIN), oldest, NOW);
+        self.run();
+        self.topics_committed()
+    }
+
+    fn topics_committed(&mut self) -> Vec<TopicId> {
+        let fetch = Call::FetchOffsets { group: "g".into(), partitions: None };
+        let Answer::FetchOffsets(Ok(offsets)) = self.ask(fetch) else { panic!("no offsets") };
+        offsets.iter().map(|commit| commit.partition.topic).collect()
     }
 
     /// So many steps of expiry at this time, in which nothing is too old.
@@ -101,6 +150,74 @@ fn no_clock_takes_back_what_was_committed_for_a_topic_that_is_on_its_way() {
     rig.catalog = here_later;
     rig.expire(100, NOW);
     assert_eq!(rig.groups_and_offsets().1, 1);
+}
+
+#[test]
+fn what_was_committed_without_members_expires_by_its_age_and_stays_away() {
+    let mut rig = Rig::new(&[]);
+    rig.commit("g", 0).unwrap();
+    rig.commit("another", 0).unwrap();
+    rig.ask(commit_of("another", 0, A_MS_LATER));
+    assert_eq!(rig.expire_older(NOW.wall), [TOPIC], "it is no older than that");
+    let mut rig = rig.restart();
+    assert_eq!(rig.topics_committed(), [TOPIC]);
+    assert_eq!(rig.expire_older(A_MS_LATER), []);
+    let mut rig = rig.restart();
+    assert_eq!(rig.groups_and_offsets(), (vec!["another".to_owned()], 0), "its last commit is what counts");
+}
+
+#[test]
+fn the_age_of_what_a_group_committed_begins_when_its_last_member_has_left() {
+    let mut rig = Rig::new(&[]);
+    rig.ask(commit_of("g", 0, WallMs(NOW.wall.0 - WEEK_MS)));
+    let member = rig.join_and_sync();
+    rig.leave(member);
+    assert_eq!(rig.expire_older(NOW.wall), [TOPIC], "the group has been empty for less");
+    let mut rig = rig.crash(&[]);
+    rig.hosted.start(&rig.catalog, Now { wall: WallMs(NOW.wall.0 + WEEK_MS), ..NOW });
+    assert_eq!(rig.expire_older(NOW.wall), [TOPIC], "nor does a restart make it older");
+    assert_eq!(rig.expire_older(A_MS_LATER), [], "or younger");
+    let mut rig = rig.restart();
+    assert_eq!(rig.topics_committed(), []);
+}
+
+#[test]
+fn what_members_read_stays_whatever_its_age_and_what_they_do_not_read_goes() {
+    let mut rig = Rig::new(&[]);
+    let (configs, partitions) = (Vec::new(), vec![LOG]);
+    let unread = MetaRecord::TopicCreated { id: UNREAD, name: "unread".into(), configs, partitions };
+    rig.catalog.apply(&unread).expect("fits");
+    rig.commit("g", 0).unwrap();
+    let mut other = commit_of("g", 0, NOW.wall);
+    if let Call::Group { call: GroupCall::Commit { offsets, .. }, .. } = &mut other {
+        offsets[0].partition.topic = UNREAD;
+    }
+    rig.ask(other);
+    let member = rig.join_and_sync();
+    assert_eq!(rig.topics_committed(), [TOPIC, UNREAD]);
+    assert_eq!(rig.expire_older(NOW.wall), [TOPIC, UNREAD], "nobody reads it, but it is not old");
+    assert_eq!(rig.expire_older(WallMs(i64::MAX)), [TOPIC]);
+    let mut rig = rig.restart();
+    assert_eq!(rig.expire_older(WallMs(i64::MAX)), [TOPIC], "a restart is no reason");
+    rig.leave(member);
+    assert_eq!(rig.expire_older(A_MS_LATER), []);
+}
+
+#[test]
+fn a_shard_takes_back_what_is_older_than_the_retention() {
+    let mut rig = Rig::new(&[]);
+    rig.commit("g", 0).unwrap();
+    let (mut shard, _folder) = rig.into_shard();
+    shard.config.offsets_retention_ms = WEEK_MS;
+    let mut written_at = |age_ms: i64| {
+        let mono = NOW.mono.plus(Duration::from_millis(age_ms as u64));
+        let now = Now { mono, wall: WallMs(NOW.wall.0 + age_ms) };
+        shard.submit(now, &mut Vec::new(), &mut News::default());
+        shard.logs()[0].log.appended()
+    };
+    let before = written_at(0);
+    assert_eq!(written_at(WEEK_MS), before, "it is a week old, and no older");
+    assert!(written_at(WEEK_MS + 1000) > before);
 }
 
 #[test]

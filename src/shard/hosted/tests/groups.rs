@@ -268,6 +268,50 @@ fn offsets_share_the_budget_of_the_groups() {
 }
 
 #[test]
+fn the_operator_is_told_once_a_minute_that_groups_have_used_up_their_memory() {
+    let mut rig = Rig::new(&[]);
+    let messages_at = |rig: &mut Rig, seconds: u64, group: &str| {
+        let full = (0..100).find_map(|index| rig.commit(&format!("{group} {index}"), 0).err());
+        assert_eq!(full, Some(GroupError::GroupsFull.into()), "{group}");
+        let mono = NOW.mono.plus(Duration::from_secs(seconds));
+        let mut out = Outbox::default();
+        rig.hosted.apply_durable(Now { mono, ..NOW }, &rig.catalog, &mut rig.stats, &mut out);
+        out.messages
+    };
+    let first = messages_at(&mut rig, 0, "a");
+    assert!(first.len() == 1 && first[0].starts_with("log 1: "), "{first:?}");
+    assert!(first[0].contains("kafka.groups_bytes_max") && first[0].contains("group delete"), "{first:?}");
+    assert_eq!(messages_at(&mut rig, 59, "b"), [""; 0]);
+    assert_eq!(rig.run().messages, [""; 0]);
+    assert_eq!(messages_at(&mut rig, 60, "c"), first);
+
+    let (mut shard, _folder) = rig.into_shard();
+    let (ticket, mut news) = (ORIGIN.ticket, News::default());
+    shard.call(LOG, ticket, commit_of("d", 0, NOW.wall), NOW);
+    let later = Now { mono: NOW.mono.plus(Duration::from_secs(120)), ..NOW };
+    shard.apply_durable(later, &mut news);
+    assert_eq!(news.messages, first, "the shard passes it on");
+}
+
+#[test]
+fn gauges_count_groups_once_and_all_that_they_take() {
+    let mut rig = Rig::new(&[]);
+    let gauges = |rig: &Rig| (rig.hosted.gauges().groups, rig.hosted.gauges().groups_bytes);
+    assert_eq!(gauges(&rig), (0, 0));
+    rig.commit("g", 0).unwrap();
+    let (groups, with_offsets) = gauges(&rig);
+    assert!(groups == 1 && (1000..4000).contains(&with_offsets), "{groups} with {with_offsets}");
+    rig.join_and_sync();
+    let (groups, with_a_member) = gauges(&rig);
+    assert!(groups == 1 && with_a_member > with_offsets + 100, "{groups} with {with_a_member}");
+    rig.commit("another", 0).unwrap();
+    let (groups, all) = gauges(&rig);
+    assert!(groups == 2 && all > with_a_member + 1000, "{groups} with {all}");
+    let rig = rig.restart();
+    assert_eq!(gauges(&rig).0, 2);
+}
+
+#[test]
 fn a_group_that_fills_the_budget_by_itself_is_not_told_to_come_again() {
     let mut rig = Rig::new(&[]);
     let refused = (0..).find_map(|index| rig.commit("alone", index).err());

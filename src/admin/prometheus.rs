@@ -148,7 +148,7 @@ fn requests(out: &mut Exposition, snapshots: &[ShardSnapshot], api_name: &impl F
 
 fn logs(out: &mut Exposition, snapshots: &[ShardSnapshot]) {
     type Column = (&'static str, Kind, &'static str, fn(&LogGauges) -> u64);
-    let columns: [Column; 10] = [
+    let columns: [Column; 12] = [
         ("ringmq_log_appended_bytes_total", Kind::Counter, "End of what was appended.", |log| log.appended.0),
         ("ringmq_log_durable_bytes_total", Kind::Counter, "End of what survives power loss.", |log| {
             log.durable.0
@@ -173,6 +173,10 @@ fn logs(out: &mut Exposition, snapshots: &[ShardSnapshot]) {
             "Idempotent producers forgotten early: kafka.producer_states_max was reached.",
             |log| log.producers_evicted,
         ),
+        ("ringmq_groups", Kind::Gauge, "Groups with members, or with offsets committed.", |log| log.groups),
+        ("ringmq_groups_bytes", Kind::Gauge, "Memory of groups: at most kafka.groups_bytes_max.", |log| {
+            log.groups_bytes
+        }),
         ("ringmq_log_failed", Kind::Gauge, "1 when the log stopped after a failed write.", |log| {
             u64::from(log.failed)
         }),
@@ -414,6 +418,8 @@ pub(super) mod tests {
             blocks_in_flight: 1,
             producers: 3,
             producers_evicted: 0,
+            groups: 4,
+            groups_bytes: 5000,
             failed: false,
         };
         vec![
@@ -438,6 +444,8 @@ pub(super) mod tests {
             (r#"ringmq_requests_total{shard="0",api="Produce",version="9"}"#, 1.0),
             (r#"ringmq_errors_total{shard="1",api="Fetch",code="3"}"#, 1.0),
             (r#"ringmq_log_durable_bytes_total{shard="1",log="2"}"#, 4096.0),
+            (r#"ringmq_groups{shard="0",log="1"}"#, 4.0),
+            (r#"ringmq_groups_bytes{shard="1",log="2"}"#, 5000.0),
             (r#"ringmq_produce_seconds_bucket{le="0.0001"}"#, 0.0),
             (r#"ringmq_produce_seconds_bucket{le="0.00025"}"#, 2.0),
             ("ringmq_produce_seconds_sum", 0.00032),

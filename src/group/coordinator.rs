@@ -165,12 +165,17 @@ impl<W: Copy> Groups<W> {
         self.held_bytes + self.kept_bytes
     }
 
+    /// The same, without what is kept elsewhere.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     #[cfg(test)]
     pub fn timers_len(&self) -> usize {
         self.timers.len()
     }
 
-    /// The same, counted anew.
+    /// What all groups take of the log's budget, counted anew.
     #[cfg(test)]
     pub fn recounted_bytes(&self) -> usize {
         self.kept_bytes + self.groups.values().map(Group::held_bytes).sum::<usize>()
@@ -310,6 +315,10 @@ impl<W: Copy> Groups<W> {
             let protocol_type = group.protocol_type.clone();
             Listed { group: name.to_string(), protocol_type, state: group.state() }
         })
+    }
+
+    pub fn count(&self) -> usize {
+        self.names.len()
     }
 
     pub fn describe(&self, name: &str) -> Option<Described> {

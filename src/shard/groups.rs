@@ -30,6 +30,8 @@ const NAME_BYTES_MAX: usize = 100;
 /// A group without members and offsets is forgotten after this time, which begins anew with the broker: its
 /// generation may matter to somebody who is just restarting.
 const EMPTY_FOR: Duration = Duration::from_secs(600);
+/// The operator is told this often that there is no room for more.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// What a group call may need of the log that hosts the group.
 pub struct Home<'a> {
@@ -48,6 +50,10 @@ pub struct GroupHost {
     /// The first group that expiry has not looked at yet.
     expiry_from: String,
     unknown: UnknownTopics,
+    /// Somebody was told to come again because all groups together have used up their memory.
+    refused: bool,
+    /// When the operator may be told so again.
+    told_until: Nanos,
 }
 
 impl GroupHost {
@@ -59,6 +65,8 @@ impl GroupHost {
             to_store_bytes: 0,
             expiry_from: String::new(),
             unknown: UnknownTopics::default(),
+            refused: false,
+            told_until: Nanos(0),
         }
     }
 
@@ -69,6 +77,19 @@ impl GroupHost {
 
     /// Do a call. `None`: the answer comes later.
     pub fn call(
+        &mut self,
+        origin: Origin,
+        group: String,
+        call: GroupCall,
+        home: &mut Home<'_>,
+        now: Now,
+    ) -> Option<Answer> {
+        let answer = self.perform(origin, group, call, home, now);
+        self.refused |= answer.as_ref().is_some_and(is_refused_for_others);
+        answer
+    }
+
+    fn perform(
         &mut self,
         origin: Origin,
         group: String,
@@ -146,8 +167,7 @@ impl GroupHost {
     /// All groups of the log, by name.
     pub fn list(&self, partitions: &Partitions) -> Vec<Listed> {
         let mut listed: Vec<Listed> = self.groups.list().collect();
-        let simple = partitions.groups().names().filter(|name| !self.groups.contains(name));
-        let simple = simple.map(|name| Listed {
+        let simple = self.simple(partitions).map(|name| Listed {
             group: name.to_owned(),
             protocol_type: String::new(),
             state: StateName::Empty,
@@ -155,6 +175,17 @@ impl GroupHost {
         listed.extend(simple);
         listed.sort_unstable_by(|a, b| a.group.cmp(&b.group));
         listed
+    }
+
+    /// Groups that nobody ever joined: they have committed something.
+    fn simple<'a>(&'a self, partitions: &'a Partitions) -> impl Iterator<Item = &'a str> {
+        partitions.groups().names().filter(|name| !self.groups.contains(name))
+    }
+
+    /// How many groups there are, and what they take of the log's budget.
+    pub fn counts(&self, partitions: &Partitions) -> (usize, usize) {
+        let kept_bytes = partitions.groups().bytes() + self.to_store_bytes;
+        (self.groups.count() + self.simple(partitions).count(), self.groups.held_bytes() + kept_bytes)
     }
 
     fn describe(&self, group: &str, partitions: &Partitions) -> Option<Described> {
@@ -226,6 +257,7 @@ impl GroupHost {
         if home.log.failed() {
             self.groups.stop(now, &GroupError::NotStored);
         }
+        self.tell_of_refusals(home.log, now, out);
         self.groups.on_time(now);
         loop {
             while let Some(action) = self.groups.poll_action() {
@@ -256,6 +288,17 @@ impl GroupHost {
                 }
                 Err(_) => self.groups.on_stored(now, id, Err(GroupError::NotStored)),
             }
+        }
+    }
+
+    fn tell_of_refusals(&mut self, log: &Log, now: Now, out: &mut Outbox) {
+        if std::mem::take(&mut self.refused) && now.mono >= self.told_until {
+            self.told_until = now.mono.plus(TOLD_EVERY);
+            out.messages.push(format!(
+                "log {}: its groups have used up kafka.groups_bytes_max: who would take more of it is told to come \
+                 again; delete groups that nobody needs (`ringmq group delete`), or raise it",
+                log.id()
+            ));
         }
     }
 
@@ -350,6 +393,17 @@ impl Home<'_> {
             Err(error) => Some(refused(error)),
         }
     }
+}
+
+/// Others have the memory that this would take.
+fn is_refused_for_others(answer: &Answer) -> bool {
+    let error = match answer {
+        Answer::Joined(joined) => joined.as_ref().as_ref().err(),
+        Answer::Synced(synced) => synced.as_ref().err(),
+        Answer::CommitOffsets(committed) => committed.as_ref().err(),
+        _ => None,
+    };
+    matches!(error, Some(CallError::Group(GroupError::GroupsFull)))
 }
 
 /// A commit that takes back what was committed.

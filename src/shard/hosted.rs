@@ -86,6 +86,8 @@ pub struct Outbox {
     pub metadata_durable: usize,
     /// The others never will be.
     pub metadata_failed: bool,
+    /// What an operator should read.
+    pub messages: Vec<String>,
 }
 
 pub struct Hosted {
@@ -461,6 +463,7 @@ impl Hosted {
     pub fn gauges(&self) -> LogGauges {
         let segments = self.log.segments();
         let (producers, producers_evicted) = self.partitions.producer_counts();
+        let (groups, groups_bytes) = self.groups.counts(&self.partitions);
         LogGauges {
             log: self.log.id(),
             appended: self.log.appended(),
@@ -472,6 +475,8 @@ impl Hosted {
             blocks_in_flight: self.log.blocks_in_flight() as u64,
             producers: producers as u64,
             producers_evicted,
+            groups: groups as u64,
+            groups_bytes: groups_bytes as u64,
             failed: self.log.failed(),
         }
     }

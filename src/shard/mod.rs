@@ -383,6 +383,7 @@ impl Shard {
     /// Hand out what the hosted logs had to say.
     fn deliver(&mut self, news: &mut News) {
         news.acked.append(&mut self.outbox.acked);
+        news.messages.append(&mut self.outbox.messages);
         for (origin, answer) in std::mem::take(&mut self.outbox.answers) {
             if origin.shard == self.id {
                 self.hand_out(origin.ticket, answer, news);

@@ -13,7 +13,7 @@ import unicodedata
 import told
 import wire
 from attack import Attack
-from rig import WAIT_S_MAX, admin, check, equal
+from rig import WAIT_S_MAX, admin, check, equal, metric
 
 # Of each of the two logs.
 GROUPS_BYTES = 3 << 20
@@ -47,6 +47,9 @@ def thousands_of_groups(rig):
         check(len(simple) > 2000, f"only {len(simple)} groups that have committed something")
         _others_go_on(client, first, 2)
         equal(client.list_groups(), sorted([*simple, "first", "simple"]), "groups")
+        equal(metric(attack.broker, "ringmq_groups"), len(simple) + 2, "groups that the metrics tell of")
+        grown = metric(attack.broker, "ringmq_groups_bytes")
+        check(1.9 * GROUPS_BYTES < grown <= 2 * GROUPS_BYTES, f"memory of groups in the metrics: {grown}")
         # A third of them makes room for others, and for no more than that.
         third = len(simple) // 3
         _delete(client, simple[:third])

@@ -174,7 +174,7 @@ fn logs(out: &mut Exposition, snapshots: &[ShardSnapshot]) {
             |log| log.producers_evicted,
         ),
         ("ringmq_groups", Kind::Gauge, "Groups with members, or with offsets committed.", |log| log.groups),
-        ("ringmq_groups_bytes", Kind::Gauge, "Memory of groups: at most kafka.groups_bytes_max.", |log| {
+        ("ringmq_groups_bytes", Kind::Gauge, "Memory of groups, limited by kafka.groups_bytes_max.", |log| {
             log.groups_bytes
         }),
         ("ringmq_log_failed", Kind::Gauge, "1 when the log stopped after a failed write.", |log| {

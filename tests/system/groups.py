@@ -49,7 +49,8 @@ def thousands_of_groups(rig):
         equal(client.list_groups(), sorted([*simple, "first", "simple"]), "groups")
         equal(metric(attack.broker, "ringmq_groups"), len(simple) + 2, "groups that the metrics tell of")
         grown = metric(attack.broker, "ringmq_groups_bytes")
-        check(1.9 * GROUPS_BYTES < grown <= 2 * GROUPS_BYTES, f"memory of groups in the metrics: {grown}")
+        # Somewhat more: a commit counts once it is durable, and others may be accepted until then.
+        check(1.9 * GROUPS_BYTES < grown <= 2.1 * GROUPS_BYTES, f"memory of groups in the metrics: {grown}")
         # A third of them makes room for others, and for no more than that.
         third = len(simple) // 3
         _delete(client, simple[:third])

@@ -148,7 +148,7 @@ fn requests(out: &mut Exposition, snapshots: &[ShardSnapshot], api_name: &impl F
 
 fn logs(out: &mut Exposition, snapshots: &[ShardSnapshot]) {
     type Column = (&'static str, Kind, &'static str, fn(&LogGauges) -> u64);
-    let columns: [Column; 12] = [
+    let columns: [Column; 13] = [
         ("ringmq_log_appended_bytes_total", Kind::Counter, "End of what was appended.", |log| log.appended.0),
         ("ringmq_log_durable_bytes_total", Kind::Counter, "End of what survives power loss.", |log| {
             log.durable.0
@@ -173,7 +173,10 @@ fn logs(out: &mut Exposition, snapshots: &[ShardSnapshot]) {
             "Idempotent producers forgotten early: kafka.producer_states_max was reached.",
             |log| log.producers_evicted,
         ),
-        ("ringmq_groups", Kind::Gauge, "Groups with members, or with offsets committed.", |log| log.groups),
+        ("ringmq_groups", Kind::Gauge, "Groups that have members or had some lately.", |log| log.groups),
+        ("ringmq_groups_with_offsets", Kind::Gauge, "Groups that have committed offsets.", |log| {
+            log.groups_with_offsets
+        }),
         ("ringmq_groups_bytes", Kind::Gauge, "Memory of groups, limited by kafka.groups_bytes_max.", |log| {
             log.groups_bytes
         }),
@@ -419,6 +422,7 @@ pub(super) mod tests {
             producers: 3,
             producers_evicted: 0,
             groups: 4,
+            groups_with_offsets: 3,
             groups_bytes: 5000,
             failed: false,
         };

@@ -46,9 +46,13 @@ impl Pretouch {
         Ok(Pretouch { stop, thread })
     }
 
-    /// Leave the rest untouched, and wait for the thread's end.
-    pub fn stop(self) {
+    /// Leave the rest untouched.
+    pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Wait for the thread's end.
+    pub fn join(self) {
         self.thread.join().expect("stocking a pool does not panic");
     }
 }

@@ -145,8 +145,11 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         .collect();
     // The metadata log is small: it takes what it needs.
     let caches = opened.data.iter().flat_map(|(log, _)| {
-        let cpu =
-            placement::touching_cpu(shard_cpus[usize::from(hosts[log.id().0 as usize].0)], &background_cpus);
+        let cpu = placement::touching_cpu(
+            shard_cpus[usize::from(hosts[log.id().0 as usize].0)],
+            &shard_cpus,
+            &background_cpus,
+        );
         log.working_memory().map(|(pool, chunks)| Stock { pool, chunks, cpu })
     });
     let caches: Vec<Stock> = caches.collect();
@@ -199,7 +202,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         }
     };
     termination.exit_at_next()?;
-    pretouch.into_iter().for_each(Pretouch::stop);
+    pretouch.iter().for_each(Pretouch::stop);
     for shard in 0..shards {
         view.tell(ShardId(shard), Outside::Stop);
     }
@@ -210,6 +213,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     // One may have done so on the way to its end.
     let result = result.and_then(|()| failed.try_recv().map_or(Ok(()), |reason| Err(anyhow!(reason))));
     executor.join();
+    pretouch.into_iter().for_each(Pretouch::join);
     admin.stop();
     if result.is_ok() {
         info!("stopped");

@@ -40,10 +40,35 @@ pub fn background_cpus(cpus: &[usize], shard_cpus: &[usize]) -> Vec<usize> {
     choices.into_iter().find(|cpus| !cpus.is_empty()).unwrap_or_default()
 }
 
-/// Where memory of a shard is to be touched first: on a CPU for the background that is near the same memory, or on
-/// the shard's own.
-pub fn touching_cpu(shard_cpu: usize, background: &[usize]) -> usize {
-    let node = memory::node_of(shard_cpu);
-    let near = background.iter().copied().find(|cpu| *cpu != shard_cpu && memory::node_of(*cpu) == node);
-    near.unwrap_or(shard_cpu)
+/// Where memory of a shard is to be touched first: on a CPU without shard that is near the same memory, or on the
+/// shard's own.
+pub fn touching_cpu(shard_cpu: usize, shard_cpus: &[usize], background: &[usize]) -> usize {
+    near(shard_cpu, shard_cpus, background, memory::node_of)
+}
+
+fn near(
+    shard_cpu: usize,
+    shard_cpus: &[usize],
+    background: &[usize],
+    node_of: impl Fn(usize) -> Option<usize>,
+) -> usize {
+    let node = node_of(shard_cpu);
+    let near = |cpu: &usize| !shard_cpus.contains(cpu) && node_of(*cpu) == node;
+    background.iter().copied().find(near).unwrap_or(shard_cpu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_touched_near_its_shard_and_on_no_other_shards_cpu() {
+        let two_nodes = |cpu| Some(cpu / 4);
+        let background = [2, 3, 6];
+        assert_eq!(near(0, &[0, 1, 4, 5], &background, two_nodes), 2);
+        assert_eq!(near(5, &[0, 1, 4, 5], &background, two_nodes), 6);
+        assert_eq!(near(5, &[0, 1, 4, 5], &[2, 3], two_nodes), 5, "the others are far away");
+        // Every CPU has a shard: the background runs on all of them.
+        assert_eq!(near(1, &[0, 1, 2], &[0, 1, 2], |_| None), 1);
+    }
 }

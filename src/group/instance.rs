@@ -74,6 +74,14 @@ impl<W: Copy> Group<W> {
             }
             newcomer.member != key
         });
+        self.give_back_newcomers();
+    }
+
+    /// As maps are given back, when many have come at once.
+    fn give_back_newcomers(&mut self) {
+        if self.newcomers.capacity() > 4 * self.newcomers.len() + 16 {
+            self.newcomers.shrink_to(2 * self.newcomers.len());
+        }
     }
 
     /// Somebody has come under an instance id that the group does not know. What is stored may know it still,
@@ -107,7 +115,9 @@ impl<W: Copy> Group<W> {
     pub fn take_newcomer(&mut self, id: StoreId) -> Option<Newcomer<W>> {
         // Nearly always the first: what is stored becomes durable in order.
         let at = self.newcomers.iter().position(|newcomer| newcomer.id == id)?;
-        self.newcomers.remove(at)
+        let newcomer = self.newcomers.remove(at);
+        self.give_back_newcomers();
+        newcomer
     }
 
     /// Its id is durable: it joins the rebalance, or hears of the generation that it belongs to already.

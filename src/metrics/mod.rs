@@ -142,8 +142,9 @@ pub struct LogGauges {
     /// because there are too many.
     pub producers: u64,
     pub producers_evicted: u64,
-    /// Groups that have members, or have had some, or have committed something, and their memory.
+    /// Groups that have members or had some lately, those that have committed something, and the memory of all.
     pub groups: u64,
+    pub groups_with_offsets: u64,
     pub groups_bytes: u64,
     /// The log stopped after a failed write.
     pub failed: bool,

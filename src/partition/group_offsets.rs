@@ -198,7 +198,12 @@ impl GroupOffsets {
         self.groups.contains_key(group)
     }
 
-    /// Groups that have committed something, by name.
+    /// Groups that have committed something.
+    pub fn count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The same, by name.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names_from("")
     }

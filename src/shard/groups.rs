@@ -182,10 +182,14 @@ impl GroupHost {
         partitions.groups().names().filter(|name| !self.groups.contains(name))
     }
 
-    /// How many groups there are, and what they take of the log's budget.
-    pub fn counts(&self, partitions: &Partitions) -> (usize, usize) {
-        let kept_bytes = partitions.groups().bytes() + self.to_store_bytes;
-        (self.groups.count() + self.simple(partitions).count(), self.groups.held_bytes() + kept_bytes)
+    /// Groups that have members or had some lately.
+    pub fn count(&self) -> usize {
+        self.groups.count()
+    }
+
+    /// What all groups take of the log's budget.
+    pub fn bytes(&self, partitions: &Partitions) -> usize {
+        self.groups.held_bytes() + partitions.groups().bytes() + self.to_store_bytes
     }
 
     fn describe(&self, group: &str, partitions: &Partitions) -> Option<Described> {

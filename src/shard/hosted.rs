@@ -463,7 +463,6 @@ impl Hosted {
     pub fn gauges(&self) -> LogGauges {
         let segments = self.log.segments();
         let (producers, producers_evicted) = self.partitions.producer_counts();
-        let (groups, groups_bytes) = self.groups.counts(&self.partitions);
         LogGauges {
             log: self.log.id(),
             appended: self.log.appended(),
@@ -475,8 +474,9 @@ impl Hosted {
             blocks_in_flight: self.log.blocks_in_flight() as u64,
             producers: producers as u64,
             producers_evicted,
-            groups: groups as u64,
-            groups_bytes: groups_bytes as u64,
+            groups: self.groups.count() as u64,
+            groups_with_offsets: self.partitions.groups().count() as u64,
+            groups_bytes: self.groups.bytes(&self.partitions) as u64,
             failed: self.log.failed(),
         }
     }

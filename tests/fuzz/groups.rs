@@ -194,14 +194,22 @@ fn groups_keep_no_room_for_who_has_left() {
     let names = protocols(20_000);
     let mut groups: Groups<u32> = Groups::new(wide());
     let mut visit = |group: &str| {
-        // They leave in the first delay.
-        for (members, names) in [(1, &names[..]), (500, &names[..1])] {
+        // They leave in the first delay. Static ones all wait for what is stored of them.
+        for (members, names, is_static) in
+            [(1, &names[..], false), (500, &names[..1], false), (1000, &names[..1], true)]
+        {
+            let instance = |member| is_static.then(|| format!("till-{member}"));
             for member in 0..members {
-                let (join, id) = join(member, 0, names);
+                let (mut join, id) = join(member, 0, names);
+                join.instance = instance(member);
                 groups.handle_join(at(1), group, join, id, 0).expect("there is room");
-                settle(&mut groups, at(1));
+                if !is_static {
+                    settle(&mut groups, at(1));
+                }
             }
-            let leaving = |member| Leaving { member: format!("app-1.1.{member}"), instance: None };
+            settle(&mut groups, at(1));
+            let leaving =
+                |member| Leaving { member: format!("app-1.1.{member}"), instance: instance(member) };
             let all: Vec<_> = (0..members).map(leaving).collect();
             groups.handle_leave(at(1), group, &all).expect("a group");
             settle(&mut groups, at(1));

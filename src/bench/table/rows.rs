@@ -25,6 +25,7 @@ const IDLE_LOOK: Duration = Duration::from_secs(10);
 
 /// A broker that has taken no memory for so long takes none.
 const STILL_FOR: Duration = Duration::from_secs(1);
+const STILL_LOOKS_MAX: usize = 60;
 const MANY_PARTITIONS: u32 = 100_000;
 const COLD_PARTITIONS: u32 = 1_000;
 const COLD_BYTES: u64 = 10 * GB;
@@ -435,7 +436,7 @@ impl Bench<'_> {
 /// Once it has touched the memory of its caches, which it does after its start.
 fn still(broker: &Broker) -> Result<Usage, BenchError> {
     let mut last = broker.usage()?;
-    loop {
+    for _ in 0..STILL_LOOKS_MAX {
         std::thread::sleep(STILL_FOR);
         let now = broker.usage()?;
         if now.resident_bytes == last.resident_bytes {
@@ -443,6 +444,7 @@ fn still(broker: &Broker) -> Result<Usage, BenchError> {
         }
         last = now;
     }
+    Err(BenchError::Options("the memory of an idle broker does not come to rest".to_owned()))
 }
 
 /// What a timeline tells of a cold read.

@@ -7,6 +7,7 @@ restarts: that is what the clients are meant to survive.
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,10 +27,17 @@ class BrokerError(Exception):
 
 
 def free_port():
-    """A TCP port that nobody listens on: the kernel's choice for port 0."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port that nobody has. Of those that the kernel gives to outgoing connections it is none: one of them
+    could take it before the broker, which is started with it again and again, does."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        first, last = map(int, file.read().split())
+    below, above = range(10_000, first), range(last + 1, 65_536)
+    ports = max(below, above, key=len) or range(10_000, 65_536)
+    while True:
+        port = random.choice(ports)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def free_base_port(count):

@@ -189,7 +189,8 @@ impl Cluster {
         patiently(&[ErrorCode::LEADER_NOT_AVAILABLE], || self.ask_topic(name))
     }
 
-    fn ask_topic(&mut self, name: &str) -> anyhow::Result<Option<Topic>> {
+    /// The same, asked once: for what is asked again as a whole.
+    pub fn ask_topic(&mut self, name: &str) -> anyhow::Result<Option<Topic>> {
         let topic = MetadataRequestTopic { name: Some(name), ..Default::default() };
         let request = MetadataRequest {
             topics: Some(Array::from_elem(topic, 1)),

@@ -102,6 +102,11 @@ impl LogConfig {
         (self.commit_depth as u64 + 1) * self.chunk_bytes.max(self.block_bytes_max) as u64
     }
 
+    /// Of the tail cache, when it is full.
+    fn tail_chunks(&self) -> usize {
+        self.tail_cache_bytes.div_ceil(self.chunk_bytes)
+    }
+
     /// Appends wait when more than this waits for the device: it would only lengthen the queue.
     fn undurable_bytes_max(&self) -> usize {
         (self.tail_cache_bytes / 2).max(2 * self.chunk_bytes)
@@ -224,8 +229,8 @@ impl Log {
     pub fn new(config: LogConfig, opened: Opened) -> Log {
         let Opened { id, term, end, chain, .. } = opened;
         // The tail cache, what is being written, and what slow readers hold on to.
-        let tail_chunks = config.tail_cache_bytes.div_ceil(config.chunk_bytes);
-        let pool = ChunkPool::new(config.chunk_bytes, tail_chunks * 2 + config.commit_depth + LENT_CHUNKS);
+        let chunks_max = config.tail_chunks() * 2 + config.commit_depth + LENT_CHUNKS;
+        let pool = ChunkPool::new(config.chunk_bytes, chunks_max);
         let segment_end = opened.segments.active().end();
         let cache = ReadCache::new(id, config.chunk_bytes, config.read_cache_bytes);
         Log {
@@ -259,8 +264,8 @@ impl Log {
 
     /// The memory that the log works with once its caches are full: pools, and how many chunks of each.
     pub fn working_memory(&self) -> [(ChunkPool, usize); 2] {
-        let tail_chunks = self.config.tail_cache_bytes.div_ceil(self.config.chunk_bytes);
-        [(self.append.pool().clone(), tail_chunks + self.config.commit_depth), self.cache.working_memory()]
+        let chunks = self.config.tail_chunks() + self.config.commit_depth;
+        [(self.append.pool().clone(), chunks), self.cache.working_memory()]
     }
 
     pub fn id(&self) -> LogId {

@@ -13,9 +13,9 @@ use crate::bench::report::Second;
 use crate::bench::schedule::{Arrivals, Burst};
 use crate::bench::sink::{Null, Sink};
 
-/// One short run against a broker in memory.
-fn run_against(fault: Fault, change: impl FnOnce(&mut Options)) -> Report {
-    let mut options = Options {
+/// Of one short run.
+fn short() -> Options {
+    Options {
         partitions: 2,
         record_bytes: 100,
         records_per_batch: 7,
@@ -24,7 +24,12 @@ fn run_against(fault: Fault, change: impl FnOnce(&mut Options)) -> Report {
         seconds: 1,
         warmup_s: 0,
         ..Options::default()
-    };
+    }
+}
+
+/// One short run against a broker in memory.
+fn run_against(fault: Fault, change: impl FnOnce(&mut Options)) -> Report {
+    let mut options = short();
     change(&mut options);
     let sink = Sink::start(Memory::new(fault), options.partitions, None).unwrap();
     options.bootstrap = sink.address().to_string();
@@ -89,19 +94,7 @@ fn each_leader_is_given_and_asked_for_only_what_it_leads() {
         let sinks = [(); 2].map(|()| Sink::start(Memory::new(Fault::None), 4, None).unwrap());
         let led_by = [0, 1, 1, 1];
         let leaders = Leaders::new(&led_by.map(|leader: usize| sinks[leader].address()));
-        let options = Options {
-            partitions: 4,
-            record_bytes: 100,
-            records_per_batch: 7,
-            connections: 3,
-            load: Load::Open { records_per_s: 7_000.0 },
-            seconds: 1,
-            warmup_s: 0,
-            consumers,
-            groups: 2,
-            read_back,
-            ..Options::default()
-        };
+        let options = Options { partitions: 4, consumers, groups: 2, read_back, ..short() };
         let topics = options.topics();
         let driver = KafkaDriver::new(Shape {
             run: 7,

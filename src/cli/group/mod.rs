@@ -131,7 +131,9 @@ fn unknown<T>(cluster: &mut Cluster, group: &str) -> anyhow::Result<T> {
     if let Some(kind) = kind.filter(|kind| !["", "classic", "consumer"].contains(&&**kind)) {
         bail!("group {group:?} of type {kind:?} is there, but this program knows only groups of consumers");
     }
-    let nearest = did_you_mean(group, known.0.iter().map(|line| line.group.as_str()));
+    // It may have come since it was asked for, or its kind is off: it is not what was meant instead of it.
+    let others = known.0.iter().map(|line| line.group.as_str()).filter(|other| *other != group);
+    let nearest = did_you_mean(group, others);
     bail!("there is no group {group:?}{nearest}")
 }
 

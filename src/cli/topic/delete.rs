@@ -41,7 +41,7 @@ pub fn delete(cluster: &mut Cluster, args: &DeleteArgs) -> anyhow::Result<Delete
     }
     drop(response);
     for name in &result.deleted {
-        cluster.await_seen(|cluster| Ok(cluster.find_topic(name)?.is_none()));
+        cluster.await_seen(|cluster| Ok(cluster.ask_topic(name)?.is_none()));
     }
     result.complete()
 }

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +42,7 @@ func main() {
 	_ = flags.Parse(os.Args[2:])
 	parts := map[string]func(settings) map[string]float64{
 		"rebalance": rebalance, "commits": commits, "members": idleMembers, "connections": idleConnections,
+		"hold": heldConnections,
 	}
 	part, known := parts[os.Args[1]]
 	if !known {
@@ -189,15 +192,18 @@ func idleMembers(s settings) map[string]float64 {
 	}
 }
 
-// idleConnections: `count` connections that have asked for the broker's versions, and a producer beside them.
+// idleConnections: a producer with and without `count` connections beside it that have asked for the broker's versions
+// and say nothing more. By turns, since a machine's speed changes over seconds, and each turn is compared with the one
+// before it. They are held by another process: what they cost their own is not the broker's doing.
 func idleConnections(s settings) map[string]float64 {
-	const topic = "connections"
+	const topic, rounds = "connections", 12
+	turn := s.seconds / 4
 	c := dial(s.bootstrap)
 	createTopic(c, topic, 1)
 	request := produceRequest(topic, 0, makeBatch(1<<10))
 	load := func() []time.Duration {
 		var latencies []time.Duration
-		for begin := time.Now(); time.Since(begin) < s.seconds; time.Sleep(time.Millisecond) {
+		for begin := time.Now(); time.Since(begin) < turn; time.Sleep(time.Millisecond) {
 			sent := time.Now()
 			produce(c, request)
 			latencies = append(latencies, time.Since(sent))
@@ -205,8 +211,55 @@ func idleConnections(s settings) map[string]float64 {
 		return latencies
 	}
 	load()
-	alone := load()
-	before := residentBytes(s.pid)
+	var alone, beside []time.Duration
+	var ratios []float64
+	var memory int
+	for round := range rounds {
+		before := load()
+		empty := residentBytes(s.pid)
+		release := hold(s)
+		if round == 0 {
+			memory = residentBytes(s.pid) - empty
+		}
+		meanwhile := load()
+		release()
+		ratios = append(ratios, quantile(meanwhile, 0.99)/quantile(before, 0.99))
+		alone, beside = append(alone, before...), append(beside, meanwhile...)
+	}
+	slices.Sort(ratios)
+	return map[string]float64{
+		"bytes_per_connection": float64(memory) / float64(s.count),
+		"p50_alone_ms":         quantile(alone, 0.5),
+		"p50_beside_ms":        quantile(beside, 0.5),
+		"p99_alone_ms":         quantile(alone, 0.99),
+		"p99_beside_ms":        quantile(beside, 0.99),
+		"p99_ratio":            (ratios[(rounds-1)/2] + ratios[rounds/2]) / 2,
+		"p99_ratio_least":      ratios[0],
+		"p99_ratio_most":       ratios[rounds-1],
+	}
+}
+
+// hold starts a process that opens the connections, and returns when they are there. What it returns ends them.
+func hold(s settings) (release func()) {
+	self, err := os.Executable()
+	check(err, "this program's path")
+	holder := exec.Command(self, "hold", "-bootstrap="+s.bootstrap, "-count="+strconv.Itoa(s.count))
+	holder.Stderr = os.Stderr
+	in, err := holder.StdinPipe()
+	check(err, "a pipe")
+	out, err := holder.StdoutPipe()
+	check(err, "a pipe")
+	check(holder.Start(), "start the holder")
+	_, err = out.Read(make([]byte, 1))
+	check(err, "the holder's connections")
+	return func() {
+		check(in.Close(), "release the holder")
+		check(holder.Wait(), "the holder")
+	}
+}
+
+// heldConnections is the other end of hold: until its input ends.
+func heldConnections(s settings) map[string]float64 {
 	// Kept: the collector closes what nobody knows any more.
 	idle := make([]*conn, s.count)
 	for n := range idle {
@@ -216,17 +269,14 @@ func idleConnections(s settings) map[string]float64 {
 		idle[n] = dial(s.bootstrap)
 		idle[n].ask(versions)
 	}
-	after := residentBytes(s.pid)
-	beside := load()
+	fmt.Println("ready")
+	_, err := io.Copy(io.Discard, os.Stdin)
+	check(err, "wait")
 	// They are still there, all of them.
 	for _, one := range idle {
 		one.ask(kmsg.NewPtrApiVersionsRequest())
 	}
-	return map[string]float64{
-		"bytes_per_connection": float64(after-before) / float64(s.count),
-		"p99_alone_ms":         quantile(alone, 0.99),
-		"p99_beside_ms":        quantile(beside, 0.99),
-	}
+	return map[string]float64{"connections": float64(len(idle))}
 }
 
 func quantile(latencies []time.Duration, q float64) float64 {

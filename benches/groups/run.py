@@ -57,8 +57,9 @@ def members(found):
 
 def connections(found):
     yield "10,000 idle connections, each", found["bytes_per_connection"] / 1024, "KiB", 16
-    alone_ms = found["p99_alone_ms"]
-    yield f"p99 beside them, alone {alone_ms:.2f} ms", found["p99_beside_ms"], "ms", alone_ms * 1.1
+    p99s = f"{found['p99_beside_ms']:.2f} against {found['p99_alone_ms']:.2f} ms"
+    rounds = f"rounds from {found['p99_ratio_least']:.2f} to {found['p99_ratio_most']:.2f}"
+    yield f"p99 beside them, of what it is alone ({p99s}; {rounds})", found["p99_ratio"], "times", 1.1
 
 
 # What is wanted of it, and with how many.

@@ -7,7 +7,7 @@
 //!   to read. Where in it is the directory of the chunk once it has been read ([`super::reader`]).
 //!
 //! So memory grows with (chunks × active slots), not with records or batches, and an idle slot costs
-//! the two empty queues. Runs carry the largest timestamp: they are the time index as well.
+//! the two queues, empty or with the few places that it had. Runs carry the largest timestamp: they are the time index as well.
 
 use std::collections::VecDeque;
 
@@ -15,6 +15,9 @@ use crate::base::mutant::{self, Mutant};
 use crate::model::{Offset, Position, Slot};
 
 use super::chunks::ChunkId;
+
+/// Places that a slot keeps whose entries have left memory, 24 bytes each.
+const TAIL_KEPT: usize = 4;
 
 /// The entries of one slot in one chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,8 +216,10 @@ impl Queue {
         while self.tail.front().is_some_and(|entry| entry.position < end) {
             self.tail.pop_front();
         }
+        // With many partitions most have one entry in memory at a time: to free and allocate its place each time
+        // would be the dearest part of an append.
         if self.tail.is_empty() {
-            self.tail.shrink_to_fit();
+            self.tail.shrink_to(TAIL_KEPT);
         }
     }
 }

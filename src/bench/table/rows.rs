@@ -302,12 +302,13 @@ impl Bench<'_> {
 
     fn partitions(&self) -> Result<Cells, BenchError> {
         let one = Options { partitions: 1, read_back: ReadBack::Afterwards, ..self.batches(1024, 16 << 10) };
-        let broker = self.fresh(&[])?;
+        // The caches are not to be touched between the two looks at a broker's memory, nor with one and not with many.
+        let untouched = [("log.pretouch", "false")];
+        let broker = self.fresh(&untouched)?;
         let single = self.run(&broker, &one)?;
         drop(broker);
 
-        // Its caches are not to be touched between the two looks at its memory.
-        let broker = self.fresh(&[("log.pretouch", "false")])?;
+        let broker = self.fresh(&untouched)?;
         let empty = broker.usage()?.resident_bytes;
         let many = Options { partitions: self.many(), topic: "many".to_owned(), ..one };
         // Only made, not written: what an idle partition costs.

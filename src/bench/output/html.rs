@@ -439,6 +439,7 @@ fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plot::COLOURS;
     use super::super::tests::{report, result};
     use super::*;
     use crate::bench::ledger::Verdict;
@@ -459,6 +460,14 @@ mod tests {
             assert!(page.contains(word), "{word}");
         }
         assert!(!page.contains("NaN") && !page.contains("INVALID"));
+    }
+
+    #[test]
+    fn every_colour_of_the_charts_is_one_of_the_page_in_light_and_dark() {
+        for colour in (0..COLOURS).map(|index| format!("s{index}")) {
+            assert!(STYLE.contains(&format!(".{colour} {{ --c: var(--{colour}); }}")), "{colour}");
+            assert_eq!(STYLE.matches(&format!("--{colour}: #")).count(), 2, "{colour}");
+        }
     }
 
     #[test]

@@ -255,7 +255,7 @@ fn over_time(out: &mut String, report: &Report) {
     latency.iter_mut().for_each(|line| line.points.retain(|point| point.y > 0.0));
     figure(
         out,
-        "Latency, second by second; pale where too few requests lie beyond",
+        "Latency, second by second; pale with too few requests",
         &Chart { x: SECONDS, y: LATENCY, lines: latency },
     );
     let answered = if report.acks == 0 { "sent" } else { "acknowledged" };

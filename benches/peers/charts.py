@@ -1,6 +1,6 @@
 """Charts as inline SVG: bars with their spread, and lines over linear, logarithmic and log-nines axes.
 
-Nothing here knows what is drawn. Colours are the page's: classes s0 to s6 of src/bench/output/report.css.
+Nothing here knows what is drawn. Colours are the page's: classes s0 to s7 of src/bench/output/report.css.
 """
 
 import html

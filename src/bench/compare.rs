@@ -172,7 +172,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Something is worse, or the second result must not be used, or the two cannot be compared.
+    /// Something is worse, or one of the results must not be used, or the two cannot be compared.
     pub fn failed(&self) -> bool {
         self.failed
     }
@@ -191,8 +191,11 @@ pub fn compare(before: &BenchResult, after: &BenchResult, threshold: f64) -> Com
         let (before, after) = (durability(before), durability(after));
         comparison.fault(format!("durability differs: {before} against {after}"));
     }
-    if !after.passed {
-        comparison.fault("the second result is not valid".to_owned());
+    // Against numbers that must not be used any others look good.
+    for (result, which) in [(before, "first"), (after, "second")] {
+        if !result.passed {
+            comparison.fault(format!("the {which} result is not valid"));
+        }
     }
     if before.scenario == Scenario::FIND_MAX {
         compare_searches(before, after, threshold, &mut comparison);
@@ -327,9 +330,6 @@ fn warnings(before: &BenchResult, after: &BenchResult) -> Vec<String> {
     let machine = |result: &BenchResult| (result.environment.cpu.clone(), result.environment.kernel.clone());
     if machine(before) != machine(after) {
         warnings.push("the machines or their kernels differ".to_owned());
-    }
-    if !before.passed {
-        warnings.push("the first result is not valid".to_owned());
     }
     warnings
 }
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn less_throughput_is_worse_and_so_is_an_invalid_result() {
+    fn less_throughput_is_worse_and_an_invalid_result_on_either_side_fails() {
         let (before, mut after) = results(&[100], &[100]);
         assert!(!compare(&before, &after, 0.05).failed());
         after.runs[0].records_per_s *= 0.5;
@@ -488,7 +488,11 @@ mod tests {
 
         let (before, mut after) = results(&[100], &[100]);
         after.passed = false;
-        assert!(compare(&before, &after, 0.05).failed());
+        for (before, after, which) in [(&before, &after, "second"), (&after, &before, "first")] {
+            let comparison = compare(before, after, 0.05);
+            let said = format!("the {which} result is not valid");
+            assert!(comparison.failed() && comparison.to_string().contains(&said), "{comparison}");
+        }
     }
 
     #[test]

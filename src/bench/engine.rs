@@ -366,12 +366,12 @@ impl<'a, D: Driver> Worker<'a, D> {
             }
             // After that: a stall belongs to the second in which it ends.
             self.interval.look(now_ns - before_ns);
-            before_ns = now_ns;
+            let looked_ns = std::mem::replace(&mut before_ns, now_ns);
             self.poll_events(&mut events)?;
             if self.plan.reconnect {
                 self.reconnect(now_ns);
             }
-            if self.turn(now_ns)? {
+            if self.turn(now_ns, looked_ns)? {
                 busy_ns = now_ns;
             } else {
                 // The kernel completes durable writes on worker threads of its own, on this core too
@@ -412,7 +412,7 @@ impl<'a, D: Driver> Worker<'a, D> {
         if self.gave_up { 0 } else { self.end_ns }
     }
 
-    fn turn(&mut self, now_ns: u64) -> Result<bool, BenchError> {
+    fn turn(&mut self, now_ns: u64, looked_ns: u64) -> Result<bool, BenchError> {
         let end_ns = self.send_until_ns();
         let (thread, threads) = (self.plan.thread, self.plan.threads);
         let own = self.plan.topics.total() as usize;
@@ -425,6 +425,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             clock: &self.clock,
             ledgers: &mut self.ledgers,
             interval: &mut self.interval,
+            looked_ns,
             now_ns,
             end_ns,
             measured_from_ns: self.plan.measured_from_ns,

@@ -8,6 +8,7 @@
 //!   engine   one spinning thread a core: epoll, producers, readers, books
 //!     producer, reader   one connection each: in flight, acks; fetches
 //!       schedule         when requests are due
+//!       lateness         what of their delay is our own doing
 //!       slots, transport requests encoded once; frames on a non-blocking socket
 //!     ledger, payload    what was acknowledged against what was read
 //!     driver             what a protocol must do; kafka is the first (setup, keys, packing)
@@ -41,6 +42,7 @@ mod folder;
 mod groups;
 mod interrupt;
 mod kafka;
+mod lateness;
 mod leaders;
 mod ledger;
 mod load_facts;

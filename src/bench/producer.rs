@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::driver::{Ack, Driver, Malformed, Stamp};
 use super::error::BenchError;
+use super::lateness::Lateness;
 use super::ledger::Ledger;
 use super::payload::Random;
 use super::schedule::Schedule;
@@ -83,8 +84,8 @@ pub struct Producer {
     pace: Pace,
     /// Requests sent so far: the next one's number.
     sent: u64,
-    /// Since when there is room for a request.
-    room_since_ns: u64,
+    /// What of the requests' delays is ours.
+    lateness: Lateness,
     /// Bytes of a request before its batch.
     overhead_bytes: usize,
     /// Requests that were due, and sent, at or after [`Turn::measured_from_ns`]; with a linger records.
@@ -104,6 +105,8 @@ pub struct Turn<'a, D> {
     /// One for each group of readers; the acks go into all.
     pub ledgers: &'a mut [Ledger],
     pub interval: &'a mut Interval,
+    /// When sockets were looked at before this turn: what came since then may have waited for us.
+    pub looked_ns: u64,
     /// A recent time: the turn's begin, or when bytes last came or went.
     pub now_ns: u64,
     /// Nothing is sent that is due at or after this.
@@ -144,7 +147,7 @@ impl Producer {
             turn: 0,
             pace,
             sent: 0,
-            room_since_ns: 0,
+            lateness: Lateness::default(),
             due: 0,
             due_records: 0,
             gathered_ns: Vec::with_capacity(records),
@@ -212,7 +215,7 @@ impl Producer {
         let is_waiting = |number| self.in_flight.iter().any(|request| request.number == number);
         self.slots.rewind(oldest, |number| !is_waiting(number));
         self.retry_at_ns = None;
-        self.room_since_ns = now_ns;
+        self.lateness.on_connected(now_ns);
     }
 
     /// Take the acks that came, send what is due. True when something happened.
@@ -246,7 +249,7 @@ impl Producer {
             turn.interval.records += u64::from(request.records);
             turn.interval.bytes += request.bytes;
             if self.is_full() {
-                self.room_since_ns = turn.now_ns;
+                self.lateness.on_room(turn.now_ns, turn.now_ns);
             }
             self.in_flight.pop_front();
         }
@@ -278,7 +281,7 @@ impl Producer {
             return Err(Malformed("an answer for another partition").into());
         }
         if was_full && !self.is_full() {
-            self.room_since_ns = turn.now_ns;
+            self.lateness.on_room(turn.now_ns, turn.looked_ns);
         }
         let (run, records) = (turn.driver.run(), request.records);
         match ack.result {
@@ -389,8 +392,8 @@ impl Producer {
     #[inline]
     fn book_delay<D: Driver>(&mut self, turn: &mut Turn<'_, D>, intended_ns: u64, ready_ns: u64) {
         turn.interval.delay.record(turn.now_ns.saturating_sub(intended_ns));
-        let possible_ns = ready_ns.max(self.room_since_ns);
-        turn.interval.own_delay.record(turn.now_ns.saturating_sub(possible_ns));
+        let own_ns = self.lateness.of(turn.now_ns, ready_ns);
+        turn.interval.own_delay.record(own_ns);
     }
 
     /// Make the next slot a request of `records` records for the partition whose turn it is.
@@ -481,6 +484,7 @@ mod tests {
             clock: &clock,
             ledgers: &mut ledgers,
             interval: &mut interval,
+            looked_ns: 0,
             // Both are due now, by a clock that is read once a turn.
             now_ns: 0,
             end_ns: 1,

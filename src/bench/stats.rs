@@ -149,8 +149,7 @@ pub struct Interval {
     pub service: Latency,
     /// Sent − intended.
     pub delay: Latency,
-    /// The part of the delay for which the generator is to blame: sent − (the later of intended and
-    /// the moment the connection had room).
+    /// The part of the delay for which the generator is to blame, see [`lateness`](super::lateness).
     pub own_delay: Latency,
     /// Received − intended. One sample a record.
     pub end_to_end: Latency,

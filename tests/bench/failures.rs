@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use ringmq::bench::sink::{Null, Sink};
 use serde_json::Value;
 
 use crate::{assert_ledger, bench, command, folder, result, results, text};
@@ -74,6 +76,11 @@ fn run_and(command: &mut Command, interfere: impl FnOnce(u32)) -> Output {
     Output { stderr: said.into_bytes(), ..output }
 }
 
+fn send(process: u32, signal: &str) {
+    let kill = Command::new("sh").args(["-c", &format!("kill -{signal} {process}")]).status();
+    assert!(kill.unwrap().success());
+}
+
 /// It failed, said `reason`, and kept what it had: marked, in the result and in the report.
 fn assert_partial(dir: &Path, output: &Output, reason: &str) -> Value {
     let said = text(output);
@@ -113,8 +120,7 @@ fn a_signal_ends_the_load_in_order_and_leaves_neither_a_broker_nor_its_data() {
         let dir = folder();
         let line = "--rate 2k --seconds 3600 --warmup 0 --partitions 2 --connections 2";
         let output = run_and(&mut command(dir.path(), line), |bench| {
-            let kill = Command::new("sh").args(["-c", &format!("kill -{signal} {bench}")]).status();
-            assert!(kill.unwrap().success());
+            send(bench, signal);
         });
         let result = assert_partial(dir.path(), &output, &format!("stopped early: SIG{signal}"));
         assert_ledger(&result["runs"][0], &text(&output));
@@ -122,6 +128,38 @@ fn a_signal_ends_the_load_in_order_and_leaves_neither_a_broker_nor_its_data() {
         let broker = result["broker"]["endpoint"].as_str().unwrap();
         assert!(TcpStream::connect(broker).is_err(), "it is gone");
     }
+}
+
+#[test]
+fn a_broker_that_hangs_is_named_and_what_was_measured_until_then_is_kept() {
+    let (data, dir) = (folder(), folder());
+    let server = Server::start(data.path());
+    let line = format!("--bootstrap {} --rate 2k --seconds 2 --warmup 0 --consumers 1", server.address);
+    let output = bench_and(dir.path(), &line, || send(server.child.id(), "STOP"));
+    let result = assert_partial(dir.path(), &output, "the broker has stopped answering");
+    let run = &result["runs"][0];
+    assert_ledger(run, &text(&output));
+    assert!(run["unanswered"].as_u64().is_some_and(|count| count > 0), "{run}");
+}
+
+#[test]
+fn what_waits_behind_a_generator_that_stood_still_is_its_own_doing_and_fails_the_run() {
+    let sink = Sink::start(Null::default(), 1, None).unwrap();
+    let dir = folder();
+    let line = format!("--bootstrap {} --rate 5k --batch-records 1 --seconds 3 --warmup 0", sink.address());
+    let output = run_and(&mut command(dir.path(), &line), |bench| {
+        send(bench, "STOP");
+        std::thread::sleep(Duration::from_millis(300));
+        send(bench, "CONT");
+    });
+    // 1,500 of 15,000 requests are due in it. Five at a time are sent behind it, and it is all of them that it
+    // has made late: 150 by 270 ms and more.
+    let said = text(&output);
+    let run = &result(dir.path())["runs"][0];
+    let p99 = |kind: &str| run[kind]["p99_ns"].as_u64().unwrap();
+    assert!(p99("response") > 200_000_000, "{said}");
+    assert!(p99("own_delay") > p99("response") / 2, "{said}");
+    assert!(said.contains("the generator itself was late"), "{said}");
 }
 
 #[test]

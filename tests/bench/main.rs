@@ -5,6 +5,7 @@ mod failures;
 mod histograms;
 mod truth;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -75,6 +76,16 @@ fn without_a_broker_it_starts_one_and_leaves_a_report_and_nothing_else() {
     let samples = result["runs"][0]["response"]["samples"].as_u64().unwrap();
     let staged = stages["buckets"].as_array().unwrap().iter().map(|bucket| bucket["count"].as_u64().unwrap());
     assert!((1..samples * 2).contains(&staged.sum()), "of the measured second, not of three: {stages}");
+    // Each of them has a colour of its own in the report.
+    let page = fs::read_to_string(results(dir.path()).join("report.html")).unwrap();
+    let colour = |name: &Value| {
+        let name = name.as_str().unwrap().replace('_', " ");
+        let (before, _) = page.split_once(&format!("\"></i>{name}</span>")).expect(&name);
+        before.rsplit_once("<i class=\"").unwrap().1
+    };
+    let stages = stages["names"].as_array().unwrap();
+    let colours: BTreeSet<&str> = stages.iter().map(colour).collect();
+    assert_eq!((colours.len(), stages.len()), (8, 8), "{colours:?}");
 
     let mut names: Vec<String> = fs::read_dir(results(dir.path()))
         .unwrap()

@@ -3,7 +3,8 @@
 import os
 import sys
 
-from rig import Rig
+import wire
+from rig import Rig, until
 
 PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "benches", "peers")
 # Behind all others: there is a run.py, too.
@@ -29,9 +30,24 @@ class KafkaRig(Rig):
 
     def endpoint(self, shards=1):
         """`shards` is for ours: a node of Kafka has all cores."""
+        return self._start(lambda folder: self._kafka.server(VARIANT, folder, sorted(os.sched_getaffinity(0))))
+
+    def cluster(self):
+        """Two nodes, the first of which is the controller, too."""
+        first = self.endpoint()
+        self._start(lambda folder: first.another(folder, 2))
+
+        def both():
+            with wire.Client(first.kafka) as client:
+                return client.brokers() == 2
+
+        until(both, "the first node does not know of the second")
+        return first
+
+    def _start(self, broker_in):
         folder = os.path.join(self.folder, f"broker-{len(self.brokers)}")
         os.makedirs(folder)
-        broker = self._kafka.server(VARIANT, folder, sorted(os.sched_getaffinity(0)))
+        broker = broker_in(folder)
         self.brokers.append(broker)
         self.at_end(broker.kill)
         broker.start()

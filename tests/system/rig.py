@@ -10,7 +10,7 @@ import time
 import urllib.request
 
 import wire
-from lib.broker import Broker
+from lib.broker import Broker, by_log, free_base_port
 
 WAIT_S_MAX = 30
 POLL_S = 0.005
@@ -85,6 +85,10 @@ class Rig:
     def endpoint(self, shards=1):
         """What runs for a case that holds for any Kafka broker. Its groups do not wait for a second member."""
         return self.running(shards, ["kafka.group_initial_delay=1ms"])
+
+    def cluster(self):
+        """Two brokers, of which the first is returned: here they are two logs of one process."""
+        return self.running(2, [*by_log(free_base_port(2)), "kafka.group_initial_delay=1ms"])
 
     def mount(self, kind, source="none", options=()):
         """A file system that goes with the case: the folder it is mounted on."""

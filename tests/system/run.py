@@ -29,7 +29,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "conformance")]
-import commands  # noqa: E402  (the path is set above)
+import cluster  # noqa: E402  (the path is set above)
+import commands  # noqa: E402
 import flush  # noqa: E402
 import full_disk  # noqa: E402
 import greedy  # noqa: E402
@@ -51,7 +52,7 @@ from wire import KafkaError  # noqa: E402
 
 CASES = {
     name: case
-    for module in (quick_start, commands, refusals, restarts, identity, long_poll, told, latency, flush, hostile, greedy, groups, full_disk)
+    for module in (quick_start, commands, cluster, refusals, restarts, identity, long_poll, told, latency, flush, hostile, greedy, groups, full_disk)
     for name, case in module.CASES.items()
 }
 NAMESPACES = ["unshare", "--mount", "--net"]
@@ -87,7 +88,7 @@ def chosen(endpoint, report):
     if endpoint == "ringmq":
         return CASES, Rig
     try:
-        return commands.AT_KAFKA, functools.partial(kafka_rig.KafkaRig, kafka_rig.prepare())
+        return {**commands.AT_KAFKA, **cluster.CASES}, functools.partial(kafka_rig.KafkaRig, kafka_rig.prepare())
     except (toolchain.Missing, toolchain.BuildError) as reason:
         in_ci = os.environ.get("CI") == "true"
         (report.fail if in_ci else report.skip)("commands at Kafka", str(reason).splitlines()[0])

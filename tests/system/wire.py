@@ -344,6 +344,12 @@ class Client:
         _check(code)
         return offset
 
+    def brokers(self):
+        """How many the cluster has, as far as this one knows."""
+        reader = self.ask(METADATA, array([]) + b"\0")
+        reader.number("i")
+        return reader.number("i")
+
     def create_topic(self, topic, partitions=1, configs=()):
         pairs = [string(key) + string(value) for key, value in configs]
         wanted = string(topic) + struct.pack(">ih", partitions, 1) + array([]) + array(pairs)

@@ -81,7 +81,7 @@ class Kafka(Peer):
 
 
 class KafkaServer(Server):
-    """One node. `kill` ends it as a crash would: nobody reads its data again."""
+    """A node, broker and controller. `kill` ends it as a crash would: nobody reads its data again."""
 
     ready_s_max = READY_S_MAX
 
@@ -90,23 +90,35 @@ class KafkaServer(Server):
         self._java = program
         self._libs = libs
         self._cpus = cpus
-        self._settings = variant.settings
+        self._variant = variant
+        self._number = 1
         self._controller = f"127.0.0.1:{free_port()}"
+        self._cluster = _cluster_id()
         self._properties = os.path.join(folder, "server.properties")
+
+    def another(self, folder, number):
+        """A further broker of its cluster; it is not a controller. `number`: of the node, from 2 on."""
+        broker = KafkaServer(self._java, self._libs, self._variant, folder, self._cpus)
+        broker._controller, broker._cluster = self._controller, self._cluster
+        broker._number = number
+        return broker
 
     def command(self):
         return ["taskset", "--cpu-list", _list(self._cpus), *self._program(flags()), MAIN, self._properties]
 
     def spawn(self):
-        listeners = f"PLAINTEXT://{self.kafka},CONTROLLER://{self._controller}"
+        is_first = self._number == 1
+        listeners = f"PLAINTEXT://{self.kafka}" + (f",CONTROLLER://{self._controller}" if is_first else "")
         shutil.copyfile(os.path.join(SOURCE, "server.properties"), self._properties)
         with open(self._properties, "a", encoding="ascii") as file:
             file.write(_lines({
+                "process.roles": "broker,controller" if is_first else "broker",
+                "node.id": self._number,
                 "listeners": listeners,
                 "advertised.listeners": listeners,
                 "controller.quorum.bootstrap.servers": self._controller,
                 "log.dirs": self.data_dir,
-                **self._settings,
+                **self._variant.settings,
             }))  # fmt: skip
         self._format()
         super().spawn()
@@ -124,13 +136,11 @@ class KafkaServer(Server):
             return False
 
     def _format(self):
-        """A data directory of its own cluster, as Kafka's quick start makes it."""
-        first, *rest = uuid.uuid4().bytes
-        # A bit less: an id that begins with "-" would be taken for an option.
-        cluster = base64.urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
+        """A data directory, as Kafka's quick start makes it."""
         command = [
-            *self._program(["-Xmx256m"]), "kafka.tools.StorageTool", "format", "--standalone",
-            "--cluster-id", cluster, "--config", self._properties,
+            *self._program(["-Xmx256m"]), "kafka.tools.StorageTool", "format",
+            *(["--standalone"] if self._number == 1 else []),
+            "--cluster-id", self._cluster, "--config", self._properties,
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_S_MAX, errors="replace")
         if done.returncode != 0:
@@ -141,6 +151,12 @@ class KafkaServer(Server):
     def _program(self, java_flags):
         log = f"-Dlog4j2.configurationFile={os.path.join(SOURCE, 'log4j2.properties')}"
         return [self._java, *java_flags, log, "-cp", f"{self._libs}/*"]
+
+
+def _cluster_id():
+    first, *rest = uuid.uuid4().bytes
+    # A bit less: an id that begins with "-" would be taken for an option.
+    return base64.urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
 
 
 def cache():

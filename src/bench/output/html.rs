@@ -255,7 +255,7 @@ fn over_time(out: &mut String, report: &Report) {
     latency.iter_mut().for_each(|line| line.points.retain(|point| point.y > 0.0));
     figure(
         out,
-        "Latency, second by second; pale where too few requests lie beyond",
+        "Latency, second by second; pale with too few requests",
         &Chart { x: SECONDS, y: LATENCY, lines: latency },
     );
     let answered = if report.acks == 0 { "sent" } else { "acknowledged" };
@@ -439,6 +439,7 @@ fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plot::COLOURS;
     use super::super::tests::{report, result};
     use super::*;
     use crate::bench::ledger::Verdict;
@@ -459,6 +460,14 @@ mod tests {
             assert!(page.contains(word), "{word}");
         }
         assert!(!page.contains("NaN") && !page.contains("INVALID"));
+    }
+
+    #[test]
+    fn every_colour_of_the_charts_is_one_of_the_page_in_light_and_dark() {
+        for colour in (0..COLOURS).map(|index| format!("s{index}")) {
+            assert!(STYLE.contains(&format!(".{colour} {{ --c: var(--{colour}); }}")), "{colour}");
+            assert_eq!(STYLE.matches(&format!("--{colour}: #")).count(), 2, "{colour}");
+        }
     }
 
     #[test]

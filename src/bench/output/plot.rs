@@ -1,6 +1,6 @@
 //! Charts as inline SVG: lines over linear, logarithmic and log-nines axes, and stacked bars.
 //!
-//! Nothing here knows what is drawn. Colours are the page's: `class="s0"` to `s6`.
+//! Nothing here knows what is drawn. Colours are the page's: `class="s0"` to `s7`.
 
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ const BOTTOM: f64 = 40.0;
 /// About the width of a digit of the axes.
 const GLYPH: f64 = 7.0;
 /// Colours of the page.
-const COLOURS: usize = 7;
+pub const COLOURS: usize = 8;
 /// About so many ticks on a linear axis.
 const TICKS: f64 = 6.0;
 

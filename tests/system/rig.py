@@ -59,6 +59,8 @@ def until(condition, message, limit_s=WAIT_S_MAX):
 class Rig:
     """The folder of one case, and what runs in it."""
 
+    is_kafka = False
+
     def __init__(self, binary, folder):
         self.binary = binary
         os.makedirs(folder)
@@ -85,6 +87,11 @@ class Rig:
     def endpoint(self, shards=1):
         """What runs for a case that holds for any Kafka broker. Its groups do not wait for a second member."""
         return self.running(shards, ["kafka.group_initial_delay=1ms"])
+
+    def restart(self, broker):
+        """As after a crash, on the same data."""
+        broker.kill()
+        broker.start()
 
     def mount(self, kind, source="none", options=()):
         """A file system that goes with the case: the folder it is mounted on."""

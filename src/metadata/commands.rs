@@ -86,13 +86,18 @@ impl Catalog {
         if let Some(other) = self.colliding_name(new.name) {
             return Err(TopicError::Collides { other: other.clone() });
         }
-        if !matches!(new.replication_factor, 1 | -1) {
-            return Err(TopicError::ReplicationFactor { factor: new.replication_factor });
+        let factor = new.replication_factor;
+        if factor == 0 || factor < -1 {
+            return Err(TopicError::ReplicationFactor { factor });
         }
         let count = match new.partition_count {
             -1 => rules.partition_count_default,
             count => rules.check_partition_count(count)?,
         };
+        // More brokers than there are is the smaller mistake, as in Kafka.
+        if factor > 1 {
+            return Err(TopicError::ReplicationFactor { factor });
+        }
         self.check_room(count, rules)?;
         let config = rules.check_configs(TopicConfig::new(new.configs.iter().copied())?)?;
         let record = |id, partitions| {
@@ -254,6 +259,14 @@ mod tests {
             (NewTopic { partition_count: 101, ..new_topic("t") }, "not 101"),
             (NewTopic { replication_factor: 3, ..new_topic("t") }, "replication factor 3"),
             (NewTopic { replication_factor: 0, ..new_topic("t") }, "replication factor 0"),
+            (
+                NewTopic { replication_factor: 2, partition_count: 0, ..new_topic("t") },
+                "1 to 100 partitions, not 0",
+            ),
+            (
+                NewTopic { replication_factor: -2, partition_count: 0, ..new_topic("t") },
+                "replication factor -2",
+            ),
             (NewTopic { configs: &unknown, ..new_topic("t") }, "unknown topic config"),
             (NewTopic { configs: &too_large, ..new_topic("t") }, "up to 2000000 bytes"),
         ];

@@ -119,7 +119,17 @@ impl GroupHost {
                 Some(Answer::Left(self.groups.handle_leave(now, &group, &leaving).map_err(Into::into)))
             }
             GroupCall::Commit { who, offsets } => {
-                let allowed = self.groups.handle_commit(now, &group, &who);
+                let allowed = self.groups.handle_commit(now, &group, &who).map_err(|error| match error {
+                    // The group is there, of which only offsets are kept: nobody is in it.
+                    GroupError::UnknownGroup if home.partitions.groups().contains(&group) => {
+                        GroupError::UnknownMember
+                    }
+                    error => error,
+                });
+                if offsets.is_empty() {
+                    // Of all that the commit said nothing can be kept: it was only for the group to judge who says it.
+                    return Some(Answer::CommitOffsets(allowed.map_err(CallError::from)));
+                }
                 let allowed = allowed.and_then(|()| self.check_room(&group, &offsets, home));
                 let committed =
                     allowed.map_err(CallError::from).and_then(|()| home.commit(&group, &offsets, now));

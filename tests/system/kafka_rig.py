@@ -24,6 +24,8 @@ def prepare():
 
 
 class KafkaRig(Rig):
+    is_kafka = True
+
     def __init__(self, kafka, binary, folder):
         super().__init__(binary, folder)
         self._kafka = kafka
@@ -52,3 +54,7 @@ class KafkaRig(Rig):
         self.at_end(broker.kill)
         broker.start()
         return broker
+
+    def restart(self, broker):
+        broker.kill()
+        broker.start_again()

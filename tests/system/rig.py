@@ -59,6 +59,8 @@ def until(condition, message, limit_s=WAIT_S_MAX):
 class Rig:
     """The folder of one case, and what runs in it."""
 
+    is_kafka = False
+
     def __init__(self, binary, folder):
         self.binary = binary
         os.makedirs(folder)
@@ -89,6 +91,11 @@ class Rig:
     def cluster(self):
         """Two brokers, of which the first is returned: here they are two logs of one process."""
         return self.running(2, [*by_log(free_base_port(2)), "kafka.group_initial_delay=1ms"])
+
+    def restart(self, broker):
+        """As after a crash, on the same data."""
+        broker.kill()
+        broker.start()
 
     def mount(self, kind, source="none", options=()):
         """A file system that goes with the case: the folder it is mounted on."""

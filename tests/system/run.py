@@ -3,10 +3,10 @@
 
     python3 tests/system/run.py [--case TEXT] [--endpoint kafka] [--binary PATH] [--keep]
 
-Flushes counted at the device, full disks, hostile clients, refused data directories, the README and the commands
-typed.
-With --endpoint kafka it is the commands alone, typed at Apache Kafka, which comes from its Maven packages as in
-benches/peers (Java, Maven).
+Flushes counted at the device, full disks, hostile clients, error codes, refused data directories, the README and the
+commands typed.
+With --endpoint kafka it is what holds for any Kafka broker, the commands and the tables of error codes, at Apache Kafka,
+which comes from its Maven packages as in benches/peers (Java, Maven).
 Each case has brokers of its own. Where the kernel allows it, the suite runs in a mount and a network
 namespace of its own (`unshare`): its mounts vanish with it, and the default ports are free. What a machine
 lacks is named in a SKIP line; with CI=true in the environment that is a failure, but for ACCEPTED_LACKS (rig.py).
@@ -29,11 +29,13 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "conformance")]
-import cluster  # noqa: E402  (the path is set above)
+import admin_codes  # noqa: E402  (the path is set above)
+import cluster  # noqa: E402
 import commands  # noqa: E402
 import flush  # noqa: E402
 import full_disk  # noqa: E402
 import greedy  # noqa: E402
+import group_codes  # noqa: E402
 import groups  # noqa: E402
 import hostile  # noqa: E402
 import identity  # noqa: E402
@@ -43,6 +45,7 @@ import long_poll  # noqa: E402
 import quick_start  # noqa: E402
 import refusals  # noqa: E402
 import restarts  # noqa: E402
+import tags  # noqa: E402
 import told  # noqa: E402
 from lib import toolchain  # noqa: E402
 from lib.broker import BrokerError  # noqa: E402
@@ -52,9 +55,14 @@ from wire import KafkaError  # noqa: E402
 
 CASES = {
     name: case
-    for module in (quick_start, commands, cluster, refusals, restarts, identity, long_poll, told, latency, flush, hostile, greedy, groups, full_disk)
+    for module in (
+        quick_start, commands, cluster, group_codes, admin_codes, tags, refusals, restarts, identity, long_poll, told, latency,
+        flush, hostile, greedy, groups, full_disk,
+    )  # fmt: skip
     for name, case in module.CASES.items()
 }
+# What holds for any Kafka broker.
+AT_KAFKA = {**commands.AT_KAFKA, **cluster.CASES, **group_codes.CASES, **admin_codes.CASES, **tags.CASES}
 NAMESPACES = ["unshare", "--mount", "--net"]
 IN_NAMESPACES = "RINGMQ_SYSTEM_NAMESPACES"
 
@@ -88,10 +96,10 @@ def chosen(endpoint, report):
     if endpoint == "ringmq":
         return CASES, Rig
     try:
-        return {**commands.AT_KAFKA, **cluster.CASES}, functools.partial(kafka_rig.KafkaRig, kafka_rig.prepare())
+        return AT_KAFKA, functools.partial(kafka_rig.KafkaRig, kafka_rig.prepare())
     except (toolchain.Missing, toolchain.BuildError) as reason:
         in_ci = os.environ.get("CI") == "true"
-        (report.fail if in_ci else report.skip)("commands at Kafka", str(reason).splitlines()[0])
+        (report.fail if in_ci else report.skip)("cases at Kafka", str(reason).splitlines()[0])
         return {}, Rig
 
 

@@ -1,7 +1,7 @@
 """The Kafka protocol by hand, as far as these tests need it: frames, record batches, one plain client.
 
 No client library stands between a test and the broker, so that a frame can be as wrong as a test wants it.
-All versions are classic ones (no compact lengths, no tagged fields).
+All versions are classic ones (no compact lengths, no tagged fields); shapes.py has others.
 """
 
 import gzip
@@ -13,8 +13,13 @@ PRODUCE, FETCH, LIST_OFFSETS, METADATA = 0, 1, 2, 3
 OFFSET_COMMIT, OFFSET_FETCH, FIND_COORDINATOR = 8, 9, 10
 JOIN_GROUP, HEARTBEAT, LEAVE_GROUP, SYNC_GROUP, DESCRIBE_GROUPS, LIST_GROUPS = 11, 12, 13, 14, 15, 16
 API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, DELETE_RECORDS = 18, 19, 20, 21
-DESCRIBE_CONFIGS, DELETE_GROUPS = 32, 42
-# The version of each API that is spoken here.
+INIT_PRODUCER_ID, OFFSET_FOR_LEADER_EPOCH, DESCRIBE_ACLS, DESCRIBE_CONFIGS, ALTER_CONFIGS = 22, 23, 29, 32, 33
+DESCRIBE_LOG_DIRS, CREATE_PARTITIONS, DELETE_GROUPS, INCREMENTAL_ALTER_CONFIGS = 35, 37, 42, 44
+LIST_PARTITION_REASSIGNMENTS, OFFSET_DELETE, DESCRIBE_CLIENT_QUOTAS, DESCRIBE_CLUSTER = 46, 47, 48, 60
+DESCRIBE_PRODUCERS, LIST_CONFIG_RESOURCES, DESCRIBE_TOPIC_PARTITIONS = 61, 74, 75
+# The type of a resource that has configs.
+TOPIC_RESOURCE = 2
+# The version of each API that the client below speaks.
 VERSIONS = {
     PRODUCE: 3, FETCH: 4, LIST_OFFSETS: 1, METADATA: 4, OFFSET_COMMIT: 2, OFFSET_FETCH: 1, FIND_COORDINATOR: 0,
     JOIN_GROUP: 2, HEARTBEAT: 0, LEAVE_GROUP: 0, SYNC_GROUP: 0, DESCRIBE_GROUPS: 0, LIST_GROUPS: 0, DELETE_GROUPS: 0,
@@ -232,6 +237,9 @@ class Reader:
         self._at += max(length, 0)
         return piece
 
+    def left(self):
+        return len(self._data) - self._at
+
     def string(self):
         length = self.number("h")
         return None if length < 0 else bytes(self.raw(length)).decode()
@@ -281,8 +289,8 @@ class Client:
         data = self._read(length)
         return struct.unpack_from(">i", data)[0], Reader(memoryview(data)[4:])
 
-    def ask(self, api, body):
-        asked = self.send(api, body)
+    def ask(self, api, body, version=None):
+        asked = self.send(api, body, version)
         answered, reader = self.receive()
         if answered != asked:
             raise ValueError(f"the answer to {answered} where that to {asked} belongs")

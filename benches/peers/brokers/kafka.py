@@ -81,7 +81,7 @@ class Kafka(Peer):
 
 
 class KafkaServer(Server):
-    """A node, broker and controller. `kill` ends it as a crash would: nobody reads its data again."""
+    """A node, broker and controller. `kill` ends it as a crash would; `start` is for an empty data directory."""
 
     ready_s_max = READY_S_MAX
 
@@ -122,6 +122,11 @@ class KafkaServer(Server):
             }))  # fmt: skip
         self._format()
         super().spawn()
+
+    def start_again(self):
+        """On the data that is there."""
+        super().spawn()
+        self.await_ready()
 
     def is_ready(self):
         """Its port opens early; it answers when the broker may be used."""

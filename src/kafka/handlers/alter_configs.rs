@@ -101,7 +101,7 @@ mod tests {
             (resource(TOPIC, "a", &[("x", value), ("x", value)]), ErrorCode::INVALID_REQUEST),
             (resource(TOPIC, "z", &[]), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             (resource(BROKER, "7", &[("num.partitions", value)]), ErrorCode::INVALID_REQUEST),
-            (resource(BROKER, "7", &[("background.threads", Some("0"))]), ErrorCode::INVALID_CONFIG),
+            (resource(BROKER, "7", &[("background.threads", Some("0"))]), ErrorCode::INVALID_REQUEST),
             (resource(BROKER, "7", &[("background.threads", value)]), ErrorCode::NONE),
             (resource(BROKER, "7", &[]), ErrorCode::NONE),
         ];

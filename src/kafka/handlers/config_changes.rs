@@ -16,8 +16,9 @@ use crate::kafka::protocol::messages::alter_configs::AlterConfigsResourceRespons
 use crate::kafka::protocol::messages::describe_configs::resource_type;
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Array, ErrorCode};
+use crate::metadata::config_def::ConfigError;
 use crate::metadata::topic::validate_name;
-use crate::metadata::topic_config::ConfigOp;
+use crate::metadata::topic_config::{ConfigOp, TopicConfig};
 use crate::model::LogId;
 use crate::shard::call::{AdminCall, Answer, Call, ConfigChanges};
 
@@ -140,8 +141,12 @@ fn judge(
         resource_type::TOPIC => match ctx.catalog.topic(name) {
             Some(topic) => Ok(Some(AdminCall::AlterConfigs { topic: topic.id, changes, validate_only })),
             None => Err(match validate_name(name) {
-                Ok(()) => Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "no such topic"),
                 Err(error) => Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, errors::message(error)),
+                // What no topic could have is told first, as in Kafka.
+                Ok(()) => match of_new_topic(&changes) {
+                    Ok(_) => Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "no such topic"),
+                    Err(error) => Refusal::new(ErrorCode::INVALID_CONFIG, errors::message(error)),
+                },
             }),
         },
         resource_type::BROKER if !name.is_empty() && broker_named(ctx, name).is_none() => {
@@ -154,6 +159,16 @@ fn judge(
         resource_type::CLIENT_METRICS => Err(invalid("metrics of clients are not collected")),
         resource_type::GROUP => Err(invalid("groups have no configs of their own here")),
         _ => Err(invalid(format!("resource type {resource_type} is not known"))),
+    }
+}
+
+/// What the changes would make of a topic that has nothing but defaults.
+fn of_new_topic(changes: &ConfigChanges) -> Result<TopicConfig, ConfigError> {
+    match changes {
+        ConfigChanges::Replace(pairs) => {
+            TopicConfig::new(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        }
+        ConfigChanges::Each(changes) => TopicConfig::default().altered(changes),
     }
 }
 
@@ -178,9 +193,12 @@ fn check_broker(broker: &str, changes: &ConfigChanges) -> Result<(), Refusal> {
     check_updates(broker, asked.iter().map(|(name, ..)| *name))?;
     let idle = asked.iter().filter_map(|(name, value, of_list)| Some((find(name)?, value, *of_list)));
     for (config, value, of_list) in idle {
-        config
-            .check(value, of_list)
-            .map_err(|error| Refusal::new(ErrorCode::INVALID_CONFIG, errors::message(error)))?;
+        config.check(value, of_list).map_err(|error| {
+            // Kafka says INVALID_CONFIG of a topic's values, and of what is no list.
+            let is_no_list = matches!(error, ConfigError::NotAList { .. });
+            let code = if is_no_list { ErrorCode::INVALID_CONFIG } else { ErrorCode::INVALID_REQUEST };
+            Refusal::new(code, errors::message(error))
+        })?;
     }
     Ok(())
 }

@@ -12,7 +12,6 @@ use crate::kafka::protocol::messages::create_partitions::{
 use crate::kafka::protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{ErrorCode, Message};
-use crate::metadata::topic::validate_name;
 use crate::model::{LogId, TopicId};
 use crate::shard::call::{AdminCall, Answer, Call};
 
@@ -56,10 +55,7 @@ pub fn handle(
 /// The topic, as far as the request can be judged here; the metadata log judges the rest.
 fn check(ctx: &Context<'_>, asked: &CreatePartitionsTopic<'_>) -> Result<TopicId, Refusal> {
     let Some(topic) = ctx.catalog.topic(asked.name) else {
-        return Err(match validate_name(asked.name) {
-            Ok(()) => Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "no such topic"),
-            Err(error) => Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, errors::message(error)),
-        });
+        return Err(Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "no such topic"));
     };
     let current = topic.partitions.len() as i64;
     let added = i64::from(asked.count) - current;
@@ -184,8 +180,8 @@ mod tests {
     fn what_is_refused_at_once() {
         let twice: &[&[i32]] = &[&[7], &[7]];
         let table = [
-            (topic("", 4, None), ErrorCode::INVALID_TOPIC_EXCEPTION),
-            (topic("a/b", 4, None), ErrorCode::INVALID_TOPIC_EXCEPTION),
+            (topic("", 4, None), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            (topic("a/b", 4, None), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             (topic("z", 4, None), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             (topic("a", 4, Some(&[])), ErrorCode::INVALID_REPLICA_ASSIGNMENT),
             (topic("a", 4, Some(twice)), ErrorCode::INVALID_REPLICA_ASSIGNMENT),

@@ -17,9 +17,10 @@ use crate::kafka::protocol::messages::create_topics::{
 use crate::kafka::protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Array, ErrorCode, Message};
+use crate::metadata::topic::validate_name;
 use crate::metadata::topic_config::TopicConfig;
 use crate::model::LogId;
-use crate::shard::call::{AdminCall, Answer, Call, CreatedTopic};
+use crate::shard::call::{AdminCall, AdminError, Answer, Call, CreatedTopic};
 
 /// "The broker's default", for the number of partitions and of replicas.
 const DEFAULT: i32 = -1;
@@ -38,7 +39,7 @@ pub fn handle(
     let mut pending = CreateTopics { version, topics: Vec::new(), asked: Vec::new() };
     for topic in &request.topics {
         let checked = match times_named.get_mut(topic.name) {
-            Some(1) => check(ctx, topic),
+            Some(1) => check(ctx, topic).map_err(|refusal| refused_name(ctx, topic.name).unwrap_or(refusal)),
             // Which of them is meant? None is made, and the name is answered once.
             Some(times @ 2..) => {
                 *times = 0;
@@ -92,6 +93,16 @@ fn check(ctx: &Context<'_>, topic: &CreatableTopic<'_>) -> Result<New, Refusal> 
     check_assignments(ctx.broker, &topic.assignments)?;
     let partitions = i32::try_from(topic.assignments.len()).expect("a frame is below 2 GiB");
     Ok(New { partitions, replication: 1, config })
+}
+
+/// What is wrong with the name: to say first where more is wrong, as Kafka does. Where nothing is, the metadata log
+/// judges it, which knows the newest topics.
+fn refused_name(ctx: &Context<'_>, name: &str) -> Option<Refusal> {
+    let error = match validate_name(name) {
+        Err(error) => AdminError::InvalidName(error.to_string()),
+        Ok(()) => ctx.catalog.topic(name).map(|_| AdminError::TopicExists)?,
+    };
+    Some(Refusal::new(errors::of_admin(&error), errors::message(error)))
 }
 
 fn check_configs(configs: &[CreatableTopicConfig<'_>]) -> Result<TopicConfig, Refusal> {
@@ -212,7 +223,7 @@ mod tests {
     use crate::kafka::handlers::testing::{World, decode, topic_id};
     use crate::kafka::protocol::messages::describe_configs::config_source;
     use crate::model::TopicId;
-    use crate::shard::call::{AdminError, CallError};
+    use crate::shard::call::CallError;
 
     fn topic(name: &str) -> CreatableTopic<'_> {
         CreatableTopic { name, num_partitions: 3, replication_factor: 1, ..Default::default() }
@@ -308,6 +319,22 @@ mod tests {
             let result = &response.topics[1];
             assert!(result.error_message.is_some_and(|text| text.len() <= 1024));
             assert_eq!((result.num_partitions, result.replication_factor), (-1, -1));
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_is_the_first_to_be_told() {
+        let table = [
+            (configured("a/b", "retention.ns", Some("1")), ErrorCode::INVALID_TOPIC_EXCEPTION),
+            (assigned("", &[(0, &[8])]), ErrorCode::INVALID_TOPIC_EXCEPTION),
+            (configured("taken", "retention.ns", Some("1")), ErrorCode::TOPIC_ALREADY_EXISTS),
+            (assigned("taken", &[(0, &[8])]), ErrorCode::TOPIC_ALREADY_EXISTS),
+            (configured("new", "retention.ns", Some("1")), ErrorCode::INVALID_CONFIG),
+        ];
+        for (topic, expected) in table {
+            let body = World::with_topics(&["taken"]).reply(7, &request([topic.clone()]));
+            let response: CreateTopicsResponse<'_> = decode(&body, 7);
+            assert_eq!(response.topics[0].error_code, expected, "{topic:?}");
         }
     }
 

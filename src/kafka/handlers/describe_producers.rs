@@ -15,6 +15,7 @@ use crate::kafka::protocol::messages::describe_producers::{
 use crate::kafka::protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Array, ErrorCode, Message};
+use crate::metadata::topic::validate_name;
 use crate::model::LogId;
 use crate::shard::call::{ActiveProducer, Answer, Call};
 
@@ -27,7 +28,11 @@ pub fn handle(
     let topics = request.topics.iter().map(|topic| (topic.name, topic.partition_indexes.as_slice()));
     let mut seen = BTreeSet::new();
     let find = |topic: &str, index: &i32| {
-        let (log, partition) = ctx.partition(topic, *index)?;
+        let (log, partition) =
+            ctx.partition(topic, *index).map_err(|unknown| match validate_name(topic) {
+                Ok(()) => unknown,
+                Err(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
+            })?;
         // A partition may have very many: they are told once.
         if !seen.insert(partition) {
             return Err(ErrorCode::INVALID_REQUEST);
@@ -163,6 +168,21 @@ mod tests {
         assert_eq!(asked, at_once + 1, "and the one after the first");
         assert_eq!(codes[..6], [told, none, full, told, none, full]);
         assert_eq!(codes[6..], [full, none, full].repeat(4));
+    }
+
+    #[test]
+    fn a_topic_that_could_not_be_is_told_from_one_that_is_not_there() {
+        for (name, expected) in [
+            ("z", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            ("a/b", ErrorCode::INVALID_TOPIC_EXCEPTION),
+            ("", ErrorCode::INVALID_TOPIC_EXCEPTION),
+        ] {
+            let topic = DescribeProducersTopic { name, partition_indexes: Array::from_slice(&[0]) };
+            let request = DescribeProducersRequest { topics: [topic].into() };
+            let body = World::with_topics(&["a"]).reply(0, &request);
+            let response: DescribeProducersResponse<'_> = decode(&body, 0);
+            assert_eq!(response.topics[0].partitions[0].error_code, expected, "{name:?}");
+        }
     }
 
     #[test]

@@ -145,6 +145,12 @@ mod tests {
         let table = [
             (resource(TOPIC, "", &[]), ErrorCode::INVALID_REQUEST, "no defaults"),
             (resource(TOPIC, "z", &[]), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "no such topic"),
+            (
+                resource(TOPIC, "z", &[("retention.ms", SET, Some("x"))]),
+                ErrorCode::INVALID_CONFIG,
+                "retention.ms",
+            ),
+            (resource(TOPIC, "a/b", &[("x", SET, one)]), ErrorCode::INVALID_TOPIC_EXCEPTION, "not allowed"),
             (resource(TOPIC, "a/b", &[]), ErrorCode::INVALID_TOPIC_EXCEPTION, "not allowed"),
             (resource(TOPIC, &longest, &[]), ErrorCode::INVALID_TOPIC_EXCEPTION, "at most 249"),
             (resource(TOPIC, "a", &[("x", SET, None)]), ErrorCode::INVALID_REQUEST, "no value"),
@@ -180,12 +186,12 @@ mod tests {
             ),
             (
                 resource(BROKER, "7", &[("background.threads", SET, Some("many"))]),
-                ErrorCode::INVALID_CONFIG,
+                ErrorCode::INVALID_REQUEST,
                 "is no value for background.threads: a number from 1",
             ),
             (
                 resource(BROKER, "", &[("background.threads", SET, Some("0"))]),
-                ErrorCode::INVALID_CONFIG,
+                ErrorCode::INVALID_REQUEST,
                 "a number from 1",
             ),
             (resource(BROKER, "7", &[("background.threads", 2, one)]), ErrorCode::INVALID_CONFIG, "no list"),

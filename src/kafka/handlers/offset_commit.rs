@@ -30,6 +30,7 @@ pub fn handle(
 ) -> Outcome {
     let mut replies = Replies::with_capacity(request.topics.len());
     let mut offsets = Vec::new();
+    let mut any_known = false;
     for topic in &request.topics {
         replies.topic(topic.name);
         for partition in &topic.partitions {
@@ -40,6 +41,7 @@ pub fn handle(
                 }
                 Err(error_code) => error_code,
             };
+            any_known |= error_code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
             let partition_index = partition.partition_index;
             replies.push(OffsetCommitResponsePartition { partition_index, error_code });
         }
@@ -53,7 +55,8 @@ pub fn handle(
     };
     let mut pending = OffsetCommit { version, replies };
     let mut calls = Vec::new();
-    if !offsets.is_empty() {
+    // Also where nothing can be kept: who is no member is told that before anything else.
+    if any_known {
         match ctx.any_group(&group) {
             Ok(log) => calls.push((log, Call::Group { group, call: GroupCall::Commit { who, offsets } })),
             Err(error_code) => pending.fail(error_code),
@@ -99,9 +102,12 @@ impl OffsetCommit {
         }
     }
 
-    /// What was not refused before fails now.
+    /// Everything fails, but for partitions that are not there, of which the group did not hear.
     fn fail(&mut self, code: ErrorCode) {
-        for reply in self.replies.all().filter(|reply| !reply.error_code.is_error()) {
+        let known = |reply: &&mut OffsetCommitResponsePartition| {
+            reply.error_code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        };
+        for reply in self.replies.all().filter(known) {
             reply.error_code = code;
         }
     }
@@ -241,17 +247,32 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_fails_leaves_earlier_verdicts() {
-        let request = request(&[("a", &[offset(0, 1), offset(9, 1)])]);
+    fn a_commit_that_fails_leaves_the_verdict_on_partitions_that_are_not_there() {
+        let too_long = "x".repeat(METADATA_BYTES_MAX + 1);
+        let long = OffsetCommitRequestPartition { committed_metadata: Some(&too_long), ..offset(1, 1) };
+        let alone = request(&[("a", std::slice::from_ref(&long))]);
+        let request = request(&[("a", &[offset(0, 1), offset(9, 1), long.clone()])]);
         let table = [
             (CallError::Storage, ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            (GroupError::IllegalGeneration.into(), ErrorCode::ILLEGAL_GENERATION),
             (GroupError::GroupsFull.into(), ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
             (GroupError::OffsetsTooLarge.into(), ErrorCode::INVALID_COMMIT_OFFSET_SIZE),
         ];
         for (error, code) in table {
             let body = world().ask(8, &request, |_, _| Answer::CommitOffsets(Err(error.clone())));
-            assert_eq!(codes(&body, 8), [("a".to_owned(), 0, code.0), ("a".to_owned(), 9, 3)]);
+            let of = |index, code| ("a".to_owned(), index, code);
+            assert_eq!(codes(&body, 8), [of(0, code.0), of(9, 3), of(1, code.0)]);
+            let body = world().ask(8, &alone, |_, call| {
+                let Call::Group { call: GroupCall::Commit { offsets, .. }, .. } = call else {
+                    panic!("{call:?}")
+                };
+                assert!(offsets.is_empty());
+                Answer::CommitOffsets(Err(error.clone()))
+            });
+            assert_eq!(codes(&body, 8), [of(1, code.0)], "who may not commit is told so first");
         }
+        let body = world().ask(8, &alone, |_, _| Answer::CommitOffsets(Ok(())));
+        assert_eq!(codes(&body, 8), [("a".to_owned(), 1, ErrorCode::OFFSET_METADATA_TOO_LARGE.0)]);
     }
 
     #[test]

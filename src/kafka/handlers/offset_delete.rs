@@ -22,7 +22,13 @@ pub fn handle(
 ) -> Outcome {
     let mut pending =
         OffsetDelete { version, error_code: ErrorCode::NONE, topics: Vec::new(), asked: Vec::new() };
-    let log = ctx.catalog.group_log(request.group_id);
+    let log = match ctx.group(request.group_id) {
+        Ok(log) => log,
+        Err(error_code) => {
+            OffsetDeleteResponse { error_code, ..Default::default() }.encode(out, version);
+            return Outcome::Reply;
+        }
+    };
     let mut partitions = Vec::new();
     let mut seen = BTreeSet::new();
     for topic in &request.topics {
@@ -85,5 +91,22 @@ impl Pending for OffsetDelete {
             ..Default::default()
         };
         response.encode(out, self.version);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode};
+
+    #[test]
+    fn what_no_group_can_be_called_has_nothing_to_delete() {
+        let longer = "g".repeat(2000);
+        for group_id in ["", &longer] {
+            let request = OffsetDeleteRequest { group_id, ..Default::default() };
+            let body = World::default().reply(0, &request);
+            let response: OffsetDeleteResponse<'_> = decode(&body, 0);
+            assert_eq!(response.error_code, ErrorCode::INVALID_GROUP_ID);
+        }
     }
 }

@@ -11,6 +11,9 @@ use crate::kafka::protocol::{ErrorCode, Message};
 use crate::model::LogId;
 use crate::shard::call::{Answer, Call, GroupCall, MemberRef, SyncCall, Synced};
 
+/// First version whose clients must say which protocol they take for the group's (KIP-559).
+const PROTOCOL_SINCE: i16 = 5;
+
 pub fn handle(
     ctx: &Context<'_>,
     version: i16,
@@ -19,7 +22,11 @@ pub fn handle(
 ) -> Outcome {
     let mut calls = Vec::new();
     let mut pending = SyncGroup { version, result: Err(ErrorCode::NONE) };
+    let says_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
     match ctx.group(request.group_id) {
+        _ if version >= PROTOCOL_SINCE && !says_protocol => {
+            pending.result = Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        }
         Ok(log) => {
             let group = request.group_id.to_owned();
             calls.push((log, Call::Group { group, call: GroupCall::Sync(Box::new(sync_call(&request))) }));
@@ -68,5 +75,43 @@ impl Pending for SyncGroup {
             Err(error_code) => SyncGroupResponse { error_code: *error_code, ..Default::default() },
         };
         response.encode(out, self.version);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::handlers::testing::{World, decode};
+
+    #[test]
+    fn since_version_5_the_protocol_is_said() {
+        let table = [
+            (Some("consumer"), Some("range"), ErrorCode::NONE),
+            (Some("consumer"), None, ErrorCode::INCONSISTENT_GROUP_PROTOCOL),
+            (None, Some("range"), ErrorCode::INCONSISTENT_GROUP_PROTOCOL),
+            (None, None, ErrorCode::INCONSISTENT_GROUP_PROTOCOL),
+        ];
+        for (protocol_type, protocol_name, expected) in table {
+            let request = SyncGroupRequest {
+                group_id: "g",
+                member_id: "m",
+                protocol_type,
+                protocol_name,
+                ..Default::default()
+            };
+            for version in [4, 5] {
+                let synced = |_, _| {
+                    Answer::Synced(Ok(Synced {
+                        protocol_type: "consumer".into(),
+                        protocol: "range".into(),
+                        assignment: Bytes::new(),
+                    }))
+                };
+                let body = World::default().ask(version, &request, synced);
+                let response: SyncGroupResponse<'_> = decode(&body, version);
+                let expected = if version < PROTOCOL_SINCE { ErrorCode::NONE } else { expected };
+                assert_eq!(response.error_code, expected, "version {version}: {request:?}");
+            }
+        }
     }
 }

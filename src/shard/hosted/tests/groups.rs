@@ -341,3 +341,38 @@ fn a_group_that_fills_the_budget_by_itself_is_not_told_to_come_again() {
         }
     }
 }
+
+#[test]
+fn a_commit_of_which_nothing_can_be_kept_is_judged_at_once_and_stores_nothing() {
+    let mut rig = Rig::new(&[]);
+    let member = rig.join_and_sync();
+    let table = [
+        (1, member.as_str(), Ok(())),
+        (7, member.as_str(), Err(GroupError::IllegalGeneration.into())),
+        (1, "stranger", Err(GroupError::UnknownMember.into())),
+        (-1, "", Err(GroupError::UnknownMember.into())),
+    ];
+    for (generation, member, expected) in table {
+        let who = MemberRef { member: member.to_owned(), instance: None, generation };
+        let commit = group_call(GroupCall::Commit { who, offsets: Vec::new() });
+        let Some(Answer::CommitOffsets(judged)) = rig.begin(commit) else { panic!("nothing to wait for") };
+        assert_eq!(judged, expected, "{member} of {generation}");
+    }
+    assert_eq!(rig.groups_and_offsets(), (vec!["g".to_owned()], 0));
+}
+
+#[test]
+fn a_group_of_which_only_offsets_are_kept_is_there_and_has_no_members() {
+    let mut rig = Rig::new(&[]);
+    let commit = || {
+        let who = MemberRef { member: "m".to_owned(), instance: None, generation: 1 };
+        group_call(GroupCall::Commit { who, offsets: Vec::new() })
+    };
+    let judged = |rig: &mut Rig| match rig.begin(commit()) {
+        Some(Answer::CommitOffsets(judged)) => judged,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(judged(&mut rig), Err(GroupError::UnknownGroup.into()));
+    rig.commit("g", 0).unwrap();
+    assert_eq!(judged(&mut rig), Err(GroupError::UnknownMember.into()));
+}

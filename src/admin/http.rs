@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use super::connections::{Allowed, Connections};
 use super::prometheus;
+use crate::io::sched;
 use crate::metrics::{ShardSnapshot, merged};
 use crate::model::LogId;
 
@@ -145,14 +146,19 @@ pub struct AdminServer {
 
 impl AdminServer {
     /// Serves on `listener`, which is bound already, so that a port that is taken is the caller's
-    /// error. The thread runs on the CPUs that the calling thread may use.
-    pub fn start(listener: TcpListener, view: Arc<dyn BrokerView>) -> io::Result<AdminServer> {
-        AdminServer::start_allowing(listener, view, Allowed::DEFAULT)
+    /// error. The thread stays on these CPUs.
+    pub fn start(
+        listener: TcpListener,
+        view: Arc<dyn BrokerView>,
+        cpus: Vec<usize>,
+    ) -> io::Result<AdminServer> {
+        AdminServer::start_allowing(listener, view, cpus, Allowed::DEFAULT)
     }
 
     fn start_allowing(
         listener: TcpListener,
         view: Arc<dyn BrokerView>,
+        cpus: Vec<usize>,
         allowed: Allowed,
     ) -> io::Result<AdminServer> {
         let local_addr = listener.local_addr()?;
@@ -164,6 +170,9 @@ impl AdminServer {
         };
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            if let Err(error) = sched::keep_to(&cpus) {
+                tracing::warn!(%error, "admin requests are served on any CPU, the shards' too");
+            }
             runtime.spawn(look_at_disk(view.clone()));
             runtime.block_on(serve(connections, router(view), stopped));
         })?;
@@ -398,7 +407,10 @@ mod tests {
         let broker = FakeBroker { health: Mutex::new(Health::Ready), failed: Mutex::default(), config };
         let broker = Arc::new(broker);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        (AdminServer::start_allowing(listener, broker.clone(), allowed).expect("a server"), broker)
+        (
+            AdminServer::start_allowing(listener, broker.clone(), Vec::new(), allowed).expect("a server"),
+            broker,
+        )
     }
 
     #[test]

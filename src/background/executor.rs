@@ -20,6 +20,7 @@ use tracing::warn;
 use super::GlommioDisk;
 use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::file::Disk;
+use crate::io::sched;
 
 /// Jobs that run at a time: they share the device, and each holds memory.
 const JOBS_RUNNING_MAX: u64 = 8;
@@ -88,6 +89,7 @@ impl<J: Job> Executor<J> {
                     "background jobs run one after the other: glommio cannot start; \
                      is the limit of locked memory (ulimit -l) below 512 KiB?"
                 );
+                keep_to(&cpus);
                 run_jobs_blocking(receiver, done);
             }
         })?;
@@ -108,6 +110,13 @@ impl<J: Job> Executor<J> {
         drop(self.jobs);
         let result: Result<(), Box<dyn Any + Send>> = self.thread.join();
         result.unwrap_or_else(|panic| resume_unwind(panic));
+    }
+}
+
+/// As glommio does by itself.
+fn keep_to(cpus: &[usize]) {
+    if let Err(error) = sched::keep_to(cpus) {
+        warn!(%error, "background jobs run on any CPU, the shards' too");
     }
 }
 

@@ -109,16 +109,16 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         shards: outside.clone(),
         wakers: wakers.clone(),
     });
-    let admin = AdminServer::start(admin, view.clone())?;
+    let shard_cpus: Vec<usize> = (0..usize::from(shards)).map(|shard| cpus[shard % cpus.len()]).collect();
+    let background_cpus = background_cpus(&cpus, &shard_cpus);
+    let admin = AdminServer::start(admin, view.clone(), background_cpus.clone())?;
     let opened = open_logs(&data_dir, &file, &config, repair)?;
     let log_terms: Vec<Term> = std::iter::once(opened.metadata.term())
         .chain(opened.data.iter().map(|(log, _)| log.term()))
         .collect();
 
     let hosts: Arc<[ShardId]> = file.log_ids().map(|log| host_of(log, shards)).collect();
-    let shard_cpus: Vec<usize> = (0..usize::from(shards)).map(|shard| cpus[shard % cpus.len()]).collect();
     let jobs_max = JOBS_PER_LOG * hosts.len();
-    let background_cpus = background_cpus(&cpus, &shard_cpus);
     let executor = start_background(jobs_max, &background_cpus, outside.clone(), wakers.clone())?;
     let (failed_sender, mut failed) = mpsc::unbounded_channel();
     let (started_sender, all_started) = std::sync::mpsc::channel();

@@ -43,17 +43,21 @@ struct Machine {
 
 /// A new log of two segments, which gets no further ones.
 fn machine(commit_mode: CommitMode) -> Machine {
+    machine_of(commit_mode, 2)
+}
+
+fn machine_of(commit_mode: CommitMode, segments: usize) -> Machine {
     let world = SimWorld::new(1);
     let config = LogConfig {
         commit_mode,
         segment_bytes: SEGMENT_BYTES,
-        log_bytes_max: 2 * SEGMENT_BYTES,
+        log_bytes_max: segments as u64 * SEGMENT_BYTES,
         ..testing::SMALL
     };
     let disk = SimDisk::immediate(&world);
     let made = block_on(async {
         disk.create_dir(Path::new("/data")).await?;
-        let sizes = [SEGMENT_BYTES; 2];
+        let sizes = vec![SEGMENT_BYTES; segments];
         recovery::format(&disk, Path::new(DIR), (BROKER, LogId(1)), &sizes).await
     });
     made.expect("a new disk");
@@ -62,14 +66,16 @@ fn machine(commit_mode: CommitMode) -> Machine {
 }
 
 fn open(world: &SimWorld, config: &LogConfig, repair: bool) -> Result<Log, RecoveryError> {
-    let options = Options {
-        config,
-        broker: BROKER,
-        log: LogId(1),
-        now: world.now().wall,
-        repair,
-        progress: &mut |_, _| {},
-    };
+    open_telling(world, config, repair, &mut |_, _| {})
+}
+
+fn open_telling(
+    world: &SimWorld,
+    config: &LogConfig,
+    repair: bool,
+    progress: &mut dyn FnMut(Position, Position),
+) -> Result<Log, RecoveryError> {
+    let options = Options { config, broker: BROKER, log: LogId(1), now: world.now().wall, repair, progress };
     let disk = SimDisk::immediate(world);
     let (opened, _) = block_on(recovery::open(&disk, Path::new(DIR), options, &mut Nobody))?;
     Ok(Log::new(config.clone(), opened))
@@ -173,6 +179,26 @@ fn each_commit_is_made_durable_as_its_mode_says() {
             after.syncs - before.syncs,
         );
         assert_eq!(counted, expected, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_long_recovery_tells_how_far_it_has_come_however_short_its_segments_are() {
+    const TOLD_BYTES: u64 = 1 << 20;
+    let mut machine = machine_of(CommitMode::Dsync, 20);
+    while machine.append(EntryKind::GroupOffsets, &[1; 5000]).is_ok() {
+        machine.commit();
+    }
+    let end = machine.log.durable();
+    machine.world.kill();
+    let mut told = Vec::new();
+    open_telling(&machine.world, &machine.config, false, &mut |at, limit| told.push((at, limit)))
+        .expect("a sound log");
+    assert_eq!(told.len() as u64, end.0 / TOLD_BYTES, "{told:?}");
+    let mut before = Position::ZERO;
+    for (at, limit) in told {
+        assert!(at.since(before) >= TOLD_BYTES && at < end && end <= limit, "{at} behind {before}, {limit}");
+        before = at;
     }
 }
 

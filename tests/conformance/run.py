@@ -28,6 +28,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import toolchain  # noqa: E402
 from lib.broker import Broker, BrokerError, by_log, free_base_port  # noqa: E402
 from lib.cases import CODECS, DATASET_S_MAX, SHORT_IN_FULL, Case, cases_of  # noqa: E402
+from lib.checks import equal  # noqa: E402
 from lib.coverage import SWEEP, Coverage  # noqa: E402
 from lib.kafka_tools import KafkaTools  # noqa: E402
 from lib.kcat import Kcat  # noqa: E402
@@ -99,6 +100,7 @@ class Target:
             case "term":
                 self.broker.stop()
             case "kill":
+                self.broker.check_alive()
                 self.broker.kill()
             case _:
                 raise ClientFailed(f"the client asked for an unknown restart: {how}")
@@ -147,12 +149,8 @@ class ClientReport(Report):
         super().fail(name, reason, [broker] if broker is not None else [])
 
     def _check_broker(self):
-        broker = self._target.broker
-        if broker is None:
-            return
-        code = broker.died_by_itself()
-        if code is not None:
-            raise BrokerError(f"the broker ended by itself with code {code}")
+        if self._target.broker is not None:
+            self._target.broker.check_alive()
 
 
 def prepare(names, report, folder):
@@ -345,6 +343,7 @@ def main():
                 check_table(target, report)
         if broker is not None:
             report.run("broker ends on SIGTERM", broker.stop)
+            report.run("broker has never panicked", lambda: equal(broker.panics(), [], "panics"))
     except (BrokerError, OSError) as reason:
         report.fail("the broker", reason)
     finally:

@@ -33,10 +33,14 @@ class Loop:
         self.load = load
         self.rng = rng
 
+    def kill_broker(self):
+        self.broker.check_alive()
+        self.broker.kill()
+
     def broker_dies(self):
         """Under load, while members fetch and commit."""
         pause(self.rng.uniform(0.05, 1))
-        self.broker.kill()
+        self.kill_broker()
         self.broker.start()
 
     def member_dies(self):
@@ -47,7 +51,7 @@ class Loop:
     def both_die(self):
         """A member, and the broker before it could miss it: whoever is gone is still missed."""
         pause(self.rng.uniform(0, 0.5))
-        self.broker.kill()
+        self.kill_broker()
         self.load.ask("kill")
         self.broker.start()
 
@@ -55,7 +59,7 @@ class Loop:
         """Some time after a member has left and another has come."""
         self.load.ask(self.rng.choice(["leave", "kill"]))
         pause(self.rng.uniform(0, 0.6))
-        self.broker.kill()
+        self.kill_broker()
         self.broker.start()
 
     def all_members_die(self):
@@ -76,12 +80,12 @@ class Loop:
         """The broker is killed before, while, or after it knows the member's new id."""
         self.load.ask("restart static")
         pause(self.rng.uniform(0, 0.15))
-        self.broker.kill()
+        self.kill_broker()
         self.broker.start()
 
     def static_member_and_broker_die(self):
         """Both at once: neither remembers the other."""
-        self.broker.kill()
+        self.kill_broker()
         self.load.ask("restart static")
         self.broker.start()
 

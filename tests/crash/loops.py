@@ -125,6 +125,8 @@ def play(name, args, settings, load_args, run):
         for text in run(args, broker, load, rng):
             passed += 1
             print(f"PASS {text} ({time.monotonic() - started:.1f} s)", flush=True)
+        if panics := broker.panics():
+            raise BrokenPromise(f"the broker panicked {len(panics)} times: {panics[0]}")
     except (BrokenPromise, BrokerError, OSError) as reason:
         failed += 1
         print(f"FAIL {reason}\n  --- end of the broker's log")

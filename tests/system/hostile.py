@@ -13,7 +13,7 @@ import struct
 
 import wire
 from attack import ANSWER_S_MAX, LAST, Attack
-from rig import CaseSkipped, check, equal, until
+from rig import CaseSkipped, check, equal, metric, until
 
 CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fuzz", "corpus", "kafka_request")
 SEED = 20_240_601
@@ -241,10 +241,19 @@ def few_descriptors(rig):
 
 def more_in_flight_than_allowed(rig):
     """A thousand requests in one breath; no answer is read before the last is sent."""
-    attack = Attack(rig, ["kafka.connection_in_flight_max=8"])
+    allowed = 8
+    attack = Attack(rig, [f"kafka.connection_in_flight_max={allowed}"])
     requests = 1000
     with wire.Client(attack.broker.kafka) as client:
         client.create_topic("t")
+        client.create_topic("quiet")
+        # Fetches that have nothing to hope for: as many as are allowed wait for it, the others for them.
+        with wire.Client(attack.broker.kafka) as patient:
+            for _ in range(4 * allowed):
+                patient.send(wire.FETCH, wire.fetch_body("quiet", 0, 0, wait_ms=60_000))
+            until(lambda: metric(attack.broker, "ringmq_fetches_parked") == allowed, f"no {allowed} fetches wait")
+            attack.goes_on()
+            equal(metric(attack.broker, "ringmq_fetches_parked"), allowed, "fetches that wait")
         first = client.send(wire.API_VERSIONS, b"")
         body = wire.produce_body("t", 0, wire.batch([b"value"]))
         for _ in range(requests):

@@ -41,7 +41,7 @@ class QuickStart(Broker):
 
     def command(self):
         variables = [f"{name}={value}" for name, value in self._environment.items()]
-        return ["env", "-C", self.folder, *variables, self._binary, "server", *self._arguments]
+        return ["env", "-C", self.folder, *variables, self.binary, "server", *self._arguments]
 
 
 def _readme(first, last):

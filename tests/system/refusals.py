@@ -1,15 +1,19 @@
 """Data directories that must not be opened: refused with an exit code and a sentence that says what to do."""
 
 import contextlib
+import errno
 import os
+import shlex
 import shutil
 import struct
 import subprocess
+import sys
 
 import wire
 from rig import CaseSkipped, check, equal, until
 
 # docs/FORMATS.md, Manifest.
+FORBID = os.path.join(os.path.dirname(os.path.abspath(__file__)), "forbid.py")
 VERSION_AT, SEQUENCE_AT, COUNT_AT, SEGMENTS_AT, SEGMENT_BYTES = 4, 8, 60, 64, 24
 
 
@@ -238,6 +242,48 @@ def no_direct_io(rig):
         raise CaseSkipped("ramfs can do direct IO here", "a refusal")
 
 
+def io_uring_that_is_forbidden(rig):
+    for error, *words in [
+        (errno.EPERM, "forbidden", "seccomp", "io_uring_setup", "--security-opt"),
+        (errno.ENOSYS, "without io_uring", "CONFIG_IO_URING"),
+        (errno.ENOMEM, "locked memory", "ulimit -l", "LimitMEMLOCK"),
+    ]:
+        _refused_without_a_trace(rig, error, *words)
+
+
+def io_uring_that_is_disabled(rig):
+    for value in ("1", "2"):
+        rig.pretend("/proc/sys/kernel/io_uring_disabled", value + "\n")
+        found, fix = f"kernel.io_uring_disabled = {value}", "sysctl -w kernel.io_uring_disabled=0"
+        _refused_without_a_trace(rig, errno.EPERM, "disabled", found, fix, "kernel.io_uring_group")
+
+
+def kernel_that_is_too_old(rig):
+    rig.pretend("/proc/sys/kernel/osrelease", "5.15.0-91-generic\n")
+    _refused_without_a_trace(rig, None, "5.15.0-91-generic", "6.1", "newer kernel")
+
+
+def _refused_without_a_trace(rig, error, *words):
+    """`error`: with which the kernel refuses io_uring."""
+    broker = rig.broker() if error is None else _without_io_uring(rig, error)
+    refused(broker, *words)
+    check(not os.path.exists(broker.data_dir), "a directory was made all the same")
+
+
+def _without_io_uring(rig, error):
+    forbid = [sys.executable, FORBID, str(error)]
+    tried = subprocess.run([*forbid, "true"], capture_output=True, text=True)
+    if tried.returncode != 0:
+        raise CaseSkipped(f"no system call can be forbidden here: {tried.stderr.strip()}", "a refusal")
+    broker = rig.broker()
+    script = os.path.join(broker.directory, "forbidden")
+    with open(script, "w", encoding="utf-8") as file:
+        file.write(f'#!/bin/sh\nexec {shlex.join([*forbid, rig.binary])} "$@"\n')
+    os.chmod(script, 0o700)
+    broker.binary = script
+    return broker
+
+
 def port_that_is_taken(rig):
     """Found before anything is written."""
     first, second = rig.running(), rig.broker()
@@ -291,6 +337,9 @@ CASES = {
     "refused/a log of another broker": another_broker,
     "refused/a directory in use": in_use,
     "refused/a file system without direct IO": no_direct_io,
+    "refused/io_uring forbidden": io_uring_that_is_forbidden,
+    "refused/io_uring disabled": io_uring_that_is_disabled,
+    "refused/an old kernel": kernel_that_is_too_old,
     "refused/a port that is taken": port_that_is_taken,
     "refused/configurations": configurations,
 }

@@ -14,6 +14,8 @@ from lib.broker import Broker, by_log, free_base_port
 
 WAIT_S_MAX = 30
 POLL_S = 0.005
+# Set where the suite has a mount and a network namespace of its own.
+IN_NAMESPACES = "RINGMQ_SYSTEM_NAMESPACES"
 
 
 class CaseFailed(Exception):
@@ -48,10 +50,12 @@ def equal(got, expected, what):
 
 
 def until(condition, message, limit_s=WAIT_S_MAX):
-    """Waits for what must come true; returns what `condition` returned."""
+    """Waits for what must come true; returns what `condition` returned. `message` may be a function that says how
+    far it got."""
     deadline = time.monotonic() + limit_s
     while not (result := condition()):
-        check(time.monotonic() < deadline, f"{message} within {limit_s} s")
+        if time.monotonic() >= deadline:
+            raise CaseFailed(f"{message() if callable(message) else message} within {limit_s} s")
         time.sleep(POLL_S)
     return result
 
@@ -119,6 +123,17 @@ class Rig:
         _tool(mkfs, "-q", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
         return self.mount("ext4", image, ["-o", "loop"])
 
+    def pretend(self, path, text):
+        """Another content for a file of /proc, until the case ends: for who is in the suite's namespace, and nobody
+        else."""
+        if not os.environ.get(IN_NAMESPACES):
+            raise CaseSkipped("`unshare --mount` is not allowed here", "mounts")
+        content = os.path.join(self.folder, os.path.basename(path))
+        with open(content, "w", encoding="ascii") as file:
+            file.write(text)
+        _tool("mount", "--bind", content, path, lack="mounts")
+        self.at_end(_tool, "umount", "--lazy", path)
+
     def beside(self, thread):
         """Starts a thread; it is told to end, and awaited, before the brokers are killed."""
         thread.start()
@@ -129,9 +144,8 @@ class Rig:
         """Ends everything, last things first. Fails when a broker has panicked."""
         self._end.close()
         for broker in self.brokers:
-            with contextlib.suppress(FileNotFoundError), open(broker.log_path, errors="replace") as log:
-                panics = [line.strip() for line in log if "panicked at" in line]
-                check(not panics, f"the broker panicked: {panics[:1]}")
+            panics = broker.panics()
+            check(not panics, f"the broker panicked: {panics[:1]}")
 
 
 def _tool(*command, lack=None):

@@ -42,6 +42,7 @@ import identity  # noqa: E402
 import kafka_rig  # noqa: E402
 import latency  # noqa: E402
 import long_poll  # noqa: E402
+import process  # noqa: E402
 import quick_start  # noqa: E402
 import refusals  # noqa: E402
 import restarts  # noqa: E402
@@ -50,21 +51,20 @@ import told  # noqa: E402
 from lib import toolchain  # noqa: E402
 from lib.broker import BrokerError  # noqa: E402
 from lib.report import Report  # noqa: E402
-from rig import CaseFailed, CaseSkipped, Rig  # noqa: E402
+from rig import IN_NAMESPACES, CaseFailed, CaseSkipped, Rig  # noqa: E402
 from wire import KafkaError  # noqa: E402
 
 CASES = {
     name: case
     for module in (
-        quick_start, commands, cluster, group_codes, admin_codes, tags, refusals, restarts, identity, long_poll, told, latency,
-        flush, hostile, greedy, groups, full_disk,
+        quick_start, commands, cluster, group_codes, admin_codes, tags, refusals, process, restarts, identity, long_poll, told,
+        latency, flush, hostile, greedy, groups, full_disk,
     )  # fmt: skip
     for name, case in module.CASES.items()
 }
 # What holds for any Kafka broker.
 AT_KAFKA = {**commands.AT_KAFKA, **cluster.CASES, **group_codes.CASES, **admin_codes.CASES, **tags.CASES}
 NAMESPACES = ["unshare", "--mount", "--net"]
-IN_NAMESPACES = "RINGMQ_SYSTEM_NAMESPACES"
 
 
 def prepare(endpoint):

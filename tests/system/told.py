@@ -1,5 +1,7 @@
 """What the broker says of itself: stages that sum to the whole, and metrics that a scraper can read."""
 
+import json
+import os
 import re
 import time
 
@@ -105,13 +107,18 @@ def plain_commits_are_warned_of(rig):
     equal(metric(sound, "ringmq_durability_at_risk"), 0.0, "the metric with dsync commits")
 
 
-def the_banner_says_what_info_says(rig, settings=()):
-    """Each line of it, but for how long the start took."""
-    broker = rig.running(shards=2, settings=settings)
+def the_banner_says_what_info_says(rig):
+    _check_banner(rig.running(shards=2))
+
+
+def _check_banner(broker, behind=0):
+    """Each line of it, but for how long the start took. Returns it, and what /info says. It comes after the first
+    `behind` bytes of the log."""
     info = admin_json(broker, "/info")
 
     def lines():
         with open(broker.log_path, errors="replace") as log:
+            log.seek(behind)
             # Behind time and level there is where the line comes from.
             said = [line.partition(" ringmq::broker: ")[2].rstrip("\n") for line in log]
         begin = next((at for at, line in enumerate(said) if READY.fullmatch(line)), None)
@@ -138,13 +145,52 @@ def the_banner_says_what_info_says(rig, settings=()):
     equal(banner[1:], expected, "the banner")
     equal((info["shards"], info["logs"]), (2, 2), "shards and logs")
     check(info["ring_features"], "no feature of io_uring")
-    return info
+    return banner, info
 
 
 def the_banner_follows_the_configuration(rig):
     given = ["log.commit_mode=write-sync", "log.commit_depth=3"]
-    info = the_banner_says_what_info_says(rig, given)
+    _, info = _check_banner(rig.running(shards=2, settings=given))
     equal((info["commit_mode"], info["commit_depth"]), ("write-sync", 3), "mode and depth as configured")
+
+
+def how_it_commits_is_measured_once(rig):
+    """When the directory is made: a later start finds it there, and commits as it says."""
+    broker = rig.running(shards=2)
+    _, info = _check_banner(broker)
+    broker.stop()
+    path = os.path.join(broker.data_dir, "broker.toml")
+    with open(path, encoding="utf-8") as file:
+        kept = file.read()
+    for name in ("commit_mode", "commit_depth"):
+        check(f"{name} = {json.dumps(info[name])}\n" in kept, f"{name} of the first start is not in {kept!r}")
+    # What no measurement would come to.
+    mode = "write-sync" if info["commit_mode"] == "dsync" else "dsync"
+    other = {"commit_mode": mode, "commit_depth": 7, "measured": "64 KiB durable: median 77ms, 7 MB/s"}
+    for name, value in other.items():
+        kept, count = re.subn(rf"^{name} = .*$", f"{name} = {json.dumps(value)}", kept, flags=re.MULTILINE)
+        equal(count, 1, f"lines of broker.toml with {name}")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(kept)
+    said_bytes = os.path.getsize(broker.log_path)
+    broker.start()
+    banner, info = _check_banner(broker, said_bytes)
+    equal((info["commit_mode"], info["commit_depth"]), (mode, 7), "mode and depth of the second start")
+    check(f"({other['measured']})" in banner[2], f"the second start says {banner[2]!r}")
+    with open(path, encoding="utf-8") as file:
+        equal(file.read(), kept, "broker.toml after the second start")
+
+
+def lines_for_machines(rig):
+    """With `telemetry.format = "json"` each line is an object, from the first to the last."""
+    broker = rig.running(shards=2, settings=["telemetry.format=json"])
+    broker.stop()
+    with open(broker.log_path, encoding="utf-8") as log:
+        said = [json.loads(line) for line in log]
+    for line in said:
+        check({"timestamp", "level", "target", "message"} <= line.keys(), f"it lacks something: {line}")
+    equal(len([line for line in said if READY.fullmatch(line["message"])]), 1, "lines that say it is ready")
+    equal(said[-1]["message"], "stopped", "the last line")
 
 
 def blocks_and_cold_reads_are_counted(rig):
@@ -237,6 +283,8 @@ CASES = {
     "told/prometheus text": metrics_are_prometheus_text,
     "told/banner": the_banner_says_what_info_says,
     "told/banner, configured": the_banner_follows_the_configuration,
+    "told/commits as measured once": how_it_commits_is_measured_once,
+    "told/lines for machines": lines_for_machines,
     "told/plain commits": plain_commits_are_warned_of,
     "told/blocks and cold reads": blocks_and_cold_reads_are_counted,
     "told/touched caches": caches_are_touched_at_the_start,

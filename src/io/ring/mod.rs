@@ -32,6 +32,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use self::buf_ring::BufRing;
 use self::in_flight::{Accept, InFlight, Message, Read, Recv, RecvInto, Send, Write};
+use self::setup::{FEATURES, Feature};
 use self::slab::Slab;
 use self::spin::SpinHistory;
 pub use self::wakers::Wakers;
@@ -134,7 +135,11 @@ impl Ring {
     /// The kernel refuses an io_uring, or has too little memory or too few descriptors for it; see
     /// [`crate::io::probe`] for causes and fixes.
     pub fn new(config: RingConfig) -> io::Result<Ring> {
-        let (ring, features) = setup::build(config.entries)?;
+        Ring::asking_for(&FEATURES, config)
+    }
+
+    fn asking_for(wanted: &[Feature], config: RingConfig) -> io::Result<Ring> {
+        let (ring, features) = setup::build(config.entries, wanted)?;
         let pool = RecvPool::new(config.recv_buffers, config.recv_buffer_bytes);
         // SAFETY: dropped after the ring, as fields of one struct in this order; or leaked by it.
         let buffers = unsafe { BufRing::register(&ring, pool)? };

@@ -12,13 +12,13 @@ use io_uring::{Builder, IoUring, Probe, opcode};
 const COMPLETIONS_PER_ENTRY: u32 = 4;
 
 /// A set-up flag that makes things faster and nothing possible.
-struct Feature {
-    name: &'static str,
+pub(super) struct Feature {
+    pub name: &'static str,
     ask: fn(&mut Builder),
 }
 
 /// In the order in which they are given up. Versions: `io_uring_setup(2)`.
-const FEATURES: [Feature; 3] = [
+pub(super) static FEATURES: [Feature; 3] = [
     // 6.6: no indirection between the submission ring and its entries.
     Feature {
         name: "no_sqarray",
@@ -43,12 +43,12 @@ const FEATURES: [Feature; 3] = [
     },
 ];
 
-/// A ring with `entries` submission entries, and the names of the features it has.
+/// A ring with `entries` submission entries, and the names of the features it has, of those that are `wanted`.
 ///
 /// # Errors
 /// As of `io_uring_setup(2)`: `EPERM` (disabled), `ENOSYS` (no io_uring), `ENOMEM` (memlock limit).
-pub(super) fn build(entries: u32) -> io::Result<(IoUring, Vec<&'static str>)> {
-    build_by(|asked| {
+pub(super) fn build(entries: u32, wanted: &[Feature]) -> io::Result<(IoUring, Vec<&'static str>)> {
+    build_by(wanted, |asked| {
         let mut builder = IoUring::builder();
         builder.setup_clamp().setup_cqsize(entries * COMPLETIONS_PER_ENTRY);
         for feature in asked {
@@ -59,13 +59,16 @@ pub(super) fn build(entries: u32) -> io::Result<(IoUring, Vec<&'static str>)> {
 }
 
 /// The first ring that `set_up` makes, asked with ever fewer features.
-fn build_by<R>(mut set_up: impl FnMut(&[Feature]) -> io::Result<R>) -> io::Result<(R, Vec<&'static str>)> {
+fn build_by<R>(
+    wanted: &[Feature],
+    mut set_up: impl FnMut(&[Feature]) -> io::Result<R>,
+) -> io::Result<(R, Vec<&'static str>)> {
     let mut given_up = 0;
     loop {
-        let asked = &FEATURES[given_up..];
+        let asked = &wanted[given_up..];
         match set_up(asked) {
             Ok(ring) => return Ok((ring, asked.iter().map(|feature| feature.name).collect())),
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && given_up < FEATURES.len() => {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && given_up < wanted.len() => {
                 given_up += 1;
             }
             Err(error) => return Err(error),
@@ -88,7 +91,7 @@ mod tests {
     /// What a kernel that refuses these features with this error is asked for, try by try, and what comes of it.
     fn tries(refused: &[&str], errno: i32) -> (Vec<String>, Result<Vec<&'static str>, Option<i32>>) {
         let mut tries = Vec::new();
-        let built = build_by(|asked| {
+        let built = build_by(&FEATURES, |asked| {
             let names: Vec<_> = asked.iter().map(|feature| feature.name).collect();
             tries.push(names.join(" "));
             match names.iter().any(|name| refused.contains(name)) {
@@ -131,7 +134,7 @@ mod tests {
             assert_eq!((tried.len(), built), (1, Err(Some(errno))));
         }
         let mut tried = 0;
-        let built = build_by(|_| -> io::Result<()> {
+        let built = build_by(&FEATURES, |_| -> io::Result<()> {
             tried += 1;
             Err(io::Error::from_raw_os_error(libc::EINVAL))
         });
@@ -141,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_real_ring_has_a_tail_of_the_features() {
-        let (_, features) = build(8).unwrap();
-        let names = FEATURES.map(|feature| feature.name);
+        let (_, features) = build(8, &FEATURES).unwrap();
+        let names = FEATURES.each_ref().map(|feature| feature.name);
         assert!(names.ends_with(&features), "{features:?}");
     }
 }

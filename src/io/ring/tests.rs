@@ -23,6 +23,10 @@ const LISTENER: ListenerId = ListenerId(1);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn ring_with(recv_buffers: u16, poll: PollMode) -> Ring {
+    ring_asking_for(&FEATURES, recv_buffers, poll)
+}
+
+fn ring_asking_for(wanted: &[Feature], recv_buffers: u16, poll: PollMode) -> Ring {
     let config = RingConfig {
         shard: ShardId(0),
         // Few, so that a turn's entries do not fit.
@@ -33,7 +37,7 @@ fn ring_with(recv_buffers: u16, poll: PollMode) -> Ring {
         wakers: Wakers::new(1).unwrap(),
         has_mail: Box::new(|| false),
     };
-    Ring::new(config).unwrap()
+    Ring::asking_for(wanted, config).unwrap()
 }
 
 fn ring() -> Ring {
@@ -95,60 +99,64 @@ fn echoes_over_a_listening_socket_with_and_without_multishot() {
         ring.multishot_accept = multishot;
         ring.multishot_recv = multishot;
         assert_eq!(ring.features().contains(&"multishot_recv"), multishot);
+        echoes(ring);
+    }
+}
 
-        let (socket, address) = socket::listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
-        let clients: Vec<_> = (0..3u8)
-            .map(|number| {
-                thread::spawn(move || {
-                    let mut stream = TcpStream::connect(address).unwrap();
-                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                    let sent = vec![number; 1000];
-                    stream.write_all(&sent).unwrap();
-                    stream.shutdown(Shutdown::Write).unwrap();
-                    let mut got = Vec::new();
-                    stream.read_to_end(&mut got).unwrap();
-                    assert_eq!(got, sent);
-                })
+/// Three clients at a time.
+fn echoes(mut ring: Ring) {
+    let (socket, address) = socket::listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+    let clients: Vec<_> = (0..3u8)
+        .map(|number| {
+            thread::spawn(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let sent = vec![number; 1000];
+                stream.write_all(&sent).unwrap();
+                stream.shutdown(Shutdown::Write).unwrap();
+                let mut got = Vec::new();
+                stream.read_to_end(&mut got).unwrap();
+                assert_eq!(got, sent);
             })
-            .collect();
+        })
+        .collect();
 
-        let mut ops = vec![Op::Listen { listener: LISTENER, socket }];
-        let mut events = Vec::new();
-        let mut stored: Vec<Vec<u8>> = Vec::new();
-        let mut closed = 0;
-        let started = Instant::now();
-        while closed < clients.len() {
-            assert!(started.elapsed() < PATIENCE, "waited in vain");
-            ring.turn(&mut ops, &mut events, Wait::For(PATIENCE)).unwrap();
-            for event in events.drain(..) {
-                match event {
-                    Event::Accepted { listener, socket, peer } => {
-                        assert_eq!(listener, LISTENER);
-                        assert!(peer.ip().is_loopback());
-                        let conn = ConnId { index: stored.len() as u32, generation: 0 };
-                        stored.push(Vec::new());
-                        ops.extend([Op::Attach { conn, socket }, Op::RecvStart { conn }]);
-                    }
-                    Event::Received { conn, data } => {
-                        stored[conn.index as usize].extend_from_slice(&data);
-                    }
-                    Event::RecvEnded { conn, end: RecvEnd::Eof } => {
-                        let parts = vec![Bytes::from(mem::take(&mut stored[conn.index as usize]))];
-                        ops.push(Op::Send { conn, parts });
-                    }
-                    Event::RecvEnded { conn, end: RecvEnd::NoBuffers } => ops.push(Op::RecvStart { conn }),
-                    Event::Sent { conn, result } => {
-                        assert_eq!(result.unwrap(), 1000);
-                        ops.push(Op::Close { conn });
-                    }
-                    Event::Closed { .. } => closed += 1,
-                    other => panic!("{other:?}"),
+    let mut ops = vec![Op::Listen { listener: LISTENER, socket }];
+    let mut events = Vec::new();
+    let mut stored: Vec<Vec<u8>> = Vec::new();
+    let mut closed = 0;
+    let started = Instant::now();
+    while closed < clients.len() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain");
+        ring.turn(&mut ops, &mut events, Wait::For(PATIENCE)).unwrap();
+        for event in events.drain(..) {
+            match event {
+                Event::Accepted { listener, socket, peer } => {
+                    assert_eq!(listener, LISTENER);
+                    assert!(peer.ip().is_loopback());
+                    let conn = ConnId { index: stored.len() as u32, generation: 0 };
+                    stored.push(Vec::new());
+                    ops.extend([Op::Attach { conn, socket }, Op::RecvStart { conn }]);
                 }
+                Event::Received { conn, data } => {
+                    stored[conn.index as usize].extend_from_slice(&data);
+                }
+                Event::RecvEnded { conn, end: RecvEnd::Eof } => {
+                    let parts = vec![Bytes::from(mem::take(&mut stored[conn.index as usize]))];
+                    ops.push(Op::Send { conn, parts });
+                }
+                Event::RecvEnded { conn, end: RecvEnd::NoBuffers } => ops.push(Op::RecvStart { conn }),
+                Event::Sent { conn, result } => {
+                    assert_eq!(result.unwrap(), 1000);
+                    ops.push(Op::Close { conn });
+                }
+                Event::Closed { .. } => closed += 1,
+                other => panic!("{other:?}"),
             }
         }
-        for client in clients {
-            client.join().unwrap();
-        }
+    }
+    for client in clients {
+        client.join().unwrap();
     }
 }
 
@@ -308,9 +316,12 @@ fn a_send_to_a_dead_peer_fails_and_kills_nobody() {
 
 #[test]
 fn durable_writes_are_read_back() {
+    writes_and_reads(ring());
+}
+
+fn writes_and_reads(mut ring: Ring) {
     let folder = disk_folder();
     let file = block_on(BlockingDisk.create(&folder.path().join("log"))).unwrap();
-    let mut ring = ring();
     let pool = ChunkPool::new(16 * PAGE_BYTES, 4);
     let mut chunk = pool.take().unwrap();
     chunk.tail_mut().copy_from_slice(&pattern(16 * PAGE_BYTES));
@@ -356,36 +367,62 @@ fn durable_writes_are_read_back() {
 #[test]
 fn a_sleeping_shard_is_woken_by_another_thread() {
     for poll in [PollMode::Block, PollMode::DEFAULT, PollMode::Busy] {
-        let wakers = Wakers::new(2).unwrap();
-        let mail = Arc::new(AtomicBool::new(false));
-        let (has_mail, their_mail, their_wakers) = (mail.clone(), mail.clone(), wakers.clone());
-        let sleeper = thread::spawn(move || {
-            let config = RingConfig {
-                shard: ShardId(1),
-                entries: 8,
-                recv_buffers: 1,
-                recv_buffer_bytes: 64,
-                poll,
-                wakers: their_wakers,
-                has_mail: Box::new(move || has_mail.load(Ordering::Acquire)),
-            };
-            let mut ring = Ring::new(config).unwrap();
-            // Twice: the eventfd's read is armed again.
-            for _ in 0..2 {
-                let mut events = Vec::new();
-                ring.turn(&mut Vec::new(), &mut events, Wait::Forever).unwrap();
-                assert!(matches!(events[..], [Event::Woken]), "{events:?}");
-                assert!(their_mail.swap(false, Ordering::AcqRel) || poll != PollMode::Busy);
-            }
-        });
-        while !sleeper.is_finished() {
-            if poll == PollMode::Busy || wakers.is_sleeping(ShardId(1)) {
-                mail.store(true, Ordering::Release);
-                wakers.wake(ShardId(1));
-            }
-            thread::yield_now();
+        is_woken(&FEATURES, poll);
+    }
+}
+
+/// Until it has been woken twice.
+fn is_woken(wanted: &'static [Feature], poll: PollMode) {
+    let wakers = Wakers::new(2).unwrap();
+    let mail = Arc::new(AtomicBool::new(false));
+    let (has_mail, their_mail, their_wakers) = (mail.clone(), mail.clone(), wakers.clone());
+    let sleeper = thread::spawn(move || {
+        let config = RingConfig {
+            shard: ShardId(1),
+            entries: 8,
+            recv_buffers: 1,
+            recv_buffer_bytes: 64,
+            poll,
+            wakers: their_wakers,
+            has_mail: Box::new(move || has_mail.load(Ordering::Acquire)),
+        };
+        let mut ring = Ring::asking_for(wanted, config).unwrap();
+        // Twice: the eventfd's read is armed again.
+        for _ in 0..2 {
+            let mut events = Vec::new();
+            ring.turn(&mut Vec::new(), &mut events, Wait::Forever).unwrap();
+            assert!(matches!(events[..], [Event::Woken]), "{events:?}");
+            assert!(their_mail.swap(false, Ordering::AcqRel) || poll != PollMode::Busy);
         }
-        sleeper.join().unwrap();
+    });
+    while !sleeper.is_finished() {
+        if poll == PollMode::Busy || wakers.is_sleeping(ShardId(1)) {
+            mail.store(true, Ordering::Release);
+            wakers.wake(ShardId(1));
+        }
+        thread::yield_now();
+    }
+    sleeper.join().unwrap();
+}
+
+/// What is left where the kernel refuses the newest of them, and so on to none: as on older kernels.
+#[test]
+fn a_ring_works_with_whatever_features_it_gets() {
+    for given_up in 1..=FEATURES.len() {
+        let (refused, wanted) = FEATURES.split_at(given_up);
+        for poll in [PollMode::Block, PollMode::DEFAULT] {
+            let ring = || {
+                let ring = ring_asking_for(wanted, 64, poll);
+                let has = ring.features();
+                assert!(refused.iter().all(|feature| !has.contains(&feature.name)), "{has:?}");
+                // Kernels that grant no more are not trusted with it.
+                assert!(!has.contains(&"msg_ring"), "{has:?}");
+                ring
+            };
+            echoes(ring());
+            writes_and_reads(ring());
+            is_woken(wanted, poll);
+        }
     }
 }
 

@@ -40,7 +40,12 @@ pub struct Rebuild {
     /// Of the checkpoint that it began at.
     pub generation: u64,
     chunk_bytes: u64,
+    /// How far the scan had come when its progress was told last.
+    told: Position,
 }
+
+/// Between two tellings of progress: small against what a second reads, large against what a telling costs.
+const PROGRESS_BYTES: u64 = 1 << 20;
 
 impl Rebuild {
     fn empty(config: &LogConfig) -> Rebuild {
@@ -55,6 +60,7 @@ impl Rebuild {
             queues: ConsumeQueues::default(),
             generation: 0,
             chunk_bytes: config.chunk_bytes as u64,
+            told: Position::ZERO,
         }
     }
 
@@ -106,6 +112,7 @@ impl Rebuild {
             queues,
             durable: position,
             generation,
+            told: position,
             ..Rebuild::empty(config)
         })
     }
@@ -118,12 +125,10 @@ impl Rebuild {
         replay: &mut R,
         progress: &mut dyn FnMut(Position),
     ) -> Result<SegmentEnd, RecoveryError> {
-        const PROGRESS_BYTES: u64 = 64 << 20;
-        let mut told = self.end;
         while self.end < scan.end() {
             let expected = self.end;
-            if expected.since(told) >= PROGRESS_BYTES {
-                told = expected;
+            if expected.since(self.told) >= PROGRESS_BYTES {
+                self.told = expected;
                 progress(expected);
             }
             let header = match BlockHeader::decode(scan.bytes(expected, PAGE_BYTES).await?) {

@@ -150,6 +150,21 @@ class Server:
         """The exit code of a broker that nobody stopped, or None while it runs."""
         return None if self._process is None else self._process.poll()
 
+    def check_alive(self):
+        """Fails when it has ended although nobody stopped it. To be asked before it is killed: the next start would
+        hide it."""
+        code = self.died_by_itself()
+        if code is not None:
+            raise BrokerError(f"the broker ended by itself with code {code}")
+
+    def panics(self):
+        """The lines of its log that tell of one, over all its lives."""
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as log:
+                return [line.strip() for line in log if "panicked at" in line]
+        except FileNotFoundError:
+            return []
+
     def log_tail(self):
         try:
             with open(self.log_path, encoding="utf-8", errors="replace") as log:
@@ -165,7 +180,7 @@ class Broker(Server):
         super().__init__(directory, data_dir)
         self.admin = f"127.0.0.1:{free_port()}"
         self.shards = shards
-        self._binary = binary
+        self.binary = binary
         self._extra_args = list(extra_args)
 
     def log_folders(self):
@@ -174,7 +189,7 @@ class Broker(Server):
 
     def command(self):
         return [
-            self._binary,
+            self.binary,
             "server",
             "--data-dir", self.data_dir,
             "--kafka-listen", self.kafka,

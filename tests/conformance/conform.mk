@@ -21,9 +21,9 @@ conform: $(RELEASE_BIN) ## Every real client, every case, a million records; as 
 conform-short: $(RELEASE_BIN) ## The part of it that `make test` runs
 	$(PYTHON) tests/conformance/run.py --short --binary $(BROKER)
 
-conform-commands: $(RELEASE_BIN) ## `ringmq topic`, `record` and `group`, typed at RingMQ and at Apache Kafka
+conform-commands: $(RELEASE_BIN) ## `ringmq topic`, `record`, `group` at RingMQ and at Apache Kafka, configs of both compared
 	$(PYTHON) tests/system/run.py --case commands --binary $(BROKER)
-	$(PYTHON) tests/system/run.py --case commands --endpoint kafka --binary $(BROKER)
+	$(PYTHON) tests/system/run.py --endpoint kafka --binary $(BROKER)
 
 crash: $(RELEASE_BIN) ## kill -9 under load, CRASH_CYCLES (100) times
 	$(PYTHON) tests/crash/crash.py --cycles $(CRASH_CYCLES) --binary $(BROKER)

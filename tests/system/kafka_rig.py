@@ -1,5 +1,6 @@
 """The rig at Apache Kafka, as benches/peers assembles and starts it, for cases that hold for any Kafka broker."""
 
+import dataclasses
 import os
 import sys
 
@@ -29,9 +30,14 @@ class KafkaRig(Rig):
 
     def endpoint(self, shards=1):
         """`shards` is for ours: a node of Kafka has all cores."""
+        return self.peer({})
+
+    def peer(self, settings):
+        """Kafka with these settings besides its own."""
         folder = os.path.join(self.folder, f"broker-{len(self.brokers)}")
         os.makedirs(folder)
-        broker = self._kafka.server(VARIANT, folder, sorted(os.sched_getaffinity(0)))
+        variant = dataclasses.replace(VARIANT, settings={**VARIANT.settings, **settings})
+        broker = self._kafka.server(variant, folder, sorted(os.sched_getaffinity(0)))
         self.brokers.append(broker)
         self.at_end(broker.kill)
         broker.start()

@@ -5,8 +5,8 @@
 
 Flushes counted at the device, full disks, hostile clients, refused data directories, the README and the commands
 typed.
-With --endpoint kafka it is the commands alone, typed at Apache Kafka, which comes from its Maven packages as in
-benches/peers (Java, Maven).
+With --endpoint kafka it is the commands, typed at Apache Kafka, and what RingMQ and Kafka say of their configs. Kafka
+comes from its Maven packages as in benches/peers (Java, Maven).
 Each case has brokers of its own. Where the kernel allows it, the suite runs in a mount and a network
 namespace of its own (`unshare`): its mounts vanish with it, and the default ports are free. What a machine
 lacks is named in a SKIP line; with CI=true in the environment that is a failure, but for ACCEPTED_LACKS (rig.py).
@@ -30,6 +30,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "conformance")]
 import commands  # noqa: E402  (the path is set above)
+import configs  # noqa: E402
 import flush  # noqa: E402
 import full_disk  # noqa: E402
 import greedy  # noqa: E402
@@ -87,10 +88,10 @@ def chosen(endpoint, report):
     if endpoint == "ringmq":
         return CASES, Rig
     try:
-        return commands.AT_KAFKA, functools.partial(kafka_rig.KafkaRig, kafka_rig.prepare())
+        return {**commands.AT_KAFKA, **configs.AT_KAFKA}, functools.partial(kafka_rig.KafkaRig, kafka_rig.prepare())
     except (toolchain.Missing, toolchain.BuildError) as reason:
         in_ci = os.environ.get("CI") == "true"
-        (report.fail if in_ci else report.skip)("commands at Kafka", str(reason).splitlines()[0])
+        (report.fail if in_ci else report.skip)("cases at Kafka", str(reason).splitlines()[0])
         return {}, Rig
 
 

@@ -173,7 +173,11 @@ mod tests {
             };
             assert_eq!(kind, type_of(def.kind), "{}", def.name);
             // A topic cannot choose how large the shared segments are, so that its own default is Kafka's.
-            assert!(default.is_none_or(|default| default == def.default || name == "log.segment.bytes"), "{}", def.name);
+            assert!(
+                default.is_none_or(|default| default == def.default || name == "log.segment.bytes"),
+                "{}",
+                def.name
+            );
         }
     }
 

@@ -14,7 +14,7 @@ from rig import check, equal, until
 
 TOPIC, BROKER = 2, 4
 TYPES = ["?", "boolean", "string", "int", "short", "long", "double", "list", "class", "password"]
-SOURCES = {1: "topic", 4: "broker", 5: "default"}
+SOURCES = {1: "topic", 2: "broker, as it runs", 3: "all brokers, as they run", 4: "broker", 5: "default"}
 # Of both brokers.
 NODE_ID = "1"
 
@@ -55,7 +55,103 @@ class Intended(NamedTuple):
     ours: dict
 
 
-INTENDED = []
+def _all(value, names):
+    return dict.fromkeys(names.split(), value)
+
+
+INTENDED = [
+    Intended(
+        "only the default is accepted: another value would be a promise that is not kept",
+        "topic", "read-only",
+        _all(True, "cleanup.policy compression.type flush.messages flush.ms min.insync.replicas remote.storage.enable"),
+    ),
+    Intended(
+        "a record is acknowledged when it is on stable storage, and there is no weaker mode",
+        "topic", "default",
+        {"flush.messages": "1", "flush.ms": "0"},
+    ),
+    Intended(
+        "Kafka leaves the moment of a sync to the kernel, so that it has no value for it",
+        "topic", "synonyms",
+        {"flush.ms": ["default log.flush.interval.ms"]},
+    ),
+    Intended(
+        "partitions share segments, and these are smaller",
+        "topic", "default",
+        {"segment.bytes": "268435456"},
+    ),
+    Intended(
+        "what has a meaning is read at the start",
+        "broker", "read-only",
+        _all(True, """
+            compression.type listeners log.cleanup.policy log.flush.interval.messages log.flush.interval.ms
+            log.message.timestamp.after.max.ms log.message.timestamp.before.max.ms log.message.timestamp.type
+            log.retention.bytes log.retention.ms log.segment.bytes max.connection.creation.rate max.connections
+            max.connections.per.ip max.connections.per.ip.overrides message.max.bytes min.insync.replicas
+            producer.id.expiration.ms unclean.leader.election.enable
+        """),
+    ),
+    Intended(
+        "Kafka has these set for one listener, by a name that begins with the listener's; listeners have no names here",
+        "broker", "read-only",
+        _all(True, "sasl.* ssl.*"),
+    ),
+    Intended(
+        "a broker has a number without being given one",
+        "broker", "default",
+        {"broker.id": "1", "node.id": "1"},
+    ),
+    Intended(
+        "as above",
+        "broker", "synonyms",
+        {"node.id": ["default node.id"]},
+    ),
+    Intended(
+        "other limits: what a reader that stops, a group and all connections may hold in memory",
+        "broker", "default",
+        {"fetch.max.bytes": "16777216", "group.max.size": "10000", "max.connections": "10000"},
+    ),
+    Intended(
+        "there are groups of the classic protocol alone",
+        "broker", "default",
+        {"group.coordinator.rebalance.protocols": "classic"},
+    ),
+    Intended(
+        "there is no authentication yet: nobody from outside, unless it is asked for",
+        "broker", "default",
+        {"listeners": "PLAINTEXT://127.0.0.1:9092"},
+    ),
+    Intended(
+        "one directory, under both names",
+        "broker", "default",
+        {"log.dir": "./ringmq-data", "log.dirs": "./ringmq-data"},
+    ),
+    Intended(
+        "as above",
+        "broker", "synonyms",
+        {"log.dirs": ["default log.dirs"]},
+    ),
+    Intended(
+        "a record is acknowledged when it is on stable storage, and there is no weaker mode",
+        "broker", "default",
+        {"log.flush.interval.messages": "1", "log.flush.interval.ms": "0"},
+    ),
+    Intended(
+        "as above",
+        "broker", "synonyms",
+        {"log.flush.interval.ms": ["default log.flush.interval.ms"]},
+    ),
+    Intended(
+        "partitions share segments, and these are smaller",
+        "broker", "default",
+        {"log.segment.bytes": "268435456"},
+    ),
+    Intended(
+        "retention costs a look at what is due, and no walk over all segments",
+        "broker", "default",
+        {"log.retention.check.interval.ms": "1000"},
+    ),
+]  # fmt: skip
 
 
 def describe(client, kind, name):
@@ -93,8 +189,8 @@ def described(broker, configs):
 
 
 def facts(config, set_at_both):
-    """What is compared. What only one of the two has set is left out: each has addresses and folders of its own."""
-    kept = [one for one in config.synonyms if one.source != "broker" or one.name in set_at_both]
+    """What is compared. What only one has set is left out: addresses, folders, and what Kafka has from its start."""
+    kept = [one for one in config.synonyms if one.source in ("topic", "default") or one.name in set_at_both]
     # Defaults have a line of their own.
     names = [f"{one.source} {one.name}{'' if one.source == 'default' else '=' + one.value}" for one in kept]
     return {

@@ -482,14 +482,19 @@ mod tests {
             for config in &response.results[0].configs {
                 let (name, value) = (config.name, config.value.expect("a value"));
                 let synonyms: Vec<_> = config.synonyms.iter().map(in_words).collect();
-                assert_eq!(config.config_source, config.synonyms.first().map_or(config_source::DEFAULT, |one| one.source));
+                assert_eq!(
+                    config.config_source,
+                    config.synonyms.first().map_or(config_source::DEFAULT, |one| one.source)
+                );
                 told.push_str(&format!("  {name}={value} [{}]\n", synonyms.join(" ")));
             }
         };
         describe(&world, "a");
         describe(&world, "b");
         let set = |config: &BrokerConfig| match config.name {
-            "log.retention.ms" => BrokerConfig { value: Some("60000".into()), is_set: true, ..config.clone() },
+            "log.retention.ms" => {
+                BrokerConfig { value: Some("60000".into()), is_set: true, ..config.clone() }
+            }
             "log.segment.bytes" => BrokerConfig {
                 value: Some("4294967296".into()),
                 kind: config_type::LONG,

@@ -48,10 +48,9 @@ class Intended(NamedTuple):
     """A difference that is meant to be."""
 
     why: str
-    # "topic" or "broker", and which of what `facts` says.
+    # "topic" or "broker".
     resource: str
-    field: str
-    # What RingMQ says, by names and patterns of names.
+    # What RingMQ says, by the field that `facts` names, and by names and patterns of names.
     ours: dict
 
 
@@ -60,97 +59,57 @@ def _all(value, names):
 
 
 INTENDED = [
-    Intended(
-        "only the default is accepted: another value would be a promise that is not kept",
-        "topic", "read-only",
-        _all(True, "cleanup.policy compression.type flush.messages flush.ms min.insync.replicas remote.storage.enable"),
-    ),
-    Intended(
-        "a record is acknowledged when it is on stable storage, and there is no weaker mode",
-        "topic", "default",
-        {"flush.messages": "1", "flush.ms": "0"},
-    ),
-    Intended(
-        "Kafka leaves the moment of a sync to the kernel, so that it has no value for it",
-        "topic", "synonyms",
-        {"flush.ms": ["default log.flush.interval.ms"]},
-    ),
-    Intended(
-        "partitions share segments, and these are smaller",
-        "topic", "default",
-        {"segment.bytes": "268435456"},
-    ),
-    Intended(
-        "what has a meaning is read at the start",
-        "broker", "read-only",
-        _all(True, """
+    Intended("only the default is accepted: another value would promise what is not done", "topic", {
+        "read-only": _all(
+            True, "cleanup.policy compression.type flush.messages flush.ms min.insync.replicas remote.storage.enable"
+        ),
+    }),
+    Intended("a record is acknowledged when it is on stable storage; Kafka leaves that to the kernel", "topic", {
+        "default": {"flush.messages": "1", "flush.ms": "0"},
+        "synonyms": {"flush.ms": ["default log.flush.interval.ms"]},
+    }),
+    Intended("the same", "broker", {
+        "default": {"log.flush.interval.messages": "1", "log.flush.interval.ms": "0"},
+        "synonyms": {"log.flush.interval.ms": ["default log.flush.interval.ms"]},
+    }),
+    Intended("the partitions of a log share its segments, which are smaller", "topic", {
+        "default": {"segment.bytes": "268435456"},
+    }),
+    Intended("the same", "broker", {
+        "default": {"log.segment.bytes": "268435456"},
+    }),
+    Intended("what has a meaning is read at the start, and not again", "broker", {
+        "read-only": _all(True, """
             compression.type listeners log.cleanup.policy log.flush.interval.messages log.flush.interval.ms
             log.message.timestamp.after.max.ms log.message.timestamp.before.max.ms log.message.timestamp.type
             log.retention.bytes log.retention.ms log.segment.bytes max.connection.creation.rate max.connections
             max.connections.per.ip max.connections.per.ip.overrides message.max.bytes min.insync.replicas
             producer.id.expiration.ms unclean.leader.election.enable
         """),
-    ),
-    Intended(
-        "Kafka has these set for one listener, by a name that begins with the listener's; listeners have no names here",
-        "broker", "read-only",
-        _all(True, "sasl.* ssl.*"),
-    ),
-    Intended(
-        "a broker has a number without being given one",
-        "broker", "default",
-        {"broker.id": "1", "node.id": "1"},
-    ),
-    Intended(
-        "as above",
-        "broker", "synonyms",
-        {"node.id": ["default node.id"]},
-    ),
-    Intended(
-        "other limits: what a reader that stops, a group and all connections may hold in memory",
-        "broker", "default",
-        {"fetch.max.bytes": "16777216", "group.max.size": "10000", "max.connections": "10000"},
-    ),
-    Intended(
-        "there are groups of the classic protocol alone",
-        "broker", "default",
-        {"group.coordinator.rebalance.protocols": "classic"},
-    ),
-    Intended(
-        "there is no authentication yet: nobody from outside, unless it is asked for",
-        "broker", "default",
-        {"listeners": "PLAINTEXT://127.0.0.1:9092"},
-    ),
-    Intended(
-        "one directory, under both names",
-        "broker", "default",
-        {"log.dir": "./ringmq-data", "log.dirs": "./ringmq-data"},
-    ),
-    Intended(
-        "as above",
-        "broker", "synonyms",
-        {"log.dirs": ["default log.dirs"]},
-    ),
-    Intended(
-        "a record is acknowledged when it is on stable storage, and there is no weaker mode",
-        "broker", "default",
-        {"log.flush.interval.messages": "1", "log.flush.interval.ms": "0"},
-    ),
-    Intended(
-        "as above",
-        "broker", "synonyms",
-        {"log.flush.interval.ms": ["default log.flush.interval.ms"]},
-    ),
-    Intended(
-        "partitions share segments, and these are smaller",
-        "broker", "default",
-        {"log.segment.bytes": "268435456"},
-    ),
-    Intended(
-        "retention costs a look at what is due, and no walk over all segments",
-        "broker", "default",
-        {"log.retention.check.interval.ms": "1000"},
-    ),
+    }),
+    Intended("Kafka lets them be set of one listener, by its name; listeners have no names here", "broker", {
+        "read-only": _all(True, "sasl.* ssl.*"),
+    }),
+    Intended("a broker that was given no number has one", "broker", {
+        "default": {"broker.id": "1", "node.id": "1"},
+        "synonyms": {"node.id": ["default node.id"]},
+    }),
+    Intended("there is no authentication yet: nobody comes from outside unless that is asked for", "broker", {
+        "default": {"listeners": "PLAINTEXT://127.0.0.1:9092"},
+    }),
+    Intended("there is one directory, under both names", "broker", {
+        "default": {"log.dir": "./ringmq-data", "log.dirs": "./ringmq-data"},
+        "synonyms": {"log.dirs": ["default log.dirs"]},
+    }),
+    Intended("memory is bounded: of a reader that stops, of a group, of all connections", "broker", {
+        "default": {"fetch.max.bytes": "16777216", "group.max.size": "10000", "max.connections": "10000"},
+    }),
+    Intended("groups are of the classic protocol", "broker", {
+        "default": {"group.coordinator.rebalance.protocols": "classic"},
+    }),
+    Intended("retention looks at what is due, and does not walk through everything", "broker", {
+        "default": {"log.retention.check.interval.ms": "1000"},
+    }),
 ]  # fmt: skip
 
 
@@ -169,9 +128,9 @@ def describe(client, kind, name):
         config, value = reader.string(), reader.string()
         read_only, source, sensitive = reader.take("?b?")
         synonyms = [_read_synonym(reader) for _ in range(reader.number("i"))]
-        told = Config(value, read_only, SOURCES[source], sensitive, synonyms, TYPES[reader.number("b")], reader.string())
+        value_type, doc = TYPES[reader.number("b")], reader.string()
         check(config not in found, f"{config} is described twice")
-        found[config] = told
+        found[config] = Config(value, read_only, SOURCES[source], sensitive, synonyms, value_type, doc)
     return found
 
 
@@ -237,14 +196,14 @@ def as_kafka(rig, set_at_both=None, configs=()):
     check_own(ours)
     found = differences(ours, theirs, set_at_both)
     missing = []
-    for why, resource, field, values in INTENDED:
-        for pattern, value in values.items():
+    for why, resource, ours in INTENDED:
+        for field, pattern, value in ((field, *one) for field, values in ours.items() for one in values.items()):
             keys = [key for key in found if key[:2] == (resource, field) and fnmatch.fnmatchcase(key[2], pattern)]
             as_intended = [key for key in keys if found[key][0] == value]
             for key in as_intended:
                 del found[key]
             if not as_intended:
-                missing.append(f"{field} of {resource} config {pattern}: {value!r} is no difference ({why})")
+                missing.append(f"{field} of {resource} config {pattern}: {value!r} is no difference any more ({why})")
     lines = [
         f"{field} of {resource} config {name}: {ours!r}, at Kafka {theirs!r}"
         for (resource, field, name), (ours, theirs) in found.items()

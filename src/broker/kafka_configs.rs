@@ -10,17 +10,26 @@ use crate::kafka::protocol::messages::describe_configs::config_type::{BOOLEAN, I
 use crate::kafka::settings::BrokerConfig;
 use crate::shard::{PRODUCER_EXPIRY_MS, RETENTION_EVERY};
 
+/// The default of `log.retention`.
+const RETENTION_HOURS: &str = "168";
+
 /// What of Kafka's broker settings has a meaning here. Those that say which broker this is are added by
-/// who knows it, and those that do nothing are in [`broker_configs`](crate::kafka::broker_configs).
+/// who knows it, and those that do nothing are in [`broker_configs`](crate::kafka::broker_configs). By name.
 pub fn describe(config: &Config) -> Arc<[BrokerConfig]> {
     let with_default = rows(config).into_iter().zip(rows(&Values::default()));
-    let configs = with_default.map(|(row, default)| BrokerConfig {
-        name: row.name,
-        kind: row.kind,
-        value: row.value,
-        default: default.value,
-        is_set: row.key.is_some_and(|key| !matches!(config.origin(key), Origin::Default)),
-        doc: row.doc,
+    let configs = with_default.map(|(row, default)| {
+        let is_set = row.key.is_some_and(|key| !matches!(config.origin(key), Origin::Default));
+        // Until it is set, its deputy says it.
+        let speaks = row.deputy.is_none();
+        BrokerConfig {
+            name: row.name,
+            kind: row.kind,
+            value: (is_set || speaks).then_some(row.value),
+            default: speaks.then_some(default.value),
+            deputy: row.deputy,
+            is_set,
+            doc: row.doc,
+        }
     });
     configs.collect()
 }
@@ -31,14 +40,16 @@ struct Row {
     key: Option<&'static str>,
     kind: i8,
     value: String,
+    /// As in [`BrokerConfig`].
+    deputy: Option<(&'static str, &'static str)>,
     doc: &'static str,
 }
 
 #[rustfmt::skip]
 fn rows(values: &Values) -> Vec<Row> {
     let Values { server, kafka, log, .. } = values;
-    let row = |name, key, kind, value: String, doc| Row { name, key: Some(key), kind, value, doc };
-    let fixed = |name, kind, value: &str, doc| Row { name, key: None, kind, value: value.to_owned(), doc };
+    let row = |name, key, kind, value: String, doc| Row { name, key: Some(key), kind, value, deputy: None, doc };
+    let fixed = |name, kind, value: &str, doc| Row { name, key: None, kind, value: value.to_owned(), deputy: None, doc };
     let listeners: Vec<String> = kafka.listen.iter().map(|address| format!("PLAINTEXT://{address}")).collect();
     vec![
         row("auto.create.topics.enable", "kafka.auto_create_topics", BOOLEAN,
@@ -77,9 +88,13 @@ fn rows(values: &Values) -> Vec<Row> {
             limit(&log.retention_bytes, |bytes| bytes.0.to_string()),
             "A partition's oldest records beyond this size may be deleted; -1 for no limit. A topic may set its own."),
         fixed("log.retention.check.interval.ms", LONG, &millis(RETENTION_EVERY), "How often records are looked for that may go."),
-        row("log.retention.ms", "log.retention", LONG, limit(&log.retention, |age| millis(*age)),
-            "Records older than this may be deleted; -1 for never. A topic may set its own."),
-        row("log.segment.bytes", "log.segment_bytes", INT,
+        fixed("log.retention.hours", INT, RETENTION_HOURS,
+            "How long records stay if log.retention.ms is not set. A topic may set its own."),
+        Row { deputy: Some(("log.retention.hours", RETENTION_HOURS)),
+            ..row("log.retention.ms", "log.retention", LONG, limit(&log.retention, |age| millis(*age)),
+                "Records older than this may be deleted; -1 for never. A topic may set its own.") },
+        // Segments may be larger than Kafka's.
+        row("log.segment.bytes", "log.segment_bytes", if log.segment_bytes.0 > i32::MAX as u64 { LONG } else { INT },
             log.segment_bytes.0.to_string(), "Size of a segment, which many partitions share."),
         fixed("max.connection.creation.rate", INT, &i32::MAX.to_string(), "Nothing limits how fast clients connect."),
         row("max.connections", "kafka.connections_max", INT,
@@ -120,8 +135,10 @@ fn limit<T>(limit: &Limit<T>, show: impl Fn(&T) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Assignment, Sources, find_key};
+    use crate::config::{Assignment, ByteSize, Sources, find_key};
     use crate::kafka::broker_configs;
+    use crate::kafka::handlers::describe_configs::type_of;
+    use crate::metadata::config_def::{CONFIGS, ConfigDef};
 
     #[test]
     fn names_and_keys_are_known_ones() {
@@ -143,6 +160,45 @@ mod tests {
     }
 
     #[test]
+    fn topics_have_the_types_and_defaults_of_the_brokers_configs() {
+        let rows = rows(&Values::default());
+        for def in &CONFIGS {
+            let Some(name) = def.broker else { continue };
+            let row = rows.iter().find(|row| row.name == name);
+            let idle = broker_configs::find(name);
+            let (kind, default) = match (row, idle) {
+                (Some(row), None) => (row.kind, Some(row.value.as_str()).filter(|_| row.deputy.is_none())),
+                (None, Some(idle)) => (type_of(idle.kind), idle.default),
+                _ => panic!("{}: is {name} in one of the tables?", def.name),
+            };
+            assert_eq!(kind, type_of(def.kind), "{}", def.name);
+            // A topic cannot choose how large the shared segments are, so that its own default is Kafka's.
+            assert!(
+                default.is_none_or(|default| default == def.default || name == "log.segment.bytes"),
+                "{}",
+                def.name
+            );
+        }
+    }
+
+    #[test]
+    fn the_default_age_in_hours() {
+        let age = Duration::from_secs(3600 * RETENTION_HOURS.parse::<u64>().expect("a number"));
+        assert_eq!(Values::default().log.retention, Limit::At(age));
+        assert_eq!(ConfigDef::find("retention.ms").map(|def| def.default), Some(millis(age).as_str()));
+    }
+
+    #[test]
+    fn a_type_that_the_value_fits() {
+        let mut values = Values::default();
+        for (bytes, kind) in [(i32::MAX as u64, INT), (1 << 31, LONG)] {
+            values.log.segment_bytes = ByteSize(bytes);
+            let row = rows(&values).into_iter().find(|row| row.name == "log.segment.bytes").expect("listed");
+            assert_eq!(row.kind, kind, "{bytes}");
+        }
+    }
+
+    #[test]
     fn what_is_set_and_what_is_not() {
         let flag = |name: &str, text: &str| Assignment {
             name: name.to_owned(),
@@ -158,12 +214,12 @@ mod tests {
         let described = describe(&config);
         let find = |name| {
             let config = described.iter().find(|config| config.name == name).expect("listed");
-            (config.value.as_str(), config.default.as_str(), config.is_set)
+            (config.value.as_deref(), config.default.as_deref(), config.is_set)
         };
-        assert_eq!(find("log.retention.ms"), ("-1", "604800000", true));
-        assert_eq!(find("log.retention.bytes"), ("1024", "-1", true));
-        assert_eq!(find("num.partitions"), ("1", "1", true), "set to its default is set");
-        assert_eq!(find("message.max.bytes"), ("1048588", "1048588", false));
-        assert_eq!(find("min.insync.replicas"), ("1", "1", false));
+        assert_eq!(find("log.retention.ms"), (Some("-1"), None, true));
+        assert_eq!(find("log.retention.bytes"), (Some("1024"), Some("-1"), true));
+        assert_eq!(find("num.partitions"), (Some("1"), Some("1"), true), "set to its default is set");
+        assert_eq!(find("message.max.bytes"), (Some("1048588"), Some("1048588"), false));
+        assert_eq!(find("min.insync.replicas"), (Some("1"), Some("1"), false));
     }
 }

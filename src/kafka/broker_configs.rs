@@ -194,7 +194,6 @@ pub static IDLE: &[IdleConfig] = {
         idle("log.local.retention.bytes", Long { min: -2 }, "-2", Cluster, TIERS),
         idle("log.local.retention.ms", Long { min: -2 }, "-2", Cluster, TIERS),
         idle("log.preallocate", Boolean, "false", Cluster, LOG),
-        idle("log.retention.hours", Int { min: i32::MIN }, "168", Never, AGE),
         null("log.retention.minutes", Int { min: i32::MIN }, Never, AGE),
         idle("log.roll.hours", Int { min: 1 }, "168", Never, LOG),
         idle("log.roll.jitter.hours", Int { min: 0 }, "0", Never, LOG),

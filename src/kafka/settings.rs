@@ -17,7 +17,7 @@ pub struct KafkaSettings {
     pub fetch_bytes_max: usize,
     /// Memory for the fetch sessions of all connections of a shard.
     pub fetch_session_bytes_max: usize,
-    /// What tools are told of the configuration, in no order.
+    /// What tools are told of the configuration, by name.
     pub described: Arc<[BrokerConfig]>,
     pub log_dir: Arc<LogDir>,
 }
@@ -28,8 +28,11 @@ pub struct BrokerConfig {
     pub name: &'static str,
     /// One of `config_type`, as the protocol numbers them.
     pub kind: i8,
-    pub value: String,
-    pub default: String,
+    /// `None` for none.
+    pub value: Option<String>,
+    pub default: Option<String>,
+    /// Another config, and its default, which says as much where nobody has set this one.
+    pub deputy: Option<(&'static str, &'static str)>,
     /// Whether somebody has set it.
     pub is_set: bool,
     pub doc: &'static str,

@@ -25,6 +25,8 @@ pub enum Effect {
 #[derive(Debug, PartialEq)]
 pub struct ConfigDef {
     pub name: &'static str,
+    /// What Kafka calls the broker's config that holds for topics which say nothing; `None` where there is none.
+    pub broker: Option<&'static str>,
     pub kind: ConfigKind,
     pub default: &'static str,
     pub effect: Effect,
@@ -63,72 +65,90 @@ pub(crate) use no_effect;
 /// So it begins.
 pub const NO_EFFECT: &str = no_effect!();
 
-/// Every topic config of Apache Kafka 4, by name. Defaults are Kafka's, but where ours is stricter.
+/// Every topic config of Apache Kafka 4, by name. Defaults are Kafka's, but where ours is stricter,
+/// and hold where the broker's config has no value.
 pub static CONFIGS: [ConfigDef; 33] = {
     use ConfigKind::{Boolean, Choice, Int, List, Long, Ratio};
     const fn def(
         name: &'static str,
+        broker: Option<&'static str>,
         kind: ConfigKind,
         default: &'static str,
         effect: Effect,
         doc: &'static str,
     ) -> ConfigDef {
-        ConfigDef { name, kind, default, effect, doc }
+        ConfigDef { name, broker, kind, default, effect, doc }
     }
     // What is declared to be idle says so to whoever asks what it does.
     macro_rules! idle {
-        ($name:literal, $kind:expr, $default:literal, $why:literal) => {
-            def($name, $kind, $default, Effect::None, no_effect!($why))
+        ($name:literal, $broker:expr, $kind:expr, $default:literal, $why:literal) => {
+            def($name, $broker, $kind, $default, Effect::None, no_effect!($why))
         };
     }
     #[rustfmt::skip]
     let configs = [
-        def("cleanup.policy", List, "delete", Effect::Refused(NO_COMPACTION),
+        def("cleanup.policy", Some("log.cleanup.policy"), List, "delete", Effect::Refused(NO_COMPACTION),
             "How old records go."),
-        idle!("compression.gzip.level", GZIP_LEVEL, "-1", "Level of recompression with gzip."),
-        idle!("compression.lz4.level", LZ4_LEVEL, "9", "Level of recompression with lz4."),
-        def("compression.type", Choice(&["producer"]), "producer", Effect::Refused(NO_RECOMPRESSION),
-            "The codec of stored batches."),
-        idle!("compression.zstd.level", ZSTD_LEVEL, "3", "Level of recompression with zstd."),
-        idle!("delete.retention.ms", Long { min: 0 }, "86400000", "How long compaction keeps deletions."),
-        idle!("file.delete.delay.ms", Long { min: 0 }, "60000", "Space is recycled, not deleted."),
-        def("flush.messages", Long { min: 1 }, "1", Effect::Refused(ALWAYS_SYNCED),
-            "Records that may be acknowledged before a sync."),
-        def("flush.ms", Long { min: 0 }, "0", Effect::Refused(ALWAYS_SYNCED),
+        idle!("compression.gzip.level", Some("compression.gzip.level"), GZIP_LEVEL, "-1",
+            "Level of recompression with gzip."),
+        idle!("compression.lz4.level", Some("compression.lz4.level"), LZ4_LEVEL, "9",
+            "Level of recompression with lz4."),
+        def("compression.type", Some("compression.type"), Choice(&["producer"]), "producer",
+            Effect::Refused(NO_RECOMPRESSION), "The codec of stored batches."),
+        idle!("compression.zstd.level", Some("compression.zstd.level"), ZSTD_LEVEL, "3",
+            "Level of recompression with zstd."),
+        idle!("delete.retention.ms", Some("log.cleaner.delete.retention.ms"), Long { min: 0 }, "86400000",
+            "How long compaction keeps deletions."),
+        idle!("file.delete.delay.ms", Some("log.segment.delete.delay.ms"), Long { min: 0 }, "60000",
+            "Space is recycled, not deleted."),
+        def("flush.messages", Some("log.flush.interval.messages"), Long { min: 1 }, "1",
+            Effect::Refused(ALWAYS_SYNCED), "Records that may be acknowledged before a sync."),
+        def("flush.ms", Some("log.flush.interval.ms"), Long { min: 0 }, "0", Effect::Refused(ALWAYS_SYNCED),
             "How long a record may stay without a sync."),
-        idle!("follower.replication.throttled.replicas", List, "", "There are no followers."),
-        idle!("index.interval.bytes", Int { min: 0 }, "4096", "Every batch is indexed."),
-        idle!("leader.replication.throttled.replicas", List, "", "There are no followers."),
-        idle!("local.retention.bytes", Long { min: -2 }, "-2", "All storage is local."),
-        idle!("local.retention.ms", Long { min: -2 }, "-2", "All storage is local."),
-        idle!("max.compaction.lag.ms", Long { min: 1 }, "9223372036854775807",
-            "How long a record may stay uncompacted."),
-        def("max.message.bytes", Int { min: 0 }, "1048588", Effect::Works,
+        idle!("follower.replication.throttled.replicas", None, List, "", "There are no followers."),
+        idle!("index.interval.bytes", Some("log.index.interval.bytes"), Int { min: 0 }, "4096",
+            "Every batch is indexed."),
+        idle!("leader.replication.throttled.replicas", None, List, "", "There are no followers."),
+        idle!("local.retention.bytes", Some("log.local.retention.bytes"), Long { min: -2 }, "-2",
+            "All storage is local."),
+        idle!("local.retention.ms", Some("log.local.retention.ms"), Long { min: -2 }, "-2",
+            "All storage is local."),
+        idle!("max.compaction.lag.ms", Some("log.cleaner.max.compaction.lag.ms"), Long { min: 1 },
+            "9223372036854775807", "How long a record may stay uncompacted."),
+        def("max.message.bytes", Some("message.max.bytes"), Int { min: 0 }, "1048588", Effect::Works,
             "Largest record batch, compressed as it is sent, header included."),
-        def("message.timestamp.after.max.ms", Long { min: 0 }, "3600000", Effect::Works,
-            "How far in the future a producer's timestamp may lie."),
-        def("message.timestamp.before.max.ms", Long { min: 0 }, "9223372036854775807", Effect::Works,
-            "How far in the past a producer's timestamp may lie."),
-        def("message.timestamp.type", Choice(&["CreateTime", "LogAppendTime"]), "CreateTime", Effect::Works,
-            "Whose time a record carries: the producer's or the broker's."),
-        idle!("min.cleanable.dirty.ratio", Ratio, "0.5", "When compaction starts."),
-        idle!("min.compaction.lag.ms", Long { min: 0 }, "0", "How long a record stays uncompacted."),
-        def("min.insync.replicas", Int { min: 1 }, "1", Effect::Refused(ONE_REPLICA),
+        def("message.timestamp.after.max.ms", Some("log.message.timestamp.after.max.ms"), Long { min: 0 }, "3600000",
+            Effect::Works, "How far in the future a producer's timestamp may lie."),
+        def("message.timestamp.before.max.ms", Some("log.message.timestamp.before.max.ms"), Long { min: 0 },
+            "9223372036854775807", Effect::Works, "How far in the past a producer's timestamp may lie."),
+        def("message.timestamp.type", Some("log.message.timestamp.type"), Choice(&["CreateTime", "LogAppendTime"]),
+            "CreateTime", Effect::Works, "Whose time a record carries: the producer's or the broker's."),
+        idle!("min.cleanable.dirty.ratio", Some("log.cleaner.min.cleanable.ratio"), Ratio, "0.5",
+            "When compaction starts."),
+        idle!("min.compaction.lag.ms", Some("log.cleaner.min.compaction.lag.ms"), Long { min: 0 }, "0",
+            "How long a record stays uncompacted."),
+        def("min.insync.replicas", Some("min.insync.replicas"), Int { min: 1 }, "1", Effect::Refused(ONE_REPLICA),
             "Replicas that acks=all waits for."),
-        idle!("preallocate", Boolean, "false", "The log is always written before it is used."),
-        idle!("remote.log.copy.disable", Boolean, "false", "There is no remote storage."),
-        idle!("remote.log.delete.on.disable", Boolean, "false", "There is no remote storage."),
-        def("remote.storage.enable", Boolean, "false", Effect::Refused(NO_TIERING),
+        idle!("preallocate", Some("log.preallocate"), Boolean, "false",
+            "The log is always written before it is used."),
+        idle!("remote.log.copy.disable", None, Boolean, "false", "There is no remote storage."),
+        idle!("remote.log.delete.on.disable", None, Boolean, "false", "There is no remote storage."),
+        def("remote.storage.enable", None, Boolean, "false", Effect::Refused(NO_TIERING),
             "Whether old segments move to remote storage."),
-        def("retention.bytes", Long { min: -1 }, "-1", Effect::Works,
+        def("retention.bytes", Some("log.retention.bytes"), Long { min: -1 }, "-1", Effect::Works,
             "Bytes of a partition beyond which its oldest batches may go; -1 for no limit."),
-        def("retention.ms", Long { min: -1 }, "604800000", Effect::Works,
+        def("retention.ms", Some("log.retention.ms"), Long { min: -1 }, "604800000", Effect::Works,
             "How long records stay, by the earlier of timestamp and append; -1 for ever."),
-        idle!("segment.bytes", Int { min: 14 }, "1073741824", "Partitions share the log's segments."),
-        idle!("segment.index.bytes", Int { min: 4 }, "10485760", "Partitions have no index files."),
-        idle!("segment.jitter.ms", Long { min: 0 }, "0", "Partitions share the log's segments."),
-        idle!("segment.ms", Long { min: 1 }, "604800000", "Partitions share the log's segments."),
-        idle!("unclean.leader.election.enable", Boolean, "false", "There is one replica."),
+        idle!("segment.bytes", Some("log.segment.bytes"), Int { min: 14 }, "1073741824",
+            "Partitions share the log's segments."),
+        idle!("segment.index.bytes", Some("log.index.size.max.bytes"), Int { min: 4 }, "10485760",
+            "Partitions have no index files."),
+        idle!("segment.jitter.ms", Some("log.roll.jitter.ms"), Long { min: 0 }, "0",
+            "Partitions share the log's segments."),
+        idle!("segment.ms", Some("log.roll.ms"), Long { min: 1 }, "604800000",
+            "Partitions share the log's segments."),
+        idle!("unclean.leader.election.enable", Some("unclean.leader.election.enable"), Boolean, "false",
+            "There is one replica."),
     ];
     configs
 };

@@ -21,7 +21,7 @@ conform: $(RELEASE_BIN) ## Every real client, every case, a million records; as 
 conform-short: $(RELEASE_BIN) ## The part of it that `make test` runs
 	$(PYTHON) tests/conformance/run.py --short --binary $(BROKER)
 
-conform-commands: $(RELEASE_BIN) ## `ringmq topic`, `record`, `group` and each error code, at RingMQ and at Apache Kafka
+conform-commands: $(RELEASE_BIN) ## `ringmq topic`, `record`, `group`, error codes and configs, at RingMQ and at Apache Kafka
 	$(PYTHON) tests/system/run.py --case commands --binary $(BROKER)
 	$(PYTHON) tests/system/run.py --case codes --binary $(BROKER)
 	$(PYTHON) tests/system/run.py --endpoint kafka --binary $(BROKER)

@@ -1,5 +1,6 @@
 """The rig at Apache Kafka, as benches/peers assembles and starts it, for cases that hold for any Kafka broker."""
 
+import dataclasses
 import os
 import sys
 
@@ -32,7 +33,12 @@ class KafkaRig(Rig):
 
     def endpoint(self, shards=1):
         """`shards` is for ours: a node of Kafka has all cores."""
-        return self._start(lambda folder: self._kafka.server(VARIANT, folder, sorted(os.sched_getaffinity(0))))
+        return self.peer({})
+
+    def peer(self, settings):
+        """Kafka with these settings besides its own."""
+        variant = dataclasses.replace(VARIANT, settings={**VARIANT.settings, **settings})
+        return self._start(lambda folder: self._kafka.server(variant, folder, sorted(os.sched_getaffinity(0))))
 
     def cluster(self):
         """Two nodes, the first of which is the controller, too."""

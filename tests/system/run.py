@@ -6,7 +6,7 @@
 Flushes counted at the device, full disks, hostile clients, error codes, refused data directories, the README and the
 commands typed.
 With --endpoint kafka it is what holds for any Kafka broker, the commands and the tables of error codes, at Apache Kafka,
-which comes from its Maven packages as in benches/peers (Java, Maven).
+and what RingMQ and Kafka say of their configs. Kafka comes from its Maven packages as in benches/peers (Java, Maven).
 Each case has brokers of its own. Where the kernel allows it, the suite runs in a mount and a network
 namespace of its own (`unshare`): its mounts vanish with it, and the default ports are free. What a machine
 lacks is named in a SKIP line; with CI=true in the environment that is a failure, but for ACCEPTED_LACKS (rig.py).
@@ -32,6 +32,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "conformance")]
 import admin_codes  # noqa: E402  (the path is set above)
 import cluster  # noqa: E402
 import commands  # noqa: E402
+import configs  # noqa: E402
 import flush  # noqa: E402
 import full_disk  # noqa: E402
 import greedy  # noqa: E402
@@ -63,7 +64,9 @@ CASES = {
     for name, case in module.CASES.items()
 }
 # What holds for any Kafka broker.
-AT_KAFKA = {**commands.AT_KAFKA, **cluster.CASES, **group_codes.CASES, **admin_codes.CASES, **tags.CASES}
+AT_KAFKA = {
+    **commands.AT_KAFKA, **configs.AT_KAFKA, **cluster.CASES, **group_codes.CASES, **admin_codes.CASES, **tags.CASES,
+}  # fmt: skip
 NAMESPACES = ["unshare", "--mount", "--net"]
 
 

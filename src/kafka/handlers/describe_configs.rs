@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Outcome;
-use crate::kafka::broker_configs::{IDLE, IdleConfig};
+use crate::kafka::broker_configs::{self, IDLE, IdleConfig};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
 use crate::kafka::identity::Node;
@@ -20,17 +20,10 @@ use crate::kafka::protocol::messages::{DescribeConfigsRequest, DescribeConfigsRe
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Array, ErrorCode, Message};
 use crate::kafka::settings::BrokerConfig;
-use crate::metadata::config_def::Effect;
+use crate::metadata::config_def::{ConfigDef, Effect};
 use crate::metadata::config_kind::ConfigKind;
 use crate::metadata::topic::{Topic, validate_name};
 use crate::metadata::topic_config::ConfigValue;
-
-/// A topic's configs that fall back to a setting of the broker.
-const FALLBACKS: [(&str, &str); 3] = [
-    ("max.message.bytes", "message.max.bytes"),
-    ("retention.bytes", "log.retention.bytes"),
-    ("retention.ms", "log.retention.ms"),
-];
 
 pub fn handle(
     ctx: &Context<'_>,
@@ -154,21 +147,18 @@ impl<'c> View<'c, '_> {
 
     fn topic_config(&self, config: &ConfigValue<'c>) -> DescribeConfigsResourceResult<'c> {
         let def = config.def;
-        let (value, config_source) = effective(self.ctx, config);
+        let from_broker = fallback(self.ctx, def);
+        let (value, config_source) = holds(config, from_broker);
         let mut synonyms = Array::new();
         if self.synonyms {
             if config.overridden {
                 let (value, source) = (Some(config.value), config_source::DYNAMIC_TOPIC);
                 synonyms.push(DescribeConfigsSynonym { name: def.name, value, source });
             }
-            match fallback(self.ctx, def.name) {
-                Some(broker) => synonyms.extend(broker_synonyms(broker)),
-                None => {
-                    let (value, source) = (Some(def.default), config_source::DEFAULT);
-                    synonyms.push(DescribeConfigsSynonym { name: def.name, value, source });
-                }
-            }
+            synonyms.extend(from_broker.iter().flat_map(BrokerValue::synonyms));
         }
+        // The broker's may be larger than a topic may ask for.
+        let of_broker = from_broker.filter(|_| !config.overridden).map(|broker| broker.kind);
         DescribeConfigsResourceResult {
             name: def.name,
             value: Some(value),
@@ -176,7 +166,7 @@ impl<'c> View<'c, '_> {
             config_source,
             is_sensitive: false,
             synonyms,
-            config_type: type_of(def.kind),
+            config_type: of_broker.unwrap_or(type_of(def.kind)),
             documentation: self.documentation.then_some(def.doc),
         }
     }
@@ -186,73 +176,111 @@ impl<'c> View<'c, '_> {
         'c: 'a,
     {
         let settings: &'c [BrokerConfig] = &self.ctx.settings.described;
-        let here = identity.iter().chain(settings).filter(|config| self.wants(config.name));
-        let idle = IDLE.iter().filter(|config| self.wants(config.name));
+        let here = identity.iter().chain(settings).map(BrokerValue::from);
+        let all = here.chain(IDLE.iter().map(BrokerValue::from));
         let mut wanted: Array<DescribeConfigsResourceResult<'a>> =
-            here.map(|config| self.broker_config(config)).collect();
-        wanted.extend(idle.map(|config| self.idle_config(config)));
+            all.filter(|config| self.wants(config.name)).map(|config| self.broker_config(&config)).collect();
         wanted.sort_unstable_by_key(|config| config.name);
         wanted
     }
 
-    fn broker_config<'a>(&self, config: &'a BrokerConfig) -> DescribeConfigsResourceResult<'a> {
+    fn broker_config<'a>(&self, config: &BrokerValue<'a>) -> DescribeConfigsResourceResult<'a> {
+        let is_sensitive = config.kind == config_type::PASSWORD;
         DescribeConfigsResourceResult {
             name: config.name,
-            value: Some(&config.value),
-            read_only: true,
-            config_source: broker_source(config),
-            is_sensitive: false,
-            synonyms: if self.synonyms { broker_synonyms(config).collect() } else { Array::new() },
+            value: config.value.filter(|_| !is_sensitive),
+            read_only: config.read_only,
+            config_source: config.source(),
+            is_sensitive,
+            synonyms: if self.synonyms { config.synonyms().collect() } else { Array::new() },
             config_type: config.kind,
             documentation: self.documentation.then_some(config.doc),
         }
     }
+}
 
-    /// One of the broker's that does nothing: it has Kafka's default, whatever it was set to.
-    fn idle_config<'a>(&self, config: &'static IdleConfig) -> DescribeConfigsResourceResult<'a> {
-        let (name, is_sensitive) = (config.name, config.kind == ConfigKind::Password);
-        // Kafka has no synonym for what has no value.
-        let default = config.default.filter(|_| self.synonyms);
-        let synonym =
-            |value| DescribeConfigsSynonym { name, value: Some(value), source: config_source::DEFAULT };
-        DescribeConfigsResourceResult {
-            name,
-            value: config.default.filter(|_| !is_sensitive),
-            read_only: !config.update.is_allowed(),
-            config_source: config_source::DEFAULT,
-            is_sensitive,
-            synonyms: default.filter(|_| !is_sensitive).map(synonym).into_iter().collect(),
-            config_type: type_of(config.kind),
-            documentation: self.documentation.then_some(config.doc),
+/// A config of the broker, of those that have a meaning and those that do nothing alike.
+#[derive(Clone, Copy)]
+struct BrokerValue<'a> {
+    name: &'static str,
+    kind: i8,
+    value: Option<&'a str>,
+    default: Option<&'a str>,
+    deputy: Option<(&'static str, &'static str)>,
+    is_set: bool,
+    read_only: bool,
+    doc: &'static str,
+}
+
+impl<'a> From<&'a BrokerConfig> for BrokerValue<'a> {
+    fn from(config: &'a BrokerConfig) -> BrokerValue<'a> {
+        BrokerValue {
+            name: config.name,
+            kind: config.kind,
+            value: config.value.as_deref(),
+            default: config.default.as_deref(),
+            deputy: config.deputy,
+            is_set: config.is_set,
+            read_only: true,
+            doc: config.doc,
         }
     }
 }
 
-/// The broker's setting that holds for topics which say nothing.
-fn fallback<'c>(ctx: &Context<'c>, name: &str) -> Option<&'c BrokerConfig> {
-    let (_, broker) = FALLBACKS.iter().find(|(topic, _)| *topic == name)?;
-    ctx.settings.described.iter().find(|config| config.name == *broker)
+impl From<&'static IdleConfig> for BrokerValue<'_> {
+    /// It has Kafka's default, whatever it was set to.
+    fn from(config: &'static IdleConfig) -> Self {
+        BrokerValue {
+            name: config.name,
+            kind: type_of(config.kind),
+            value: config.default,
+            default: config.default,
+            deputy: None,
+            is_set: false,
+            read_only: !config.update.is_allowed(),
+            doc: config.doc,
+        }
+    }
+}
+
+impl<'a> BrokerValue<'a> {
+    fn source(&self) -> i8 {
+        if self.is_set { config_source::STATIC_BROKER } else { config_source::DEFAULT }
+    }
+
+    /// As in Kafka what has no value is none, and a deputy comes behind a value only.
+    fn synonyms(&self) -> impl Iterator<Item = DescribeConfigsSynonym<'a>> + use<'a> {
+        let synonym = |name, value, source| DescribeConfigsSynonym { name, value: Some(value), source };
+        let set = self.value.filter(|_| self.is_set);
+        let set = set.map(|value| synonym(self.name, value, config_source::STATIC_BROKER));
+        let default = self.default.map(|value| synonym(self.name, value, config_source::DEFAULT));
+        let deputy = self.deputy.filter(|_| self.is_set);
+        let deputy = deputy.map(|(name, value)| synonym(name, value, config_source::DEFAULT));
+        set.into_iter().chain(default).chain(deputy)
+    }
+}
+
+/// The broker's config that holds for topics which say nothing.
+fn fallback<'c>(ctx: &Context<'c>, def: &ConfigDef) -> Option<BrokerValue<'c>> {
+    let name = def.broker?;
+    let described: &'c [BrokerConfig] = &ctx.settings.described;
+    match described.binary_search_by_key(&name, |config| config.name) {
+        Ok(at) => Some((&described[at]).into()),
+        Err(_) => broker_configs::find(name).map(BrokerValue::from),
+    }
 }
 
 /// The value of a topic's config that holds, and its source, as the protocol numbers it.
 pub(super) fn effective<'c>(ctx: &Context<'c>, config: &ConfigValue<'c>) -> (&'c str, i8) {
+    holds(config, fallback(ctx, config.def))
+}
+
+fn holds<'c>(config: &ConfigValue<'c>, fallback: Option<BrokerValue<'c>>) -> (&'c str, i8) {
     if config.overridden {
         return (config.value, config_source::DYNAMIC_TOPIC);
     }
-    match fallback(ctx, config.def.name) {
-        Some(broker) => (&broker.value, broker_source(broker)),
-        None => (config.value, config_source::DEFAULT),
-    }
-}
-
-fn broker_source(config: &BrokerConfig) -> i8 {
-    if config.is_set { config_source::STATIC_BROKER } else { config_source::DEFAULT }
-}
-
-fn broker_synonyms(config: &BrokerConfig) -> impl Iterator<Item = DescribeConfigsSynonym<'_>> {
-    let synonym = |value, source| DescribeConfigsSynonym { name: config.name, value: Some(value), source };
-    let set = config.is_set.then(|| synonym(config.value.as_str(), config_source::STATIC_BROKER));
-    set.into_iter().chain([synonym(config.default.as_str(), config_source::DEFAULT)])
+    let from_broker = fallback.and_then(|broker| Some((broker.value?, broker.source())));
+    from_broker.unwrap_or((config.value, config_source::DEFAULT))
 }
 
 /// Whether only the default is accepted.
@@ -260,7 +288,8 @@ pub(super) fn is_read_only(config: &ConfigValue<'_>) -> bool {
     matches!(config.def.effect, Effect::Refused(_))
 }
 
-fn type_of(kind: ConfigKind) -> i8 {
+/// The number of its type in the protocol.
+pub(crate) fn type_of(kind: ConfigKind) -> i8 {
     match kind {
         ConfigKind::Boolean => config_type::BOOLEAN,
         ConfigKind::Short { .. } => config_type::SHORT,
@@ -276,19 +305,20 @@ fn type_of(kind: ConfigKind) -> i8 {
 
 /// The settings that say which broker this is.
 fn identity(node: Node<'_>) -> [BrokerConfig; 3] {
-    let set = |name, kind, value: String, default: &str, doc| BrokerConfig {
+    let set = |name, kind, value: String, default: Option<&str>, doc| BrokerConfig {
         name,
         kind,
-        value,
-        default: default.to_owned(),
+        value: Some(value),
+        default: default.map(str::to_owned),
+        deputy: None,
         is_set: true,
         doc,
     };
     let listener = format!("PLAINTEXT://{}:{}", node.host, node.port);
     [
-        set("advertised.listeners", config_type::STRING, listener, "", "Where clients reach this broker."),
-        set("broker.id", config_type::INT, node.id.to_string(), "1", "The same as node.id."),
-        set("node.id", config_type::INT, node.id.to_string(), "1", "The number of this broker."),
+        set("advertised.listeners", config_type::STRING, listener, None, "Where clients reach this broker."),
+        set("broker.id", config_type::INT, node.id.to_string(), Some("1"), "The same as node.id."),
+        set("node.id", config_type::INT, node.id.to_string(), Some("1"), "The number of this broker."),
     ]
 }
 
@@ -333,7 +363,6 @@ mod tests {
             assert_eq!(configs.len(), CONFIGS.len());
             assert!(configs.is_sorted_by_key(|config| config.name));
             assert!(configs.iter().all(|config| config.value.is_some()
-                && !config.synonyms.is_empty()
                 && config.config_type != config_type::UNKNOWN
                 && config.documentation.is_some()));
             let find = |name| configs.iter().find(|config| config.name == name).expect("listed");
@@ -344,10 +373,10 @@ mod tests {
                 (config_source::DYNAMIC_TOPIC, config_type::LONG)
             );
             let sources: Vec<_> = retention.synonyms.iter().map(|synonym| synonym.source).collect();
-            assert_eq!(sources, [config_source::DYNAMIC_TOPIC, config_source::DEFAULT]);
+            assert_eq!(sources, [config_source::DYNAMIC_TOPIC], "the broker was not told how long");
             let policy = find("cleanup.policy");
             assert_eq!((policy.config_source, policy.read_only), (config_source::DEFAULT, true));
-            assert_eq!(policy.synonyms.len(), 1);
+            assert_eq!(policy.synonyms[0].name, "log.cleanup.policy");
         }
     }
 
@@ -430,39 +459,102 @@ mod tests {
 
     #[test]
     fn a_topic_that_says_nothing_has_what_the_broker_says() {
-        let world = World::default();
-        world.create("a", &[("max.message.bytes", "5000")]);
-        world.create("b", &[]);
-        let keys = ["max.message.bytes", "retention.ms"];
-        let resources = ["a", "b"].map(|name| resource(resource_type::TOPIC, name, Some(&keys)));
-        let request = DescribeConfigsRequest { include_synonyms: true, ..request(&resources) };
-        let body = world.reply(4, &request);
-        let response: DescribeConfigsResponse<'_> = decode(&body, 4);
-        let found: Vec<_> = response
-            .results
-            .iter()
-            .flat_map(|result| &result.configs)
-            .map(|config| {
-                let synonyms: Vec<_> = config
-                    .synonyms
-                    .iter()
-                    .map(|one| (one.name, one.value.expect("a value"), one.source))
-                    .collect();
-                (config.value.expect("a value"), config.config_source, synonyms)
-            })
-            .collect();
-        let (topic, broker, default) =
-            (config_source::DYNAMIC_TOPIC, config_source::STATIC_BROKER, config_source::DEFAULT);
-        let max_bytes = ("message.max.bytes", "2000000", broker);
-        let max_bytes_default = ("message.max.bytes", "1048588", default);
-        let retention = ("604800000", default, vec![("log.retention.ms", "604800000", default)]);
-        let expected = [
-            ("5000", topic, vec![("max.message.bytes", "5000", topic), max_bytes, max_bytes_default]),
-            retention.clone(),
-            ("2000000", broker, vec![max_bytes, max_bytes_default]),
-            retention,
+        let keys = [
+            "flush.ms",
+            "index.interval.bytes",
+            "max.message.bytes",
+            "preallocate",
+            "remote.storage.enable",
+            "retention.ms",
+            "segment.bytes",
+            "segment.ms",
         ];
-        assert_eq!(found, expected);
+        let mut world = World::default();
+        world.create("a", &[("max.message.bytes", "5000"), ("preallocate", "true"), ("retention.ms", "7")]);
+        world.create("b", &[]);
+        let mut told = String::new();
+        let mut describe = |world: &World, topic: &str| {
+            let resource = resource(resource_type::TOPIC, topic, Some(&keys));
+            let request = DescribeConfigsRequest { include_synonyms: true, ..request(&[resource]) };
+            let body = world.reply(4, &request);
+            let response: DescribeConfigsResponse<'_> = decode(&body, 4);
+            told.push_str(&format!("of {topic}\n"));
+            for config in &response.results[0].configs {
+                let (name, value) = (config.name, config.value.expect("a value"));
+                let synonyms: Vec<_> = config.synonyms.iter().map(in_words).collect();
+                assert_eq!(
+                    config.config_source,
+                    config.synonyms.first().map_or(config_source::DEFAULT, |one| one.source)
+                );
+                told.push_str(&format!("  {name}={value} [{}]\n", synonyms.join(" ")));
+            }
+        };
+        describe(&world, "a");
+        describe(&world, "b");
+        let set = |config: &BrokerConfig| match config.name {
+            "log.retention.ms" => {
+                BrokerConfig { value: Some("60000".into()), is_set: true, ..config.clone() }
+            }
+            "log.segment.bytes" => BrokerConfig {
+                value: Some("4294967296".into()),
+                kind: config_type::LONG,
+                is_set: true,
+                ..config.clone()
+            },
+            _ => config.clone(),
+        };
+        world.settings.described = world.settings.described.iter().map(set).collect();
+        describe(&world, "a");
+        describe(&world, "b");
+        expect![[r#"
+            of a
+              flush.ms=0 []
+              index.interval.bytes=4096 [default:log.index.interval.bytes=4096]
+              max.message.bytes=5000 [topic:max.message.bytes=5000 broker:message.max.bytes=2000000 default:message.max.bytes=1048588]
+              preallocate=true [topic:preallocate=true default:log.preallocate=false]
+              remote.storage.enable=false []
+              retention.ms=7 [topic:retention.ms=7]
+              segment.bytes=268435456 [default:log.segment.bytes=268435456]
+              segment.ms=604800000 []
+            of b
+              flush.ms=0 []
+              index.interval.bytes=4096 [default:log.index.interval.bytes=4096]
+              max.message.bytes=2000000 [broker:message.max.bytes=2000000 default:message.max.bytes=1048588]
+              preallocate=false [default:log.preallocate=false]
+              remote.storage.enable=false []
+              retention.ms=604800000 []
+              segment.bytes=268435456 [default:log.segment.bytes=268435456]
+              segment.ms=604800000 []
+            of a
+              flush.ms=0 []
+              index.interval.bytes=4096 [default:log.index.interval.bytes=4096]
+              max.message.bytes=5000 [topic:max.message.bytes=5000 broker:message.max.bytes=2000000 default:message.max.bytes=1048588]
+              preallocate=true [topic:preallocate=true default:log.preallocate=false]
+              remote.storage.enable=false []
+              retention.ms=7 [topic:retention.ms=7 broker:log.retention.ms=60000 default:log.retention.hours=168]
+              segment.bytes=4294967296 [broker:log.segment.bytes=4294967296 default:log.segment.bytes=268435456]
+              segment.ms=604800000 []
+            of b
+              flush.ms=0 []
+              index.interval.bytes=4096 [default:log.index.interval.bytes=4096]
+              max.message.bytes=2000000 [broker:message.max.bytes=2000000 default:message.max.bytes=1048588]
+              preallocate=false [default:log.preallocate=false]
+              remote.storage.enable=false []
+              retention.ms=60000 [broker:log.retention.ms=60000 default:log.retention.hours=168]
+              segment.bytes=4294967296 [broker:log.segment.bytes=4294967296 default:log.segment.bytes=268435456]
+              segment.ms=604800000 []
+        "#]]
+        .assert_eq(&told);
+    }
+
+    fn in_words(synonym: &DescribeConfigsSynonym<'_>) -> String {
+        let source = match synonym.source {
+            config_source::DYNAMIC_TOPIC => "topic",
+            config_source::STATIC_BROKER => "broker",
+            config_source::DEFAULT => "default",
+            other => panic!("source {other}"),
+        };
+        format!("{source}:{}={}", synonym.name, synonym.value.expect("a value"))
     }
 
     #[test]
@@ -476,8 +568,8 @@ mod tests {
         let response: DescribeConfigsResponse<'_> = decode(&body, 4);
         let configs = &response.results[0].configs;
         assert!(configs.is_sorted_by(|a, b| a.name < b.name));
-        // Three say which broker it is, five are what it says of itself in tests.
-        assert_eq!(configs.len(), IDLE.len() + 8);
+        // Three say which broker it is, seven are what it says of itself in tests.
+        assert_eq!(configs.len(), IDLE.len() + 10);
         for config in configs {
             assert_ne!(config.config_type, config_type::UNKNOWN, "{}", config.name);
             assert!(config.documentation.is_some_and(|doc| doc.ends_with('.')), "{}", config.name);

@@ -66,17 +66,21 @@ fn described() -> Arc<[BrokerConfig]> {
     let config = |name, kind, value: &str, default: &str| BrokerConfig {
         name,
         kind,
-        value: value.to_owned(),
-        default: default.to_owned(),
+        value: Some(value.to_owned()),
+        default: Some(default.to_owned()),
+        deputy: None,
         is_set: value != default,
         doc: "It is for tests.",
     };
+    let age = config("log.retention.ms", config_type::LONG, "", "");
     [
-        config("num.partitions", config_type::INT, "4", "1"),
         config("auto.create.topics.enable", config_type::BOOLEAN, "true", "true"),
-        config("message.max.bytes", config_type::INT, "2000000", "1048588"),
+        config("log.cleanup.policy", config_type::LIST, "delete", "delete"),
         config("log.retention.bytes", config_type::LONG, "-1", "-1"),
-        config("log.retention.ms", config_type::LONG, "604800000", "604800000"),
+        BrokerConfig { value: None, default: None, deputy: Some(("log.retention.hours", "168")), ..age },
+        config("log.segment.bytes", config_type::INT, "268435456", "268435456"),
+        config("message.max.bytes", config_type::INT, "2000000", "1048588"),
+        config("num.partitions", config_type::INT, "4", "1"),
     ]
     .into()
 }

@@ -39,6 +39,8 @@ var cases = map[string]func(*T){
 	"group_offsets":     groupOffsets,
 	"group_members":     groupMembers,
 	"group_static":      groupStatic,
+	"group_static_killed": groupStaticKilled,
+	"group_static_fenced": groupStaticFenced,
 	"group_commits":     groupCommits,
 	"write":             write,
 	"read_digests":      readDigests,
@@ -134,7 +136,7 @@ func (t *T) run(body func(*T)) (outcome string) {
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "member" {
-		memberMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+		memberMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6:]...)
 	}
 	input := bufio.NewReader(os.Stdin)
 	for {
@@ -145,7 +147,7 @@ func main() {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 		body, known := cases[fields[1]]
 		if !known {
-			fmt.Println("skip\tnot a case of this client")
+			fmt.Println("fail\tnot a case of this client")
 			continue
 		}
 		t := &T{bootstrap: fields[2], topic: fields[3], args: map[string]string{}, input: input}

@@ -193,8 +193,9 @@ class KafkaTools:
         lines = [f"key-{i}|{value}" for i, value in enumerate(values)]
         call.console(
             topic, "\n".join(lines) + "\n", "--property", "parse.key=true", "--property", "key.separator=|",
-            "--property", "null.marker=NULL", "--sync", "--request-required-acks", "1", "--producer-property",
-            "client.id=terminal",
+            "--property", "null.marker=NULL", "--request-required-acks", "1",
+            # One by one, and none waits for the next.
+            "--sync", "--producer-property", "linger.ms=0",
         )  # fmt: skip
         printed = ("timestamp", "partition", "offset", "key")
         said = call.run(

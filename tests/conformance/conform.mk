@@ -19,6 +19,7 @@ conform: $(RELEASE_BIN) ## Every real client, every case, a million records; as 
 	$(MAKE) --no-print-directory conform-commands
 
 conform-short: $(RELEASE_BIN) ## The part of it that `make test` runs
+	$(PYTHON) tests/test_skips.py
 	$(PYTHON) tests/conformance/run.py --short --binary $(BROKER)
 
 conform-commands: $(RELEASE_BIN) ## `ringmq topic`, `record`, `group`, error codes and configs, at RingMQ and at Apache Kafka

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"sort"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +22,8 @@ import (
 const (
 	groupPartitions = 6
 	sessionTimeout  = 6 * time.Second
+	// Of one that comes back in time: a program takes its time to start on a busy machine.
+	longSessionTimeout = 30 * time.Second
 )
 
 var balancers = map[string]kgo.GroupBalancer{
@@ -29,12 +33,16 @@ var balancers = map[string]kgo.GroupBalancer{
 	"cooperative-sticky": kgo.CooperativeStickyBalancer(),
 }
 
+// owner of partitions: a member, in this process or another.
+type owner interface{ partitions() []int32 }
+
 // member is a consumer of a group that notes what it owns.
 type member struct {
 	client     *kgo.Client
 	mutex      sync.Mutex
 	owned      map[int32]bool
 	rebalances int
+	fenced     bool
 }
 
 func (t *T) member(group string, options ...kgo.Opt) *member {
@@ -64,6 +72,7 @@ func (t *T) member(group string, options ...kgo.Opt) *member {
 		kgo.OnPartitionsAssigned(note(true)),
 		kgo.OnPartitionsRevoked(note(false)),
 		kgo.OnPartitionsLost(note(false)),
+		kgo.WithHooks(m),
 	}, options...)...)
 	return m
 }
@@ -75,7 +84,7 @@ func (m *member) partitions() []int32 {
 	for partition := range m.owned {
 		owned = append(owned, partition)
 	}
-	sort.Slice(owned, func(i, j int) bool { return owned[i] < owned[j] })
+	slices.Sort(owned)
 	return owned
 }
 
@@ -85,8 +94,21 @@ func (m *member) rebalanced() int {
 	return m.rebalances
 }
 
+// OnGroupManageError is what the client tells its hooks of whatever ends its membership.
+func (m *member) OnGroupManageError(err error) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.fenced = m.fenced || errors.Is(err, kerr.FencedInstanceID)
+}
+
+func (m *member) isFenced() bool {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	return m.fenced
+}
+
 // awaitShares waits until these members own all partitions, each partition one of them.
-func (t *T) awaitShares(what string, members ...*member) {
+func (t *T) awaitShares(what string, members ...owner) {
 	for deadline := time.Now().Add(waitMax); ; time.Sleep(10 * time.Millisecond) {
 		owners, idle := map[int32]int{}, 0
 		for _, m := range members {
@@ -109,12 +131,68 @@ func (t *T) awaitShares(what string, members ...*member) {
 	}
 }
 
-// memberMain is a member in a process of its own, made to be killed: it prints how many partitions it has.
-func memberMain(bootstrap, group, topic, strategy string) {
+// memberProcess is a member in a process of its own, made to be killed, and what it told last.
+type memberProcess struct {
+	command *exec.Cmd
+	mutex   sync.Mutex
+	told    []int32
+}
+
+// memberProcess starts one. After the group and the strategy, for a static one: its instance id and session timeout.
+func (t *T) memberProcess(args ...string) *memberProcess {
+	p := &memberProcess{command: exec.Command(os.Args[0], append([]string{"member", t.bootstrap, t.topic}, args...)...)}
+	p.command.Stderr = os.Stderr
+	output, err := p.command.StdoutPipe()
+	t.must(err, "output of a member")
+	t.must(p.command.Start(), "start of a member")
+	t.onEnd(p.kill)
+	go func() {
+		for lines := bufio.NewScanner(output); lines.Scan(); {
+			p.note(lines.Text())
+		}
+	}()
+	return p
+}
+
+func (p *memberProcess) note(line string) {
+	var told []int32
+	for word := range strings.SplitSeq(line, ",") {
+		if partition, err := strconv.ParseInt(word, 10, 32); err == nil {
+			told = append(told, int32(partition))
+		}
+	}
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.told = told
+}
+
+func (p *memberProcess) partitions() []int32 {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.told
+}
+
+func (p *memberProcess) kill() {
+	p.command.Process.Kill()
+	p.command.Wait()
+}
+
+// memberMain is the program of such a process: it prints which partitions it has, each time that they change.
+func memberMain(bootstrap, topic, group, strategy string, static ...string) {
 	t := &T{ctx: context.Background(), bootstrap: bootstrap, topic: topic}
-	m := t.member(group, kgo.Balancers(balancers[strategy]))
-	for told := 0; ; time.Sleep(10 * time.Millisecond) {
-		if owned := len(m.partitions()); owned != told {
+	options := []kgo.Opt{kgo.Balancers(balancers[strategy])}
+	if len(static) > 0 {
+		timeout, err := time.ParseDuration(static[1])
+		t.must(err, "session timeout")
+		options = append(options, kgo.InstanceID(static[0]), kgo.SessionTimeout(timeout))
+	}
+	m := t.member(group, options...)
+	for told := ""; ; time.Sleep(10 * time.Millisecond) {
+		var words []string
+		for _, partition := range m.partitions() {
+			words = append(words, fmt.Sprint(partition))
+		}
+		if owned := strings.Join(words, ","); owned != told {
 			told = owned
 			fmt.Println(told)
 		}
@@ -128,18 +206,9 @@ func groupMembers(t *T) {
 	balance := kgo.Balancers(balancers[t.args["strategy"]])
 	first, second := t.member(group, balance), t.member(group, balance)
 	t.awaitShares("two members", first, second)
-	third := exec.Command(os.Args[0], "member", t.bootstrap, group, t.topic, t.args["strategy"])
-	third.Stderr = os.Stderr
-	output, err := third.StdoutPipe()
-	t.must(err, "the third member's output")
-	t.must(third.Start(), "the third member")
-	t.onEnd(func() { third.Process.Kill() })
-	told := bufio.NewScanner(output)
-	for told.Scan() && told.Text() != "2" {
-	}
-	t.until("a third member", func() bool { return len(first.partitions())+len(second.partitions()) == 4 })
-	t.must(third.Process.Kill(), "kill the third member")
-	third.Wait()
+	third := t.memberProcess(group, t.args["strategy"])
+	t.awaitShares("a third member", first, second, third)
+	third.kill()
 	t.awaitShares("the third was killed", first, second)
 	second.client.Close()
 	t.awaitShares("the second has left", first)
@@ -246,4 +315,43 @@ func groupStatic(t *T) {
 		got, _ := found.Lookup(t.topic, partition)
 		equal(t, got.At, 10+int64(partition), "committed offset")
 	}
+}
+
+// groupStaticKilled: who comes back within its session finds its partitions, and nobody is rebalanced; who stays
+// away loses them.
+func groupStaticKilled(t *T) {
+	t.create(groupPartitions, nil)
+	group := t.topic + "-killed"
+	join := func(instance string) *member {
+		return t.member(group, kgo.InstanceID(instance), kgo.Balancers(kgo.RangeBalancer()))
+	}
+	one, two := join("one"), join("two")
+	killed := t.memberProcess(group, "range", "three", longSessionTimeout.String())
+	t.awaitShares("three static members", one, two, killed)
+	ones, twos := one.rebalanced(), two.rebalanced()
+	killed.kill()
+	again := t.memberProcess(group, "range", "three", sessionTimeout.String())
+	t.until("the third to come back", func() bool { return slices.Equal(again.partitions(), killed.partitions()) })
+	equal(t, one.rebalanced(), ones, "rebalances of the first, which never went")
+	equal(t, two.rebalanced(), twos, "rebalances of the second, which never went")
+	t.awaitShares("the third came back", one, two, again)
+	again.kill()
+	t.awaitShares("the third stayed away", one, two)
+}
+
+// groupStaticFenced: who comes with the instance id of one that lives takes its place, and the other is told so.
+func groupStaticFenced(t *T) {
+	t.create(groupPartitions, nil)
+	group := t.topic + "-fenced"
+	join := func(instance string) *member {
+		return t.member(group, kgo.InstanceID(instance), kgo.Balancers(kgo.RangeBalancer()))
+	}
+	one, two := join("one"), join("two")
+	t.awaitShares("two static members", one, two)
+	place, before := one.partitions(), two.rebalanced()
+	again := join("one")
+	t.until("another one", func() bool { return slices.Equal(again.partitions(), place) })
+	t.until("the first to be told", one.isFenced)
+	equal(t, two.rebalanced(), before, "rebalances of a member that never went")
+	t.awaitShares("the first was told", two, again)
 }

@@ -52,6 +52,8 @@ var cases = map[string]func(*T){
 	"group_members":          groupMembers,
 	"group_commits":          groupCommits,
 	"group_static":           groupStatic,
+	"group_static_killed":    groupStaticKilled,
+	"group_static_fenced":    groupStaticFenced,
 	"recreated_topic":        recreatedTopic,
 	"write":                  write,
 	"read_digests":           readDigests,
@@ -126,8 +128,8 @@ func (t *T) run(body func(*T)) (outcome string) {
 }
 
 func main() {
-	if len(os.Args) == 6 && os.Args[1] == "member" {
-		memberMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+	if len(os.Args) > 1 && os.Args[1] == "member" {
+		memberMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6:]...)
 	}
 	input := bufio.NewReader(os.Stdin)
 	for {
@@ -138,7 +140,7 @@ func main() {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 		body, known := cases[fields[1]]
 		if !known {
-			fmt.Println("skip\tnot a case of this client")
+			fmt.Println("fail\tnot a case of this client")
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 4*waitMax)

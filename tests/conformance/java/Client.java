@@ -3,6 +3,7 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 
 /**
@@ -25,8 +26,8 @@ public final class Client {
     }
 
     public static void main(String[] args) throws IOException {
-        if (args.length == 5 && args[0].equals("member")) {
-            GroupCases.memberMain(args[1], args[2], args[3], args[4]);
+        if (args.length > 0 && args[0].equals("member")) {
+            GroupCases.memberMain(args[1], args[2], List.of(args).subList(3, args.length));
             return;
         }
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -45,7 +46,7 @@ public final class Client {
     private static String outcome(String name, Case c) {
         Body body = CASES.get(name);
         if (body == null) {
-            return "skip\tnot a case of this client";
+            return "fail\tnot a case of this client";
         }
         try (c) {
             body.run(c);

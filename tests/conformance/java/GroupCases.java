@@ -2,6 +2,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
@@ -9,9 +10,9 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
+import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.admin.ConsumerGroupListing;
 import org.apache.kafka.clients.admin.MemberToRemove;
@@ -26,6 +27,7 @@ import org.apache.kafka.clients.consumer.RangeAssignor;
 import org.apache.kafka.clients.consumer.RoundRobinAssignor;
 import org.apache.kafka.clients.consumer.StickyAssignor;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.FencedInstanceIdException;
 import org.apache.kafka.common.errors.GroupIdNotFoundException;
 import org.apache.kafka.common.errors.GroupSubscribedToTopicException;
 import org.apache.kafka.common.errors.UnknownMemberIdException;
@@ -34,11 +36,15 @@ import org.apache.kafka.common.errors.UnknownMemberIdException;
 final class GroupCases {
     private static final int PARTITIONS = 6;
     private static final int SESSION_MS = 6_000;
+    /** Of one that comes back in time: a JVM takes its time to start on a busy machine. */
+    private static final int LONG_SESSION_MS = 30_000;
 
     static void register(Map<String, Client.Body> cases) {
         cases.put("group_members", GroupCases::groupMembers);
         cases.put("group_commits", GroupCases::groupCommits);
         cases.put("group_static", GroupCases::groupStatic);
+        cases.put("group_static_killed", GroupCases::groupStaticKilled);
+        cases.put("group_static_fenced", GroupCases::groupStaticFenced);
     }
 
     private static final Map<String, Class<?>> STRATEGIES = Map.of(
@@ -53,10 +59,14 @@ final class GroupCases {
         int rebalances;
 
         Member(Case c, String group, String strategy, String instance) {
+            this(c, group, strategy, instance, SESSION_MS);
+        }
+
+        Member(Case c, String group, String strategy, String instance, int sessionMs) {
             Map<String, Object> settings = new HashMap<>(Map.of(
                     "group.id", group,
                     "auto.offset.reset", "earliest",
-                    "session.timeout.ms", SESSION_MS,
+                    "session.timeout.ms", sessionMs,
                     "heartbeat.interval.ms", 500,
                     // Goes along with each join and each fetch; no replica is nearer than another.
                     "client.rack", "east",
@@ -75,6 +85,16 @@ final class GroupCases {
 
         @Override
         public void onPartitionsRevoked(Collection<TopicPartition> partitions) {}
+
+        /** Has it been told, by its next poll, that another has its place? */
+        boolean isFenced() {
+            try {
+                consumer.poll(Duration.ofMillis(20));
+                return false;
+            } catch (FencedInstanceIdException told) {
+                return true;
+            }
+        }
     }
 
     private static void poll(List<Member> members) {
@@ -88,6 +108,14 @@ final class GroupCases {
         return owned;
     }
 
+    /** Do these members own all partitions, but those that are owned elsewhere, each partition one of them? */
+    private static boolean share(List<Member> members, Set<Integer> elsewhere) {
+        List<Integer> owned = owned(members);
+        owned.addAll(elsewhere);
+        boolean idle = members.stream().anyMatch(member -> member.consumer.assignment().isEmpty());
+        return !idle && owned.size() == PARTITIONS && new TreeSet<>(owned).size() == PARTITIONS;
+    }
+
     private static void await(String what, List<Member> members, BooleanSupplier holds) {
         long deadline = System.nanoTime() + Case.WAIT.toNanos();
         do {
@@ -99,40 +127,65 @@ final class GroupCases {
     /** Polls until these members own all partitions, each partition one of them. */
     private static void awaitShares(String what, Member... sharing) {
         List<Member> members = List.of(sharing);
-        await(what, members, () -> {
-            List<Integer> owned = owned(members);
-            boolean idle = members.stream().anyMatch(member -> member.consumer.assignment().isEmpty());
-            return !idle && owned.size() == PARTITIONS && new TreeSet<>(owned).size() == PARTITIONS;
-        });
+        await(what, members, () -> share(members, Set.of()));
     }
 
-    /** A member in a process of its own, made to be killed: prints how many partitions it has. */
-    static void memberMain(String bootstrap, String group, String topic, String strategy) {
-        Member member = new Member(new Case(null, bootstrap, topic, Map.of()), group, strategy, null);
-        int told = 0;
+    private static void awaitShares(String what, MemberProcess apart, List<Member> members) {
+        await(what, members, () -> !apart.owned.isEmpty() && share(members, apart.owned));
+    }
+
+    /** A member in a process of its own, made to be killed, and the partitions that it had when it last told them. */
+    private static final class MemberProcess {
+        volatile Set<Integer> owned = Set.of();
+        private final Process process;
+
+        /** After the group and the strategy, for a static one: its instance id and its session timeout. */
+        MemberProcess(Case c, String... args) throws IOException {
+            List<String> words = new ArrayList<>(List.of("member", c.bootstrap, c.topic));
+            words.addAll(List.of(args));
+            process = c.start(words.toArray(String[]::new));
+            Thread reader = new Thread(() -> {
+                try (var lines = process.inputReader()) {
+                    lines.lines().forEach(line -> owned = partitions(line));
+                } catch (IOException | UncheckedIOException killed) {
+                    // It says no more.
+                }
+            });
+            reader.setDaemon(true);
+            reader.start();
+        }
+
+        private static Set<Integer> partitions(String line) {
+            return Arrays.stream(line.split(","))
+                    .filter(number -> !number.isEmpty())
+                    .map(Integer::valueOf)
+                    .collect(Collectors.toUnmodifiableSet());
+        }
+
+        void kill() throws InterruptedException {
+            // SIGKILL, as Java calls it.
+            process.destroyForcibly().waitFor();
+        }
+    }
+
+    /** The program of such a process. */
+    static void memberMain(String bootstrap, String topic, List<String> args) {
+        Case c = new Case(null, bootstrap, topic, Map.of());
+        Member member = args.size() == 2
+                ? new Member(c, args.get(0), args.get(1), null)
+                : new Member(c, args.get(0), args.get(1), args.get(2), Integer.parseInt(args.get(3)));
+        String told = "";
         while (true) {
             poll(List.of(member));
-            int owned = member.consumer.assignment().size();
-            if (owned != told) {
+            String owned = member.consumer.assignment().stream()
+                    .map(partition -> String.valueOf(partition.partition()))
+                    .sorted()
+                    .collect(Collectors.joining(","));
+            if (!owned.equals(told)) {
                 told = owned;
                 System.out.println(told);
             }
         }
-    }
-
-    /** Keeps what such a member said last. */
-    private static AtomicInteger follow(Process process) {
-        AtomicInteger told = new AtomicInteger();
-        Thread reader = new Thread(() -> {
-            try (var lines = process.inputReader()) {
-                lines.lines().forEach(line -> told.set(Integer.parseInt(line)));
-            } catch (IOException | UncheckedIOException killed) {
-                // It says no more.
-            }
-        });
-        reader.setDaemon(true);
-        reader.start();
-        return told;
     }
 
     /** Three share the partitions; one is killed, one leaves, and the last takes over. */
@@ -144,13 +197,10 @@ final class GroupCases {
         Member first = new Member(c, group, strategy, null);
         Member second = new Member(c, group, strategy, null);
         awaitShares("two members", first, second);
-        Process third = c.start("member", c.bootstrap, group, c.topic, strategy);
-        AtomicInteger told = follow(third);
-        List<Member> both = List.of(first, second);
+        MemberProcess third = new MemberProcess(c, group, strategy);
         // The others are polled until it has told: a cooperative rebalance has more than one step.
-        await("a third member", both, () -> told.get() == 2 && new TreeSet<>(owned(both)).size() == 4);
-        // SIGKILL, as Java calls it.
-        third.destroyForcibly().waitFor();
+        awaitShares("a third member", third, List.of(first, second));
+        third.kill();
         awaitShares("the third was killed", first, second);
         second.consumer.close();
         awaitShares("the second has left", first);
@@ -268,6 +318,44 @@ final class GroupCases {
         awaitShares("the second has joined again", one, two);
         Case.get(c.admin().removeMembersFromConsumerGroup(group, new RemoveMembersFromConsumerGroupOptions()).all());
         Case.equal(describe(c, group).members().size(), 0, "members after the removal of all");
+    }
+
+    /** Who comes back within its session finds its partitions, and nobody is rebalanced; who stays away loses them. */
+    private static void groupStaticKilled(Case c) throws Exception {
+        c.create(PARTITIONS, Map.of());
+        String group = c.topic + "-killed";
+        String strategy = RangeAssignor.class.getName();
+        Member one = new Member(c, group, strategy, "one");
+        Member two = new Member(c, group, strategy, "two");
+        List<Member> others = List.of(one, two);
+        MemberProcess killed = new MemberProcess(c, group, strategy, "three", String.valueOf(LONG_SESSION_MS));
+        awaitShares("three static members", killed, others);
+        List<Integer> before = List.of(one.rebalances, two.rebalances);
+        killed.kill();
+        MemberProcess again = new MemberProcess(c, group, strategy, "three", String.valueOf(SESSION_MS));
+        await("the third came back", others, () -> again.owned.equals(killed.owned));
+        Case.equal(List.of(one.rebalances, two.rebalances), before, "rebalances of members that never went");
+        Case.check(share(others, again.owned), "the others lost their partitions");
+        again.kill();
+        awaitShares("the third stayed away", one, two);
+    }
+
+    /** Who comes with the instance id of one that lives takes its place, and the other is told so. */
+    private static void groupStaticFenced(Case c) throws Exception {
+        c.create(PARTITIONS, Map.of());
+        String group = c.topic + "-fenced";
+        String strategy = RangeAssignor.class.getName();
+        Member one = new Member(c, group, strategy, "one");
+        Member two = new Member(c, group, strategy, "two");
+        awaitShares("two static members", one, two);
+        Set<TopicPartition> place = Set.copyOf(one.consumer.assignment());
+        int before = two.rebalances;
+        Member again = new Member(c, group, strategy, "one");
+        List<Member> left = List.of(two, again);
+        await("another one", left, () -> again.consumer.assignment().equals(place));
+        await("the first is told", left, one::isFenced);
+        Case.equal(two.rebalances, before, "rebalances of a member that never went");
+        Case.check(share(left, Set.of()), "the other one did not stay");
     }
 
     private GroupCases() {}

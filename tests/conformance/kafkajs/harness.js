@@ -144,7 +144,7 @@ async function serve(cases, onEnd) {
     if (done) process.exit(0)
     const [, name, bootstrap, topic, ...pairs] = line.split('\t')
     if (!cases[name]) {
-      console.log('skip\tnot a case of this client')
+      console.log('fail\tnot a case of this client')
       continue
     }
     const args = Object.fromEntries(pairs.map(pair => pair.split(/=(.*)/s).slice(0, 2)))

@@ -13,7 +13,7 @@ import time
 
 from .checks import equal
 from .toolchain import CONFORMANCE
-from .worker import ClientFailed, ClientSkipped
+from .worker import ClientFailed
 
 TOOLS = "org.apache.kafka.tools"
 MAIN_CLASSES = {
@@ -43,12 +43,19 @@ class KafkaTools:
     def run(self, case, bootstrap, topic, args, timeout_s, on_restart):
         method = getattr(self, f"_case_{case}", None)
         if method is None:
-            raise ClientSkipped("not a case of this client")
+            raise ClientFailed("not a case of this client")
         deadline = time.monotonic() + timeout_s
         return method(Call(self._command, bootstrap, self._log_path, deadline), topic, **args)
 
     def close(self):
         pass
+
+    def _file(self, name, text):
+        """The path of a file for a tool to read."""
+        path = os.path.join(os.path.dirname(self._log_path), name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
 
     def _case_topics(self, call, topic):
         call.create(topic, 3, "--config", "retention.ms=7200000")
@@ -63,6 +70,27 @@ class KafkaTools:
         if topic in call.run("kafka-topics", "--list").split():
             raise ClientFailed("a deleted topic is listed")
         _contains(call.refused("kafka-topics", "--describe", "--topic", topic), "does not exist", "a deleted topic")
+
+    def _case_topic_options(self, call, topic):
+        """kafka-topics: topics found by id, by pattern, and by what is odd about them; and what need not be there."""
+        plain, both = f"{topic}-plain", f"{topic}.*"
+        call.create(topic, 2, "--config", "retention.ms=7200000")
+        call.create(plain, 1)
+        described = call.run("kafka-topics", "--describe", "--topic", topic)
+        topic_id = re.search(r"TopicId: (\S{22})", described)[1]
+        # By an id it asks for metadata, which say nothing of eligible leader replicas.
+        by_id = call.run("kafka-topics", "--describe", "--topic-id", topic_id).replace("N/A", "")
+        equal(by_id, described, "a topic by its id")
+        equal(call.run("kafka-topics", "--list", "--topic", both).split(), [topic, plain], "topics by a pattern")
+        overridden = call.run("kafka-topics", "--describe", "--topics-with-overrides", "--topic", both)
+        equal(re.findall(r"Topic: (\S+)", overridden), [topic], "topics with configs of their own")
+        for odd in ("--under-replicated-partitions", "--unavailable-partitions"):
+            equal(call.run("kafka-topics", "--describe", odd, "--topic", both).strip(), "", odd)
+        call.run("kafka-topics", "--delete", "--topic", both)
+        equal(call.run("kafka-topics", "--list", "--topic", both).strip(), "", "topics after their deletion")
+        gone = ["--if-exists", "--topic", topic]
+        for action in (["--describe"], ["--alter", "--partitions", "3"], ["--delete"]):
+            call.run("kafka-topics", *action, *gone)
 
     def _case_create_partitions(self, call, topic):
         call.create(topic, 2)
@@ -88,6 +116,11 @@ class KafkaTools:
         if "retention.ms=3600000" in described:
             raise ClientFailed(f"a deleted config is described: {described}")
         _contains(described, "max.message.bytes=500000", "the config that was left alone")
+        path = self._file(f"{topic}.properties", "retention.ms=1800000\nmax.message.bytes=700000\n")
+        call.run("kafka-configs", "--alter", "--topic", topic, "--add-config-file", path)
+        described = call.run("kafka-configs", "--describe", "--topic", topic)
+        for config in ("retention.ms=1800000", "max.message.bytes=700000"):
+            _contains(described, config, "a config from a file")
         for wrong in ("no.such.config=1", "retention.ms=soon"):
             call.refused("kafka-configs", "--alter", *of_topic, "--add-config", wrong)
 
@@ -153,6 +186,26 @@ class KafkaTools:
         to_start = ["--reset-offsets", *group, "--topic", topic, "--to-earliest", "--execute"]
         _matches(call.run("kafka-consumer-groups", *to_start), rf"{topic}-console\s+{topic}\s+0\s+0\s")
 
+    def _case_console_options(self, call, topic):
+        """Separators and nulls of one's own; read from an offset of a partition, with all that there is to a record."""
+        call.create(topic, 1)
+        values = ["NULL" if i % 3 == 0 else f"value {i}" for i in range(20)]
+        lines = [f"key-{i}|{value}" for i, value in enumerate(values)]
+        call.console(
+            topic, "\n".join(lines) + "\n", "--property", "parse.key=true", "--property", "key.separator=|",
+            "--property", "null.marker=NULL", "--request-required-acks", "1",
+            # One by one, and none waits for the next.
+            "--sync", "--producer-property", "linger.ms=0",
+        )  # fmt: skip
+        printed = ("timestamp", "partition", "offset", "key")
+        said = call.run(
+            "kafka-console-consumer", "--topic", topic, "--partition", "0", "--offset", "5", "--max-messages", "10",
+            "--isolation-level", "read_committed", "--timeout-ms", "30000", "--property", "key.separator=|",
+            "--property", "null.literal=none", *(word for what in printed for word in ("--property", f"print.{what}=true")),
+        )  # fmt: skip
+        expected = [f"Partition:0|Offset:{i}|{lines[i].replace('NULL', 'none')}" for i in range(5, 15)]
+        equal([re.sub(r"^CreateTime:\d{13}\|", "", line) for line in said.splitlines()], expected, "the lines")
+
     def _case_producer_perf(self, call, topic):
         call.create(topic, 3)
         said = call.run(
@@ -163,6 +216,22 @@ class KafkaTools:
         _matches(said, r"5000 records sent, [\d.]+ records/sec .* ms 99\.9th")
         ends = call.run("kafka-get-offsets", "--topic", topic)
         equal(sum(int(line.rsplit(":", 1)[1]) for line in ends.split()), 5000, "records")
+        # What to send, and how, from files.
+        payloads = ["short", "a longer line", "größe"]
+        own = f"{topic}-payloads"
+        call.create(own, 1)
+        said = call.run(
+            "kafka-producer-perf-test", "--topic", own, "--num-records", "300", "--throughput", "1000000",
+            "--payload-file", self._file(f"{own}.txt", "\n".join(payloads) + "\n"), "--print-metrics",
+            "--producer.config",
+            self._file(f"{own}.properties", f"bootstrap.servers={call.bootstrap}\ncompression.type=lz4\n"),
+            connect=False,
+        )  # fmt: skip
+        _matches(said, r"300 records sent, ")
+        _matches(said, r"producer-topic-metrics:compression-rate.* : 0\.")
+        read = call.run("kafka-console-consumer", "--topic", own, "--from-beginning", "--max-messages", "300",
+                        "--timeout-ms", "30000").splitlines()  # fmt: skip
+        equal((len(read), set(read)), (300, set(payloads)), "payloads")
 
     def _case_list_offsets(self, call, topic):
         call.create(topic, 1)
@@ -177,6 +246,18 @@ class KafkaTools:
             equal(said.strip(), "" if expected is None else f"{topic}:0:{expected}", f"offset at {when}")
         largest = call.run("kafka-get-offsets", "--topic", topic, "--time", "max-timestamp")
         _matches(largest, rf"{topic}:0:[012]$")
+        # Of which topics, and which of their partitions.
+        other = f"{topic}-other"
+        call.create(other, 3)
+        for asked, expected in (
+            (["--topic", f"{topic}.*"], [f"{other}:0:0", f"{other}:1:0", f"{other}:2:0", f"{topic}:0:3"]),
+            (["--topic", other, "--partitions", "0,2"], [f"{other}:0:0", f"{other}:2:0"]),
+            (["--topic-partitions", f"{topic}:0,{other}:1-3"], [f"{other}:1:0", f"{other}:2:0", f"{topic}:0:3"]),
+        ):
+            equal(sorted(call.run("kafka-get-offsets", *asked).split()), sorted(expected), f"ends by {asked}")
+        every = call.run("kafka-get-offsets", "--exclude-internal-topics").split()
+        if not {f"{topic}:0:3", f"{other}:2:0"} <= set(every):
+            raise ClientFailed(f"not all topics: {every}")
 
     def _case_delete_records(self, call, topic):
         call.create(topic, 2)
@@ -185,14 +266,16 @@ class KafkaTools:
             "--throughput", "-1", "--producer-props", f"bootstrap.servers={call.bootstrap}", "batch.size=0",
             connect=False,
         )  # fmt: skip
-        path = os.path.join(os.path.dirname(self._log_path), f"{topic}.json")
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump({"version": 1, "partitions": [{"topic": topic, "partition": 0, "offset": 5}]}, file)
+        # -1: all that there is.
+        offsets = [{"topic": topic, "partition": p, "offset": offset} for p, offset in enumerate((5, -1))]
+        path = self._file(f"{topic}.json", json.dumps({"version": 1, "partitions": offsets}))
         said = call.run("kafka-delete-records", "--offset-json-file", path)
-        _matches(said, rf"partition: {topic}-0\s+low_watermark: 5")
+        end = call.run("kafka-get-offsets", "--topic", topic, "--partitions", "1").strip().rsplit(":", 1)[1]
+        for partition, start in ((0, 5), (1, end)):
+            _matches(said, rf"partition: {topic}-{partition}\s+low_watermark: {start}\b")
         for when in ("earliest", "earliest-local"):
             starts = call.run("kafka-get-offsets", "--topic", topic, "--time", when)
-            equal(starts.split(), [f"{topic}:0:5", f"{topic}:1:0"], f"starts, {when}")
+            equal(starts.split(), [f"{topic}:0:5", f"{topic}:1:{end}"], f"starts, {when}")
 
     def _case_group_commits(self, call, topic):
         """kafka-consumer-groups: list, describe with lag, reset with and without a dry run, delete."""
@@ -263,15 +346,20 @@ class KafkaTools:
             rows = re.findall(r'^"?([\w-]+)"?,0,(\d+)$', plan, re.MULTILINE)
             planned = {name: int(offset) for name, offset in rows}
             equal(planned, dict(zip((topic, other), offsets)), f"the plan for {duration}")
-        path = os.path.join(os.path.dirname(self._log_path), f"{topic}.csv")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(f"{topic},0,7\n{other},0,3\n")
+        path = self._file(f"{topic}.csv", f"{topic},0,7\n{other},0,3\n")
         _matches(call.run(*reset, "--from-file", path, "--dry-run"), rf"^{group}\s+{other}\s+0\s+3\s")
         equal(committed(), {topic: 20, other: 10}, "after dry runs")
         call.run(*reset, "--from-file", path, "--execute")
         equal(committed(), {topic: 7, other: 3}, "after a reset by a file")
         call.run(*reset, "--all-topics", "--by-duration", "PT1H", "--execute")
         equal(committed(), {topic: 0, other: 0}, "after a reset by age")
+        call.run(*reset, "--topic", f"{topic}:0", "--topic", other, "--to-offset", "6", "--execute")
+        equal(committed(), {topic: 6, other: 6}, "after a reset to an offset")
+        call.run(*reset, "--topic", topic, "--shift-by", "-2", "--execute")
+        equal(committed(), {topic: 4, other: 6}, "after a reset by -2")
+        plan = call.run(*reset, "--all-topics", "--to-current", "--dry-run", "--export")
+        planned = dict(re.findall(r'^"?([\w-]+)"?,0,(\d+)$', plan, re.MULTILINE))
+        equal(planned, {topic: "4", other: "6"}, "the plan to stay")
 
     def _case_group_described(self, call, topic):
         """kafka-consumer-groups: the members of a group that is alive, with what they read, and its state."""

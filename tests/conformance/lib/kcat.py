@@ -122,6 +122,12 @@ class Kcat:
     def _case_group_static(self, call, topic):
         kcat_groups.static_members(call, topic)
 
+    def _case_group_static_killed(self, call, topic):
+        kcat_groups.static_member_dies(call, topic)
+
+    def _case_group_static_fenced(self, call, topic):
+        kcat_groups.static_member_is_fenced(call, topic)
+
     def _case_write(self, call, topic, codec):
         digest = Digest()
         lines = []

@@ -11,6 +11,8 @@ from .worker import ClientFailed, ClientSkipped
 
 PARTITIONS = 6
 SESSION_S = 6
+# Of one that comes back in time: a program takes its time to start on a busy machine.
+LONG_SESSION_S = 30
 # "assigned: t [0], t [1]" in the eager protocol, "incremental assignment of 2 partition(s) (...): t [0], t [1]" in
 # the cooperative one.
 REBALANCED = re.compile(r"% Group .* rebalanced.*?(assign|revoke)(.*)")
@@ -27,6 +29,7 @@ class Member:
         self.owned = set()
         self.rebalances = 0
         self.records = []
+        self.is_fenced = False
         self._process = subprocess.Popen(
             call.command("-G", group, *SETTINGS, *args, topic),
             stdin=subprocess.DEVNULL,
@@ -64,6 +67,7 @@ class Member:
             note(line)
 
     def _told(self, line):
+        self.is_fenced |= "fenced by other consumer" in line
         if change := REBALANCED.search(line):
             self.rebalances += 1
             partitions = {int(number) for number in re.findall(r"\[(\d+)\]", change[2])}
@@ -128,14 +132,19 @@ def commits(call, topic):
     equal(consume("-e"), [], "records after the last commit")
 
 
+def _join_as(call, group, topic, instance, *args, session_s=SESSION_S):
+    """A static member."""
+    args = ("-X", f"group.instance.id={instance}", "-X", f"session.timeout.ms={session_s * 1000}", *args)
+    return Member(call, group, topic, "-X", "partition.assignment.strategy=range", *args)
+
+
 def static_members(call, topic):
     """A static member that restarts, and a broker that does, are no reason to rebalance."""
     group = f"{topic}-static"
 
     def join(instance):
         # -E: a broker that is away for a while is no reason to end.
-        args = ("-E", "-X", f"group.instance.id={instance}", "-X", "partition.assignment.strategy=range")
-        return Member(call, group, topic, *args, "-X", "reconnect.backoff.max.ms=100")
+        return _join_as(call, group, topic, instance, "-E", "-X", "reconnect.backoff.max.ms=100")
 
     with join("one") as first, join("two") as second, join("three") as third:
         _await_shares("three static members", first, second, third)
@@ -161,6 +170,40 @@ def static_members(call, topic):
             _await_shares("after the restarts", *members)
             equal([second.rebalances, third.rebalances], counts, "rebalances of those that stayed")
             equal(again.rebalances, 1, "rebalances of the one that came back")
+
+
+def static_member_dies(call, topic):
+    """Who comes back within its session finds its partitions, and nobody is rebalanced; who stays away loses them."""
+    group = f"{topic}-killed"
+
+    def join(instance, **session):
+        return _join_as(call, group, topic, instance, **session)
+
+    with join("one") as first, join("two") as second:
+        with join("three", session_s=LONG_SESSION_S) as killed:
+            _await_shares("three static members", first, second, killed)
+            left, counts = set(killed.owned), [first.rebalances, second.rebalances]
+            killed.end(signal.SIGKILL)
+        with join("three") as again:
+            until(lambda: again.owned == left, lambda: f"the third had {left}, came back to {again.owned}")
+            equal([first.rebalances, second.rebalances], counts, "rebalances of those that stayed")
+            _await_shares("the third came back", first, second, again)
+            again.end(signal.SIGKILL)
+        _await_shares("the third stayed away", first, second)
+
+
+def static_member_is_fenced(call, topic):
+    """Who comes with the instance id of one that lives takes its place, and the other is told so."""
+    group = f"{topic}-fenced"
+    join = lambda instance: _join_as(call, group, topic, instance)  # noqa: E731
+    with join("one") as first, join("two") as second:
+        _await_shares("two static members", first, second)
+        place, count = set(first.owned), second.rebalances
+        with join("one") as again:
+            until(lambda: again.owned == place, lambda: f"the first had {place}, another one got {again.owned}")
+            until(lambda: first.is_fenced, "the first was not told")
+            equal(second.rebalances, count, "rebalances of the one that stayed")
+            _await_shares("the first was told", second, again)
 
 
 def produce(call, topic, first, last):

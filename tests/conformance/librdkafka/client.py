@@ -580,6 +580,18 @@ def group_static(bootstrap, topic):
     groups.static_members(bootstrap, topic, restart, admin_of(bootstrap))
 
 
+def group_static_killed(bootstrap, topic):
+    """A static member that dies has a session's time to come back to its partitions."""
+    create(bootstrap, topic, partitions=6)
+    groups.static_member_dies(bootstrap, topic)
+
+
+def group_static_fenced(bootstrap, topic):
+    """An instance id belongs to who came with it last."""
+    create(bootstrap, topic, partitions=6)
+    groups.static_member_is_fenced(bootstrap, topic)
+
+
 def restart_keeps(bootstrap, topic):
     """What a topic is (id, partitions, configs, records) outlives both kinds of restart."""
     create(bootstrap, topic, partitions=4, retention_ms="630720000000")
@@ -803,7 +815,7 @@ CASES = {
     for case in (
         roundtrip, timestamps, topics, invalid_creations, many_topics, list_offsets, metadata, idempotent,
         delete_records, describe_configs, describe_cluster, create_partitions, alter_configs, group_offsets,
-        group_members, group_commits, group_static, restart_keeps, unknown_topic,
+        group_members, group_commits, group_static, group_static_killed, group_static_fenced, restart_keeps, unknown_topic,
         auto_create, too_large, invalid_topic, unknown_partition, long_poll, log_append_time, out_of_range,
         recreated_topic, write, read_digests, write_dataset,
     )

@@ -2,38 +2,39 @@
 
 Run as a program this is a member in a process of its own, made to be killed:
 
-    groups.py <bootstrap> <group> <topic> <partition assignment strategy>
+    groups.py <bootstrap> <group> <topic> <partition assignment strategy> [<instance id> <session timeout in ms>]
 """
 
-import subprocess
+import os
 import sys
-import threading
 import time
 
-from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, TopicPartition
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "python"))
+from harness import check  # noqa: E402  (the path is set above)
+from member_process import MemberProcess, tell  # noqa: E402
 
 SESSION_MS = 6_000
+# Of one that comes back in time: a program takes its time to start on a busy machine.
+LONG_SESSION_MS = 30_000
 # More than a session, a rebalance and a restart of the broker take on a busy machine.
 PATIENCE_S = 60
-
-
-def check(condition, message):
-    if not condition:
-        raise AssertionError(message)
 
 
 class Member:
     """A consumer of a group that counts what it is told."""
 
-    def __init__(self, bootstrap, group, topic, strategy, instance=None):
-        self.assigned = set()
+    def __init__(self, bootstrap, group, topic, strategy, instance=None, session_ms=SESSION_MS):
+        self._assigned = set()
         self.rebalances = 0
         self.records = []
+        self.is_fenced = False
         settings = {
             "bootstrap.servers": bootstrap,
             "group.id": group,
             "partition.assignment.strategy": strategy,
-            "session.timeout.ms": SESSION_MS,
+            "session.timeout.ms": int(session_ms),
             "heartbeat.interval.ms": 500,
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
@@ -45,37 +46,43 @@ class Member:
 
     def _on_assign(self, _, partitions):
         self.rebalances += 1
-        self.assigned |= {tp.partition for tp in partitions}
+        self._assigned |= {tp.partition for tp in partitions}
 
     def _on_revoke(self, _, partitions):
-        self.assigned -= {tp.partition for tp in partitions}
+        self._assigned -= {tp.partition for tp in partitions}
 
     def _on_lost(self, _, partitions):
-        self.assigned -= {tp.partition for tp in partitions}
+        self._assigned -= {tp.partition for tp in partitions}
 
-    def poll(self):
-        for message in self.consumer.consume(100, timeout=0.02):
-            if message.error() is None:
+    def assigned(self):
+        return self._assigned
+
+    def poll(self, wait_s=0.02):
+        for message in self.consumer.consume(100, timeout=wait_s):
+            error = message.error()
+            if error is None:
                 self.records.append((message.partition(), message.offset()))
+            elif error.code() == KafkaError._FATAL:
+                self.is_fenced |= "fenced" in error.str()
 
     def close(self):
         self.consumer.close()
-        self.assigned = set()
+        self._assigned = set()
 
 
 def until(members, holds, what):
     """Polls all members until the condition holds."""
     deadline = time.monotonic() + PATIENCE_S
     while not holds():
-        check(time.monotonic() < deadline, f"{what}: {[sorted(m.assigned) for m in members]}")
+        check(time.monotonic() < deadline, f"{what}: {[sorted(m.assigned()) for m in members]}")
         for member in members:
             member.poll()
 
 
 def share(members, partitions):
     """Do the members share all partitions, each partition with one owner?"""
-    owned = [partition for member in members for partition in member.assigned]
-    return sorted(owned) == list(range(partitions)) and all(member.assigned for member in members)
+    owned = [partition for member in members for partition in member.assigned()]
+    return sorted(owned) == list(range(partitions)) and all(member.assigned() for member in members)
 
 
 def poll_for(members, seconds):
@@ -94,22 +101,10 @@ def members_come_and_go(bootstrap, topic, strategy, partitions=6):
 
     first, second = join(), join()
     until([first, second], lambda: share([first, second], partitions), "two members")
-    third = subprocess.Popen(
-        [sys.executable, __file__, bootstrap, group, topic, strategy], stdout=subprocess.PIPE, text=True
-    )
-    told = []
-    reader = threading.Thread(target=lambda: told.extend(iter(third.stdout.readline, "")))
-    reader.start()
-    try:
-        # It tells how many partitions it has, each time that this changes. The others are polled until it has
-        # told: a cooperative rebalance has more than one step.
-        thirds = lambda: told[-1:] == ["2\n"] and len(first.assigned | second.assigned) == 4  # noqa: E731
-        until([first, second], thirds, "a third member")
-    finally:
-        third.kill()
-        third.wait()
-        reader.join()
-        third.stdout.close()
+    with MemberProcess(__file__, bootstrap, group, topic, strategy) as third:
+        # The others are polled until it has told: a cooperative rebalance has more than one step.
+        three = [first, second, third]
+        until(three, lambda: share(three, partitions), "a third member")
     until([first, second], lambda: share([first, second], partitions), "the third was killed")
     second.close()
     until([first], lambda: share([first], partitions), "the second has left")
@@ -141,14 +136,14 @@ def static_members(bootstrap, topic, restart, admin, partitions=6):
     poll_for(members, 1)
     counts = [member.rebalances for member in members]
 
-    before = set(members[0].assigned)
+    before = set(members[0].assigned())
     members[0].close()
     members[0] = join("one")
-    until(members, lambda: members[0].assigned == before, "the first came back")
+    until(members, lambda: members[0].assigned() == before, "the first came back")
 
     for how in ("kill", "term"):
         for partition in range(partitions):
-            owner = next(member for member in members if partition in member.assigned)
+            owner = next(member for member in members if partition in member.assigned())
             asked = [TopicPartition(topic, partition, 10 + partition + (how == "term"))]
             commit(owner, asked)
         restart(how)
@@ -168,6 +163,48 @@ def static_members(bootstrap, topic, restart, admin, partitions=6):
     return group
 
 
+def static_member_dies(bootstrap, topic, partitions=6):
+    """Who comes back within its session finds its partitions, and nobody is rebalanced; who stays away loses them."""
+    group = f"{topic}-killed"
+    others = [Member(bootstrap, group, topic, "range", name) for name in ("one", "two")]
+
+    def third(session_ms):
+        return MemberProcess(__file__, bootstrap, group, topic, "range", "three", str(session_ms))
+
+    with third(LONG_SESSION_MS) as killed:
+        members = [*others, killed]
+        until(members, lambda: share(members, partitions), "three static members")
+    counts = [member.rebalances for member in others]
+    with third(SESSION_MS) as again:
+        members = [*others, again]
+        until(members, lambda: again.assigned() == killed.assigned(), "the third came back")
+        check([member.rebalances for member in others] == counts, "a rebalance without need")
+        check(share(members, partitions), "the members lost their partitions")
+    until(others, lambda: share(others, partitions), "the third stayed away")
+    for member in others:
+        member.close()
+
+
+def static_member_is_fenced(bootstrap, topic, partitions=6):
+    """Who comes with the instance id of one that lives takes its place, and the other is told so."""
+    group = f"{topic}-fenced"
+
+    def join(instance):
+        return Member(bootstrap, group, topic, "range", instance)
+
+    first, second = join("one"), join("two")
+    until([first, second], lambda: share([first, second], partitions), "two static members")
+    place, count = set(first.assigned()), second.rebalances
+    again = join("one")
+    members = [first, second, again]
+    until(members, lambda: again.assigned() == place, "another one")
+    until(members, lambda: first.is_fenced, "the first is told")
+    check(second.rebalances == count, "a rebalance without need")
+    check(share([second, again], partitions) and not again.is_fenced, "the other one did not stay")
+    for member in members:
+        member.close()
+
+
 def commit(member, offsets):
     """A commit that is tried again while the coordinator is away."""
     deadline = time.monotonic() + PATIENCE_S
@@ -182,13 +219,7 @@ def commit(member, offsets):
 
 
 def main():
-    member = Member(*sys.argv[1:])
-    told = 0
-    while True:
-        member.poll()
-        if len(member.assigned) != told:
-            told = len(member.assigned)
-            print(told, flush=True)
+    tell(Member(*sys.argv[1:]))
 
 
 if __name__ == "__main__":

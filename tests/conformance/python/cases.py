@@ -7,23 +7,24 @@ the polls of each member of kafka-python.
 
 import os
 import random
-import signal
-import subprocess
 import sys
-import threading
 import time
 from typing import NamedTuple
 
 from digest import Digest
 from harness import PARTITIONS, T0_MS, WAIT_S, check, equal, matrix_records, restart, sample_records
+from member_process import MemberProcess, tell
 
 GROUP_PARTITIONS = 6
 SESSION_MS = 6_000
+# Of one that comes back in time: a program takes its time to start on a busy machine.
+LONG_SESSION_MS = 30_000
 
 UNKNOWN_TOPIC_OR_PARTITION = 3
 MESSAGE_TOO_LARGE = 10
 INVALID_TOPIC = 17
 UNKNOWN_MEMBER_ID = 25
+FENCED_INSTANCE_ID = 82
 TOPIC_ALREADY_EXISTS = 36
 INVALID_REPLICATION_FACTOR = 38
 INVALID_CONFIG = 40
@@ -65,7 +66,7 @@ class Adapter:
     """What the cases ask of a client. A method that a client lacks is None."""
 
     name = ""
-    # How a member in a process of its own is started; see `member_main`.
+    # How a member in a process of its own is started; see `main`.
     program = ""
     # Its classes for a producer, a reader and a member of a group.
     kinds = None, None, None
@@ -83,8 +84,11 @@ class Adapter:
     def reader(self, topic, starts, **settings):
         return self.kinds[1](self.bootstrap, topic, starts, **settings)
 
-    def member(self, group, topic, strategy, instance=None):
-        return self.kinds[2](self.bootstrap, group, topic, strategy, instance)
+    def member(self, *args):
+        return self.kinds[2](self.bootstrap, *args)
+
+    def member_process(self, *args):
+        return MemberProcess(self.program, "member", self.bootstrap, *args)
 
     def sayable(self, record):
         """The record, with empty bytes for what must not be null."""
@@ -554,23 +558,9 @@ def group_members(client, topic, strategy):
     first, second = (client.member(group, topic, strategy) for _ in range(2))
     both = [first, second]
     await_shares(both, "two members")
-    third = subprocess.Popen(
-        [sys.executable, client.program, "member", client.bootstrap, group, topic, strategy],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    told = []
-    reader = threading.Thread(target=lambda: told.extend(iter(third.stdout.readline, "")))
-    reader.start()
-    try:
+    with client.member_process(group, topic, strategy) as third:
         # The others are polled until it has told: a cooperative rebalance has more than one step.
-        thirds = lambda: told[-1:] == ["2\n"] and len(first.assigned() | second.assigned()) == 4  # noqa: E731
-        until(thirds, lambda: f"a third member: {told}", lambda: poll_all(both))
-    finally:
-        third.send_signal(signal.SIGKILL)
-        third.wait()
-        reader.join()
-        third.stdout.close()
+        await_shares([*both, third], "a third member")
     await_shares(both, "the third was killed")
     second.close()
     await_shares([first], "the second has left")
@@ -580,17 +570,6 @@ def group_members(client, topic, strategy):
     if client.delete_group is not None:
         equal(client.delete_group(group), None, "deletion of a group without members")
         equal(client.delete_group(group), 69, "deletion of a group that is gone")
-
-
-def member_main(client, group, topic, strategy):
-    """A member in a process of its own, made to be killed: prints how many partitions it has."""
-    member = client.member(group, topic, strategy)
-    told = 0
-    while True:
-        member.poll(0.02)
-        if len(member.assigned()) != told:
-            told = len(member.assigned())
-            print(told, flush=True)
 
 
 def group_static(client, topic):
@@ -620,6 +599,47 @@ def group_static(client, topic):
     found = [offset for offset, _ in client.committed(group, topic, GROUP_PARTITIONS)]
     equal(found, [11 + p for p in range(GROUP_PARTITIONS)], "committed offsets")
     for member in members:
+        member.close()
+
+
+def group_static_killed(client, topic):
+    """Who comes back within its session finds its partitions, and nobody is rebalanced; who stays away loses them."""
+    create(client, topic, partitions=GROUP_PARTITIONS)
+    group = topic + "-killed"
+    others = [client.member(group, topic, "range", name) for name in ("one", "two")]
+
+    def third(session_ms):
+        return client.member_process(group, topic, "range", "three", str(session_ms))
+
+    with third(LONG_SESSION_MS) as killed:
+        await_shares([*others, killed], "three static members")
+    before = [member.rebalances for member in others]
+    with third(SESSION_MS) as again:
+        came_back = lambda: again.assigned() == killed.assigned()  # noqa: E731
+        until(came_back, lambda: f"the third came back to {again.assigned()}", lambda: poll_all(others))
+        equal([member.rebalances for member in others], before, "rebalances of members that never went")
+        check(shared([*others, again]), "the members lost their partitions")
+    await_shares(others, "the third stayed away")
+    for member in others:
+        member.close()
+
+
+def group_static_fenced(client, topic):
+    """Who comes with the instance id of one that lives takes its place, and the other is told so."""
+    create(client, topic, partitions=GROUP_PARTITIONS)
+    group = topic + "-fenced"
+    first, second = (client.member(group, topic, "range", name) for name in ("one", "two"))
+    await_shares([first, second], "two static members")
+    place, before = first.assigned(), second.rebalances
+    again = client.member(group, topic, "range", "one")
+    there = lambda: again.assigned() == place  # noqa: E731
+    until(there, lambda: f"another one came to {again.assigned()}", lambda: poll_all([second, again]))
+    # Of its heartbeats, which are refused, kafka-python says nothing.
+    equal(error_of(lambda: first.commit({p: 1 for p in place})), FENCED_INSTANCE_ID, "a commit of the first")
+    again.commit({p: 2 for p in place})
+    equal(second.rebalances, before, "rebalances of a member that never went")
+    check(shared([second, again]), "the other one did not stay")
+    for member in [first, second, again]:
         member.close()
 
 
@@ -695,7 +715,7 @@ CASES = {
         roundtrip, idempotent, too_large, auto_create, long_poll, log_append_time, out_of_range, recreated_topic, unknown_topic,
         invalid_topic, timestamps, list_offsets, delete_records, group_offsets, topics, invalid_creations,
         metadata, describe_cluster, describe_configs, create_partitions, alter_configs,
-        restart_keeps, group_members, group_static,
+        restart_keeps, group_members, group_static, group_static_killed, group_static_fenced,
         group_commits, write, read_digests,
     )
 }  # fmt: skip
@@ -722,7 +742,8 @@ def main(adapter):
 
     if sys.argv[1:2] == ["member"]:
         _, _, bootstrap, *args = sys.argv
-        member_main(adapter(bootstrap), *args)
+        client = adapter(bootstrap)
+        tell(client.member(*args))
     else:
         serve(cases_with(adapter))
         # Clients that are open may have threads which outlive the cases.

@@ -105,7 +105,7 @@ class Member(ConsumerRebalanceListener):
     begin anew until one ended at the right moment, from no time at all to more than a minute later.
     """
 
-    def __init__(self, bootstrap, group, topic, strategy, instance=None):
+    def __init__(self, bootstrap, group, topic, strategy, instance=None, session_ms=SESSION_MS):
         self.rebalances = 0
         self.records = []
         self._topic = topic
@@ -114,7 +114,7 @@ class Member(ConsumerRebalanceListener):
             group_id=group,
             group_instance_id=instance,
             partition_assignment_strategy=[STRATEGIES[strategy]],
-            session_timeout_ms=SESSION_MS,
+            session_timeout_ms=int(session_ms),
             heartbeat_interval_ms=500,
             auto_offset_reset="earliest",
             enable_auto_commit=False,

@@ -3,9 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +19,8 @@ import (
 const (
 	groupPartitions = 6
 	sessionTimeout  = 6 * time.Second
+	// Of one that comes back in time: a program takes its time to start on a busy machine.
+	longSessionTimeout = 30 * time.Second
 )
 
 var strategies = map[string]func() sarama.BalanceStrategy{
@@ -25,6 +30,9 @@ var strategies = map[string]func() sarama.BalanceStrategy{
 	"cooperative-sticky": sarama.NewBalanceStrategyCooperativeSticky,
 }
 
+// owner of partitions: a member, in this process or another.
+type owner interface{ partitions() []int32 }
+
 // member is a consumer of a group that notes what it owns and gets: sarama's handler of its claims.
 type member struct {
 	group   sarama.ConsumerGroup
@@ -33,14 +41,15 @@ type member struct {
 	mutex   sync.Mutex
 	session sarama.ConsumerGroupSession
 	setups  int
+	fenced  bool
 	owned   map[int32]bool
 	firsts  map[int32]int64
 	records int
 }
 
-func newMember(bootstrap, group, topic, strategy, instance string) (*member, error) {
+func newMember(bootstrap, group, topic, strategy, instance string, session time.Duration) (*member, error) {
 	c := config()
-	c.Consumer.Group.Session.Timeout = sessionTimeout
+	c.Consumer.Group.Session.Timeout = session
 	c.Consumer.Group.Heartbeat.Interval = 500 * time.Millisecond
 	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{strategies[strategy]()}
 	c.Consumer.Group.Rebalance.Retry.Max = 200
@@ -63,7 +72,8 @@ func newMember(bootstrap, group, topic, strategy, instance string) (*member, err
 	go func() {
 		defer close(m.done)
 		for ctx.Err() == nil {
-			if client.Consume(ctx, []string{topic}, m) != nil {
+			if err := client.Consume(ctx, []string{topic}, m); err != nil {
+				m.note(func() { m.fenced = m.fenced || errors.Is(err, sarama.ErrFencedInstancedId) })
 				time.Sleep(20 * time.Millisecond)
 			}
 		}
@@ -102,9 +112,31 @@ func (m *member) note(change func()) {
 	change()
 }
 
-func (m *member) count() (owned, records int) {
-	m.note(func() { owned, records = len(m.owned), m.records })
-	return owned, records
+func (m *member) count() (records int) {
+	m.note(func() { records = m.records })
+	return records
+}
+
+func (m *member) partitions() []int32 {
+	var owned []int32
+	m.note(func() {
+		for p := range m.owned {
+			owned = append(owned, p)
+		}
+	})
+	slices.Sort(owned)
+	return owned
+}
+
+func (m *member) isFenced() (fenced bool) {
+	m.note(func() { fenced = m.fenced })
+	return fenced
+}
+
+// sessions counts the generations that it has taken part in.
+func (m *member) sessions() (count int) {
+	m.note(func() { count = m.setups })
+	return count
 }
 
 // commit is synchronous; a session reports its failure only as an error of the group.
@@ -125,26 +157,23 @@ func (m *member) close() {
 }
 
 func (t *T) member(group, strategy, instance string) *member {
-	m, err := newMember(t.bootstrap, group, t.topic, strategy, instance)
+	m, err := newMember(t.bootstrap, group, t.topic, strategy, instance, sessionTimeout)
 	t.must(err, "consumer group")
 	t.onEnd(m.close)
 	return m
 }
 
 // awaitShares waits until these members own all partitions, each partition one of them.
-func (t *T) awaitShares(what string, members ...*member) {
+func (t *T) awaitShares(what string, members ...owner) {
 	t.until(func() bool {
 		owners := map[int32]int{}
 		for _, m := range members {
-			count := 0
-			m.note(func() {
-				for p := range m.owned {
-					owners[p]++
-					count++
-				}
-			})
-			if count == 0 {
+			owned := m.partitions()
+			if len(owned) == 0 {
 				return false
+			}
+			for _, p := range owned {
+				owners[p]++
 			}
 		}
 		for _, count := range owners {
@@ -156,15 +185,74 @@ func (t *T) awaitShares(what string, members ...*member) {
 	}, "%s: the partitions are not shared", what)
 }
 
-// memberMain is a member in a process of its own, made to be killed: it prints how many partitions it has.
-func memberMain(bootstrap, group, topic, strategy string) {
-	m, err := newMember(bootstrap, group, topic, strategy, "")
+// memberProcess is a member in a process of its own, made to be killed, and what it told last.
+type memberProcess struct {
+	command *exec.Cmd
+	mutex   sync.Mutex
+	told    []int32
+}
+
+// memberProcess starts one. After the group and the strategy, for a static one: its instance id and session timeout.
+func (t *T) memberProcess(args ...string) *memberProcess {
+	p := &memberProcess{command: exec.Command(os.Args[0], append([]string{"member", t.bootstrap, t.topic}, args...)...)}
+	p.command.Stderr = os.Stderr
+	output, err := p.command.StdoutPipe()
+	t.must(err, "output of a member")
+	t.must(p.command.Start(), "start of a member")
+	t.onEnd(p.kill)
+	go func() {
+		for lines := bufio.NewScanner(output); lines.Scan(); {
+			p.note(lines.Text())
+		}
+	}()
+	return p
+}
+
+func (p *memberProcess) note(line string) {
+	var told []int32
+	for word := range strings.SplitSeq(line, ",") {
+		if partition, err := strconv.ParseInt(word, 10, 32); err == nil {
+			told = append(told, int32(partition))
+		}
+	}
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.told = told
+}
+
+func (p *memberProcess) partitions() []int32 {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.told
+}
+
+func (p *memberProcess) kill() {
+	p.command.Process.Kill()
+	p.command.Wait()
+}
+
+// memberMain is the program of such a process: it prints which partitions it has, each time that they change.
+func memberMain(bootstrap, topic, group, strategy string, static ...string) {
+	instance, session := "", sessionTimeout
+	var err error
+	if len(static) > 0 {
+		instance = static[0]
+		session, err = time.ParseDuration(static[1])
+	}
+	var m *member
+	if err == nil {
+		m, err = newMember(bootstrap, group, topic, strategy, instance, session)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	for told := 0; ; time.Sleep(10 * time.Millisecond) {
-		if owned, _ := m.count(); owned != told {
+	for told := ""; ; time.Sleep(10 * time.Millisecond) {
+		var words []string
+		for _, partition := range m.partitions() {
+			words = append(words, fmt.Sprint(partition))
+		}
+		if owned := strings.Join(words, ","); owned != told {
 			told = owned
 			fmt.Println(told)
 		}
@@ -177,20 +265,9 @@ func groupMembers(t *T) {
 	group, strategy := t.topic+"-members", t.args["strategy"]
 	first, second := t.member(group, strategy, ""), t.member(group, strategy, "")
 	t.awaitShares("two members", first, second)
-	third := exec.Command(os.Args[0], "member", t.bootstrap, group, t.topic, strategy)
-	output, err := third.StdoutPipe()
-	t.must(err, "the third member's output")
-	t.must(third.Start(), "the third member")
-	told := bufio.NewScanner(output)
-	for told.Scan() && told.Text() != "2" {
-	}
-	t.until(func() bool {
-		a, _ := first.count()
-		b, _ := second.count()
-		return a+b == 4
-	}, "a third member")
-	t.must(third.Process.Kill(), "kill the third member")
-	third.Wait()
+	third := t.memberProcess(group, strategy)
+	t.awaitShares("a third member", first, second, third)
+	third.kill()
 	t.awaitShares("the third was killed", first, second)
 	second.close()
 	t.awaitShares("the second has left", first)
@@ -214,7 +291,7 @@ func groupStatic(t *T) {
 	group := t.topic + "-static"
 	one, two := t.member(group, "range", "one"), t.member(group, "range", "two")
 	t.awaitShares("two static members", one, two)
-	before := two.setups
+	before := two.sessions()
 	one.close()
 	one = t.member(group, "range", "one")
 	t.awaitShares("the first came back", one, two)
@@ -237,8 +314,41 @@ func groupStatic(t *T) {
 		time.Sleep(sessionTimeout + 2*time.Second)
 		t.awaitShares("after a restart: "+how, one, two)
 	}
-	equal(t, two.setups, before, "sessions of a member that never went")
+	equal(t, two.sessions(), before, "sessions of a member that never went")
 	t.expectCommitted(group, offsets, "at the end")
+}
+
+// groupStaticKilled: who comes back within its session finds its partitions, and nobody is rebalanced; who stays
+// away loses them.
+func groupStaticKilled(t *T) {
+	t.create(groupPartitions, nil)
+	group := t.topic + "-killed"
+	one, two := t.member(group, "range", "one"), t.member(group, "range", "two")
+	killed := t.memberProcess(group, "range", "three", longSessionTimeout.String())
+	t.awaitShares("three static members", one, two, killed)
+	ones, twos := one.sessions(), two.sessions()
+	killed.kill()
+	again := t.memberProcess(group, "range", "three", sessionTimeout.String())
+	t.until(func() bool { return slices.Equal(again.partitions(), killed.partitions()) }, "the third did not come back")
+	equal(t, one.sessions(), ones, "sessions of the first, which never went")
+	equal(t, two.sessions(), twos, "sessions of the second, which never went")
+	t.awaitShares("the third came back", one, two, again)
+	again.kill()
+	t.awaitShares("the third stayed away", one, two)
+}
+
+// groupStaticFenced: who comes with the instance id of one that lives takes its place, and the other is told so.
+func groupStaticFenced(t *T) {
+	t.create(groupPartitions, nil)
+	group := t.topic + "-fenced"
+	one, two := t.member(group, "range", "one"), t.member(group, "range", "two")
+	t.awaitShares("two static members", one, two)
+	place, before := one.partitions(), two.sessions()
+	again := t.member(group, "range", "one")
+	t.until(func() bool { return slices.Equal(again.partitions(), place) }, "another one did not get the place")
+	t.until(one.isFenced, "the first is not told")
+	equal(t, two.sessions(), before, "sessions of a member that never went")
+	t.awaitShares("the first was told", two, again)
 }
 
 func (t *T) expectCommitted(group string, expected map[int32]int64, when string) {
@@ -298,7 +408,7 @@ func groupCommits(t *T) {
 	// A new, only member gets so many records, the first of each partition at these offsets.
 	expect := func(count int, firsts string, what string, beforeLeaving func(*member)) {
 		m := t.member(group, "range", "")
-		t.until(func() bool { _, records := m.count(); return records >= count }, "%s: records are missing", what)
+		t.until(func() bool { return m.count() >= count }, "%s: records are missing", what)
 		var got []string
 		m.note(func() {
 			for p := range int32(partitions) {

@@ -16,32 +16,34 @@ import (
 const waitMax = 60 * time.Second
 
 var cases = map[string]func(*T){
-	"roundtrip":         roundtrip,
-	"idempotent":        idempotent,
-	"too_large":         tooLarge,
-	"auto_create":       autoCreate,
-	"long_poll":         longPoll,
-	"log_append_time":   logAppendTime,
-	"out_of_range":      outOfRange,
-	"recreated_topic":   recreatedTopic,
-	"unknown_topic":     unknownTopic,
-	"topics":            topics,
-	"invalid_creations": invalidCreations,
-	"metadata":          metadata,
-	"describe_configs":  describeConfigs,
-	"create_partitions": createPartitions,
-	"alter_configs":     alterConfigs,
-	"describe_cluster":  describeCluster,
-	"restart_keeps":     restartKeeps,
-	"timestamps":        timestamps,
-	"list_offsets":      listOffsets,
-	"delete_records":    deleteRecords,
-	"group_offsets":     groupOffsets,
-	"group_members":     groupMembers,
-	"group_static":      groupStatic,
-	"group_commits":     groupCommits,
-	"write":             write,
-	"read_digests":      readDigests,
+	"roundtrip":           roundtrip,
+	"idempotent":          idempotent,
+	"too_large":           tooLarge,
+	"auto_create":         autoCreate,
+	"long_poll":           longPoll,
+	"log_append_time":     logAppendTime,
+	"out_of_range":        outOfRange,
+	"recreated_topic":     recreatedTopic,
+	"unknown_topic":       unknownTopic,
+	"topics":              topics,
+	"invalid_creations":   invalidCreations,
+	"metadata":            metadata,
+	"describe_configs":    describeConfigs,
+	"create_partitions":   createPartitions,
+	"alter_configs":       alterConfigs,
+	"describe_cluster":    describeCluster,
+	"restart_keeps":       restartKeeps,
+	"timestamps":          timestamps,
+	"list_offsets":        listOffsets,
+	"delete_records":      deleteRecords,
+	"group_offsets":       groupOffsets,
+	"group_members":       groupMembers,
+	"group_static":        groupStatic,
+	"group_static_killed": groupStaticKilled,
+	"group_static_fenced": groupStaticFenced,
+	"group_commits":       groupCommits,
+	"write":               write,
+	"read_digests":        readDigests,
 }
 
 // T is one run of a case: where it runs, and how it fails.
@@ -134,7 +136,7 @@ func (t *T) run(body func(*T)) (outcome string) {
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "member" {
-		memberMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+		memberMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6:]...)
 	}
 	input := bufio.NewReader(os.Stdin)
 	for {
@@ -145,7 +147,7 @@ func main() {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 		body, known := cases[fields[1]]
 		if !known {
-			fmt.Println("skip\tnot a case of this client")
+			fmt.Println("fail\tnot a case of this client")
 			continue
 		}
 		t := &T{bootstrap: fields[2], topic: fields[3], args: map[string]string{}, input: input}

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use crate::{Run, WAIT_MAX, patient, until};
 
 const GROUP_PARTITIONS: i32 = 6;
 const SESSION: Duration = Duration::from_secs(6);
+/// Of one that comes back in time: a program takes its time to start on a busy machine.
+const LONG_SESSION: Duration = Duration::from_secs(30);
 
 /// Counts the assignments that a member gets.
 #[derive(Default)]
@@ -41,7 +43,14 @@ struct Member {
 }
 
 impl Member {
-    fn new(bootstrap: &str, group: &str, topic: &str, strategy: &str, instance: Option<&str>) -> Member {
+    /// `place`: the instance id of a static member, and its session timeout.
+    fn new(
+        bootstrap: &str,
+        group: &str,
+        topic: &str,
+        strategy: &str,
+        place: Option<(&str, Duration)>,
+    ) -> Member {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", bootstrap)
@@ -51,8 +60,9 @@ impl Member {
             .set("heartbeat.interval.ms", "500")
             .set("auto.offset.reset", "earliest")
             .set("enable.auto.commit", "false");
-        if let Some(instance) = instance {
+        if let Some((instance, session)) = place {
             config.set("group.instance.id", instance);
+            config.set("session.timeout.ms", session.as_millis().to_string());
         }
         let consumer: BaseConsumer<_> = config.create_with_context(OnRebalance::default()).expect("a member");
         consumer.subscribe(&[topic]).expect("subscribe");
@@ -68,6 +78,10 @@ impl Member {
 
     fn rebalances(&self) -> usize {
         self.consumer.context().0.load(Ordering::Relaxed)
+    }
+
+    fn is_fenced(&self) -> bool {
+        matches!(self.consumer.client().fatal_error(), Some((RDKafkaErrorCode::FencedInstanceId, _)))
     }
 
     fn poll(&mut self) {
@@ -92,14 +106,17 @@ fn list(topic: &str, offsets: &[(i32, i64)]) -> TopicPartitionList {
     made
 }
 
+fn all_partitions() -> Vec<i32> {
+    (0..GROUP_PARTITIONS).collect()
+}
+
 /// Waits until these members own all partitions, each partition one of them.
 fn await_shares(what: &str, members: &mut [&mut Member]) {
     until(what, || {
         members.iter_mut().for_each(|member| member.poll());
         let mut owned: Vec<i32> = members.iter().flat_map(|member| member.assigned()).collect();
         owned.sort_unstable();
-        owned == (0..GROUP_PARTITIONS).collect::<Vec<_>>()
-            && members.iter().all(|member| !member.assigned().is_empty())
+        owned == all_partitions() && members.iter().all(|member| !member.assigned().is_empty())
     });
 }
 
@@ -110,17 +127,79 @@ fn poll_for(members: &mut [&mut Member], time: Duration) {
     }
 }
 
-/// A member in a process of its own, made to be killed: it prints how many partitions it has.
-pub fn member_main(bootstrap: &str, group: &str, topic: &str, strategy: &str) -> ! {
-    let mut member = Member::new(bootstrap, group, topic, strategy, None);
-    let mut told = 0;
+/// A member in a process of its own, which dies with this value, and what it told last.
+struct MemberProcess {
+    child: Child,
+    told: Receiver<Vec<i32>>,
+    owned: Vec<i32>,
+}
+
+impl MemberProcess {
+    fn start(run: &Run, group: &str, strategy: &str, place: Option<(&str, Duration)>) -> MemberProcess {
+        let program = std::env::current_exe().expect("this program");
+        let mut command = Command::new(program);
+        command.args(["member", &run.bootstrap, group, &run.topic, strategy]);
+        if let Some((instance, session)) = place {
+            command.args([instance, &session.as_secs().to_string()]);
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("a member");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let (tell, told) = channel();
+        // It ends when the process does.
+        spawn(move || {
+            output.lines().map_while(Result::ok).all(|line| {
+                tell.send(line.split(',').filter_map(|number| number.parse().ok()).collect()).is_ok()
+            })
+        });
+        MemberProcess { child, told, owned: Vec::new() }
+    }
+
+    fn owned(&mut self) -> &[i32] {
+        if let Some(last) = self.told.try_iter().last() {
+            self.owned = last;
+        }
+        &self.owned
+    }
+}
+
+impl Drop for MemberProcess {
+    fn drop(&mut self) {
+        // SIGKILL. An error says that it is dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program of such a process: it prints which partitions it has, each time that they change.
+pub fn member_main(args: &[String]) -> ! {
+    let [bootstrap, group, topic, strategy, place @ ..] = args else { panic!("arguments of a member") };
+    let place = match place {
+        [instance, seconds] => {
+            Some((instance.as_str(), Duration::from_secs(seconds.parse().expect("a session timeout"))))
+        }
+        _ => None,
+    };
+    let mut member = Member::new(bootstrap, group, topic, strategy, place);
+    let mut told = Vec::new();
     loop {
         member.poll();
-        if member.assigned().len() != told {
-            told = member.assigned().len();
-            println!("{told}");
+        let owned = member.assigned();
+        if owned != told {
+            told = owned;
+            println!("{}", told.iter().map(i32::to_string).collect::<Vec<_>>().join(","));
         }
     }
+}
+
+/// Waits until two members and one in a process share the partitions.
+fn await_third(what: &str, first: &mut Member, second: &mut Member, third: &mut MemberProcess) {
+    until(what, || {
+        first.poll();
+        second.poll();
+        let mut owned = [&first.assigned()[..], &second.assigned()[..], third.owned()].concat();
+        owned.sort_unstable();
+        owned == all_partitions() && !third.owned.is_empty()
+    });
 }
 
 pub fn members(run: &Run) {
@@ -129,28 +208,10 @@ pub fn members(run: &Run) {
     let join = || Member::new(&run.bootstrap, &group, &run.topic, strategy, None);
     let (mut first, mut second) = (join(), join());
     await_shares("two members", &mut [&mut first, &mut second]);
-    let program = std::env::current_exe().expect("this program");
-    let mut third = Command::new(program)
-        .args(["member", &run.bootstrap, &group, &run.topic, strategy])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the third member");
-    let output = third.stdout.take().expect("piped");
-    let (tell, told) = channel();
-    let reader = spawn(move || {
-        BufReader::new(output).lines().map_while(Result::ok).all(|line| tell.send(line).is_ok())
-    });
+    let mut third = MemberProcess::start(run, &group, strategy, None);
     // The others are polled until it has told: a cooperative rebalance has more than one step.
-    let mut last = String::new();
-    until("a third member", || {
-        first.poll();
-        second.poll();
-        last = told.try_iter().last().unwrap_or(std::mem::take(&mut last));
-        last == "2" && first.assigned().len() + second.assigned().len() == 4
-    });
-    third.kill().expect("kill the third member");
-    third.wait().expect("its end");
-    reader.join().expect("the reader ends with it");
+    await_third("a third member", &mut first, &mut second, &mut third);
+    drop(third);
     await_shares("the third was killed", &mut [&mut first, &mut second]);
     drop(second);
     await_shares("the second has left", &mut [&mut first]);
@@ -169,7 +230,7 @@ pub fn members(run: &Run) {
 pub fn static_members(run: &Run) {
     create(run, GROUP_PARTITIONS, &[]);
     let group = format!("{}-static", run.topic);
-    let join = |name| Member::new(&run.bootstrap, &group, &run.topic, "range", Some(name));
+    let join = |name| Member::new(&run.bootstrap, &group, &run.topic, "range", Some((name, SESSION)));
     let (mut one, mut two) = (join("one"), join("two"));
     await_shares("two static members", &mut [&mut one, &mut two]);
     let (before, owned) = (two.rebalances(), one.assigned());
@@ -190,6 +251,46 @@ pub fn static_members(run: &Run) {
     assert_eq!(two.rebalances(), before, "rebalances of a member that never went");
     let expected: Vec<_> = (0..GROUP_PARTITIONS).map(|p| Some(10 + i64::from(p))).collect();
     assert_eq!(committed(run, &group, GROUP_PARTITIONS), expected);
+}
+
+/// Who comes back within its session finds its partitions, and nobody is rebalanced; who stays away loses them.
+pub fn static_killed(run: &Run) {
+    create(run, GROUP_PARTITIONS, &[]);
+    let group = format!("{}-killed", run.topic);
+    let join = |name| Member::new(&run.bootstrap, &group, &run.topic, "range", Some((name, SESSION)));
+    let third = |session| MemberProcess::start(run, &group, "range", Some(("three", session)));
+    let (mut one, mut two) = (join("one"), join("two"));
+    let mut killed = third(LONG_SESSION);
+    await_third("three static members", &mut one, &mut two, &mut killed);
+    let (before, left) = ([one.rebalances(), two.rebalances()], killed.owned().to_vec());
+    drop(killed);
+    let mut again = third(SESSION);
+    until("the third came back", || {
+        one.poll();
+        two.poll();
+        again.owned() == left
+    });
+    assert_eq!([one.rebalances(), two.rebalances()], before, "rebalances of members that never went");
+    await_third("after the third came back", &mut one, &mut two, &mut again);
+    drop(again);
+    await_shares("the third stayed away", &mut [&mut one, &mut two]);
+}
+
+/// Who comes with the instance id of one that lives takes its place, and the other is told so.
+pub fn static_fenced(run: &Run) {
+    create(run, GROUP_PARTITIONS, &[]);
+    let group = format!("{}-fenced", run.topic);
+    let join = |name| Member::new(&run.bootstrap, &group, &run.topic, "range", Some((name, SESSION)));
+    let (mut one, mut two) = (join("one"), join("two"));
+    await_shares("two static members", &mut [&mut one, &mut two]);
+    let (place, before) = (one.assigned(), two.rebalances());
+    let mut again = join("one");
+    until("another one", || {
+        [&mut one, &mut two, &mut again].into_iter().for_each(Member::poll);
+        again.assigned() == place && one.is_fenced()
+    });
+    assert_eq!(two.rebalances(), before, "rebalances of a member that never went");
+    await_shares("the first was told", &mut [&mut two, &mut again]);
 }
 
 fn committed(run: &Run, group: &str, partitions: i32) -> Vec<Option<i64>> {

@@ -91,6 +91,8 @@ fn case(name: &str) -> Option<fn(&Run)> {
         "group_offsets" => groups::offsets,
         "group_members" => groups::members,
         "group_static" => groups::static_members,
+        "group_static_killed" => groups::static_killed,
+        "group_static_fenced" => groups::static_fenced,
         "group_commits" => groups::commits,
         _ => return None,
     })
@@ -99,7 +101,7 @@ fn case(name: &str) -> Option<fn(&Run)> {
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     if args.get(1).is_some_and(|word| word == "member") {
-        groups::member_main(&args[2], &args[3], &args[4], &args[5]);
+        groups::member_main(&args[2..]);
     }
     static WHY: Mutex<String> = Mutex::new(String::new());
     panic::set_hook(Box::new(|info| *WHY.lock().expect("no panic within") = info.to_string()));
@@ -111,7 +113,7 @@ fn main() {
         let args = fields.filter_map(|pair| pair.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())));
         let run = Run { bootstrap, topic, args: args.collect() };
         match case(&name) {
-            None => say("skip\tnot a case of this client"),
+            None => say("fail\tnot a case of this client"),
             Some(body) => match panic::catch_unwind(|| body(&run)) {
                 Ok(()) => say("ok"),
                 Err(_) => {

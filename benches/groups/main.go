@@ -197,32 +197,35 @@ func idleMembers(s settings) map[string]float64 {
 // before it. They are held by another process: what they cost their own is not the broker's doing.
 func idleConnections(s settings) map[string]float64 {
 	const topic, rounds = "connections", 12
-	turn := s.seconds / 4
+	turn, settle := s.seconds/4, time.Second
 	c := dial(s.bootstrap)
 	createTopic(c, topic, 1)
 	request := produceRequest(topic, 0, makeBatch(1<<10))
-	load := func() []time.Duration {
+	load := func(seconds time.Duration) []time.Duration {
 		var latencies []time.Duration
-		for begin := time.Now(); time.Since(begin) < turn; time.Sleep(time.Millisecond) {
+		for begin := time.Now(); time.Since(begin) < seconds; time.Sleep(time.Millisecond) {
 			sent := time.Now()
 			produce(c, request)
 			latencies = append(latencies, time.Since(sent))
 		}
 		return latencies
 	}
-	load()
+	load(turn)
 	var alone, beside []time.Duration
 	var ratios []float64
 	var memory int
 	for round := range rounds {
-		before := load()
+		before := load(turn)
 		empty := residentBytes(s.pid)
 		release := hold(s)
 		if round == 0 {
 			memory = residentBytes(s.pid) - empty
 		}
-		meanwhile := load()
+		load(settle)
+		meanwhile := load(turn)
 		release()
+		// What it takes to open and close so many is no part of either.
+		load(settle)
 		ratios = append(ratios, quantile(meanwhile, 0.99)/quantile(before, 0.99))
 		alone, beside = append(alone, before...), append(beside, meanwhile...)
 	}

@@ -365,13 +365,13 @@ impl<'a, D: Driver> Worker<'a, D> {
                 self.report(second, now_ns);
             }
             // After that: a stall belongs to the second in which it ends.
-            self.interval.look(now_ns - before_ns);
-            let looked_ns = std::mem::replace(&mut before_ns, now_ns);
+            let gap_ns = self.interval.look(now_ns - before_ns);
+            before_ns = now_ns;
             self.poll_events(&mut events)?;
             if self.plan.reconnect {
                 self.reconnect(now_ns);
             }
-            if self.turn(now_ns, looked_ns)? {
+            if self.turn(now_ns, gap_ns)? {
                 busy_ns = now_ns;
             } else {
                 // The kernel completes durable writes on worker threads of its own, on this core too
@@ -412,7 +412,7 @@ impl<'a, D: Driver> Worker<'a, D> {
         if self.gave_up { 0 } else { self.end_ns }
     }
 
-    fn turn(&mut self, now_ns: u64, looked_ns: u64) -> Result<bool, BenchError> {
+    fn turn(&mut self, now_ns: u64, gap_ns: u64) -> Result<bool, BenchError> {
         let end_ns = self.send_until_ns();
         let (thread, threads) = (self.plan.thread, self.plan.threads);
         let own = self.plan.topics.total() as usize;
@@ -425,7 +425,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             clock: &self.clock,
             ledgers: &mut self.ledgers,
             interval: &mut self.interval,
-            looked_ns,
+            gap_ns,
             now_ns,
             end_ns,
             measured_from_ns: self.plan.measured_from_ns,
@@ -482,7 +482,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             if self.producers[index].retry_at_ns().is_some_and(|at_ns| at_ns <= now_ns) {
                 match self.connect(index) {
                     Ok(transport) => {
-                        self.producers[index].reconnect(transport, now_ns);
+                        self.producers[index].reconnect(transport, self.clock.now_ns());
                         self.interval.reconnects += 1;
                     }
                     Err(_) => self.producers[index].disconnect(now_ns + RETRY_NS),

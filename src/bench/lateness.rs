@@ -18,19 +18,18 @@ pub struct Lateness {
 }
 
 impl Lateness {
-    /// An answer made room where there was none. It may have been there since anybody looked last, at
-    /// `looked_ns`.
+    /// An answer made room where there was none. It may have been there since anybody looked last, `gap_ns` ago
+    /// without the time in which records were packed and checked.
     #[inline]
-    pub fn on_room(&mut self, now_ns: u64, looked_ns: u64) {
+    pub fn on_room(&mut self, now_ns: u64, gap_ns: u64) {
         self.room_since_ns = now_ns;
-        let gap_ns = now_ns.saturating_sub(looked_ns);
         // Less is what a turn takes, and would add up over the thousands of turns of a backlog.
         if gap_ns > STALL_NS {
             self.inherited_ns += gap_ns;
         }
     }
 
-    /// There is room on a connection that was made again. It was not the generator that kept requests waiting.
+    /// The connection was made again: what waited until now was not kept by the generator.
     pub fn on_connected(&mut self, now_ns: u64) {
         *self = Lateness { room_since_ns: now_ns, inherited_ns: 0 };
     }
@@ -70,7 +69,7 @@ mod tests {
             let answered = now + ROUND_TRIP;
             let answered = if (stands.0..stands.1).contains(&answered) { stands.1 } else { answered };
             let taken = awake(answered);
-            lateness.on_room(taken, if taken > answered { dozes.0 } else { taken });
+            lateness.on_room(taken, if taken > answered { taken - dozes.0 } else { 0 });
             now = taken;
         }
         found

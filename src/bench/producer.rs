@@ -105,8 +105,8 @@ pub struct Turn<'a, D> {
     /// One for each group of readers; the acks go into all.
     pub ledgers: &'a mut [Ledger],
     pub interval: &'a mut Interval,
-    /// When sockets were looked at before this turn: what came since then may have waited for us.
-    pub looked_ns: u64,
+    /// Since sockets were looked at before this turn, without work: what came meanwhile may have waited for us.
+    pub gap_ns: u64,
     /// A recent time: the turn's begin, or when bytes last came or went.
     pub now_ns: u64,
     /// Nothing is sent that is due at or after this.
@@ -249,7 +249,7 @@ impl Producer {
             turn.interval.records += u64::from(request.records);
             turn.interval.bytes += request.bytes;
             if self.is_full() {
-                self.lateness.on_room(turn.now_ns, turn.now_ns);
+                self.lateness.on_room(turn.now_ns, turn.gap_ns);
             }
             self.in_flight.pop_front();
         }
@@ -281,7 +281,7 @@ impl Producer {
             return Err(Malformed("an answer for another partition").into());
         }
         if was_full && !self.is_full() {
-            self.lateness.on_room(turn.now_ns, turn.looked_ns);
+            self.lateness.on_room(turn.now_ns, turn.gap_ns);
         }
         let (run, records) = (turn.driver.run(), request.records);
         match ack.result {
@@ -484,7 +484,7 @@ mod tests {
             clock: &clock,
             ledgers: &mut ledgers,
             interval: &mut interval,
-            looked_ns: 0,
+            gap_ns: 0,
             // Both are due now, by a clock that is read once a turn.
             now_ns: 0,
             end_ns: 1,

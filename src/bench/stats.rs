@@ -240,14 +240,15 @@ impl Interval {
         (self.packing_ns, self.packed_requests, self.work_since_look_ns) = (0, 0, 0);
     }
 
-    /// The time since the last look at the sockets was `gap_ns`.
+    /// The time since the last look at the sockets was `gap_ns`. Returns what of it was no work.
     #[inline]
-    pub fn look(&mut self, gap_ns: u64) {
+    pub fn look(&mut self, gap_ns: u64) -> u64 {
         let gap_ns = gap_ns.saturating_sub(std::mem::take(&mut self.work_since_look_ns));
         self.stall_ns_max = self.stall_ns_max.max(gap_ns);
         if gap_ns > STALL_NS {
             self.stalled_ns += gap_ns;
         }
+        gap_ns
     }
 
     pub fn latencies(&self) -> [&Latency; 5] {

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::config::{Assignment, ByteSize, Sources, find_key};
     use crate::kafka::broker_configs;
-    use crate::kafka::handlers::describe_configs::type_of;
+    use crate::kafka::handlers::config_value::type_of;
     use crate::metadata::config_def::{CONFIGS, ConfigDef};
 
     #[test]

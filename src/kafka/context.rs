@@ -61,8 +61,8 @@ impl Context<'_> {
         self.any_group(group)
     }
 
-    /// The log of a group, which may have no name: consumers that are in none commit offsets under that, and tools
-    /// look at those and delete them.
+    /// The log of a group, which may have no name: consumers that are in none commit offsets under that, tools
+    /// look at those, and DeleteGroups deletes them.
     pub fn any_group(&self, group: &str) -> Result<LogId, ErrorCode> {
         if group.len() > GROUP_NAME_BYTES_MAX {
             return Err(ErrorCode::INVALID_GROUP_ID);

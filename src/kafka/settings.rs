@@ -28,7 +28,7 @@ pub struct BrokerConfig {
     pub name: &'static str,
     /// One of `config_type`, as the protocol numbers them.
     pub kind: i8,
-    /// `None` for none.
+    /// `None` where it has no value.
     pub value: Option<String>,
     pub default: Option<String>,
     /// Another config, and its default, which says as much where nobody has set this one.

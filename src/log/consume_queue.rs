@@ -7,7 +7,8 @@
 //!   to read. Where in it is the directory of the chunk once it has been read ([`super::reader`]).
 //!
 //! So memory grows with (chunks × active slots), not with records or batches, and an idle slot costs
-//! the two queues, empty or with the few places that it had. Runs carry the largest timestamp: they are the time index as well.
+//! the two queues, empty, or with [`TAIL_KEPT`] places once it was written. Runs carry the largest
+//! timestamp: they are the time index as well.
 
 use std::collections::VecDeque;
 
@@ -216,8 +217,8 @@ impl Queue {
         while self.tail.front().is_some_and(|entry| entry.position < end) {
             self.tail.pop_front();
         }
-        // With many partitions most have one entry in memory at a time: to free and allocate its place each time
-        // would be the dearest part of an append.
+        // With many partitions most have one entry in memory at a time, whose place would be allocated and freed
+        // with each append.
         if self.tail.is_empty() {
             self.tail.shrink_to(TAIL_KEPT);
         }

@@ -8,6 +8,7 @@ use super::block::BLOCK_HEADER_BYTES;
 use super::checkpoint::checkpoint_path;
 use super::entry::EntryKind;
 use super::manifest::{Manifest, manifest_path};
+use super::recovery::rebuild::PROGRESS_BYTES;
 use super::recovery::{Options, RecoveryError, Replay};
 use super::segment::segment_path;
 use super::space::{Job, JobDone};
@@ -184,7 +185,6 @@ fn each_commit_is_made_durable_as_its_mode_says() {
 
 #[test]
 fn a_long_recovery_tells_how_far_it_has_come_however_short_its_segments_are() {
-    const TOLD_BYTES: u64 = 1 << 20;
     let mut machine = machine_of(CommitMode::Dsync, 20);
     while machine.append(EntryKind::GroupOffsets, &[1; 5000]).is_ok() {
         machine.commit();
@@ -194,10 +194,13 @@ fn a_long_recovery_tells_how_far_it_has_come_however_short_its_segments_are() {
     let mut told = Vec::new();
     open_telling(&machine.world, &machine.config, false, &mut |at, limit| told.push((at, limit)))
         .expect("a sound log");
-    assert_eq!(told.len() as u64, end.0 / TOLD_BYTES, "{told:?}");
+    assert_eq!(told.len() as u64, end.0 / PROGRESS_BYTES, "{told:?}");
     let mut before = Position::ZERO;
     for (at, limit) in told {
-        assert!(at.since(before) >= TOLD_BYTES && at < end && end <= limit, "{at} behind {before}, {limit}");
+        assert!(
+            at.since(before) >= PROGRESS_BYTES && at < end && end <= limit,
+            "{at} behind {before}, {limit}"
+        );
         before = at;
     }
 }

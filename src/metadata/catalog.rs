@@ -72,7 +72,7 @@ impl Catalog {
     }
 
     /// A topic with another name that metrics cannot tell from `name`.
-    pub(super) fn colliding_name(&self, name: &str) -> Option<&Rc<str>> {
+    pub fn colliding_name(&self, name: &str) -> Option<&Rc<str>> {
         let same = self.by_flat_name.get(flat_name(name)?.as_str())?;
         same.iter().find(|other| &***other != name)
     }

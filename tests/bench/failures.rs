@@ -134,7 +134,7 @@ fn a_signal_ends_the_load_in_order_and_leaves_neither_a_broker_nor_its_data() {
 fn a_broker_that_hangs_is_named_and_what_was_measured_until_then_is_kept() {
     let (data, dir) = (folder(), folder());
     let server = Server::start(data.path());
-    let line = format!("--bootstrap {} --rate 2k --seconds 2 --warmup 0 --consumers 1", server.address);
+    let line = format!("--bootstrap {} --rate 2k --seconds 5 --warmup 0 --consumers 1", server.address);
     let output = bench_and(dir.path(), &line, || send(server.child.id(), "STOP"));
     let result = assert_partial(dir.path(), &output, "the broker has stopped answering");
     let run = &result["runs"][0];
@@ -160,6 +160,7 @@ fn what_waits_behind_a_generator_that_stood_still_is_its_own_doing_and_fails_the
     assert!(p99("response") > 200_000_000, "{said}");
     assert!(p99("own_delay") > p99("response") / 2, "{said}");
     assert!(said.contains("the generator itself was late"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
 }
 
 #[test]

@@ -121,7 +121,12 @@ fn stalled(seconds: u64, stall_ms: u64) {
     assert!(report.response.p50_ns >= 1_000_000, "{report}");
     // Sixteen requests were in flight: all that a closed loop sees of it, and far beyond its p99.
     assert!(report.service.p99_ns < report.response.p99_ns / 4, "{report}");
-    assert_near("service max", report.service.max_ns, stall_ms as f64, &report);
+    // Less than the stall, where a busy machine let none of them into its first moments.
+    let closed_ms = millis(report.service.max_ns);
+    assert!(
+        (stall_ms as f64 * 0.8..stall_ms as f64 * 1.2).contains(&closed_ms),
+        "service max: {closed_ms} ms\n{report}"
+    );
 }
 
 #[test]

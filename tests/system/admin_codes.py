@@ -110,6 +110,7 @@ def of_topics(node):
         Row("create: the longest name", create("x" * 249, dry=True), NONE),
         Row("create: a name with a dot", create("a.b"), NONE),
         Row("create: metrics could not tell it", create("a_b"), INVALID_NAME),
+        Row("create: metrics could not tell it, unknown config", create("a_b", configs=[("retention.ns", "1")]), INVALID_NAME),
         Row("create: bad name, no partitions", create("a/b", partitions=0), INVALID_NAME),
         *(Row(f"create: {count} partitions", create("p", partitions=count), PARTITION_COUNT) for count in (0, -2, -2**31)),
         Row("create: partitions by default", create("p", partitions=-1, dry=True), NONE),
@@ -329,7 +330,6 @@ def of_descriptions():
         Row("producer id: no epoch", (wire.INIT_PRODUCER_ID, 3, [None, 60_000, 5, -1]), REQUEST),
         Row("producer id: no id", (wire.INIT_PRODUCER_ID, 3, [None, 60_000, -1, 5]), REQUEST),
         Row("producer id: transactions of no name", (wire.INIT_PRODUCER_ID, 3, ["", 60_000, -1, -1]), REQUEST),
-        Row("find: a transaction", (wire.FIND_COORDINATOR, 2, ["t", 1]), Differs(REQUEST, NONE, NO_TRANSACTIONS)),
         Row("producer id: transactions", (wire.INIT_PRODUCER_ID, 3, ["t", 60_000, -1, -1]),
             Differs(REQUEST, NONE, NO_TRANSACTIONS)),
     ]  # fmt: skip

@@ -22,6 +22,8 @@ LOADS = {
     "afterwards": ("--verify --acks 1 --compression lz4", 1),
 }
 RECORDS = 4000
+# After the load, what is overdue is waited for, and what was written is read.
+LOAD_S_MAX = 120
 
 
 def bench(rig):
@@ -39,7 +41,7 @@ def bench(rig):
         ends = [one["end"] for one in partitions]
         equal((min(ends) > 0, sum(ends)), (True, RECORDS), f"{topic}: records in the partitions, {ends}")
     for few, enough in (("--connections 1", "--connections 2"), ("--connections 2 --consumers 1", "--consumers 2")):
-        code, told, errors = shell.run(f"{LOAD} --topic few {few}")
+        code, told, errors = shell.run(f"{LOAD} --topic few {few}", limit_s=LOAD_S_MAX)
         said = told.decode() + errors
         check(code == 1 and "led by 2 nodes" in said and f"give {enough} or more" in said, f"{few}: code {code}, {said}")
 
@@ -47,7 +49,7 @@ def bench(rig):
 def _result(rig, shell, flags):
     """What its only run found."""
     path = os.path.join(rig.folder, "result.json")
-    _, told, errors = shell.run(f"{LOAD} {flags} --json {path}")
+    _, told, errors = shell.run(f"{LOAD} {flags} --json {path}", limit_s=LOAD_S_MAX)
     check(os.path.exists(path), f"{flags}: no result: {told.decode()}{errors}")
     with open(path, encoding="utf-8") as file:
         result = json.load(file)

@@ -5,6 +5,7 @@ says why. What is not asserted is text: clients act on codes. The tables: group_
 """
 
 import enum
+import struct
 from typing import NamedTuple
 
 import shapes
@@ -121,6 +122,10 @@ class Table:
         except CaseFailed as reason:
             self._wrong.append(f"{row.name}: {reason}")
             return
+        # No answer at all: the next rows would have none on this connection either.
+        except (OSError, ValueError, LookupError, struct.error) as reason:
+            self._wrong.append(f"{row.name}: {type(reason).__name__}: {reason}")
+            self.close()
         if not _is(codes, expected, shapes.code_count(api, version)):
             self._wrong.append(f"{row.name}: got {_text(codes)}, expected {_told(expected)}")
 

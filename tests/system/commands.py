@@ -27,9 +27,13 @@ class Shell:
         command = [self.binary, *line.split(), "--bootstrap", self.broker.kafka]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **pipes)
 
-    def run(self, line, typed=b""):
+    def run(self, line, typed=b"", limit_s=WAIT_S_MAX):
         process = self.start(line, stdin=subprocess.PIPE)
-        told, errors = process.communicate(typed, WAIT_S_MAX)
+        try:
+            told, errors = process.communicate(typed, limit_s)
+        finally:
+            # If it has not ended.
+            process.kill()
         return process.returncode, told, errors.decode()
 
     def does(self, line, typed=b""):

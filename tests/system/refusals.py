@@ -1,4 +1,4 @@
-"""Data directories that must not be opened: refused with an exit code and a sentence that says what to do."""
+"""Data directories that must not be opened, and kernels that will not do: refused with an exit code and a sentence that says what to do."""
 
 import contextlib
 import errno
@@ -12,8 +12,8 @@ import sys
 import wire
 from rig import CaseSkipped, check, equal, until
 
-# docs/FORMATS.md, Manifest.
 FORBID = os.path.join(os.path.dirname(os.path.abspath(__file__)), "forbid.py")
+# docs/FORMATS.md, Manifest.
 VERSION_AT, SEQUENCE_AT, COUNT_AT, SEGMENTS_AT, SEGMENT_BYTES = 4, 8, 60, 64, 24
 
 

@@ -98,6 +98,7 @@ class Rig:
 
     def restart(self, broker):
         """As after a crash, on the same data."""
+        broker.check_alive()
         broker.kill()
         broker.start()
 
@@ -128,6 +129,8 @@ class Rig:
         else."""
         if not os.environ.get(IN_NAMESPACES):
             raise CaseSkipped("`unshare --mount` is not allowed here", "mounts")
+        if not os.path.exists(path):
+            raise CaseSkipped(f"this kernel has no {path}", "a refusal")
         content = os.path.join(self.folder, os.path.basename(path))
         with open(content, "w", encoding="ascii") as file:
             file.write(text)

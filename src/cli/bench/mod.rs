@@ -44,7 +44,8 @@ enum Mode {
     Ceiling(CeilingArgs),
     /// Durable writes and reads on a file system, without a broker.
     Raw(RawArgs),
-    /// Two results side by side; exits with 1 when the second is worse, or is not of the same load, or one of them is not valid.
+    /// Two results side by side; exits with 1 when the second is worse, or is not of the same load, or one of
+    /// them is not valid.
     Compare(CompareArgs),
     /// The canonical rows, against brokers of its own, beside the raw device.
     Table(TableArgs),

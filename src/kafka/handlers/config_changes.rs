@@ -142,7 +142,7 @@ fn judge(
             Some(topic) => Ok(Some(AdminCall::AlterConfigs { topic: topic.id, changes, validate_only })),
             None => Err(match validate_name(name) {
                 Err(error) => Refusal::new(ErrorCode::INVALID_TOPIC_EXCEPTION, errors::message(error)),
-                // What no topic could have is told first, as in Kafka.
+                // What is wrong by itself is told first, as in Kafka.
                 Ok(()) => match of_new_topic(&changes) {
                     Ok(_) => Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "no such topic"),
                     Err(error) => Refusal::new(ErrorCode::INVALID_CONFIG, errors::message(error)),

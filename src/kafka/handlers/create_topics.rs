@@ -8,7 +8,7 @@ use super::replies::Refusal;
 use super::{Outcome, Pending, unexpected, wait};
 use crate::kafka::context::Context;
 use crate::kafka::errors;
-use crate::kafka::handlers::describe_configs::{effective, is_read_only};
+use crate::kafka::handlers::config_value::{effective, is_read_only};
 use crate::kafka::identity::BrokerIdentity;
 use crate::kafka::protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs,
@@ -17,6 +17,7 @@ use crate::kafka::protocol::messages::create_topics::{
 use crate::kafka::protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use crate::kafka::protocol::wire::Writer;
 use crate::kafka::protocol::{Array, ErrorCode, Message};
+use crate::metadata::commands::TopicError;
 use crate::metadata::topic::validate_name;
 use crate::metadata::topic_config::TopicConfig;
 use crate::model::LogId;
@@ -100,7 +101,11 @@ fn check(ctx: &Context<'_>, topic: &CreatableTopic<'_>) -> Result<New, Refusal> 
 fn refused_name(ctx: &Context<'_>, name: &str) -> Option<Refusal> {
     let error = match validate_name(name) {
         Err(error) => AdminError::InvalidName(error.to_string()),
-        Ok(()) => ctx.catalog.topic(name).map(|_| AdminError::TopicExists)?,
+        Ok(()) if ctx.catalog.topic(name).is_some() => AdminError::TopicExists,
+        Ok(()) => {
+            let other = ctx.catalog.colliding_name(name)?.clone();
+            AdminError::InvalidName(TopicError::Collides { other }.to_string())
+        }
     };
     Some(Refusal::new(errors::of_admin(&error), errors::message(error)))
 }

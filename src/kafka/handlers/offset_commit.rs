@@ -41,7 +41,7 @@ pub fn handle(
                 }
                 Err(error_code) => error_code,
             };
-            any_known |= error_code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            any_known |= was_asked(error_code);
             let partition_index = partition.partition_index;
             replies.push(OffsetCommitResponsePartition { partition_index, error_code });
         }
@@ -87,6 +87,11 @@ fn check(
     })
 }
 
+/// The group hears of a partition that there is, whatever else is wrong with its commit.
+fn was_asked(error_code: ErrorCode) -> bool {
+    error_code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+}
+
 struct OffsetCommit {
     version: i16,
     replies: Replies<OffsetCommitResponsePartition>,
@@ -104,10 +109,7 @@ impl OffsetCommit {
 
     /// Everything fails, but for partitions that are not there, of which the group did not hear.
     fn fail(&mut self, code: ErrorCode) {
-        let known = |reply: &&mut OffsetCommitResponsePartition| {
-            reply.error_code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-        };
-        for reply in self.replies.all().filter(known) {
+        for reply in self.replies.all().filter(|reply| was_asked(reply.error_code)) {
             reply.error_code = code;
         }
     }

@@ -23,10 +23,11 @@ pub fn handle(
     let mut calls = Vec::new();
     let mut pending = SyncGroup { version, result: Err(ErrorCode::NONE) };
     let says_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
+    if version >= PROTOCOL_SINCE && !says_protocol {
+        pending.result = Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        return wait(ctx, calls, pending, out);
+    }
     match ctx.group(request.group_id) {
-        _ if version >= PROTOCOL_SINCE && !says_protocol => {
-            pending.result = Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
-        }
         Ok(log) => {
             let group = request.group_id.to_owned();
             calls.push((log, Call::Group { group, call: GroupCall::Sync(Box::new(sync_call(&request))) }));

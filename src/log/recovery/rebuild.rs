@@ -45,7 +45,7 @@ pub struct Rebuild {
 }
 
 /// Between two tellings of progress: small against what a second reads, large against what a telling costs.
-const PROGRESS_BYTES: u64 = 1 << 20;
+pub(in crate::log) const PROGRESS_BYTES: u64 = 1 << 20;
 
 impl Rebuild {
     fn empty(config: &LogConfig) -> Rebuild {

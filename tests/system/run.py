@@ -30,6 +30,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "conformance")]
 import admin_codes  # noqa: E402  (the path is set above)
+import allowed  # noqa: E402
 import cluster  # noqa: E402
 import commands  # noqa: E402
 import configs  # noqa: E402
@@ -56,14 +57,15 @@ from rig import IN_NAMESPACES, CaseSkipped, Rig  # noqa: E402
 CASES = {
     name: case
     for module in (
-        quick_start, commands, cluster, group_codes, admin_codes, tags, refusals, process, restarts, identity, long_poll, told,
-        latency, flush, hostile, greedy, groups, full_disk,
+        quick_start, commands, cluster, group_codes, admin_codes, allowed, tags, refusals, process, restarts, identity,
+        long_poll, told, latency, flush, hostile, greedy, groups, full_disk,
     )  # fmt: skip
     for name, case in module.CASES.items()
 }
 # What holds for any Kafka broker.
 AT_KAFKA = {
-    **commands.AT_KAFKA, **configs.AT_KAFKA, **cluster.CASES, **group_codes.CASES, **admin_codes.CASES, **tags.CASES,
+    **commands.AT_KAFKA, **configs.AT_KAFKA, **cluster.CASES, **group_codes.CASES, **admin_codes.CASES, **allowed.CASES,
+    **tags.CASES,
 }  # fmt: skip
 NAMESPACES = ["unshare", "--mount", "--net"]
 

@@ -29,6 +29,7 @@ SHAPES = {
     }),
     wire.METADATA: (9, {
         (8, 9): ("[s] b b b", "i [i s i n] n i [e s b [e i i i *i *i *i] i] i"),
+        (12, 12): ("[u n] b b", "i [i s i n] n i [e n u b [e i i i *i *i *i] i]"),
     }),
     wire.OFFSET_COMMIT: (8, {
         (7, 9): ("s i s n [s [i q i n]]", "i [s [i e]]"),

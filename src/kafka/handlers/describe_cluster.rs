@@ -5,7 +5,7 @@ use crate::kafka::context::Context;
 use crate::kafka::protocol::messages::describe_cluster::{DescribeClusterBroker, endpoint_type};
 use crate::kafka::protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 use crate::kafka::protocol::wire::Writer;
-use crate::kafka::protocol::{ErrorCode, Message};
+use crate::kafka::protocol::{ErrorCode, Message, operations};
 
 pub fn handle(
     ctx: &Context<'_>,
@@ -29,6 +29,10 @@ pub fn handle(
                 ..Default::default()
             });
             response.brokers = nodes.collect();
+            response.cluster_authorized_operations = operations::if_asked(
+                request.include_cluster_authorized_operations,
+                operations::ALL_OF_CLUSTER,
+            );
         }
         endpoint_type::CONTROLLERS => {
             response.error_code = ErrorCode::MISMATCHED_ENDPOINT_TYPE;
@@ -82,6 +86,27 @@ mod tests {
                 } else {
                     assert_eq!((response.controller_id, brokers), (7, vec![(7, "broker.test", 9092)]));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_told_when_asked() {
+        for version in 0..=2 {
+            let told = |is_asked, endpoint_type| {
+                let include = DescribeClusterRequest {
+                    include_cluster_authorized_operations: is_asked,
+                    endpoint_type,
+                    ..Default::default()
+                };
+                let body = World::default().reply(version, &include);
+                let response: DescribeClusterResponse<'_> = decode(&body, version);
+                response.cluster_authorized_operations
+            };
+            assert_eq!(told(false, endpoint_type::BROKERS), operations::OMITTED);
+            assert_eq!(told(true, endpoint_type::BROKERS), operations::ALL_OF_CLUSTER);
+            if version >= 1 {
+                assert_eq!(told(true, endpoint_type::CONTROLLERS), operations::OMITTED);
             }
         }
     }

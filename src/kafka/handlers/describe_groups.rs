@@ -10,7 +10,7 @@ use crate::kafka::errors;
 use crate::kafka::protocol::messages::describe_groups::{DescribedGroup, DescribedGroupMember};
 use crate::kafka::protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use crate::kafka::protocol::wire::Writer;
-use crate::kafka::protocol::{ErrorCode, Message};
+use crate::kafka::protocol::{ErrorCode, Message, operations};
 use crate::model::LogId;
 use crate::shard::call::{Answer, Call, Described, GroupCall};
 
@@ -24,7 +24,8 @@ pub fn handle(
     out: &mut Writer<'_>,
 ) -> Outcome {
     let mut calls = Vec::new();
-    let mut pending = DescribeGroups { version, groups: Vec::new(), room: ctx.answer_room };
+    let allowed = operations::if_asked(request.include_authorized_operations, operations::ALL_OF_GROUP);
+    let mut pending = DescribeGroups { version, groups: Vec::new(), allowed, room: ctx.answer_room };
     let mut seen = BTreeSet::new();
     // Each group once, however often it is named.
     for group in request.groups.iter().filter(|group| seen.insert(**group)) {
@@ -46,6 +47,8 @@ struct DescribeGroups {
     version: i16,
     /// In the order of the calls.
     groups: Vec<(String, Found)>,
+    /// What the client may do with a group, if it asks for that.
+    allowed: i32,
     room: AnswerRoom,
 }
 
@@ -62,8 +65,8 @@ impl Pending for DescribeGroups {
 
     fn encode(&mut self, _: &Context<'_>, out: &mut Writer<'_>) {
         let groups = self.groups.iter().map(|(group_id, found)| match found {
-            Found::Group(described) => present(group_id, described),
-            Found::Nothing => absent(group_id, self.version),
+            Found::Group(described) => present(group_id, described, self.allowed),
+            Found::Nothing => absent(group_id, self.version, self.allowed),
             Found::TooMuch(error_code) => DescribedGroup {
                 group_id,
                 error_code: *error_code,
@@ -91,7 +94,7 @@ fn bytes_of(described: &Described) -> usize {
     texts + members.sum::<usize>()
 }
 
-fn present<'a>(group_id: &'a str, described: &'a Described) -> DescribedGroup<'a> {
+fn present<'a>(group_id: &'a str, described: &'a Described, allowed: i32) -> DescribedGroup<'a> {
     let members = described.members.iter().map(|member| DescribedGroupMember {
         member_id: &member.member,
         group_instance_id: member.instance.as_deref(),
@@ -106,14 +109,15 @@ fn present<'a>(group_id: &'a str, described: &'a Described) -> DescribedGroup<'a
         protocol_type: &described.protocol_type,
         protocol_data: &described.protocol,
         members: members.collect(),
+        authorized_operations: allowed,
         ..Default::default()
     }
 }
 
-fn absent(group_id: &str, version: i16) -> DescribedGroup<'_> {
+fn absent(group_id: &str, version: i16, allowed: i32) -> DescribedGroup<'_> {
     let dead = DescribedGroup { group_id, group_state: "Dead", ..Default::default() };
     if version < NOT_FOUND_SINCE {
-        return dead;
+        return DescribedGroup { authorized_operations: allowed, ..dead };
     }
     DescribedGroup {
         error_code: ErrorCode::GROUP_ID_NOT_FOUND,
@@ -181,6 +185,26 @@ mod tests {
             world.answer_bytes = 1 << 20;
             let told: Vec<_> = states(&world.ask(version, &request, group), version);
             assert_eq!(told, expected(ErrorCode::POLICY_VIOLATION, 0), "version {version}");
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_told_when_asked() {
+        let mut world = World::default();
+        world.answer_bytes = 1 << 20;
+        let groups = ["small", "large", "none"].into_iter().collect();
+        let mut request = DescribeGroupsRequest { groups, ..Default::default() };
+        for is_asked in [false, true] {
+            request.include_authorized_operations = is_asked;
+            for version in 0..=6 {
+                let body = world.ask(version, &request, group);
+                let response: DescribeGroupsResponse<'_> = decode(&body, version);
+                for told in &response.groups {
+                    let expected = is_asked && version >= 3 && !told.error_code.is_error();
+                    let expected = operations::if_asked(expected, operations::ALL_OF_GROUP);
+                    assert_eq!(told.authorized_operations, expected, "version {version}: {told:?}");
+                }
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::kafka::protocol::messages::describe_topic_partitions::{
 };
 use crate::kafka::protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 use crate::kafka::protocol::wire::Writer;
-use crate::kafka::protocol::{Array, ErrorCode, Message};
+use crate::kafka::protocol::{Array, ErrorCode, Message, operations};
 use crate::metadata::topic::{Topic, validate_name};
 
 /// Kafka's `max.request.partition.size.limit`.
@@ -104,6 +104,7 @@ impl<'a> Page<'a, '_> {
             name: Some(&topic.name),
             topic_id: Uuid::from_bytes(topic.id.0),
             partitions,
+            topic_authorized_operations: operations::ALL_OF_TOPIC,
             ..Default::default()
         });
         end >= topic.partitions.len() || self.end(&topic.name, end)
@@ -117,7 +118,12 @@ impl<'a> Page<'a, '_> {
             Ok(()) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
             Err(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
         };
-        self.topics.push(DescribedTopic { error_code, name: Some(name), ..Default::default() });
+        self.topics.push(DescribedTopic {
+            error_code,
+            name: Some(name),
+            topic_authorized_operations: operations::ALL_OF_TOPIC,
+            ..Default::default()
+        });
         true
     }
 
@@ -227,5 +233,20 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(response.topics[0].partitions[1], expected);
+    }
+
+    #[test]
+    fn what_is_allowed_is_told_unasked() {
+        let world = World::with_topics(&["a"]);
+        let told = |cursor| {
+            let topics = ["a", "a/b", "none"].iter().map(|name| TopicRequest { name }).collect();
+            let body =
+                world.reply(0, &DescribeTopicPartitionsRequest { topics, cursor, ..Default::default() });
+            let response: DescribeTopicPartitionsResponse<'_> = decode(&body, 0);
+            response.topics.iter().map(|topic| topic.topic_authorized_operations).collect::<Vec<_>>()
+        };
+        assert_eq!(told(None), [operations::ALL_OF_TOPIC; 3]);
+        let refused = Cursor { topic_name: "a", partition_index: -1 };
+        assert_eq!(told(Some(refused)), [operations::OMITTED; 3]);
     }
 }

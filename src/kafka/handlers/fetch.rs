@@ -38,12 +38,12 @@ const COLD_WAIT: Duration = Duration::from_secs(5);
 /// what those were asked for, and would otherwise have it read again and again; Kafka waits for its reads however
 /// long they take.
 const FRESH_WAIT: Duration = Duration::from_millis(20);
-/// No client needs a longer poll.
 /// A wait from here on may end a little late, together with others: of a thousand idle consumers each would wake
 /// the shard by itself otherwise, once with its deadline and once with its next request.
 const LONG_POLL: Duration = Duration::from_millis(100);
 /// They end at the multiples of this.
 const LONG_POLLS_END: Duration = Duration::from_millis(5);
+/// No client needs a longer poll.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// First version in which topics are named by their ids.
 const BY_ID_SINCE: i16 = 13;

@@ -17,7 +17,7 @@ use crate::kafka::protocol::messages::metadata::{
 };
 use crate::kafka::protocol::messages::{MetadataRequest, MetadataResponse};
 use crate::kafka::protocol::wire::Writer;
-use crate::kafka::protocol::{Array, ErrorCode, Message};
+use crate::kafka::protocol::{Array, ErrorCode, Message, operations};
 use crate::metadata::topic::{Topic, validate_name};
 use crate::model::{LogId, TopicId};
 use crate::shard::call::{AdminCall, AdminError, Answer, Call};
@@ -35,16 +35,19 @@ pub fn handle(
     request: MetadataRequest<'_>,
     out: &mut Writer<'_>,
 ) -> Outcome {
+    let allowed = Allowed::asked_by(&request);
     let topics = match request.topics {
         // Version 0 has no null: there, an empty array means all.
         Some(topics) if version > 0 || !topics.is_empty() => topics,
         _ => {
-            respond(ctx, version, ctx.catalog.topics().map(|topic| describe(ctx, topic)).collect(), out);
+            let all = ctx.catalog.topics().map(|topic| describe(ctx, topic, allowed));
+            respond(ctx, version, all.collect(), allowed, out);
             return Outcome::Reply;
         }
     };
     let may_create = request.allow_auto_topic_creation && ctx.settings.auto_create_topics;
-    let mut pending = Metadata { version, asked: Vec::with_capacity(topics.len()), created: Vec::new() };
+    let asked = Vec::with_capacity(topics.len());
+    let mut pending = Metadata { version, asked, created: Vec::new(), allowed };
     let mut calls = Vec::new();
     let mut seen = BTreeSet::new();
     for topic in &topics {
@@ -75,6 +78,24 @@ fn create(name: &str) -> Call {
         configs: Vec::new(),
         validate_only: false,
     })
+}
+
+/// What the client may do with a topic and with the cluster, where it asks for that.
+#[derive(Clone, Copy)]
+struct Allowed {
+    topic: i32,
+    cluster: i32,
+}
+
+impl Allowed {
+    fn asked_by(request: &MetadataRequest<'_>) -> Self {
+        let (topic, cluster) =
+            (request.include_topic_authorized_operations, request.include_cluster_authorized_operations);
+        Self {
+            topic: operations::if_asked(topic, operations::ALL_OF_TOPIC),
+            cluster: operations::if_asked(cluster, operations::ALL_OF_CLUSTER),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,7 +135,7 @@ impl Asked {
         }
     }
 
-    fn response<'a>(&'a self, ctx: &Context<'a>) -> MetadataResponseTopic<'a> {
+    fn response<'a>(&'a self, ctx: &Context<'a>, allowed: Allowed) -> MetadataResponseTopic<'a> {
         let (topic, absent) = match &self.key {
             Key::Name(name) => (ctx.catalog.topic(name), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
             Key::Id(id) => (ctx.catalog.topic_by_id(*id), ErrorCode::UNKNOWN_TOPIC_ID),
@@ -122,11 +143,19 @@ impl Asked {
         if let Some(topic) = topic
             && self.refused.is_none()
         {
-            return describe(ctx, topic);
+            return describe(ctx, topic, allowed);
         }
         let error_code = self.refused.unwrap_or(absent);
         match &self.key {
-            Key::Name(name) => MetadataResponseTopic { error_code, name: Some(name), ..Default::default() },
+            Key::Name(name) => {
+                let mut response =
+                    MetadataResponseTopic { error_code, name: Some(name), ..Default::default() };
+                // As Kafka does: of a topic that is not there, too, but not where the request is a mistake.
+                if error_code != ErrorCode::INVALID_REQUEST {
+                    response.topic_authorized_operations = allowed.topic;
+                }
+                response
+            }
             Key::Id(id) => {
                 let topic_id = Uuid::from_bytes(id.0);
                 MetadataResponseTopic { error_code, topic_id, ..Default::default() }
@@ -140,6 +169,7 @@ struct Metadata {
     asked: Vec<Asked>,
     /// Which of the above call `part` makes.
     created: Vec<usize>,
+    allowed: Allowed,
 }
 
 impl Pending for Metadata {
@@ -156,7 +186,8 @@ impl Pending for Metadata {
     }
 
     fn encode(&mut self, ctx: &Context<'_>, out: &mut Writer<'_>) {
-        respond(ctx, self.version, self.asked.iter().map(|asked| asked.response(ctx)).collect(), out);
+        let topics = self.asked.iter().map(|asked| asked.response(ctx, self.allowed));
+        respond(ctx, self.version, topics.collect(), self.allowed, out);
     }
 }
 
@@ -164,6 +195,7 @@ fn respond<'a>(
     ctx: &Context<'a>,
     version: i16,
     topics: Array<MetadataResponseTopic<'a>>,
+    allowed: Allowed,
     out: &mut Writer<'_>,
 ) {
     let broker = |node: Node<'a>| MetadataResponseBroker {
@@ -177,12 +209,13 @@ fn respond<'a>(
         cluster_id: Some(&ctx.broker.cluster_id),
         controller_id: ctx.broker.controller().id,
         topics,
+        cluster_authorized_operations: allowed.cluster,
         ..Default::default()
     };
     response.encode(out, version);
 }
 
-fn describe<'a>(ctx: &Context<'_>, topic: &'a Topic) -> MetadataResponseTopic<'a> {
+fn describe<'a>(ctx: &Context<'_>, topic: &'a Topic, allowed: Allowed) -> MetadataResponseTopic<'a> {
     let partitions = topic.partitions().map(|(partition, log)| {
         let leader_id = ctx.broker.of_log(log).id;
         MetadataResponsePartition {
@@ -198,6 +231,7 @@ fn describe<'a>(ctx: &Context<'_>, topic: &'a Topic) -> MetadataResponseTopic<'a
         name: Some(&topic.name),
         topic_id: Uuid::from_bytes(topic.id.0),
         partitions: partitions.collect(),
+        topic_authorized_operations: allowed.topic,
         ..Default::default()
     }
 }
@@ -386,5 +420,46 @@ mod tests {
             let body = World::with_topics(&["a"]).reply(version, &request(topic.clone()));
             assert_eq!(topics_of(&body, version), [expected], "{version} {topic:?}");
         }
+    }
+
+    #[test]
+    fn what_is_allowed_is_told_when_asked() {
+        let mut world = World::with_topics(&["a"]);
+        world.settings.auto_create_topics = false;
+        let told = |version, request: &MetadataRequest<'_>| {
+            let body = world.reply(version, request);
+            let response: MetadataResponse<'_> = decode(&body, version);
+            let topics = response.topics.iter().map(|topic| topic.topic_authorized_operations);
+            (response.cluster_authorized_operations, topics.collect::<Vec<_>>())
+        };
+        for version in ApiKey::Metadata.versions() {
+            for (of_cluster, of_topics) in [(false, false), (true, false), (false, true)] {
+                let include = MetadataRequest {
+                    include_cluster_authorized_operations: of_cluster,
+                    include_topic_authorized_operations: of_topics,
+                    ..Default::default()
+                };
+                let cluster = operations::if_asked(
+                    of_cluster && (8..=10).contains(&version),
+                    operations::ALL_OF_CLUSTER,
+                );
+                let topic = operations::if_asked(of_topics && version >= 8, operations::ALL_OF_TOPIC);
+                assert_eq!(told(version, &include), (cluster, vec![topic]), "version {version}");
+                let named = MetadataRequest { topics: ask_for(&["a", "none", "x y"]).topics, ..include };
+                assert_eq!(told(version, &named), (cluster, vec![topic; 3]), "version {version}");
+            }
+        }
+        let by_id = |id| {
+            let topic = MetadataRequestTopic { topic_id: Uuid::from_bytes(id), name: None };
+            MetadataRequest {
+                topics: Some([topic].into_iter().collect()),
+                include_topic_authorized_operations: true,
+                ..Default::default()
+            }
+        };
+        let (known, unknown) = (by_id(topic_id("a").0), by_id([9; 16]));
+        assert_eq!(told(12, &known), (operations::OMITTED, vec![operations::ALL_OF_TOPIC]));
+        assert_eq!(told(12, &unknown), (operations::OMITTED, vec![operations::OMITTED]));
+        assert_eq!(told(11, &known), (operations::OMITTED, vec![operations::OMITTED]), "no legal request");
     }
 }

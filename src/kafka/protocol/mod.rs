@@ -26,6 +26,7 @@ pub mod error_code;
 pub mod frame;
 pub mod header;
 pub mod messages;
+pub mod operations;
 pub mod produce_reply;
 pub mod records;
 pub mod schema;

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::metadata::OPERATIONS_OMITTED;
 use crate::kafka::protocol::error_code::ErrorCode;
+use crate::kafka::protocol::operations;
 use crate::kafka::protocol::schema::{Array, message};
 
 message! {
@@ -29,7 +29,7 @@ message! {
         assignment_epoch: i32, 0+;
         assignor_name: &'a str, 0+;
         members: Array<ConsumerGroupMember<'a>>, 0+;
-        authorized_operations: i32 = OPERATIONS_OMITTED, 0+;
+        authorized_operations: i32 = operations::OMITTED, 0+;
     }
 
     /// A member, what it reads, and what it was assigned.

@@ -1,7 +1,7 @@
 //! DescribeCluster: the brokers, without topics.
 
-use super::metadata::OPERATIONS_OMITTED;
 use crate::kafka::protocol::error_code::ErrorCode;
+use crate::kafka::protocol::operations;
 use crate::kafka::protocol::schema::{Array, message};
 
 /// Whose addresses.
@@ -28,7 +28,7 @@ message! {
         cluster_id: &'a str, 0+;
         controller_id: i32 = -1, 0+;
         brokers: Array<DescribeClusterBroker<'a>>, 0+;
-        cluster_authorized_operations: i32 = OPERATIONS_OMITTED, 0+;
+        cluster_authorized_operations: i32 = operations::OMITTED, 0+;
     }
 
     /// A broker and where clients reach it.

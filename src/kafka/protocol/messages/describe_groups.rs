@@ -1,7 +1,7 @@
 //! DescribeGroups: groups with their members.
 
-use super::metadata::OPERATIONS_OMITTED;
 use crate::kafka::protocol::error_code::ErrorCode;
+use crate::kafka::protocol::operations;
 use crate::kafka::protocol::schema::{Array, message};
 
 message! {
@@ -27,7 +27,7 @@ message! {
         /// The protocol in use.
         protocol_data: &'a str, 0+;
         members: Array<DescribedGroupMember<'a>>, 0+;
-        authorized_operations: i32 = OPERATIONS_OMITTED, 3+;
+        authorized_operations: i32 = operations::OMITTED, 3+;
     }
 
     /// A member, what it said, and what it was assigned.

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::metadata::OPERATIONS_OMITTED;
 use crate::kafka::protocol::error_code::ErrorCode;
+use crate::kafka::protocol::operations;
 use crate::kafka::protocol::schema::{Array, message};
 
 message! {
@@ -43,7 +43,7 @@ message! {
         topic_id: Uuid, 0+;
         is_internal: bool, 0+;
         partitions: Array<DescribedPartition>, 0+;
-        topic_authorized_operations: i32 = OPERATIONS_OMITTED, 0+;
+        topic_authorized_operations: i32 = operations::OMITTED, 0+;
     }
 
     /// A partition and its replicas.

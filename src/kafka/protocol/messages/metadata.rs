@@ -3,10 +3,8 @@
 use uuid::Uuid;
 
 use crate::kafka::protocol::error_code::ErrorCode;
+use crate::kafka::protocol::operations;
 use crate::kafka::protocol::schema::{Array, message};
-
-/// "Not asked for", in fields of authorized operations.
-pub const OPERATIONS_OMITTED: i32 = i32::MIN;
 
 message! {
     /// Asks for brokers and topics.
@@ -32,7 +30,7 @@ message! {
         cluster_id: Option<&'a str>, 2+;
         controller_id: i32 = -1, 1+;
         topics: Array<MetadataResponseTopic<'a>>, 0+;
-        cluster_authorized_operations: i32 = OPERATIONS_OMITTED, 8-10;
+        cluster_authorized_operations: i32 = operations::OMITTED, 8-10;
         error_code: ErrorCode, 13+;
     }
 
@@ -52,7 +50,7 @@ message! {
         topic_id: Uuid, 10+;
         is_internal: bool, 1+;
         partitions: Array<MetadataResponsePartition>, 0+;
-        topic_authorized_operations: i32 = OPERATIONS_OMITTED, 8+;
+        topic_authorized_operations: i32 = operations::OMITTED, 8+;
     }
 
     /// A partition and its replicas.

@@ -41,8 +41,7 @@ pub fn handle(
         error_message: text.as_deref(),
         ..Default::default()
     });
-    let response =
-        DescribeUserScramCredentialsResponse { results: results.collect(), ..Default::default() };
+    let response = DescribeUserScramCredentialsResponse { results: results.collect(), ..Default::default() };
     response.encode(out, version);
     Outcome::Reply
 }

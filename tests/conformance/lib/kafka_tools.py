@@ -163,7 +163,7 @@ class KafkaTools:
         fixed = call.refused(*alter, "log.dirs=/elsewhere")
         _matches(fixed, r"InvalidRequestException: Cannot update these configs dynamically: .*log\.dirs")
         wrong = call.refused(*alter, "log.cleaner.threads=many")
-        _matches(wrong, r"InvalidConfigurationException: .*log\.cleaner\.threads")
+        _matches(wrong, r"InvalidRequestException: .*log\.cleaner\.threads")
 
     def _case_console(self, call, topic):
         """Lines with keys and headers go in at one terminal and come out at another, the group's offset kept."""

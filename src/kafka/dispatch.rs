@@ -59,6 +59,7 @@ pub fn dispatch(
         ApiKey::DescribeTopicPartitions => handle!(describe_topic_partitions),
         ApiKey::DescribeAcls => handle!(describe_acls),
         ApiKey::DescribeClientQuotas => handle!(describe_client_quotas),
+        ApiKey::DescribeUserScramCredentials => handle!(describe_user_scram_credentials),
         ApiKey::ListPartitionReassignments => handle!(list_partition_reassignments),
         ApiKey::Produce | ApiKey::Fetch => panic!("{api:?} is not dispatched here"),
         ApiKey::ConsumerGroupDescribe => return Err(DecodeError::UnknownApi(api.key())),

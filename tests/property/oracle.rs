@@ -84,6 +84,7 @@ oracles! {
     DescribeAcls: DescribeAclsRequest, DescribeAclsResponse;
     ListConfigResources: ListConfigResourcesRequest, ListConfigResourcesResponse;
     DescribeClientQuotas: DescribeClientQuotasRequest, DescribeClientQuotasResponse;
+    DescribeUserScramCredentials: DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse;
     ListPartitionReassignments: ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
     ConsumerGroupDescribe: ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
 }

@@ -88,6 +88,10 @@ def describe_producers(topic, partition=0):
     return wire.DESCRIBE_PRODUCERS, 0, [[[topic, [partition]]]]
 
 
+def credentials(users):
+    return wire.DESCRIBE_USER_SCRAM_CREDENTIALS, 0, [users and [[user] for user in users]]
+
+
 def metadata(*names):
     """Nothing is made."""
     return wire.METADATA, 8, [[[name] for name in names], 0, 0, 0]
@@ -326,10 +330,19 @@ def of_descriptions():
         Row("quotas: no type", (wire.DESCRIBE_CLIENT_QUOTAS, 0, [[["", 1, None]], 0]), REQUEST),
         Row("quotas: a type of its own", (wire.DESCRIBE_CLIENT_QUOTAS, 0, [[["shoe", 1, None]], 0]), VERSION),
         Row("quotas: a type twice", (wire.DESCRIBE_CLIENT_QUOTAS, 0, [[["user", 1, None]] * 2, 0]), REQUEST),
+        Row("credentials: of all", credentials(None), Whole(NONE)),
+        Row("credentials: of nobody named", credentials([]), Whole(NONE)),
+        Row("credentials", credentials(["u"]), Code.RESOURCE_NOT_FOUND),
+        Row("credentials: no name", credentials([""]), Code.RESOURCE_NOT_FOUND),
+        Row("credentials: one twice", credentials(["u", "u"]), Code.DUPLICATE_RESOURCE),
+        Row("credentials: one of two twice", credentials(["u", "v", "u"]),
+            Each((NONE, Code.DUPLICATE_RESOURCE, Code.RESOURCE_NOT_FOUND))),
         Row("producer id", (wire.INIT_PRODUCER_ID, 3, [None, 60_000, -1, -1]), NONE),
         Row("producer id: no epoch", (wire.INIT_PRODUCER_ID, 3, [None, 60_000, 5, -1]), REQUEST),
         Row("producer id: no id", (wire.INIT_PRODUCER_ID, 3, [None, 60_000, -1, 5]), REQUEST),
         Row("producer id: transactions of no name", (wire.INIT_PRODUCER_ID, 3, ["", 60_000, -1, -1]), REQUEST),
+        # With it Kafka makes the topic that the next row needs.
+        Row("find: a transaction", (wire.FIND_COORDINATOR, 2, ["t", 1]), Differs(REQUEST, NONE, NO_TRANSACTIONS)),
         Row("producer id: transactions", (wire.INIT_PRODUCER_ID, 3, ["t", 60_000, -1, -1]),
             Differs(REQUEST, NONE, NO_TRANSACTIONS)),
     ]  # fmt: skip

@@ -111,6 +111,9 @@ SHAPES = {
     wire.DESCRIBE_CLIENT_QUOTAS: (1, {
         (0, 1): ("[s b n] b", "i e n [[s n] [s q]]"),
     }),
+    wire.DESCRIBE_USER_SCRAM_CREDENTIALS: (0, {
+        (0, 0): ("[s]", "i e n [s e n [b i]]"),
+    }),
     wire.DESCRIBE_CLUSTER: (0, {
         (0, 0): ("b", "i e n s i [i s i n] i"),
         (1, 1): ("b b", "i e n b s i [i s i n] i"),

@@ -218,6 +218,8 @@ apis! {
     OffsetDelete = 47, versions 0..=0, flexible 1+, OffsetDeleteRequest<'a> => OffsetDeleteResponse<'a>;
     DescribeClientQuotas = 48, versions 0..=1, flexible 1+,
         DescribeClientQuotasRequest<'a> => DescribeClientQuotasResponse<'a>;
+    DescribeUserScramCredentials = 50, versions 0..=0, flexible 0+,
+        DescribeUserScramCredentialsRequest<'a> => DescribeUserScramCredentialsResponse<'a>;
     DescribeCluster = 60, versions 0..=2, flexible 0+, DescribeClusterRequest => DescribeClusterResponse<'a>;
     DescribeProducers = 61, versions 0..=0, flexible 0+,
         DescribeProducersRequest<'a> => DescribeProducersResponse<'a>;

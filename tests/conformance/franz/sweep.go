@@ -346,6 +346,10 @@ var bodies = map[int16]func(*sweep, int16){
 		s.fine(request, v)
 	},
 	48: func(s *sweep, v int16) { s.fine(kmsg.NewPtrDescribeClientQuotasRequest(), v) },
+	50: func(s *sweep, v int16) {
+		reply := s.fine(kmsg.NewPtrDescribeUserSCRAMCredentialsRequest(), v).(*kmsg.DescribeUserSCRAMCredentialsResponse)
+		equal(s.T, len(reply.Results), 0, s.name+": users with credentials")
+	},
 	60: func(s *sweep, v int16) {
 		request := kmsg.NewPtrDescribeClusterRequest()
 		request.EndpointType = 1

@@ -140,6 +140,12 @@ class KafkaTools:
         equal(metrics.strip(), "", "metrics of clients")
         quotas = call.run("kafka-configs", "--describe", "--entity-type", "clients")
         equal(quotas.strip(), "", "quotas of clients")
+        for who in (["--entity-type", "users"], ["--user", "somebody"]):
+            users = call.run("kafka-configs", "--describe", *who)
+            equal(users.strip(), "", f"quotas and credentials, {who}")
+        password = "SCRAM-SHA-256=[iterations=8192,password=secret]"
+        refused = call.refused("kafka-configs", "--alter", "--user", "somebody", "--add-config", password)
+        _contains(refused, "ALTER_USER_SCRAM_CREDENTIALS", "a password where there are none")
         _contains(call.refused("kafka-acls", "--list"), "SecurityDisabledException", "ACLs without authorizer")
 
     def _case_alter_broker_configs(self, call, _):
@@ -157,7 +163,7 @@ class KafkaTools:
         fixed = call.refused(*alter, "log.dirs=/elsewhere")
         _matches(fixed, r"InvalidRequestException: Cannot update these configs dynamically: .*log\.dirs")
         wrong = call.refused(*alter, "log.cleaner.threads=many")
-        _matches(wrong, r"InvalidConfigurationException: .*log\.cleaner\.threads")
+        _matches(wrong, r"InvalidRequestException: .*log\.cleaner\.threads")
 
     def _case_console(self, call, topic):
         """Lines with keys and headers go in at one terminal and come out at another, the group's offset kept."""

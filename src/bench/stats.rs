@@ -292,9 +292,9 @@ mod tests {
     fn work_is_no_stall() {
         let mut interval = Interval::new();
         interval.work_since_look_ns = 4 * STALL_NS;
-        interval.look(5 * STALL_NS);
+        assert_eq!(interval.look(5 * STALL_NS), STALL_NS);
         assert_eq!((interval.stall_ns_max, interval.stalled_ns), (STALL_NS, 0));
-        interval.look(5 * STALL_NS);
+        assert_eq!(interval.look(5 * STALL_NS), 5 * STALL_NS);
         assert_eq!((interval.stall_ns_max, interval.stalled_ns), (5 * STALL_NS, 5 * STALL_NS));
     }
 

@@ -5,8 +5,8 @@
 //! slice ends: measured, 4 ms for a write that takes 0.1 ms. So the shard asks for the shortest
 //! slices there are, after which a worker that wakes up runs at once.
 //!
-//! Threads that need no CPU of their own keep off the shards', where there are others: a shard that has to wait for a
-//! request of the admin page is a millisecond late with everything.
+//! Threads that need no CPU of their own keep off the shards', where there are others: a shard that waits for one of
+//! them is late with everything.
 
 use std::io;
 use std::mem;

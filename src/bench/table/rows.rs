@@ -213,14 +213,15 @@ impl Bench<'_> {
         self.maxima(options, options)
     }
 
-    fn maxima(&self, options: &Options, tailed: &Options) -> Result<Cells, BenchError> {
+    /// With other options where there is a consumer.
+    fn maxima(&self, options: &Options, with_consumer: &Options) -> Result<Cells, BenchError> {
         let alone = {
             let broker = self.fresh(&[])?;
             self.run(&broker, &Options { read_back: ReadBack::Afterwards, ..options.clone() })?
         };
         let tailed = {
             let broker = self.fresh(&[])?;
-            self.run(&broker, &Options { read_back: ReadBack::Tail, consumers: 1, ..tailed.clone() })?
+            self.run(&broker, &Options { read_back: ReadBack::Tail, consumers: 1, ..with_consumer.clone() })?
         };
         let (first, recycled) = alone.phases(self.setup.retention_bytes);
         let raw = self.raw_bandwidth(Direction::DurableWrite);
@@ -243,8 +244,8 @@ impl Bench<'_> {
         Ok(Cells { result, beside, reports: vec![alone, tailed, null] })
     }
 
-    /// Fewer connections where they are read, too: with more, one core that writes and checks 8 M/s falls so far behind
-    /// that retention overtakes it.
+    /// Fewer connections where they are read, too: with more, twice of two times, retention overtook the consumer, which
+    /// shares the load's core with the producers.
     fn small_records(&self) -> Result<Cells, BenchError> {
         self.maxima(&self.small_batches(100), &self.batches(100, 16 << 10))
     }

@@ -334,10 +334,11 @@ mod tests {
             (assigned("", &[(0, &[8])]), ErrorCode::INVALID_TOPIC_EXCEPTION),
             (configured("taken", "retention.ns", Some("1")), ErrorCode::TOPIC_ALREADY_EXISTS),
             (assigned("taken", &[(0, &[8])]), ErrorCode::TOPIC_ALREADY_EXISTS),
+            (configured("a_b", "retention.ns", Some("1")), ErrorCode::INVALID_TOPIC_EXCEPTION),
             (configured("new", "retention.ns", Some("1")), ErrorCode::INVALID_CONFIG),
         ];
         for (topic, expected) in table {
-            let body = World::with_topics(&["taken"]).reply(7, &request([topic.clone()]));
+            let body = World::with_topics(&["taken", "a.b"]).reply(7, &request([topic.clone()]));
             let response: CreateTopicsResponse<'_> = decode(&body, 7);
             assert_eq!(response.topics[0].error_code, expected, "{topic:?}");
         }

@@ -189,7 +189,12 @@ mod tests {
             let file = disk.create(&new).await?;
             let mut pages = PageBuf::zeroed(self.pages * 4096);
             pages.chunks_mut(4096).enumerate().for_each(|(i, page)| page.fill((self.number + i) as u8));
+            let (bytes, half) = ((self.pages + 1) * 4096, self.pages / 2 * 4096);
+            disk.allocate(&file, bytes as u64).await?;
+            assert_eq!(disk.size(&file).await?, bytes as u64);
             disk.write_at(&file, 4096, &pages).await?;
+            disk.write_zeros(&file, 4096, half).await?;
+            pages[..half].fill(0);
             disk.sync(&file).await?;
             disk.rename(&new, &path).await?;
             disk.sync_dir(&self.folder).await?;
@@ -197,11 +202,11 @@ mod tests {
 
             assert!(disk.exists(&path).await? && !disk.exists(&new).await?);
             let file = disk.open(&path).await?;
-            assert_eq!(disk.size(&file).await?, (self.pages as u64 + 1) * 4096);
+            assert_eq!(disk.size(&file).await?, bytes as u64);
             let mut read = PageBuf::zeroed((self.pages + 2) * 4096);
             let len = disk.read_at(&file, 0, &mut read).await?;
-            assert_eq!(len, (self.pages + 1) * 4096, "up to the file's end");
-            assert!(read[4096..len] == pages[..], "what was written");
+            assert_eq!(len, bytes, "up to the file's end");
+            assert!(read[..4096] == [0; 4096] && read[4096..len] == pages[..], "what was written");
             Ok(())
         }
 
@@ -211,8 +216,8 @@ mod tests {
     }
 
     fn fill(number: usize, folder: &Path) -> Fill {
-        // Some beyond one transfer.
-        Fill { number, folder: folder.to_owned(), pages: 1 + number % 3 * 200 }
+        // Some beyond one transfer, their zeros too.
+        Fill { number, folder: folder.to_owned(), pages: 2 + number % 3 * 400 }
     }
 
     #[test]

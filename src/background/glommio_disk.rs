@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
 use glommio::GlommioError;
-use glommio::io::{DmaFile, OpenOptions};
+use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 
 use crate::base::align::PAGE_BYTES;
 use crate::io::blocking::{BlockingDisk, block_on};
@@ -27,6 +27,8 @@ const TRANSFER_BYTES_MAX: usize = 1 << 20;
 pub struct GlommioDisk {
     /// Files that somebody has a handle of, by the handle's descriptor.
     open: RefCell<BTreeMap<RawFd, OpenFile>>,
+    /// What was last written as zeros: a segment is thousands of pieces of the same size.
+    zeros: RefCell<Option<Rc<DmaBuffer>>>,
 }
 
 struct OpenFile {
@@ -58,6 +60,18 @@ impl GlommioDisk {
         open.retain(|_, file| file.handle.strong_count() > 0);
         open.insert(number, OpenFile { handle: Arc::downgrade(fd), dma: dma.clone() });
         Ok(dma)
+    }
+
+    fn zeros(&self, dma: &DmaFile, bytes: usize) -> Rc<DmaBuffer> {
+        let mut known = self.zeros.borrow_mut();
+        match &*known {
+            Some(zeros) if zeros.len() == bytes => zeros.clone(),
+            _ => {
+                let mut zeros = dma.alloc_dma_buffer(bytes);
+                zeros.as_bytes_mut().fill(0);
+                known.insert(Rc::new(zeros)).clone()
+            }
+        }
     }
 
     /// On glommio's helper thread.
@@ -123,6 +137,24 @@ impl Disk for GlommioDisk {
             let mut own = dma.alloc_dma_buffer(part.len());
             own.as_bytes_mut().copy_from_slice(part);
             match dma.write_at(own, offset + done as u64).await.map_err(plain)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => done += count,
+            }
+        }
+        Ok(())
+    }
+
+    async fn allocate(&self, file: &FileHandle, bytes: u64) -> io::Result<()> {
+        let file = file.clone();
+        self.blocking(move || block_on(BlockingDisk.allocate(&file, bytes))).await
+    }
+
+    async fn write_zeros(&self, file: &FileHandle, offset: u64, bytes: usize) -> io::Result<()> {
+        let dma = self.dma(file).await?;
+        let mut done = 0;
+        while done < bytes {
+            let zeros = self.zeros(&dma, (bytes - done).min(TRANSFER_BYTES_MAX));
+            match dma.write_rc_at(zeros, offset + done as u64).await.map_err(plain)? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => done += count,
             }

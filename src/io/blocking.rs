@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -69,6 +70,22 @@ impl Disk for BlockingDisk {
 
     async fn write_at(&self, file: &FileHandle, offset: u64, buf: &PageBuf) -> io::Result<()> {
         with_file(file, |file| file.write_all_at(buf, offset))
+    }
+
+    async fn allocate(&self, file: &FileHandle, bytes: u64) -> io::Result<()> {
+        let FileHandle::Os(fd) = file else { panic!("{file:?} on a real disk") };
+        let bytes = libc::off_t::try_from(bytes).map_err(|_| ErrorKind::FileTooLarge)?;
+        loop {
+            // SAFETY: fallocate takes no memory; the descriptor is open while `file` lives.
+            if unsafe { libc::fallocate(fd.as_raw_fd(), 0, 0, bytes) } == 0 {
+                return Ok(());
+            }
+            match io::Error::last_os_error() {
+                error if error.kind() == ErrorKind::Interrupted => {}
+                error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(()),
+                error => return Err(error),
+            }
+        }
     }
 
     async fn sync(&self, file: &FileHandle) -> io::Result<()> {

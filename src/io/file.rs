@@ -56,6 +56,15 @@ pub trait Disk {
     async fn read_at(&self, file: &FileHandle, offset: u64, buf: &mut PageBuf) -> io::Result<usize>;
     /// Write all of `buf` at `offset`; a short write is continued.
     async fn write_at(&self, file: &FileHandle, offset: u64, buf: &PageBuf) -> io::Result<()>;
+    /// Give the file its size before it is filled, so that no write must make room: it may fail with
+    /// `StorageFull`. A hint: on file systems that cannot, the file stays as it is.
+    async fn allocate(&self, _file: &FileHandle, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+    /// Write zeros at `offset`: whole pages, at least one.
+    async fn write_zeros(&self, file: &FileHandle, offset: u64, bytes: usize) -> io::Result<()> {
+        self.write_at(file, offset, &PageBuf::zeroed(bytes)).await
+    }
     /// Make the file's data and size durable (and flush the device's cache).
     async fn sync(&self, file: &FileHandle) -> io::Result<()>;
     /// Make creations, renames and removals in the folder durable.

@@ -80,7 +80,7 @@ impl Preparation {
             path: segment_path(dir, self.number),
             file: self.file.clone(),
             range: self.done..end,
-            last: end == self.bytes,
+            file_bytes: self.bytes,
             pressed,
         }
     }
@@ -117,7 +117,7 @@ mod tests {
                     (preparation.done, preparation.done > 0)
                 );
                 preparation.on_slice(FILE);
-                assert_eq!(preparation.is_whole(), slice.last);
+                assert_eq!(preparation.is_whole(), slice.is_last());
             }
             made.push(preparation.done);
         }

@@ -47,6 +47,10 @@ impl Disk for Stopping {
         self.step()?;
         BlockingDisk.write_at(file, offset, buf).await
     }
+    async fn allocate(&self, file: &FileHandle, bytes: u64) -> io::Result<()> {
+        self.step()?;
+        BlockingDisk.allocate(file, bytes).await
+    }
     async fn sync(&self, file: &FileHandle) -> io::Result<()> {
         self.step()?;
         BlockingDisk.sync(file).await

@@ -103,7 +103,6 @@ struct Target {
     log: LogId,
     key: PartitionKey,
     rules: ProduceRules,
-    log_append_time: bool,
 }
 
 pub fn handle(
@@ -240,7 +239,6 @@ fn target(
             timestamp_after_max_ms: config.timestamp_after_max_ms,
             now: turn.now.wall,
         },
-        log_append_time: config.log_append_time,
     })
 }
 
@@ -253,7 +251,7 @@ fn produce_one(
     partition: &PartitionProduceData<'_>,
     version: i16,
 ) -> Result<(Option<ProduceOutcome>, bool), ErrorCode> {
-    let Target { log, key, rules, log_append_time } = target(turn, topic, partition, version)?;
+    let Target { log, key, rules } = target(turn, topic, partition, version)?;
     let records = partition.records.ok_or(ErrorCode::INVALID_RECORD)?;
     let batch = check(records, &rules).map_err(|error| {
         turn.shard.stats.counters.batch_crc_errors +=
@@ -271,7 +269,7 @@ fn produce_one(
     }
     let accepted = turn
         .shard
-        .append(log, key, CheckedBatch { batch, log_append_time }, ticket, turn.now)
+        .append(log, key, CheckedBatch { batch, log_append_time: rules.log_append_time }, ticket, turn.now)
         .map_err(|error| errors::of_call(&error))?;
     let outcome = ProduceOutcome {
         error_code: ErrorCode::NONE,

@@ -57,7 +57,7 @@ pub trait Disk {
     /// Write all of `buf` at `offset`; a short write is continued.
     async fn write_at(&self, file: &FileHandle, offset: u64, buf: &PageBuf) -> io::Result<()>;
     /// Give the file its size before it is filled, so that no write must make room: it may fail with
-    /// `StorageFull`. A hint: on file systems that cannot, the file stays as it is.
+    /// `StorageFull`. A hint: where that cannot be, and in the simulator, the file stays as it is.
     async fn allocate(&self, _file: &FileHandle, _bytes: u64) -> io::Result<()> {
         Ok(())
     }

@@ -191,7 +191,8 @@ mod tests {
             pages.chunks_mut(4096).enumerate().for_each(|(i, page)| page.fill((self.number + i) as u8));
             let (bytes, half) = ((self.pages + 1) * 4096, self.pages / 2 * 4096);
             disk.allocate(&file, bytes as u64).await?;
-            assert_eq!(disk.size(&file).await?, bytes as u64);
+            // It is a hint.
+            assert!([0, bytes as u64].contains(&disk.size(&file).await?));
             disk.write_at(&file, 4096, &pages).await?;
             disk.write_zeros(&file, 4096, half).await?;
             pages[..half].fill(0);

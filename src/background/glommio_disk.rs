@@ -18,6 +18,8 @@ use crate::io::file::{Disk, FileHandle};
 
 /// Bytes of one transfer; larger ones are cut, so that jobs take turns on the device.
 const TRANSFER_BYTES_MAX: usize = 1 << 20;
+/// Sizes of zeros that are kept: several logs make segments at a time, some in a hurry.
+const ZEROS_KEPT: usize = 4;
 
 /// Usable only within a glommio executor.
 ///
@@ -27,8 +29,8 @@ const TRANSFER_BYTES_MAX: usize = 1 << 20;
 pub struct GlommioDisk {
     /// Files that somebody has a handle of, by the handle's descriptor.
     open: RefCell<BTreeMap<RawFd, OpenFile>>,
-    /// What was last written as zeros: a segment is thousands of pieces of the same size.
-    zeros: RefCell<Option<Rc<DmaBuffer>>>,
+    /// What was written as zeros, by size: a segment is thousands of pieces of one.
+    zeros: RefCell<BTreeMap<usize, Rc<DmaBuffer>>>,
 }
 
 struct OpenFile {
@@ -64,14 +66,15 @@ impl GlommioDisk {
 
     fn zeros(&self, dma: &DmaFile, bytes: usize) -> Rc<DmaBuffer> {
         let mut known = self.zeros.borrow_mut();
-        match &*known {
-            Some(zeros) if zeros.len() == bytes => zeros.clone(),
-            _ => {
-                let mut zeros = dma.alloc_dma_buffer(bytes);
-                zeros.as_bytes_mut().fill(0);
-                known.insert(Rc::new(zeros)).clone()
-            }
+        if known.len() == ZEROS_KEPT && !known.contains_key(&bytes) {
+            known.clear();
         }
+        let make = || {
+            let mut zeros = dma.alloc_dma_buffer(bytes);
+            zeros.as_bytes_mut().fill(0);
+            Rc::new(zeros)
+        };
+        known.entry(bytes).or_insert_with(make).clone()
     }
 
     /// On glommio's helper thread.

@@ -52,7 +52,7 @@ const SEEN_PAUSE: Duration = Duration::from_millis(50);
 // No doc comment: it would be the help of the commands that have this.
 #[derive(Debug, Args)]
 pub struct ClusterArgs {
-    /// A broker of the cluster to ask, or several with commas: the first that answers is asked
+    /// A broker of the cluster to ask, or several with commas: the first that answers is asked. Without TLS or SASL
     #[arg(long, global = true, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
     pub bootstrap: String,
 }

@@ -115,7 +115,7 @@ choice! {
 choice! {
     /// Which brokers the clients are told of.
     Advertise {
-        /// One broker; any shard accepts, and requests travel to the shard that hosts the log.
+        /// One broker; its connections are spread over the shards, and requests travel to the shard that hosts the log.
         Node = "node",
         /// One broker per data log, at a port of its own, which the shard that hosts the log serves.
         Log = "log",

@@ -80,10 +80,12 @@ impl Disk for BlockingDisk {
             if unsafe { libc::fallocate(fd.as_raw_fd(), 0, 0, bytes) } == 0 {
                 return Ok(());
             }
-            match io::Error::last_os_error() {
-                error if error.kind() == ErrorKind::Interrupted => {}
-                error if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(()),
-                error => return Err(error),
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => return Err(error),
+                // The file system cannot, or may not be asked. Of everything else the writes will tell.
+                _ => return Ok(()),
             }
         }
     }

@@ -407,6 +407,26 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_wakes_each_shard_once_however_much_it_sends() {
+        let office = PostOffice::new(3);
+        let mut me = Mailbox::new(ShardId(0), office.clone());
+        let wakes = |me: &mut Mailbox| {
+            let mut wakes = Vec::new();
+            me.take_wakes(&mut wakes);
+            wakes
+        };
+        assert_eq!(wakes(&mut me), []);
+        for number in 0..50 {
+            me.call(ShardId(1), call(number));
+        }
+        me.answer(ShardId(2), Mail::Done { number: 1 });
+        assert_eq!(wakes(&mut me), [ShardId(1), ShardId(2)]);
+        assert_eq!(wakes(&mut me), []);
+        me.call(ShardId(1), call(50));
+        assert_eq!(wakes(&mut me), [ShardId(1)]);
+    }
+
+    #[test]
     fn calls_that_wait_for_others_keep_nobody_waiting() {
         for credits in [1, 2, 5] {
             let office = PostOffice::with_credits(2, credits);

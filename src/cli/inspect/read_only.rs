@@ -50,6 +50,10 @@ impl Disk for ReadOnlyDisk {
         refused()
     }
 
+    async fn allocate(&self, _: &FileHandle, _: u64) -> io::Result<()> {
+        refused()
+    }
+
     async fn sync(&self, _: &FileHandle) -> io::Result<()> {
         refused()
     }

@@ -230,7 +230,8 @@ class KafkaTools:
             "kafka-producer-perf-test", "--topic", own, "--num-records", "300", "--throughput", "1000000",
             "--payload-file", self._file(f"{own}.txt", "\n".join(payloads) + "\n"), "--print-metrics",
             "--producer.config",
-            self._file(f"{own}.properties", f"bootstrap.servers={call.bootstrap}\ncompression.type=lz4\n"),
+            # In one batch: a few short records by themselves become longer.
+            self._file(f"{own}.properties", f"bootstrap.servers={call.bootstrap}\ncompression.type=lz4\nlinger.ms=5000\n"),
             connect=False,
         )  # fmt: skip
         _matches(said, r"300 records sent, ")

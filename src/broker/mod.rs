@@ -41,7 +41,7 @@ use crate::shard::{LogJob, Shard};
 
 pub mod data_dir;
 mod first_segments;
-mod formatting;
+pub mod formatting;
 mod ids;
 mod kafka_configs;
 mod listeners;

@@ -7,8 +7,8 @@ use ringmq::config::{Assignment, Config, KEYS, Origin, Sources};
 
 use crate::harness::{Memory, Target, no_fix};
 
-/// TOML is parsed into a tree first.
-const TREE: Memory = Memory { per_byte: 1024, bytes: 256 << 10 };
+/// TOML, YAML or JSON is parsed into a tree first.
+pub const TREE: Memory = Memory { per_byte: 1024, bytes: 256 << 10 };
 
 /// The file; behind a zero byte, variables and flags, one a line: `RINGMQ_...=value` or `key=value`.
 pub const CONFIG: Target =

@@ -1,4 +1,4 @@
-//! Hostile bytes: one target for each parser of what a peer sends or a disk returns.
+//! Hostile bytes: one target for each parser of what a peer sends, a disk returns or an operator writes.
 //!
 //! A target is a function of bytes. None may panic, hold more memory than a small multiple of its
 //! input, or break the laws that it checks itself. Each runs on its corpus, on encodings that our own
@@ -15,7 +15,9 @@
 
 mod bench;
 mod config;
+mod consumers;
 mod disk;
+mod formatting;
 mod groups;
 mod harness;
 mod image;
@@ -23,6 +25,7 @@ mod kafka;
 mod log;
 mod meter;
 mod mutate;
+mod operator;
 mod records;
 mod state;
 
@@ -33,6 +36,17 @@ mod generator;
 mod random;
 #[path = "../formats/rig.rs"]
 mod rig;
+
+// Parsers that are a command's own. They are no part of the library's interface, so they are compiled into this
+// program, tests and all; `codec` is where one of them looks for records.
+#[path = "../../src/cli/group/assignment.rs"]
+mod assignment;
+#[path = "../../src/cli/record/json.rs"]
+mod json;
+#[path = "../../src/cli/bench/workload.rs"]
+mod workload;
+
+use ringmq::codec;
 
 #[global_allocator]
 static METER: meter::Meter = meter::Meter;
@@ -73,6 +87,8 @@ targets! {
     group_commit: state::GROUP_COMMIT;
     group_offsets: state::GROUP_OFFSETS;
     group_state: groups::GROUP_STATE;
+    subscription: consumers::SUBSCRIPTION;
+    assignment: consumers::ASSIGNMENT;
     metadata_record: state::METADATA_RECORD;
     catalog: state::CATALOG;
     recovery: image::RECOVERY;
@@ -81,6 +97,9 @@ targets! {
     inspect: image::INSPECT;
     config: config::CONFIG;
     broker_file: config::BROKER_FILE;
+    formatting: formatting::FORMATTING;
+    record_line: operator::RECORD_LINE;
+    workload: operator::WORKLOAD;
     bench_answers: bench::ANSWERS;
     bench_control: bench::CONTROL;
 }

@@ -266,8 +266,8 @@ impl Log {
         }
     }
 
-    /// The broker stops: nobody should wait for segments that it will not use. What there is of one is left
-    /// behind as by a crash, and a start removes it.
+    /// The broker stops: nobody should wait for segments that it will not use. A file that was begun is left
+    /// behind as by a crash, with all the space that it has taken, and a start removes it.
     pub fn stop_preparing(&mut self) {
         self.space.stopping = true;
         self.space.preparation.take_if(|preparation| preparation.is_waiting());

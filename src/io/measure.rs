@@ -96,10 +96,10 @@ fn modes(class: DeviceClass) -> &'static [CommitMode] {
     match class {
         DeviceClass::WriteThrough => &[CommitMode::Plain, CommitMode::Dsync, CommitMode::WriteThenSync],
         DeviceClass::Fua => &[CommitMode::Dsync, CommitMode::WriteThenSync],
-        // Without FUA the kernel ends a `Dsync` write on a worker of the core that the interrupt came to, which has to
-        // wait for the shard there, once for the data and once for the flush. A sync of its own runs where there is
-        // room. Measured, open loop, by turns, dsync and then write-sync: 100 k/s, p50 of 278 and 170 us; 500 k/s,
-        // 53 to 91 and 89 to 97 % within 1 ms. At full speed it is the other way round, by 2 to 6 %.
+        // Measured on class C, open loop, by turns, dsync and then write-sync: 100 k/s, p50 of 271 to 282 and 165 to
+        // 178 us; 500 k/s, 53 to 91 and 89 to 97 % within 1 ms. At full speed it is the other way round, by up to 6 %,
+        // once 11. Part of it is that the kernel ends a `Dsync` write there on a worker of the core that the interrupt
+        // came to: a shard that yields while it spins saves 40 us of the 100.
         DeviceClass::Flush | DeviceClass::Unknown => &[CommitMode::WriteThenSync, CommitMode::Dsync],
     }
 }
@@ -205,7 +205,7 @@ mod tests {
     use crate::io::file::Disk;
 
     #[test]
-    fn the_simplest_of_the_fast_ways_wins() {
+    fn the_first_of_the_fast_ways_wins() {
         let trial = |mode, depth, bytes_per_second| Trial {
             mode,
             depth,

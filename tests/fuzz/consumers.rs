@@ -4,22 +4,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringmq::group::{Action, GroupRules, Groups, JoinCall, MemberRef, SyncCall};
+use ringmq::group::{Action, Groups, JoinCall, MemberRef, SyncCall};
 use ringmq::model::{Nanos, Now, WallMs};
 
 use crate::assignment;
+use crate::groups::{GROUP, RULES};
 use crate::harness::{SMALL, Target, no_fix};
 
-const GROUP: &str = "billing";
 const MEMBER: &str = "app-1.1.0";
-const RULES: GroupRules = GroupRules {
-    session_min: Duration::from_secs(6),
-    session_max: Duration::from_secs(1800),
-    initial_delay: Duration::from_secs(3),
-    members_max: 100,
-    bytes_max: 1 << 20,
-    total_bytes_max: 16 << 20,
-};
 
 /// The metadata of a group's one member, which decide whose offsets are in use. Accepted: understood.
 pub const SUBSCRIPTION: Target = Target {

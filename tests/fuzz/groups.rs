@@ -13,8 +13,8 @@ use ringmq::partition::group_offsets::{CommittedOffset, GroupOffsets, encode_com
 use crate::harness::{Memory, Target, no_fix};
 use crate::meter::held_bytes;
 
-const GROUP: &str = "billing";
-const RULES: GroupRules = GroupRules {
+pub const GROUP: &str = "billing";
+pub const RULES: GroupRules = GroupRules {
     session_min: Duration::from_secs(6),
     session_max: Duration::from_secs(1800),
     initial_delay: Duration::from_secs(3),

@@ -431,12 +431,17 @@ impl<'a, D: Driver> Worker<'a, D> {
             measured_from_ns: self.plan.measured_from_ns,
             is_end_to_end: self.plan.read_back != ReadBack::Afterwards,
         };
-        let may_reconnect = self.plan.reconnect;
+        let (may_reconnect, closed) = (self.plan.reconnect, self.plan.interval_ns.is_none());
         let mut busy = false;
         for producer in self.producers.iter_mut().filter(|producer| producer.retry_at_ns().is_none()) {
+            let (began_ns, booked_ns) = (turn.now_ns, turn.interval.work_since_look_ns);
             match producer.turn(&mut turn) {
                 Err(BenchError::Connection { .. }) if may_reconnect => producer.disconnect(now_ns + RETRY_NS),
                 turned => busy |= turned?,
+            }
+            // In a closed loop nothing is due while the connections are served one after the other.
+            if closed {
+                turn.interval.book_step(turn.now_ns - began_ns, booked_ns);
             }
         }
         let (driver, afterwards) = (self.driver, self.plan.read_back == ReadBack::Afterwards);

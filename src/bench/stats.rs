@@ -133,8 +133,8 @@ pub struct Interval {
     pub packed_bytes: u64,
     pub packing_ns: u64,
     pub packed_requests: u64,
-    /// Spent compressing, or with answers to readers, since the last look at the sockets: work, and no
-    /// stall.
+    /// Spent compressing, with answers to readers, or, in a closed loop, with any connection, since the last
+    /// look at the sockets: work, and no stall.
     pub work_since_look_ns: u64,
     /// Requests that were refused, and the code of the last.
     pub errors: u64,
@@ -251,6 +251,16 @@ impl Interval {
         gap_ns
     }
 
+    /// One connection was served in `took_ns`; `booked_ns` is the work that was booked before. That is work, too,
+    /// unless it took so long that the machine must have stood still in it.
+    #[inline]
+    pub fn book_step(&mut self, took_ns: u64, booked_ns: u64) {
+        let booked_in_it_ns = self.work_since_look_ns - booked_ns;
+        if took_ns.saturating_sub(booked_in_it_ns) <= STALL_NS {
+            self.work_since_look_ns = booked_ns + took_ns.max(booked_in_it_ns);
+        }
+    }
+
     pub fn latencies(&self) -> [&Latency; 5] {
         [&self.response, &self.service, &self.delay, &self.own_delay, &self.end_to_end]
     }
@@ -296,6 +306,21 @@ mod tests {
         assert_eq!((interval.stall_ns_max, interval.stalled_ns), (STALL_NS, 0));
         assert_eq!(interval.look(5 * STALL_NS), 5 * STALL_NS);
         assert_eq!((interval.stall_ns_max, interval.stalled_ns), (5 * STALL_NS, 5 * STALL_NS));
+    }
+
+    #[test]
+    fn many_connections_served_are_work_and_one_that_takes_long_is_a_stall() {
+        let mut interval = Interval::new();
+        for _ in 0..4 {
+            interval.book_step(STALL_NS / 2, interval.work_since_look_ns);
+        }
+        assert_eq!(interval.look(2 * STALL_NS), 0);
+        interval.book_step(2 * STALL_NS, 0);
+        assert_eq!(interval.look(2 * STALL_NS), 2 * STALL_NS);
+        // Compressing has booked most of it already.
+        interval.work_since_look_ns = 5 * STALL_NS;
+        interval.book_step(4 * STALL_NS, 2 * STALL_NS);
+        assert_eq!(interval.look(6 * STALL_NS), 0);
     }
 
     #[test]

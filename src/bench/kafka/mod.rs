@@ -47,8 +47,9 @@ const SEQUENCE_MASK: u64 = i32::MAX as u64;
 /// How long the broker may hold a produce request back, and a fetch that finds nothing.
 const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 const FETCH_WAIT_MS: i32 = 500;
-/// Of one answer. Large enough to cost few round trips, small enough to stay in the cache.
-const FETCH_BYTES: i32 = 1 << 20;
+/// Of one answer. Small enough to be checked in a few milliseconds, and large enough that one connection reads as
+/// fast as many write: a round trip to a busy broker takes milliseconds, too.
+const FETCH_BYTES: i32 = 4 << 20;
 /// The same where it names more than so many partitions: as with clients, who ask for 50 MiB, the answer has
 /// room for some of each.
 const FETCH_BYTES_OF_MANY: i32 = 16 << 20;

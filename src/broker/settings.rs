@@ -4,6 +4,7 @@
 //! settled here, and no part below has to know the file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -25,6 +26,8 @@ use crate::shard::{Retention, ShardConfig};
 
 /// Segments are made ahead in slices of this size: a few milliseconds of the device each.
 const SLICE_BYTES: u64 = 4 << 20;
+/// Dead segments that nobody needs are removed about as late as Kafka's are (`file.delete.delay.ms`).
+const DEAD_KEPT_FOR: Duration = Duration::from_secs(60);
 /// A write to the device has at most this size: what disks take as one command, and what io_uring
 /// submits without a worker thread.
 const WRITE_BYTES_MAX: usize = 1 << 20;
@@ -146,6 +149,7 @@ pub fn log_config(config: &Config, file: &BrokerFile, log: LogId) -> anyhow::Res
         read_cache_bytes: if metadata { 4 << 20 } else { cache(&config.log.read_cache_bytes, 256 << 20) },
         segment_bytes: if metadata { 4 * METADATA_SEGMENT_BYTES } else { config.log.segment_bytes.0 },
         segments_ahead: config.log.segments_ahead as usize,
+        dead_kept_for: DEAD_KEPT_FOR,
         slice_bytes: SLICE_BYTES,
         checkpoint_bytes: if metadata { METADATA_SEGMENT_BYTES } else { config.log.checkpoint_bytes.0 },
         log_bytes_max: match config.log.log_bytes_max {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
@@ -581,6 +582,7 @@ const LOOKING: LogConfig = LogConfig {
     read_cache_bytes: 0,
     segment_bytes: 0,
     segments_ahead: 0,
+    dead_kept_for: Duration::ZERO,
     slice_bytes: 1,
     checkpoint_bytes: 0,
     log_bytes_max: 0,

@@ -18,6 +18,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::{Level, debug, enabled};
@@ -43,6 +44,7 @@ pub mod reader;
 pub mod recovery;
 pub mod segment;
 pub mod space;
+pub mod surplus;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
@@ -88,6 +90,8 @@ pub struct LogConfig {
     pub segment_bytes: u64,
     /// Segments kept ready.
     pub segments_ahead: usize,
+    /// Dead segments that nobody has needed for so long are removed.
+    pub dead_kept_for: Duration,
     /// A segment's file is made in slices of this size.
     pub slice_bytes: u64,
     /// A checkpoint at least every so many bytes.

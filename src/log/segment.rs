@@ -211,9 +211,14 @@ impl Segments {
         self.all.push_back(segment);
     }
 
-    /// The oldest segment, when it is sealed: the candidate for recycling.
+    /// Those before the active one, oldest first.
+    pub fn sealed(&self) -> impl Iterator<Item = &Segment> {
+        self.all.iter().take(self.active)
+    }
+
+    /// The candidate for recycling.
     pub fn oldest_sealed(&self) -> Option<&Segment> {
-        if self.active > 0 { self.all.front() } else { None }
+        self.sealed().next()
     }
 
     /// Take the oldest segment off, to be recycled or removed.

@@ -7,7 +7,7 @@
 //! ```text
 //!   prepare file -> zeros in slices, sync -> manifest with it -> ready
 //!   oldest segment dead and below the checkpoint -> manifest with its new base -> ready (recycled)
-//!                                                \-> or without it -> file removed (enough are ready)
+//!                                                \-> or without it -> file removed (nobody has needed it for long)
 //! ```
 
 use std::io;
@@ -25,6 +25,7 @@ use super::checkpoint::{self, Head};
 use super::manifest::{Manifest, SegmentRecord};
 use super::preparation::Preparation;
 use super::segment::{Segment, Slice, segment_path};
+use super::surplus::Surplus;
 
 /// After a failed preparation, checkpoint or manifest (usually: the disk is full) the next attempt waits this long.
 const RETRY: Duration = Duration::from_millis(500);
@@ -87,6 +88,8 @@ pub struct Space {
     /// The file that is being made, if one is. When it is whole it waits for its manifest.
     preparation: Option<Preparation>,
     retry_at: Nanos,
+    /// Of the dead segments.
+    surplus: Surplus,
     /// Recovery would start here.
     checkpoint: Position,
     generation: u64,
@@ -118,6 +121,7 @@ impl Space {
             manifest_missed: false,
             preparation: None,
             retry_at: Nanos(0),
+            surplus: Surplus::default(),
             checkpoint,
             generation,
             writing: None,
@@ -166,7 +170,9 @@ impl Log {
         let silent = self.space.moved.1.plus(IDLE);
         let records = records_idle.then_some(silent);
         let slice = (preparing && self.is_idle()).then(|| silent.max(self.space.next_slice));
-        records.into_iter().chain(slice).chain(begins).min()
+        let removes = (self.oldest_is_dead() && self.oldest_end() <= self.space.checkpoint)
+            .then(|| self.space.surplus.deadline(self.config.dead_kept_for));
+        records.into_iter().chain(slice).chain(begins).chain(removes).min()
     }
 
     /// Too few segments are ready, and making one is the way out: what is dead waits only for a
@@ -201,8 +207,10 @@ impl Log {
         let covered = self.oldest_end() <= self.space.checkpoint;
         if dead && !covered && !mutant::is(Mutant::RecycleAboveCheckpoint) {
             self.space.checkpoint_wanted = true;
-        } else if dead && (short || self.segments.ready_count() > self.config.segments_ahead) {
+        } else if dead && (short || self.is_surplus(now)) {
             return Some(self.recycle_oldest(short));
+        } else if !dead {
+            self.space.surplus.clear();
         }
         if self.space.preparation.is_none() && now.mono >= self.space.retry_at && self.wants_segment() {
             self.begin_preparation();
@@ -239,9 +247,25 @@ impl Log {
 
     /// Everything in the oldest segment is dead, and it is not where the log ends.
     fn oldest_is_dead(&self) -> bool {
-        let Some(oldest) = self.segments.oldest_sealed() else { return false };
-        let dead = self.chunks.is_dead(oldest.base(), oldest.end()) || mutant::is(Mutant::RecycleLiveSegment);
-        dead && oldest.end() <= self.durable()
+        self.segments.oldest_sealed().is_some_and(|oldest| self.is_dead(oldest))
+    }
+
+    fn is_dead(&self, sealed: &Segment) -> bool {
+        let dead = self.chunks.is_dead(sealed.base(), sealed.end()) || mutant::is(Mutant::RecycleLiveSegment);
+        dead && sealed.end() <= self.durable()
+    }
+
+    /// How many could be recycled or removed, one after the other.
+    fn dead_count(&self) -> usize {
+        self.segments.sealed().take_while(|segment| self.is_dead(segment)).count()
+    }
+
+    /// The oldest segment, which is dead, has waited in vain to be recycled.
+    fn is_surplus(&mut self, now: Now) -> bool {
+        let mut surplus = std::mem::take(&mut self.space.surplus);
+        let is_surplus = surplus.poll(now.mono, self.config.dead_kept_for, || self.dead_count());
+        self.space.surplus = surplus;
+        is_surplus
     }
 
     fn next_segment_bytes(&self) -> u64 {
@@ -298,7 +322,7 @@ impl Log {
         self.manifest_job(records)
     }
 
-    /// Take the oldest segment off; it becomes the newest, or goes when enough are ready.
+    /// Take the oldest segment off; it becomes the newest, or goes.
     fn recycle_oldest(&mut self, reuse: bool) -> Job {
         let mut segment = self.segments.pop_oldest();
         self.chunks.drop_before(segment.end());
@@ -308,12 +332,14 @@ impl Log {
             segment.record.base = self.segments.next_base();
             segment.record.recycled = true;
             debug!("log {}: recycles segment {}", self.id, segment.record.number);
+            self.space.surplus.on_recycled(self.dead_count());
             records.push(segment.record);
             self.space.state = State::Publishing(segment);
         } else if mutant::is(Mutant::RemoveBeforeManifest) {
             self.space.state = State::Removing;
             return Job::Remove { path: segment_path(&self.space.dir, segment.record.number) };
         } else {
+            debug!("log {}: removes segment {}", self.id, segment.record.number);
             self.space.state = State::Retiring(segment);
         }
         self.manifest_job(records)

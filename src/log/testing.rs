@@ -1,5 +1,7 @@
 //! What tests of logs, and of those above them, begin with.
 
+use std::time::Duration;
+
 use super::LogConfig;
 use crate::model::CommitMode;
 
@@ -15,6 +17,7 @@ pub const SMALL: LogConfig = LogConfig {
     read_cache_bytes: 64 << 10,
     segment_bytes: 256 << 10,
     segments_ahead: 1,
+    dead_kept_for: Duration::from_secs(60),
     slice_bytes: 1 << 20,
     checkpoint_bytes: 1 << 30,
     log_bytes_max: 0,

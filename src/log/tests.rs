@@ -366,6 +366,41 @@ fn a_full_disk_stops_nobody_from_waiting_for_the_device_and_is_told_each_time() 
 }
 
 #[test]
+fn dead_segments_wait_to_be_recycled_and_go_when_nobody_has_needed_them_for_long() {
+    let mut machine = machine_of(CommitMode::Dsync, 5);
+    let segments = |machine: &Machine| machine.log.segments().records().len();
+    while machine.log.segments().ready_count() > 1 {
+        machine.append_and_commit();
+    }
+    machine.checkpoint();
+    machine.record_idle();
+    let mut now = machine.world.now();
+    now.mono = machine.log.space_deadline().expect("three are dead");
+    assert!(now.mono.since(machine.world.now().mono) > 50_000_000_000, "at {now:?}");
+
+    // One of them is needed meanwhile.
+    while machine.log.segments().ready_count() > 0 {
+        machine.append_and_commit();
+    }
+    assert!(matches!(machine.log.poll_job(machine.world.now()), Some(Job::Manifest { .. })));
+    assert_eq!(machine.log.on_job(JobDone::Manifest(Ok(())), now).map(drop), Ok(()));
+    assert_eq!((segments(&machine), machine.log.segments().ready_count()), (5, 1));
+    machine.checkpoint();
+    // Of the four that were dead there were always three too many.
+    for left in [4, 3, 2] {
+        assert!(matches!(machine.log.poll_job(now), Some(Job::Manifest { .. })), "{left} should be left");
+        let removal = machine.log.on_job(JobDone::Manifest(Ok(())), now).expect("the disk works");
+        assert!(matches!(removal, Some(Job::Remove { .. })));
+        assert_eq!(machine.log.on_job(JobDone::Removed(Ok(())), now).map(drop), Ok(()));
+        assert_eq!(segments(&machine), left);
+    }
+    assert!(
+        !matches!(machine.log.poll_job(now), Some(Job::Remove { .. })),
+        "one is active, and one is ready"
+    );
+}
+
+#[test]
 fn a_manifest_for_which_the_machine_lacks_something_is_written_later_and_told_once() {
     let failed = |errno| JobDone::Manifest(Err(io::Error::from_raw_os_error(errno)));
     let mut machine = machine(CommitMode::Dsync);

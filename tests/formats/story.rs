@@ -4,6 +4,7 @@
 //! `write` tells the story to today's program; `check` asks a directory that some program wrote.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ringmq::broker::data_dir::{BrokerFile, DataDir, log_dir, read_broker_file};
 use ringmq::codec::batch_builder::BatchBuilder;
@@ -37,6 +38,7 @@ pub const CONFIG: LogConfig = LogConfig {
     read_cache_bytes: 64 << 10,
     segment_bytes: SEGMENT_BYTES,
     segments_ahead: 1,
+    dead_kept_for: Duration::from_secs(60),
     slice_bytes: 1 << 20,
     checkpoint_bytes: 1 << 30,
     log_bytes_max: 0,

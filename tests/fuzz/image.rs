@@ -12,6 +12,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ringmq::base::bytes::{Fields, Truncated};
 use ringmq::codec::batch_builder::BatchBuilder;
@@ -59,6 +60,7 @@ const CONFIG: LogConfig = LogConfig {
     read_cache_bytes: 8 << 10,
     segment_bytes: SEGMENT_BYTES,
     segments_ahead: 1,
+    dead_kept_for: Duration::from_secs(60),
     slice_bytes: 1 << 20,
     checkpoint_bytes: 1 << 30,
     log_bytes_max: 0,

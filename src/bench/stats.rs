@@ -153,7 +153,7 @@ pub struct Interval {
     pub own_delay: Latency,
     /// Received − intended. One sample a record.
     pub end_to_end: Latency,
-    /// The longest time between two looks at the sockets: how much the machine or we ourselves stalled.
+    /// The longest time between two looks at the sockets, without work: how much the machine or we ourselves stalled.
     pub stall_ns_max: u64,
     /// Sum of these times where they are above [`STALL_NS`].
     pub stalled_ns: u64,
@@ -252,7 +252,7 @@ impl Interval {
     }
 
     /// One connection was served in `took_ns`; `booked_ns` is the work that was booked before. That is work, too,
-    /// unless it took so long that the machine must have stood still in it.
+    /// unless it took so long that the machine must have stood still in it. Where that was for less, it is not seen.
     #[inline]
     pub fn book_step(&mut self, took_ns: u64, booked_ns: u64) {
         let booked_in_it_ns = self.work_since_look_ns - booked_ns;

@@ -50,8 +50,10 @@ const FETCH_WAIT_MS: i32 = 500;
 /// Of one answer. Small enough to be checked in a few milliseconds, and large enough that one connection reads as
 /// fast as many write: a round trip to a busy broker takes milliseconds, too.
 const FETCH_BYTES: i32 = 4 << 20;
-/// The same where it names more than so many partitions: as with clients, who ask for 50 MiB, the answer has
-/// room for some of each.
+/// Of one partition in it, as with clients.
+const FETCH_BYTES_OF_ONE: i32 = 1 << 20;
+/// Of an answer that names more than so many partitions: as with clients, who ask for 50 MiB, it has room for some
+/// of each.
 const FETCH_BYTES_OF_MANY: i32 = 16 << 20;
 const FEW_PARTITIONS: usize = 100;
 /// Partitions named in one fetch. Of more, only those are named that are known to have something.
@@ -344,7 +346,7 @@ impl Driver for KafkaDriver {
                 for (partition, offset) in from {
                     out.i32(partition);
                     out.i64(offset);
-                    out.i32(FETCH_BYTES);
+                    out.i32(FETCH_BYTES_OF_ONE);
                 }
             }
         });

@@ -117,26 +117,25 @@ fn gain_min_percent(class: DeviceClass) -> u64 {
     }
 }
 
-/// The first mode that none beats by enough, and of its trials the first that none beats by more than the noise.
+/// The first mode of which a trial is beaten by no other mode's by enough, and of these trials the first that none of
+/// its own mode beats by more than the noise.
 fn best(trials: &[Trial], class: DeviceClass) -> Trial {
     let reaches = |trial: &Trial, speed: u64, gain: u64| {
         u128::from(trial.bytes_per_second) * u128::from(100 + gain) >= u128::from(speed) * 100
     };
-    let fastest = |mode: Option<CommitMode>| {
-        let its = trials.iter().filter(|trial| mode.is_none_or(|mode| trial.mode == mode));
-        its.map(|trial| trial.bytes_per_second).max().unwrap_or(0)
+    let fastest = |of: &dyn Fn(&Trial) -> bool| {
+        trials.iter().filter(|trial| of(trial)).map(|trial| trial.bytes_per_second).max().unwrap_or(0)
     };
+    let overall = fastest(&|_| true);
     let of_mode = |&mode: &CommitMode| {
-        let good_enough =
-            |trial: &&Trial| trial.mode == mode && reaches(trial, fastest(Some(mode)), GAIN_MIN_PERCENT);
-        trials.iter().find(good_enough)
+        let own = fastest(&|trial| trial.mode == mode);
+        trials.iter().find(|trial| {
+            trial.mode == mode
+                && reaches(trial, own, GAIN_MIN_PERCENT)
+                && reaches(trial, overall, gain_min_percent(class))
+        })
     };
-    let good_enough = |trial: &&Trial| reaches(trial, fastest(None), gain_min_percent(class));
-    *modes(class)
-        .iter()
-        .filter_map(of_mode)
-        .find(good_enough)
-        .expect("the fastest is good enough, and there was a trial")
+    *modes(class).iter().find_map(of_mode).expect("the fastest is good enough, and there was a trial")
 }
 
 struct Bench<'a, I> {
@@ -250,6 +249,18 @@ mod tests {
             let same: Vec<Trial> = modes(class).iter().map(|&mode| trial(mode, 4, 100)).collect();
             assert_eq!(best(&same, class).mode, mode, "{class:?}");
         }
+    }
+
+    #[test]
+    fn a_depth_that_is_worth_it_only_against_another_mode_is_taken_for_that() {
+        let trials = [
+            trial(CommitMode::Dsync, 1, 91),
+            trial(CommitMode::WriteThenSync, 1, 80),
+            trial(CommitMode::Dsync, 2, 100),
+            trial(CommitMode::WriteThenSync, 2, 105),
+        ];
+        let best = best(&trials, DeviceClass::Fua);
+        assert_eq!((best.mode, best.depth), (CommitMode::Dsync, 2));
     }
 
     #[test]

@@ -125,6 +125,17 @@ pub fn group_rules(config: &Config, data_logs: u64) -> GroupRules {
     }
 }
 
+/// Measured without FUA, write-sync, depth 2, 32 KiB and 256 KiB by turns: 7 records of 128 B a request, closed loop, 4.0
+/// and 4.6 M/s; 1 M/s of 1 KB in 16 KiB, open loop, p50 0.45 to 0.62 and 0.26 to 0.39 ms; 100 k/s, and 16 KiB at full
+/// speed, the same.
+fn block_target_bytes(config: &Config, mode: CommitMode) -> u64 {
+    match (&config.log.block_target_bytes, mode) {
+        (config::Auto::Given(bytes), _) => bytes.0,
+        (config::Auto::Auto, CommitMode::WriteThenSync) => 256 << 10,
+        (config::Auto::Auto, CommitMode::Plain | CommitMode::Dsync) => 32 << 10,
+    }
+}
+
 pub fn log_config(config: &Config, file: &BrokerFile, log: LogId) -> anyhow::Result<LogConfig> {
     let logs = u64::from(file.logs).max(1);
     let cache = |given: &config::Auto<config::ByteSize>, auto: u64| match given {
@@ -141,7 +152,8 @@ pub fn log_config(config: &Config, file: &BrokerFile, log: LogId) -> anyhow::Res
     Ok(LogConfig {
         chunk_bytes: config.log.chunk_bytes.0.max(config.log.block_bytes_max.0) as usize,
         block_bytes_max: config.log.block_bytes_max.0 as usize,
-        block_target_bytes: config.log.block_target_bytes.0 as usize,
+        block_target_bytes: block_target_bytes(config, commit_mode).min(config.log.block_bytes_max.0)
+            as usize,
         write_bytes_max: WRITE_BYTES_MAX,
         commit_mode,
         commit_depth: config.log.commit_depth.clone().or_else(|| file.commit_depth).into(),

@@ -219,11 +219,13 @@ impl Config {
         check.range("log.segments_ahead", log.segments_ahead, 1, 64);
         check.size("log.block_bytes_max", log.block_bytes_max, 4 << 10, 64 << 20);
         check.pages("log.block_bytes_max", log.block_bytes_max);
-        check.that(
-            "log.block_target_bytes",
-            log.block_target_bytes <= log.block_bytes_max,
-            "is above log.block_bytes_max: lower it, or raise the other",
-        );
+        if let Auto::Given(bytes) = log.block_target_bytes {
+            check.that(
+                "log.block_target_bytes",
+                bytes <= log.block_bytes_max,
+                "is above log.block_bytes_max: lower it, or raise the other",
+            );
+        }
         if let Auto::Given(depth) = log.commit_depth {
             check.range("log.commit_depth", u32::from(depth), 1, 8);
         }

@@ -283,10 +283,12 @@ schema! {
         /// A single batch that is larger gets a block of its own.
         block_bytes_max: ByteSize = "1MiB",
         /// While a block is being written, the next one waits for this size before it follows. Less makes
-        /// records wait less for writes that are under way, until the device takes small writes too slowly.
-        block_target_bytes: ByteSize = "32KiB",
+        /// records wait less for writes that are under way, until the device takes small writes too slowly. Auto:
+        /// 256 KiB with `write-sync`, whose one sync is for all writes before it, 32 KiB else; at most
+        /// `block_bytes_max`.
+        block_target_bytes: Auto<ByteSize> = "auto",
         /// How a block becomes durable: `plain` (devices without a volatile cache only), `dsync`
-        /// (`RWF_DSYNC`), `write-sync` (write, then `fdatasync`), or `auto`: what was fastest when
+        /// (`RWF_DSYNC`), `write-sync` (write, then `fdatasync`), or `auto`: what was best when
         /// the data directory was formatted.
         commit_mode: CommitMode = "auto",
         /// Blocks that may be in flight to the device at once, 1 to 8. Auto: as `commit_mode`.

@@ -12,7 +12,7 @@
 //! - format: [`block`], [`entry`], [`manifest`], [`checkpoint`]; docs/FORMATS.md
 //! - the path of a write: [`append_buffer`], [`group_commit`], [`chunks`], [`consume_queue`]
 //! - reads: [`read`], [`reader`]
-//! - space: [`segment`], [`preparation`], [`space`]
+//! - space: [`segment`], [`preparation`], [`surplus`], [`space`]
 //! - start: [`recovery`]; looking without changing: [`inspect`]
 
 use std::collections::VecDeque;

@@ -170,9 +170,8 @@ impl Log {
         let silent = self.space.moved.1.plus(IDLE);
         let records = records_idle.then_some(silent);
         let slice = (preparing && self.is_idle()).then(|| silent.max(self.space.next_slice));
-        let removes = (self.oldest_is_dead() && self.oldest_end() <= self.space.checkpoint)
-            .then(|| self.space.surplus.deadline(self.config.dead_kept_for));
-        records.into_iter().chain(slice).chain(begins).chain(removes).min()
+        // What dead segments wait for is no deadline: a shard looks each second at what dies.
+        records.into_iter().chain(slice).chain(begins).min()
     }
 
     /// Too few segments are ready, and making one is the way out: what is dead waits only for a
@@ -207,7 +206,7 @@ impl Log {
         let covered = self.oldest_end() <= self.space.checkpoint;
         if dead && !covered && !mutant::is(Mutant::RecycleAboveCheckpoint) {
             self.space.checkpoint_wanted = true;
-        } else if dead && (short || self.is_surplus(now)) {
+        } else if dead && (short || !self.space.stopping && self.is_surplus(now)) {
             return Some(self.recycle_oldest(short));
         } else if !dead {
             self.space.surplus.clear();

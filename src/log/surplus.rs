@@ -10,19 +10,19 @@ use crate::model::Nanos;
 
 #[derive(Debug, Default)]
 pub struct Surplus {
-    /// Since when dead segments wait without a break, or are counted anew.
+    /// When the while began in which they are watched.
     since: Option<Nanos>,
-    /// The fewest that were left since then.
-    fewest: Option<usize>,
-    /// Of these, what is not removed yet.
+    /// The fewest that waited since then, without those of `count`.
+    fewest: usize,
+    /// Of an earlier while: what is to be removed.
     count: usize,
 }
 
 impl Surplus {
     /// One was recycled, and so many wait behind it.
     pub fn on_recycled(&mut self, left: usize) {
-        self.fewest = Some(self.fewest.map_or(left, |fewest| fewest.min(left)));
         self.count = self.count.min(left);
+        self.fewest = self.fewest.min(left - self.count);
     }
 
     /// None waits.
@@ -32,23 +32,14 @@ impl Surplus {
 
     /// Some wait: should the oldest be removed now? `waiting` counts them.
     pub fn poll(&mut self, now: Nanos, kept_for: Duration, waiting: impl FnOnce() -> usize) -> bool {
-        let since = *self.since.get_or_insert(now);
-        if self.count == 0 && now >= since.plus(kept_for) {
+        if self.count == 0 && self.since.is_none_or(|since| now >= since.plus(kept_for)) {
             let waiting = waiting();
-            self.count = self.fewest.map_or(waiting, |fewest| fewest.min(waiting));
-            (self.since, self.fewest) = (Some(now), None);
+            self.count = if self.since.is_some() { self.fewest.min(waiting) } else { 0 };
+            (self.since, self.fewest) = (Some(now), waiting - self.count);
         }
         let any = self.count > 0;
         self.count -= usize::from(any);
         any
-    }
-
-    /// When to ask again, while some wait.
-    pub fn deadline(&self, kept_for: Duration) -> Nanos {
-        match self.since {
-            Some(since) if self.count == 0 => since.plus(kept_for),
-            _ => Nanos(0),
-        }
     }
 }
 
@@ -83,6 +74,8 @@ mod tests {
     fn what_nobody_needs_goes_after_a_while_and_not_before() {
         assert_eq!(play(60, 100, 0, |_| 0), (100, 0));
         assert_eq!(play(61, 100, 0, |_| 0), (0, 100));
+        // And what died later waits for as long.
+        assert_eq!(play(61, 1, 1, |_| 0), (60, 2));
     }
 
     #[test]
@@ -99,18 +92,5 @@ mod tests {
         assert_eq!((waiting, removed), (0, 69), "31 were needed");
         // Others die later, and are all needed: of the hundred all go in time but what the unevenness needs.
         assert_eq!(play(1000, 100, 1, |second| 4 * usize::from(second % 4 == 0)), (3, 97));
-    }
-
-    #[test]
-    fn a_deadline_is_the_end_of_the_while_or_at_once() {
-        let mut surplus = Surplus::default();
-        assert_eq!(surplus.deadline(KEPT_FOR), Nanos(0), "the while has not begun");
-        assert!(!surplus.poll(Nanos(5), KEPT_FOR, || 2));
-        let end = Nanos(5).plus(KEPT_FOR);
-        assert_eq!(surplus.deadline(KEPT_FOR), end);
-        assert!(surplus.poll(end, KEPT_FOR, || 2));
-        assert_eq!(surplus.deadline(KEPT_FOR), Nanos(0), "another one goes");
-        assert!(surplus.poll(end, KEPT_FOR, || unreachable!("it is counted once")));
-        assert_eq!(surplus.deadline(KEPT_FOR), end.plus(KEPT_FOR));
     }
 }

@@ -367,37 +367,43 @@ fn a_full_disk_stops_nobody_from_waiting_for_the_device_and_is_told_each_time() 
 
 #[test]
 fn dead_segments_wait_to_be_recycled_and_go_when_nobody_has_needed_them_for_long() {
-    let mut machine = machine_of(CommitMode::Dsync, 5);
+    let mut machine = machine_of(CommitMode::Dsync, 6);
     let segments = |machine: &Machine| machine.log.segments().records().len();
+    // Of the manifest that is to be written, if one is.
+    let polled = |machine: &mut Machine, now: Now| match machine.log.poll_job(now) {
+        Some(Job::Manifest { manifest, .. }) => Some(manifest.segments.len()),
+        other => other.map(|job| panic!("{job:?} was not asked for")),
+    };
     while machine.log.segments().ready_count() > 1 {
         machine.append_and_commit();
     }
     machine.checkpoint();
     machine.record_idle();
-    let mut now = machine.world.now();
-    now.mono = machine.log.space_deadline().expect("three are dead");
-    assert!(now.mono.since(machine.world.now().mono) > 50_000_000_000, "at {now:?}");
+    let at = |machine: &Machine, seconds| {
+        let now = machine.world.now();
+        Now { mono: now.mono.plus(Duration::from_secs(seconds)), ..now }
+    };
+    let (before, after) = (at(&machine, 59), at(&machine, 61));
+    assert_eq!(polled(&mut machine, before), None, "four are dead");
 
-    // One of them is needed meanwhile.
+    // One of them is needed meanwhile, and another one dies.
     while machine.log.segments().ready_count() > 0 {
         machine.append_and_commit();
     }
-    assert!(matches!(machine.log.poll_job(machine.world.now()), Some(Job::Manifest { .. })));
-    assert_eq!(machine.log.on_job(JobDone::Manifest(Ok(())), now).map(drop), Ok(()));
-    assert_eq!((segments(&machine), machine.log.segments().ready_count()), (5, 1));
+    assert_eq!(polled(&mut machine, before), Some(6));
+    assert_eq!(machine.log.on_job(JobDone::Manifest(Ok(())), before).map(drop), Ok(()));
+    assert_eq!((segments(&machine), machine.log.segments().ready_count()), (6, 1));
     machine.checkpoint();
-    // Of the four that were dead there were always three too many.
-    for left in [4, 3, 2] {
-        assert!(matches!(machine.log.poll_job(now), Some(Job::Manifest { .. })), "{left} should be left");
-        let removal = machine.log.on_job(JobDone::Manifest(Ok(())), now).expect("the disk works");
+
+    // There were always four.
+    for left in [5, 4, 3] {
+        assert_eq!(polled(&mut machine, after), Some(left));
+        let removal = machine.log.on_job(JobDone::Manifest(Ok(())), after).expect("the disk works");
         assert!(matches!(removal, Some(Job::Remove { .. })));
-        assert_eq!(machine.log.on_job(JobDone::Removed(Ok(())), now).map(drop), Ok(()));
-        assert_eq!(segments(&machine), left);
+        assert_eq!(machine.log.on_job(JobDone::Removed(Ok(())), after).map(drop), Ok(()));
     }
-    assert!(
-        !matches!(machine.log.poll_job(now), Some(Job::Remove { .. })),
-        "one is active, and one is ready"
-    );
+    machine.log.stop_preparing();
+    assert!(polled(&mut machine, after).is_none_or(|segments| segments == 3), "a stop does not wait for it");
 }
 
 #[test]

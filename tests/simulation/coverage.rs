@@ -46,6 +46,7 @@ events! {
     CheckpointsUsed,
     SegmentRolls,
     SegmentsRecycled,
+    SegmentsRemoved,
     /// Calls that waited because a shard's box was full.
     CallsWaited,
     ColdReads,

@@ -251,6 +251,8 @@ pub struct Broker {
     jobs: Rc<[Cell<u64>; 4]>,
     /// Turns at whose end calls waited for a place in another shard's box.
     pub calls_waited: u64,
+    /// Dead segments that were removed.
+    pub removals: u64,
 }
 
 impl Broker {
@@ -345,6 +347,7 @@ impl Broker {
             messages: Vec::new(),
             jobs: Rc::default(),
             calls_waited: 0,
+            removals: 0,
         })
     }
 
@@ -379,7 +382,9 @@ impl Broker {
             let outside: Vec<OutsideQueue> = self.cores.iter().map(|core| core.outside.clone()).collect();
             for job in jobs {
                 let (disk, outside) = (SimDisk::new(&self.world), outside[usize::from(job.shard.0)].clone());
-                let (under_way, kind) = (self.jobs.clone(), JobKind::of(&job.job) as usize);
+                let (under_way, kind) = (self.jobs.clone(), JobKind::of(&job.job));
+                self.removals += u64::from(kind == JobKind::Remove);
+                let kind = kind as usize;
                 under_way[kind].update(|count| count + 1);
                 self.executor.spawn(async move {
                     let done = jobs::run(&disk, job.job).await;

@@ -268,6 +268,7 @@ impl Story {
         let coverage = &mut self.stage.coverage;
         coverage.add(Event::ColdReads, broker.cold_reads());
         coverage.add(Event::CallsWaited, broker.calls_waited);
+        coverage.add(Event::SegmentsRemoved, broker.removals);
         for log in broker.logs() {
             coverage.add(Event::SegmentRolls, u64::from(log.segments().active().base().0 > 0));
             let recycled = log.segments().records().iter().filter(|record| record.recycled).count();

@@ -26,7 +26,7 @@ use crate::shard::{Retention, ShardConfig};
 
 /// Segments are made ahead in slices of this size: a few milliseconds of the device each.
 const SLICE_BYTES: u64 = 4 << 20;
-/// Dead segments that nobody needs are removed about as late as Kafka's are (`file.delete.delay.ms`).
+/// Dead segments that nobody needs are removed as late as Kafka's are (`file.delete.delay.ms`), at the earliest.
 const DEAD_KEPT_FOR: Duration = Duration::from_secs(60);
 /// A write to the device has at most this size: what disks take as one command, and what io_uring
 /// submits without a worker thread.

@@ -206,7 +206,7 @@ impl Log {
         let covered = self.oldest_end() <= self.space.checkpoint;
         if dead && !covered && !mutant::is(Mutant::RecycleAboveCheckpoint) {
             self.space.checkpoint_wanted = true;
-        } else if dead && (short || !self.space.stopping && self.is_surplus(now)) {
+        } else if dead && (short || self.is_silent(now) && self.is_surplus(now)) {
             return Some(self.recycle_oldest(short));
         } else if !dead {
             self.space.surplus.clear();
@@ -259,8 +259,12 @@ impl Log {
         self.segments.sealed().take_while(|segment| self.is_dead(segment)).count()
     }
 
-    /// The oldest segment, which is dead, has waited in vain to be recycled.
+    /// The oldest segment, which is dead, has waited in vain to be recycled. Asked in silent moments: where the file
+    /// system discards what is removed, the device does nothing else meanwhile.
     fn is_surplus(&mut self, now: Now) -> bool {
+        if self.space.stopping {
+            return false;
+        }
         let mut surplus = std::mem::take(&mut self.space.surplus);
         let is_surplus = surplus.poll(now.mono, self.config.dead_kept_for, || self.dead_count());
         self.space.surplus = surplus;

@@ -19,6 +19,10 @@ use crate::base::child::end_with_parent;
 /// A broker that is not ready by then has failed.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const READY_POLL: Duration = Duration::from_millis(2);
+/// A device that has done nothing for so long has done what was removed.
+const QUIET: Duration = Duration::from_millis(500);
+/// Others may use it all the time.
+const SETTLE_MAX: Duration = Duration::from_secs(8);
 /// How the last line of a broker's banner names its two addresses.
 const BANNER_KAFKA: &str = "Kafka clients: ";
 const BANNER_ADMIN: &str = "; admin: http://";
@@ -100,7 +104,11 @@ impl Broker {
     /// The data directory cannot be emptied; the broker does not start: the end of its log is in the
     /// error.
     pub fn fresh(launch: &Launch) -> Result<Broker, BenchError> {
+        let had_data = data_dir(&launch.dir).exists();
         remove_data(&launch.dir).map_err(BenchError::io("cannot empty the broker's data directory"))?;
+        if had_data {
+            settle(launch.dir.path());
+        }
         Broker::start(launch.clone())
     }
 
@@ -206,6 +214,30 @@ pub fn remove_data(folder: &Folder) -> std::io::Result<()> {
     }
 }
 
+/// Until the device below `dir` has had nothing to do for a while, or it takes too long. A file system that discards
+/// what was removed does so after its commit: the next broker would be charged for it.
+fn settle(dir: &Path) {
+    // Commits the removal. Where that is not possible, there is nothing to wait for.
+    let _ = File::open(dir).and_then(|folder| folder.sync_all());
+    let began = Instant::now();
+    let mut seen = device_stat(dir);
+    while seen.is_some() && began.elapsed() < SETTLE_MAX {
+        std::thread::sleep(QUIET);
+        let now = device_stat(dir);
+        if now == seen {
+            break;
+        }
+        seen = now;
+    }
+}
+
+/// What the kernel has counted of the device that `dir` lies on (`Documentation/block/stat.rst`).
+fn device_stat(dir: &Path) -> Option<String> {
+    let device = fs::metadata(dir).ok()?.dev();
+    let path = format!("/sys/dev/block/{}:{}/stat", libc::major(device), libc::minor(device));
+    fs::read_to_string(path).ok()
+}
+
 /// The Kafka and the admin address of a broker that is ready, by its log.
 fn addresses_of(log: &str) -> Option<(SocketAddr, SocketAddr)> {
     let (_, after) = log.rsplit_once(BANNER_KAFKA)?;
@@ -226,9 +258,7 @@ pub struct DeviceWrites {
 
 impl DeviceWrites {
     pub fn now(dir: &Path) -> Option<DeviceWrites> {
-        let device = fs::metadata(dir).ok()?.dev();
-        let path = format!("/sys/dev/block/{}:{}/stat", libc::major(device), libc::minor(device));
-        DeviceWrites::parse(&fs::read_to_string(path).ok()?)
+        DeviceWrites::parse(&device_stat(dir)?)
     }
 
     fn parse(stat: &str) -> Option<DeviceWrites> {

@@ -265,10 +265,10 @@ impl Log {
         if self.space.stopping {
             return false;
         }
-        let mut surplus = std::mem::take(&mut self.space.surplus);
-        let is_surplus = surplus.poll(now.mono, self.config.dead_kept_for, || self.dead_count());
-        self.space.surplus = surplus;
-        is_surplus
+        if self.space.surplus.is_due(now.mono, self.config.dead_kept_for) {
+            self.space.surplus.begin(now.mono, self.dead_count());
+        }
+        self.space.surplus.take()
     }
 
     fn next_segment_bytes(&self) -> u64 {

@@ -30,13 +30,19 @@ impl Surplus {
         *self = Surplus::default();
     }
 
-    /// Some wait: should the oldest be removed now? `waiting` counts them.
-    pub fn poll(&mut self, now: Nanos, kept_for: Duration, waiting: impl FnOnce() -> usize) -> bool {
-        if self.count == 0 && self.since.is_none_or(|since| now >= since.plus(kept_for)) {
-            let waiting = waiting();
-            self.count = if self.since.is_some() { self.fewest.min(waiting) } else { 0 };
-            (self.since, self.fewest) = (Some(now), waiting - self.count);
-        }
+    /// A while is over, or the first begins: they are to be counted.
+    pub fn is_due(&self, now: Nanos, kept_for: Duration) -> bool {
+        self.count == 0 && self.since.is_none_or(|since| now >= since.plus(kept_for))
+    }
+
+    /// So many wait as the next while begins.
+    pub fn begin(&mut self, now: Nanos, waiting: usize) {
+        self.count = if self.since.is_some() { self.fewest.min(waiting) } else { 0 };
+        (self.since, self.fewest) = (Some(now), waiting - self.count);
+    }
+
+    /// Should the oldest be removed now? Asked once for each.
+    pub fn take(&mut self) -> bool {
         let any = self.count > 0;
         self.count -= usize::from(any);
         any
@@ -60,7 +66,13 @@ mod tests {
                 waiting -= 1;
                 surplus.on_recycled(waiting);
             }
-            while waiting > 0 && surplus.poll(Nanos(second * SECOND), KEPT_FOR, || waiting) {
+            while waiting > 0 {
+                if surplus.is_due(Nanos(second * SECOND), KEPT_FOR) {
+                    surplus.begin(Nanos(second * SECOND), waiting);
+                }
+                if !surplus.take() {
+                    break;
+                }
                 (waiting, removed) = (waiting - 1, removed + 1);
             }
             if waiting == 0 {

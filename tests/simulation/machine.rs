@@ -384,11 +384,10 @@ impl Broker {
                 let (disk, outside) = (SimDisk::new(&self.world), outside[usize::from(job.shard.0)].clone());
                 let (under_way, kind) = (self.jobs.clone(), JobKind::of(&job.job));
                 self.removals += u64::from(kind == JobKind::Remove);
-                let kind = kind as usize;
-                under_way[kind].update(|count| count + 1);
+                under_way[kind as usize].update(|count| count + 1);
                 self.executor.spawn(async move {
                     let done = jobs::run(&disk, job.job).await;
-                    under_way[kind].update(|count| count - 1);
+                    under_way[kind as usize].update(|count| count - 1);
                     outside.push(Outside::JobDone { log: job.log, done });
                 });
             }

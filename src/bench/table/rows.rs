@@ -245,7 +245,7 @@ impl Bench<'_> {
     }
 
     /// Fewer connections where they are read, too: with more, twice of two times, retention overtook the consumer, which
-    /// shares the load's core with the producers.
+    /// shares the load's core with the producers. That was with answers of 1 MiB.
     fn small_records(&self) -> Result<Cells, BenchError> {
         self.maxima(&self.small_batches(100), &self.batches(100, 16 << 10))
     }

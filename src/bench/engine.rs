@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::{Events, Poll, Token};
 use serde::{Deserialize, Serialize};
 
@@ -164,6 +165,8 @@ pub struct Worker<'a, D> {
     /// One for each group of readers.
     ledgers: Vec<Ledger>,
     interval: Interval,
+    /// When the sockets were looked at last.
+    looked_ns: u64,
     /// When the load ends.
     end_ns: u64,
     /// What is overdue is not sent any more.
@@ -204,6 +207,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             addresses: Vec::new(),
             ledgers: (0..plan.groups).map(|_| Ledger::new(expect, &plan.own(&plan.latest))).collect(),
             interval: Interval::new(),
+            looked_ns: plan.start_ns,
             end_ns: plan.end_ns,
             gave_up: false,
             draining: false,
@@ -357,21 +361,17 @@ impl<'a, D: Driver> Worker<'a, D> {
         while self.clock.now_ns() < start_ns && !self.is_stopped() {
             std::thread::yield_now();
         }
-        let (mut before_ns, mut busy_ns) = (start_ns, start_ns);
+        let mut busy_ns = start_ns;
         while !self.is_stopped() {
             let now_ns = self.clock.now_ns();
             let second = (now_ns - start_ns) / SECOND_NS;
             if second > self.interval.second {
                 self.report(second, now_ns);
             }
-            // After that: a stall belongs to the second in which it ends.
-            let gap_ns = self.interval.look(now_ns - before_ns);
-            before_ns = now_ns;
-            self.poll_events(&mut events)?;
             if self.plan.reconnect {
                 self.reconnect(now_ns);
             }
-            if self.turn(now_ns, gap_ns)? {
+            if self.turn(&mut events, now_ns)? {
                 busy_ns = now_ns;
             } else {
                 // The kernel completes durable writes on worker threads of its own, on this core too
@@ -390,29 +390,13 @@ impl<'a, D: Driver> Worker<'a, D> {
         Ok(false)
     }
 
-    fn poll_events(&mut self, events: &mut Events) -> Result<(), BenchError> {
-        match self.poll.poll(events, Some(Duration::ZERO)) {
-            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
-                return Err(BenchError::io("cannot poll")(error));
-            }
-            _ => {}
-        }
-        for event in events.iter() {
-            let Token(index) = event.token();
-            match self.producers.get_mut(index) {
-                Some(producer) => producer.transport.on_event(event),
-                None => self.readers[index - self.producers.len()].transport.on_event(event),
-            }
-        }
-        Ok(())
-    }
-
     /// What is due at this moment or later is not sent.
     fn send_until_ns(&self) -> u64 {
         if self.gave_up { 0 } else { self.end_ns }
     }
 
-    fn turn(&mut self, now_ns: u64, gap_ns: u64) -> Result<bool, BenchError> {
+    /// Send what is due, look at the sockets, and serve them. True when something happened.
+    fn turn(&mut self, events: &mut Events, now_ns: u64) -> Result<bool, BenchError> {
         let end_ns = self.send_until_ns();
         let (thread, threads) = (self.plan.thread, self.plan.threads);
         let own = self.plan.topics.total() as usize;
@@ -425,7 +409,7 @@ impl<'a, D: Driver> Worker<'a, D> {
             clock: &self.clock,
             ledgers: &mut self.ledgers,
             interval: &mut self.interval,
-            gap_ns,
+            gap_ns: 0,
             now_ns,
             end_ns,
             measured_from_ns: self.plan.measured_from_ns,
@@ -433,6 +417,23 @@ impl<'a, D: Driver> Worker<'a, D> {
         };
         let (may_reconnect, closed) = (self.plan.reconnect, self.plan.interval_ns.is_none());
         let mut busy = false;
+        // What is due goes before what can wait in its socket: answers would make it late, each by a system call.
+        for producer in &mut self.producers {
+            // By the clock of that moment: a write takes microseconds, in which others become due.
+            if !producer.is_due(turn.now_ns) {
+                continue;
+            }
+            match producer.send(&mut turn) {
+                Err(BenchError::Connection { .. }) if may_reconnect => producer.disconnect(now_ns + RETRY_NS),
+                sent => busy |= sent?,
+            }
+        }
+        turn.gap_ns = turn.interval.look(turn.now_ns - self.looked_ns);
+        self.looked_ns = turn.now_ns;
+        poll(&mut self.poll, events, |index, event| match self.producers.get_mut(index) {
+            Some(producer) => producer.transport.on_event(event),
+            None => self.readers[index - self.producers.len()].transport.on_event(event),
+        })?;
         for producer in self.producers.iter_mut().filter(|producer| producer.retry_at_ns().is_none()) {
             let (began_ns, booked_ns) = (turn.now_ns, turn.interval.work_since_look_ns);
             match producer.turn(&mut turn) {
@@ -582,4 +583,20 @@ impl<'a, D: Driver> Worker<'a, D> {
         // Nobody listens only when the run was given up.
         let _ = self.reporter.full.send(Reported { thread: self.plan.thread, interval, last: false });
     }
+}
+
+/// Tell `on_event` of every connection with news, by its index; waits for none.
+fn poll(
+    poll: &mut Poll,
+    events: &mut Events,
+    mut on_event: impl FnMut(usize, &Event),
+) -> Result<(), BenchError> {
+    match poll.poll(events, Some(Duration::ZERO)) {
+        Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+            return Err(BenchError::io("cannot poll")(error));
+        }
+        _ => {}
+    }
+    events.iter().for_each(|event| on_event(event.token().0, event));
+    Ok(())
 }

@@ -230,7 +230,21 @@ impl Producer {
                 self.take_ack(turn, &ack)?;
             }
         }
-        busy |= match self.pace {
+        Ok(self.send(turn)? | busy)
+    }
+
+    /// Whether a request of an open loop could be sent by now. With a linger, whether a record is due.
+    #[inline]
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        self.retry_at_ns.is_none()
+            && self.pace.due_ns().is_some_and(|due_ns| due_ns <= now_ns)
+            && self.has_room()
+    }
+
+    /// Send what is due, and what the socket did not take before. True when something was due.
+    #[inline]
+    pub fn send<D: Driver>(&mut self, turn: &mut Turn<'_, D>) -> Result<bool, BenchError> {
+        let any = match self.pace {
             Pace::Linger(_, linger_ns) => self.stamp_gathered(turn, linger_ns),
             Pace::Closed | Pace::Open(_) => self.stamp_due(turn),
         };
@@ -238,7 +252,7 @@ impl Producer {
         if !turn.driver.answers() {
             self.book_sent(turn);
         }
-        Ok(busy)
+        Ok(any)
     }
 
     /// Requests that nobody answers are over when the socket has taken them.

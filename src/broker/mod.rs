@@ -25,7 +25,7 @@ use crate::config::{self, Config};
 use crate::io::clock::monotonic;
 use crate::io::ring::{PollMode, Ring, RingConfig, Wakers};
 use crate::io::socket::SocketHandle;
-use crate::io::{memory, probe, sched, wakeup};
+use crate::io::{memory, probe, wakeup};
 use crate::kafka::front::Front;
 use crate::kafka::identity::BrokerIdentity;
 use crate::kafka::settings::LogDir;
@@ -55,7 +55,7 @@ use ids::RandomIds;
 use listeners::{Listeners, resolve, retry_in_use};
 use logs::{format, open_logs};
 pub use placement::allowed_cpus;
-use placement::{background_cpus, host_of};
+use placement::{background_cpus, host_of, settle};
 use settings::{
     connections_max, group_rules, kafka_settings, log_config, memory_limits, own_descriptors, server_config,
     shard_config,
@@ -81,6 +81,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
     probe::check_data_dir(data_dir.path())?;
 
     let shards = config.server.shards.clone().or_else(|| cpus.len() as u16).max(1);
+    let shard_cpus: Vec<usize> = (0..usize::from(shards)).map(|shard| cpus[shard % cpus.len()]).collect();
     // Bound before anything is written: a port that is taken must not leave a formatted folder.
     let admin_address = resolve(&config.admin.listen)?;
     let admin = retry_in_use(|| TcpListener::bind(admin_address))
@@ -94,7 +95,7 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
             formatting::finish(data_dir.path())?;
             file
         }
-        None => format(&data_dir, &config, shards)?,
+        None => format(&data_dir, &config, &shard_cpus)?,
     };
     let identity = listeners.identity(&config, &file.cluster_id)?;
     let connections_max = connections_max(&config, nofile, own_descriptors(shards, file.logs));
@@ -109,7 +110,6 @@ pub fn run(config: Config, repair: bool) -> anyhow::Result<()> {
         shards: outside.clone(),
         wakers: wakers.clone(),
     });
-    let shard_cpus: Vec<usize> = (0..usize::from(shards)).map(|shard| cpus[shard % cpus.len()]).collect();
     let background_cpus = background_cpus(&cpus, &shard_cpus);
     let admin = AdminServer::start(admin, view.clone(), background_cpus.clone())?;
     let opened = open_logs(&data_dir, &file, &config, repair)?;
@@ -256,16 +256,7 @@ struct ShardParts {
 }
 
 fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sender<()>) -> anyhow::Result<()> {
-    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: parts.cpu });
-    if !pinned {
-        warn!(
-            "shard {} could not be pinned to CPU {}: it runs where the kernel puts it",
-            parts.id, parts.cpu
-        );
-    }
-    if let Err(error) = sched::shorten_slices() {
-        info!("shard {}: ordinary time slices ({error}); durable writes may wait for them", parts.id);
-    }
+    settle(parts.id, parts.cpu);
     let (office, outside, me) = (parts.office.clone(), parts.outside.clone(), parts.id);
     let mut ring = Ring::new(RingConfig {
         shard: me,

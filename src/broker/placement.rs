@@ -1,7 +1,9 @@
 //! Which CPU and which shard does what.
 
+use tracing::{info, warn};
+
 use crate::config::{Auto, Config, ConfigError};
-use crate::io::memory;
+use crate::io::{memory, sched};
 use crate::model::{LogId, ShardId};
 
 fn own_cpus() -> Vec<usize> {
@@ -25,6 +27,16 @@ pub fn allowed_cpus(config: &Config) -> Result<Vec<usize>, ConfigError> {
         }
         Auto::Auto if allowed.is_empty() => Ok(vec![0]),
         Auto::Auto => Ok(allowed),
+    }
+}
+
+/// Make the calling thread a shard's: on its CPU, in the shortest time slices.
+pub fn settle(shard: ShardId, cpu: usize) {
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
+        warn!("shard {shard} could not be pinned to CPU {cpu}: it runs where the kernel puts it");
+    }
+    if let Err(error) = sched::shorten_slices() {
+        info!("shard {shard}: ordinary time slices ({error}); durable writes may wait for them");
     }
 }
 

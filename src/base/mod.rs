@@ -8,3 +8,4 @@ pub mod calendar;
 pub mod child;
 pub mod crc;
 pub mod mutant;
+pub mod prefetch;

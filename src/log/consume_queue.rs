@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 
 use crate::base::mutant::{self, Mutant};
+use crate::base::prefetch::prefetch;
 use crate::model::{Offset, Position, Slot};
 
 use super::chunks::ChunkId;
@@ -213,6 +214,13 @@ impl Queue {
         }
     }
 
+    /// An entry will be applied to this queue or leave it, which [`ConsumeQueues::prefetch`] has brought near.
+    fn prefetch_ends(&self) {
+        self.runs.back().into_iter().for_each(prefetch);
+        self.tail.iter().take(1).for_each(prefetch);
+        self.tail.back().into_iter().for_each(prefetch);
+    }
+
     fn evict_before(&mut self, end: Position) {
         while self.tail.front().is_some_and(|entry| entry.position < end) {
             self.tail.pop_front();
@@ -244,6 +252,12 @@ impl ConsumeQueues {
         &mut self.queues[index]
     }
 
+    /// Entries of these slots will be applied or leave memory: ask for what that touches, the queues first and then their ends.
+    pub fn prefetch(&self, slots: impl Iterator<Item = Slot> + Clone) {
+        slots.clone().filter_map(|slot| self.get(slot)).for_each(prefetch);
+        slots.filter_map(|slot| self.get(slot)).for_each(Queue::prefetch_ends);
+    }
+
     /// From a checkpoint.
     pub fn restore(&mut self, slot: Slot, runs: VecDeque<Run>, end_offset: Offset) {
         let bytes = runs.iter().map(|run| u64::from(run.bytes)).sum();
@@ -257,6 +271,7 @@ impl ConsumeQueues {
 
     /// The chunk that ended at `end` left memory; `slots` had entries in it.
     pub fn evict(&mut self, end: Position, slots: &[Slot]) {
+        self.prefetch(slots.iter().copied());
         for &slot in slots {
             self.get_mut(slot).evict_before(end);
         }

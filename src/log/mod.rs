@@ -25,6 +25,7 @@ use tracing::{Level, debug, enabled};
 
 use crate::base::align::PAGE_BYTES;
 use crate::base::mutant::{self, Mutant};
+use crate::base::prefetch::prefetch;
 use crate::io::buffer::{ChunkBuf, ChunkPool};
 use crate::io::op::{Op, Token, WriteSync};
 use crate::model::{CommitMode, LogId, Nanos, Now, Offset, Position, Slot, Term};
@@ -156,6 +157,12 @@ struct Pending {
     position: Position,
     chunk: ChunkId,
     append_seconds: u32,
+}
+
+impl Pending {
+    fn end(&self) -> Position {
+        self.position.plus(self.header.stored_bytes() as u64)
+    }
 }
 
 /// An entry that has become durable, in log order.
@@ -576,11 +583,26 @@ impl Log {
         self.committed.drain(..)
     }
 
+    /// The slots of the entries that [`Log::poll_durable`] will return from now on, in that order.
+    pub fn durable_slots(&self) -> impl Iterator<Item = Slot> + Clone {
+        let durable = self.commit.durable();
+        self.pending.iter().take_while(move |pending| pending.end() <= durable).map(|pending| pending.header.slot)
+    }
+
+    /// Ask for the memory that applying those entries touches.
+    pub fn prefetch_durable(&self) {
+        self.queues.prefetch(self.durable_slots());
+    }
+
+    /// The slot's queue will be asked for.
+    pub fn prefetch(&self, slot: Slot) {
+        self.queues.get(slot).into_iter().for_each(prefetch);
+    }
+
     /// The next entry that has become durable, after it was applied to the consume queues.
     pub fn poll_durable(&mut self) -> Option<Durable> {
         let durable = self.commit.durable();
-        let next = self.pending.front()?;
-        let end = next.position.plus(next.header.stored_bytes() as u64);
+        let end = self.pending.front()?.end();
         if end > durable {
             return None;
         }

@@ -5,11 +5,11 @@
 //! reported safe, and the only thing that readers, checkpoints and later restarts know. Dropping the
 //! appended level leaves exactly what recovery would find.
 
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::base::bytes::{Fields, Truncated};
 use crate::base::mutant::{self, Mutant};
+use crate::base::prefetch::prefetch;
 use crate::codec::record_batch::{
     self, RecordBatch, patch_base_offset, patch_leader_epoch, patch_log_append_time,
 };
@@ -23,6 +23,7 @@ use crate::model::{Now, Offset, PartitionKey, Position, ProducerId, Slot, Term, 
 pub mod group_offsets;
 pub mod producer_lru;
 pub mod producer_state;
+pub mod slot_index;
 #[cfg(test)]
 mod tests;
 pub mod waiters;
@@ -30,6 +31,10 @@ pub mod waiters;
 use group_offsets::{CommittedOffset, GroupOffsets, encode_commit};
 use producer_lru::ProducerLru;
 use producer_state::{ActiveProducer, Decision, ProducerStates};
+use slot_index::SlotIndex;
+
+/// So many partitions and their queues take some 500 KiB: a core's own cache.
+const CACHED: usize = 2048;
 
 /// A partition that has, or had, records in this log.
 #[derive(Debug)]
@@ -137,7 +142,7 @@ pub struct Partitions {
     producers_evicted: u64,
     /// How many slots the log durably knows of.
     durable_slots: usize,
-    slots: FxHashMap<PartitionKey, Slot>,
+    slots: SlotIndex,
     groups: GroupOffsets,
     members: StoredGroups,
 }
@@ -156,18 +161,29 @@ impl Partitions {
             producers_max,
             producers_evicted: 0,
             durable_slots: 0,
-            slots: FxHashMap::default(),
+            slots: SlotIndex::default(),
             groups: GroupOffsets::default(),
             members: StoredGroups::default(),
         }
     }
 
     pub fn slot(&self, key: PartitionKey) -> Option<Slot> {
-        self.slots.get(&key).copied()
+        self.slots.get(key)
     }
 
     pub fn get(&self, slot: Slot) -> Option<&Partition> {
         self.by_slot.get(slot.0 as usize)
+    }
+
+    /// More than the processor's cache may be expected to hold: what is touched next has to come from memory.
+    pub fn are_many(&self) -> bool {
+        self.by_slot.len() > CACHED
+    }
+
+    /// The partition will be asked for: see [`prefetch`].
+    #[inline]
+    pub fn prefetch(&self, slot: Slot) {
+        self.get(slot).into_iter().for_each(prefetch);
     }
 
     fn get_mut(&mut self, slot: Slot) -> Option<&mut Partition> {
@@ -375,7 +391,7 @@ impl Partitions {
             partition.producers.clear(&mut self.producers);
             let key = partition.key;
             if self.slot(key) == Some(slot) {
-                self.slots.remove(&key);
+                self.slots.remove(key);
             }
         }
     }

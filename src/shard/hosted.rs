@@ -166,6 +166,13 @@ impl Hosted {
         Ok(accepted)
     }
 
+    /// There will be an append to this partition.
+    pub fn expect_append(&self, key: PartitionKey) {
+        if self.partitions.are_many() {
+            self.partitions.slot(key).into_iter().for_each(|slot| self.partitions.prefetch(slot));
+        }
+    }
+
     /// The turn is over: who came first and got something comes second in the next one.
     pub fn end_turn(&mut self) {
         self.held_first ^= std::mem::take(&mut self.first_went);
@@ -339,6 +346,13 @@ impl Hosted {
         stats.counters.records_produced += records;
         stats.counters.produced_bytes += bytes;
         self.committed.extend(self.log.take_committed());
+        if self.partitions.are_many() {
+            for slot in self.log.durable_slots() {
+                self.partitions.prefetch(slot);
+                self.retention.prefetch(slot);
+            }
+            self.log.prefetch_durable();
+        }
         while let Some(durable) = self.log.poll_durable() {
             self.partitions.on_durable(&durable);
             let EntryHeader { kind, slot, .. } = durable.header;

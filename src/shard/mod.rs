@@ -225,6 +225,13 @@ impl Shard {
         self.hosted(log).room(bytes)
     }
 
+    /// There will be an append to this partition, if its log is of this shard.
+    pub fn expect_append(&mut self, log: LogId, key: PartitionKey) {
+        if self.is_local(log) {
+            self.hosted(log).expect_append(key);
+        }
+    }
+
     /// Append to a log of this shard without a detour: the hot path. Acknowledged through
     /// [`News::acked`], or at once if `durable_at` is `None`.
     pub fn append(

@@ -253,6 +253,8 @@ fn produce_one(
 ) -> Result<(Option<ProduceOutcome>, bool), ErrorCode> {
     let Target { log, key, rules } = target(turn, topic, partition, version)?;
     let records = partition.records.ok_or(ErrorCode::INVALID_RECORD)?;
+    // The checks take as long as the memory does.
+    turn.shard.expect_append(log, key);
     let batch = check(records, &rules).map_err(|error| {
         turn.shard.stats.counters.batch_crc_errors +=
             u64::from(matches!(error, BatchError::CrcMismatch { .. }));

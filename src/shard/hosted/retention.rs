@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::base::prefetch::prefetch;
 use crate::log::consume_queue::Run;
 use crate::metadata::catalog::Catalog;
 use crate::model::{Slot, TopicId, WallMs};
@@ -15,6 +16,9 @@ use super::Hosted;
 
 /// Partitions looked at by retention in one turn.
 const RETENTION_STEP: u32 = 512;
+
+/// So many partitions before its turn the memory of one is asked for.
+const LOOK_AHEAD: usize = 8;
 
 /// Nothing of the slot will be due by time.
 const NEVER: i64 = i64::MAX;
@@ -56,6 +60,16 @@ impl RetentionQueue {
         }
     }
 
+    /// The slot is about to change: see [`prefetch`].
+    pub fn prefetch(&self, slot: Slot) {
+        self.slots.get(slot.0 as usize).into_iter().for_each(prefetch);
+    }
+
+    /// The slot that will be next after some others, if it is known.
+    fn soon(&self) -> Option<Slot> {
+        self.looking.iter().rev().nth(LOOK_AHEAD).copied()
+    }
+
     /// The next slot to look at in this pass; after `None` the next pass begins.
     pub fn next(&mut self, now: WallMs) -> Option<Slot> {
         if !std::mem::replace(&mut self.in_pass, true) {
@@ -94,6 +108,10 @@ impl Hosted {
     pub fn retain(&mut self, catalog: &Catalog, default: Retention, now: WallMs) -> bool {
         for _ in 0..RETENTION_STEP {
             let Some(slot) = self.retention.next(now) else { return true };
+            if let Some(soon) = self.retention.soon() {
+                self.partitions.prefetch(soon);
+                self.log.prefetch(soon);
+            }
             self.retain_slot(slot, catalog, default, now);
         }
         false

@@ -1,0 +1,19 @@
+//! Asking for memory before it is needed.
+
+/// Ask the processor to bring `value` into its cache, and do not wait. To be used where many values that were last
+/// touched long ago are needed one after the other: a miss takes some 100 ns, and ten at a time take hardly longer.
+#[inline]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const LINE_BYTES: usize = 64;
+        let start = std::ptr::from_ref(value).cast::<i8>();
+        for offset in (0..size_of::<T>()).step_by(LINE_BYTES) {
+            // SAFETY: a hint reads nothing and faults nowhere, whatever the address; this one lies within `value`.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}

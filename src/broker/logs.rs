@@ -52,7 +52,7 @@ pub fn format(data_dir: &DataDir, config: &Config, shard_cpus: &[usize]) -> anyh
         let probed = block_on(BlockingDisk.open(&segment))?;
         let class = probe::device_class(data_dir.path());
         let measured = under_load(shard_cpus, || measure_commit(&probed, bytes, class))
-        .context("measuring how the device commits")?;
+            .context("measuring how the device commits")?;
         for Trial { mode, depth, median, bytes_per_second, .. } in &measured.trials {
             debug!("{} {depth}: median {median:?}, {} MB/s", mode.name(), bytes_per_second / 1_000_000);
         }
@@ -69,7 +69,10 @@ pub fn format(data_dir: &DataDir, config: &Config, shard_cpus: &[usize]) -> anyh
 
 /// Do this as the first shard would, while all the others look for work without a pause. What the kernel does for
 /// a write on the CPU of any of them waits for that: measured, milliseconds.
-fn under_load<T: Send>(shard_cpus: &[usize], work: impl FnOnce() -> io::Result<T> + Send) -> anyhow::Result<T> {
+fn under_load<T: Send>(
+    shard_cpus: &[usize],
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> anyhow::Result<T> {
     let done = AtomicBool::new(false);
     let result = thread::scope(|scope| {
         let mut shards = (0..).map(ShardId).zip(shard_cpus);

@@ -31,6 +31,10 @@ const DEAD_KEPT_FOR: Duration = Duration::from_secs(60);
 /// A write to the device has at most this size: what disks take as one command, and what io_uring
 /// submits without a worker thread.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+/// A write, and then its flush, wait for the piece of a cold read that the device is at. Measured, 50,000 records/s of
+/// 1 KB beside a cold read: p50 of 4.7 ms with chunks of 2 MiB at once, which are read at 1.30 GB/s; 1.35 ms with
+/// 512 KiB, 1.32 GB/s; 0.66 ms with this, 1.12 GB/s; 0.40 ms with 128 KiB, 0.82 GB/s.
+const READ_PIECE_BYTES: usize = 256 << 10;
 /// Memory of the groups of all logs together, unless it is given for each.
 const GROUPS_BYTES: u64 = 256 << 20;
 
@@ -159,6 +163,7 @@ pub fn log_config(config: &Config, file: &BrokerFile, log: LogId) -> anyhow::Res
         commit_depth: config.log.commit_depth.clone().or_else(|| file.commit_depth).into(),
         tail_cache_bytes: if metadata { 4 << 20 } else { cache(&config.log.tail_cache_bytes, 256 << 20) },
         read_cache_bytes: if metadata { 4 << 20 } else { cache(&config.log.read_cache_bytes, 256 << 20) },
+        read_piece_bytes: READ_PIECE_BYTES,
         segment_bytes: if metadata { 4 * METADATA_SEGMENT_BYTES } else { config.log.segment_bytes.0 },
         segments_ahead: config.log.segments_ahead as usize,
         dead_kept_for: DEAD_KEPT_FOR,

@@ -583,6 +583,7 @@ const LOOKING: LogConfig = LogConfig {
     segment_bytes: 0,
     segments_ahead: 0,
     dead_kept_for: Duration::ZERO,
+    read_piece_bytes: 1 << 20,
     slice_bytes: 1,
     checkpoint_bytes: 0,
     log_bytes_max: 0,

@@ -27,6 +27,7 @@ use crate::base::align::PAGE_BYTES;
 use crate::base::mutant::{self, Mutant};
 use crate::base::prefetch::prefetch;
 use crate::io::buffer::{ChunkBuf, ChunkPool};
+use crate::io::file::FileHandle;
 use crate::io::op::{Op, Token, WriteSync};
 use crate::model::{CommitMode, LogId, Nanos, Now, Offset, Position, Slot, Term};
 
@@ -87,6 +88,8 @@ pub struct LogConfig {
     pub tail_cache_bytes: usize,
     /// Chunks read back.
     pub read_cache_bytes: usize,
+    /// While the log is written to, a chunk is read back in pieces of this size, whole pages, one after the other.
+    pub read_piece_bytes: usize,
     /// Segments grow up to this.
     pub segment_bytes: u64,
     /// Segments kept ready.
@@ -175,8 +178,35 @@ pub struct Durable {
 }
 
 enum InFlight {
-    Write { flight: FlightId, writes_left: usize, ok: bool },
-    Load { id: ChunkId, span: ChunkSpan, submitted: Nanos },
+    Write {
+        flight: FlightId,
+        writes_left: usize,
+        ok: bool,
+    },
+    /// The chunk is read up to `end` when that is over.
+    Load {
+        reading: Reading,
+        end: usize,
+    },
+}
+
+/// A chunk that is being read back.
+struct Reading {
+    id: ChunkId,
+    span: ChunkSpan,
+    since: Nanos,
+    file: FileHandle,
+    /// Of the chunk in the file.
+    offset: u64,
+    /// From the chunk's start, whole pages.
+    read: usize,
+}
+
+impl Reading {
+    /// Whole pages.
+    fn bytes(&self) -> usize {
+        (self.span.bytes as usize).next_multiple_of(PAGE_BYTES)
+    }
 }
 
 /// A read for the cache that is over, well or not.
@@ -185,7 +215,8 @@ pub struct ChunkRead {
     pub chunk: ChunkId,
     /// Asked of the device: whole pages.
     pub bytes: u64,
-    pub submitted: Nanos,
+    /// When its first piece was.
+    pub since: Nanos,
 }
 
 pub struct Log {
@@ -202,6 +233,8 @@ pub struct Log {
     queues: ConsumeQueues,
     pending: VecDeque<Pending>,
     cache: ReadCache,
+    /// What waits for its next piece to be read.
+    readings: Vec<(Reading, ChunkBuf)>,
     space: Space,
     in_flight: rustc_hash::FxHashMap<u64, InFlight>,
     next_token: u64,
@@ -261,6 +294,7 @@ impl Log {
             queues: opened.queues,
             pending: VecDeque::new(),
             cache,
+            readings: Vec::new(),
             space: Space::new(opened.dir, opened.manifest, opened.checkpoint, opened.checkpoint_generation),
             segments: opened.segments,
             in_flight: Default::default(),
@@ -468,11 +502,27 @@ impl Log {
         while let Some(load) = self.cache.poll_load(now.mono) {
             let segment =
                 self.segments.find(load.span.base).expect("a chunk that is wanted lies in a segment");
-            let file = segment.file.clone();
-            let offset = load.span.base.since(segment.base());
-            let token = self.token(InFlight::Load { id: load.id, span: load.span, submitted: now.mono });
-            let len = (load.span.bytes as usize).next_multiple_of(PAGE_BYTES);
-            ops.push(Op::Read { token, file, offset, buf: load.buf, at: 0, len });
+            let reading = Reading {
+                id: load.id,
+                span: load.span,
+                since: now.mono,
+                file: segment.file.clone(),
+                offset: load.span.base.since(segment.base()),
+                read: 0,
+            };
+            self.readings.push((reading, load.buf));
+        }
+        self.submit_readings(now, ops);
+    }
+
+    fn submit_readings(&mut self, now: Now, ops: &mut Vec<Op>) {
+        let piece_bytes = if self.is_silent(now) { usize::MAX } else { self.config.read_piece_bytes };
+        for (reading, buf) in std::mem::take(&mut self.readings) {
+            let at = reading.read;
+            let len = (reading.bytes() - at).min(piece_bytes);
+            let (file, offset) = (reading.file.clone(), reading.offset + at as u64);
+            let token = self.token(InFlight::Load { reading, end: at + len });
+            ops.push(Op::Read { token, file, offset, buf, at, len });
         }
     }
 
@@ -556,17 +606,23 @@ impl Log {
         result
     }
 
-    /// A read for the cache completed. Somebody may wait for the chunk.
-    pub fn on_read(&mut self, token: Token, buf: ChunkBuf, result: io::Result<()>) -> ChunkRead {
+    /// A read for the cache completed. Returns the chunk when it is over: somebody may wait for it.
+    pub fn on_read(&mut self, token: Token, buf: ChunkBuf, result: io::Result<()>) -> Option<ChunkRead> {
         let number = token.0 & (u64::MAX >> 16);
-        let Some(InFlight::Load { id, span, submitted }) = self.in_flight.remove(&number) else {
+        let Some(InFlight::Load { mut reading, end }) = self.in_flight.remove(&number) else {
             panic!("a read completes once");
         };
+        if result.is_ok() && end < reading.bytes() {
+            reading.read = end;
+            self.readings.push((reading, buf));
+            return None;
+        }
+        let bytes = reading.bytes() as u64;
+        let Reading { id, span, since, .. } = reading;
         if let Err(error) = self.cache.on_loaded(id, span, buf, result) {
             self.read_errors.push(error);
         }
-        let bytes = u64::from(span.bytes).next_multiple_of(PAGE_BYTES as u64);
-        ChunkRead { chunk: id, bytes, submitted }
+        Some(ChunkRead { chunk: id, bytes, since })
     }
 
     /// Blocks that became durable since the last call.
@@ -586,7 +642,10 @@ impl Log {
     /// The slots of the entries that [`Log::poll_durable`] will return from now on, in that order.
     pub fn durable_slots(&self) -> impl Iterator<Item = Slot> + Clone {
         let durable = self.commit.durable();
-        self.pending.iter().take_while(move |pending| pending.end() <= durable).map(|pending| pending.header.slot)
+        self.pending
+            .iter()
+            .take_while(move |pending| pending.end() <= durable)
+            .map(|pending| pending.header.slot)
     }
 
     /// Ask for the memory that applying those entries touches.

@@ -18,6 +18,7 @@ pub const SMALL: LogConfig = LogConfig {
     segment_bytes: 256 << 10,
     segments_ahead: 1,
     dead_kept_for: Duration::from_secs(60),
+    read_piece_bytes: 16 << 10,
     slice_bytes: 1 << 20,
     checkpoint_bytes: 1 << 30,
     log_bytes_max: 0,

@@ -500,3 +500,46 @@ fn a_silent_log_rests_between_slices_and_makes_none_when_it_stops() {
     assert!(machine.log.poll_job(now).is_none());
     assert_eq!(machine.log.space_deadline(), None);
 }
+
+#[test]
+fn beside_writes_a_chunk_is_read_in_pieces_and_otherwise_at_once() {
+    const PIECE: usize = testing::SMALL.read_piece_bytes;
+    let mut machine = machine(CommitMode::Dsync);
+    for _ in 0..5 {
+        machine.append(EntryKind::GroupOffsets, &[1; 11_000]).expect("there is room");
+        machine.commit();
+    }
+    let (first, spans) = machine.log.chunk_spans();
+    let chunks = (first.0..).map(ChunkId).zip(spans.copied());
+    let (chunk, span) = chunks.max_by_key(|(_, span)| span.bytes).expect("something was written");
+    let now = machine.world.now();
+    assert!(machine.log.poll_job(now).is_none(), "it is silent from now on");
+    let later = Now { mono: now.mono.plus(Duration::from_secs(1)), ..now };
+    let bytes = span.bytes as usize;
+    assert!(bytes > 3 * PIECE && !bytes.is_multiple_of(PIECE), "{bytes}");
+    let pieces = [vec![PIECE; bytes / PIECE], vec![bytes % PIECE]].concat();
+    for (now, expected) in [(now, pieces), (later, vec![bytes])] {
+        machine.log.cache = ReadCache::new(LogId(1), testing::SMALL.chunk_bytes, 0);
+        machine.log.cache.get(chunk, span);
+        let (mut read, mut asked) = (0, Vec::new());
+        while !machine.log.cache.is_loaded(chunk) {
+            let (mut ops, mut events) = (Vec::new(), Vec::new());
+            machine.log.submit(now, &mut ops);
+            let [Op::Read { at, len, .. }] = ops[..] else { panic!("one piece at a time, not {ops:?}") };
+            assert_eq!(at, read);
+            read += len;
+            asked.push(len);
+            while events.is_empty() {
+                machine.io.turn(&mut ops, &mut events, Wait::No).expect("the machine runs");
+                machine.world.advance_to_next();
+            }
+            let Some(Event::Read { token, buf, result }) = events.pop() else {
+                panic!("a read was asked for")
+            };
+            let over = machine.log.on_read(token, buf, result).map(|read| (read.chunk, read.bytes));
+            assert_eq!(over, (read == bytes).then_some((chunk, bytes as u64)));
+        }
+        assert_eq!(asked, expected);
+        assert!(machine.log.take_read_errors().is_empty());
+    }
+}

@@ -304,8 +304,8 @@ impl Shard {
                 let log = Log::of_token(token);
                 let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
                 let hosted = hosted.expect("reads are of hosted logs");
-                let read = hosted.log.on_read(token, buf, result);
-                self.stats.record_cold_read(read.bytes, now.mono.since(read.submitted));
+                let Some(read) = hosted.log.on_read(token, buf, result) else { return };
+                self.stats.record_cold_read(read.bytes, now.mono.since(read.since));
                 hosted.on_chunk(read.chunk, &mut self.outbox);
                 let errors = hosted.log.take_read_errors();
                 self.stats.counters.stored_crc_errors += errors.len() as u64;

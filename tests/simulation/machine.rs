@@ -150,6 +150,7 @@ impl Setup {
             segment_bytes: if metadata { 64 * KIB } else { self.segment_bytes },
             segments_ahead: self.segments_ahead,
             dead_kept_for: self.dead_kept_for,
+            read_piece_bytes: 8 << 10,
             slice_bytes: self.slice_bytes,
             checkpoint_bytes: if metadata { 32 * KIB } else { self.checkpoint_bytes },
             log_bytes_max: if metadata { 0 } else { self.log_bytes_max },

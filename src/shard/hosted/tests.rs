@@ -152,13 +152,14 @@ impl Rig {
                 // The log has heard; the shard would tell the operator.
                 let _ = self.hosted.log.on_written(token, written, NOW.mono);
             }
-            Op::Read { token, file, offset, mut buf, len, .. } => {
+            Op::Read { token, file, offset, mut buf, at, len } => {
                 let mut pages = PageBuf::zeroed(len);
                 assert_eq!(block_on(BlockingDisk.read_at(&file, offset, &mut pages)).unwrap(), len);
-                buf.tail_mut()[..len].copy_from_slice(&pages);
+                buf.tail_mut()[at..at + len].copy_from_slice(&pages);
                 let result = if self.broken { Err(std::io::Error::other("broken")) } else { Ok(()) };
-                let read = self.hosted.log.on_read(token, buf, result);
-                self.hosted.on_chunk(read.chunk, out);
+                if let Some(read) = self.hosted.log.on_read(token, buf, result) {
+                    self.hosted.on_chunk(read.chunk, out);
+                }
             }
             other => panic!("{other:?} is not expected here"),
         }

@@ -9,7 +9,8 @@ pub fn prefetch<T>(value: &T) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         const LINE_BYTES: usize = 64;
         let start = std::ptr::from_ref(value).cast::<i8>();
-        for offset in (0..size_of::<T>()).step_by(LINE_BYTES) {
+        // The last byte may lie in one line more.
+        for offset in (0..size_of::<T>()).step_by(LINE_BYTES).chain(size_of::<T>().checked_sub(1)) {
             // SAFETY: a hint reads nothing and faults nowhere, whatever the address; this one lies within `value`.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset)) };
         }

@@ -105,7 +105,8 @@ pub struct Turn<'a, D> {
     /// One for each group of readers; the acks go into all.
     pub ledgers: &'a mut [Ledger],
     pub interval: &'a mut Interval,
-    /// Since sockets were looked at before this turn, without work: what came meanwhile may have waited for us.
+    /// Between the last two looks at the sockets, without work: what came meanwhile may have waited for us. 0 before
+    /// this turn's look.
     pub gap_ns: u64,
     /// A recent time: the turn's begin, or when bytes last came or went.
     pub now_ns: u64,
@@ -506,7 +507,9 @@ mod tests {
             is_end_to_end: true,
         };
         for producer in &mut producers {
-            assert!(producer.turn(&mut turn).unwrap() && producer.in_flight() == 1);
+            assert!(producer.is_due(0));
+            assert!(producer.send(&mut turn).unwrap() && producer.in_flight() == 1);
+            assert!(!producer.is_due(u64::MAX), "there is no room for another");
         }
         let delay = interval.own_delay.percentiles();
         assert_eq!((delay.samples, delay.p50_ns), (2, 0), "the first is on time");

@@ -7,9 +7,6 @@
 //! The metadata log comes first, because it says which logs there are. What does not fit together ends the start
 //! before a shard runs, and says what to restore.
 
-use std::hint;
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,19 +16,19 @@ use tracing::{debug, info};
 use super::data_dir::{BrokerFile, DataDir};
 use super::first_segments::{self, FIRST_SEGMENTS, METADATA_SEGMENT_BYTES, first_segment_bytes};
 use super::formatting;
-use super::placement::settle;
 use super::settings::log_config;
+use super::trial;
 use crate::config::{self, Config};
 use crate::io::blocking::{BlockingDisk, block_on};
 use crate::io::file::Disk;
-use crate::io::measure::{Trial, measure_commit};
+use crate::io::measure::Trial;
 use crate::io::probe;
 use crate::log::Log;
 use crate::log::recovery::{self, Options};
 use crate::log::segment::segment_path;
 use crate::metadata::record::MetaRecord;
 use crate::metadata::replay::MetadataReplay;
-use crate::model::{LogId, Now, ShardId};
+use crate::model::{LogId, Now};
 use crate::partition::Partitions;
 use crate::shard::hosted::Hosted;
 
@@ -51,7 +48,8 @@ pub fn format(data_dir: &DataDir, config: &Config, shard_cpus: &[usize]) -> anyh
         let segment = segment_path(&data_dir.log_dir(LogId(1)), FIRST_SEGMENTS as u32);
         let probed = block_on(BlockingDisk.open(&segment))?;
         let class = probe::device_class(data_dir.path());
-        let measured = under_load(shard_cpus, || measure_commit(&probed, bytes, class))
+        let sleeps = matches!(config.server.poll, config::Poll::Block);
+        let measured = trial::measure(&probed, bytes, class, shard_cpus, sleeps)
             .context("measuring how the device commits")?;
         for Trial { mode, depth, median, bytes_per_second, .. } in &measured.trials {
             debug!("{} {depth}: median {median:?}, {} MB/s", mode.name(), bytes_per_second / 1_000_000);
@@ -65,36 +63,6 @@ pub fn format(data_dir: &DataDir, config: &Config, shard_cpus: &[usize]) -> anyh
         );
         Ok(())
     })
-}
-
-/// Do this as the first shard would, while all the others look for work without a pause. What the kernel does for
-/// a write on the CPU of any of them waits for that: measured, milliseconds.
-fn under_load<T: Send>(
-    shard_cpus: &[usize],
-    work: impl FnOnce() -> io::Result<T> + Send,
-) -> anyhow::Result<T> {
-    let done = AtomicBool::new(false);
-    let result = thread::scope(|scope| {
-        let mut shards = (0..).map(ShardId).zip(shard_cpus);
-        let first = shards.next();
-        for (shard, &cpu) in shards {
-            let done = &done;
-            scope.spawn(move || {
-                settle(shard, cpu);
-                while !done.load(Ordering::Relaxed) {
-                    hint::spin_loop();
-                }
-            });
-        }
-        let worker = scope.spawn(move || {
-            first.inspect(|(shard, cpu)| settle(*shard, **cpu));
-            work()
-        });
-        let result = worker.join();
-        done.store(true, Ordering::Relaxed);
-        result
-    });
-    Ok(result.map_err(|_| anyhow!("it panicked"))??)
 }
 
 pub struct OpenedLogs {

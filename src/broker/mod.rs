@@ -48,6 +48,7 @@ mod listeners;
 mod logs;
 mod placement;
 mod settings;
+mod trial;
 mod view;
 
 use data_dir::{BrokerFile, DataDir};
@@ -256,7 +257,7 @@ struct ShardParts {
 }
 
 fn run_shard(parts: ShardParts, config: &Config, started: std::sync::mpsc::Sender<()>) -> anyhow::Result<()> {
-    settle(parts.id, parts.cpu);
+    settle(parts.cpu);
     let (office, outside, me) = (parts.office.clone(), parts.outside.clone(), parts.id);
     let mut ring = Ring::new(RingConfig {
         shard: me,

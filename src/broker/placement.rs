@@ -31,12 +31,12 @@ pub fn allowed_cpus(config: &Config) -> Result<Vec<usize>, ConfigError> {
 }
 
 /// Make the calling thread a shard's: on its CPU, in the shortest time slices.
-pub fn settle(shard: ShardId, cpu: usize) {
+pub fn settle(cpu: usize) {
     if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
-        warn!("shard {shard} could not be pinned to CPU {cpu}: it runs where the kernel puts it");
+        warn!("the shard of CPU {cpu} could not be pinned to it: it runs where the kernel puts it");
     }
     if let Err(error) = sched::shorten_slices() {
-        info!("shard {shard}: ordinary time slices ({error}); durable writes may wait for them");
+        info!("the shard of CPU {cpu} has ordinary time slices ({error}); durable writes may wait for them");
     }
 }
 

@@ -12,6 +12,7 @@ use super::data_dir::BrokerFile;
 use super::first_segments::METADATA_SEGMENT_BYTES;
 use super::kafka_configs;
 use crate::admin::connections::CONNECTIONS_MAX;
+use crate::base::align::PAGE_BYTES;
 use crate::config::{self, Config};
 use crate::group::GroupRules;
 use crate::kafka::context::KafkaSettings;
@@ -35,6 +36,7 @@ const WRITE_BYTES_MAX: usize = 1 << 20;
 /// 1 KB beside a cold read: p50 of 4.7 ms with chunks of 2 MiB at once, which are read at 1.30 GB/s; 1.35 ms with
 /// 512 KiB, 1.32 GB/s; 0.66 ms with this, 1.12 GB/s; 0.40 ms with 128 KiB, 0.82 GB/s.
 const READ_PIECE_BYTES: usize = 256 << 10;
+const _: () = assert!(READ_PIECE_BYTES.is_multiple_of(PAGE_BYTES));
 /// Memory of the groups of all logs together, unless it is given for each.
 const GROUPS_BYTES: u64 = 256 << 20;
 

@@ -252,7 +252,8 @@ impl ConsumeQueues {
         &mut self.queues[index]
     }
 
-    /// Entries of these slots will be applied or leave memory: ask for what that touches, the queues first and then their ends.
+    /// Entries of these slots will be applied or leave memory: ask for what that touches, the queues first and then
+    /// their ends.
     pub fn prefetch(&self, slots: impl Iterator<Item = Slot> + Clone) {
         slots.clone().filter_map(|slot| self.get(slot)).for_each(prefetch);
         slots.filter_map(|slot| self.get(slot)).for_each(Queue::prefetch_ends);

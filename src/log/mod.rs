@@ -88,7 +88,7 @@ pub struct LogConfig {
     pub tail_cache_bytes: usize,
     /// Chunks read back.
     pub read_cache_bytes: usize,
-    /// While the log is written to, a chunk is read back in pieces of this size, whole pages, one after the other.
+    /// A chunk is read back in pieces of this size, whole pages, one after the other.
     pub read_piece_bytes: usize,
     /// Segments grow up to this.
     pub segment_bytes: u64,
@@ -516,10 +516,10 @@ impl Log {
     }
 
     fn submit_readings(&mut self, now: Now, ops: &mut Vec<Op>) {
-        let piece_bytes = if self.is_silent(now) { usize::MAX } else { self.config.read_piece_bytes };
         for (reading, buf) in std::mem::take(&mut self.readings) {
             let at = reading.read;
-            let len = (reading.bytes() - at).min(piece_bytes);
+            let len = (reading.bytes() - at).min(self.config.read_piece_bytes);
+            self.cache.begin_piece(reading.id, now.mono);
             let (file, offset) = (reading.file.clone(), reading.offset + at as u64);
             let token = self.token(InFlight::Load { reading, end: at + len });
             ops.push(Op::Read { token, file, offset, buf, at, len });
@@ -612,13 +612,19 @@ impl Log {
         let Some(InFlight::Load { mut reading, end }) = self.in_flight.remove(&number) else {
             panic!("a read completes once");
         };
-        if result.is_ok() && end < reading.bytes() {
+        let gone = reading.id < self.chunks.first();
+        if result.is_ok() && end < reading.bytes() && !gone {
             reading.read = end;
             self.readings.push((reading, buf));
             return None;
         }
         let bytes = reading.bytes() as u64;
         let Reading { id, span, since, .. } = reading;
+        if gone {
+            // Its segment may hold other blocks by now: whoever waits looks again, and finds where the log begins.
+            self.cache.abandon(id);
+            return Some(ChunkRead { chunk: id, bytes, since });
+        }
         if let Err(error) = self.cache.on_loaded(id, span, buf, result) {
             self.read_errors.push(error);
         }

@@ -223,7 +223,7 @@ impl Log {
     }
 
     /// Nothing has been written for a while.
-    pub(super) fn is_silent(&self, now: Now) -> bool {
+    fn is_silent(&self, now: Now) -> bool {
         self.is_idle() && now.mono.since(self.space.moved.1) >= IDLE.as_nanos() as u64
     }
 

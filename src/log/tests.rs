@@ -502,29 +502,25 @@ fn a_silent_log_rests_between_slices_and_makes_none_when_it_stops() {
 }
 
 #[test]
-fn beside_writes_a_chunk_is_read_in_pieces_and_otherwise_at_once() {
+fn a_chunk_is_read_piece_by_piece_for_as_long_as_the_log_has_it() {
     const PIECE: usize = testing::SMALL.read_piece_bytes;
-    let mut machine = machine(CommitMode::Dsync);
-    for _ in 0..5 {
-        machine.append(EntryKind::GroupOffsets, &[1; 11_000]).expect("there is room");
-        machine.commit();
-    }
-    let (first, spans) = machine.log.chunk_spans();
-    let chunks = (first.0..).map(ChunkId).zip(spans.copied());
-    let (chunk, span) = chunks.max_by_key(|(_, span)| span.bytes).expect("something was written");
-    let now = machine.world.now();
-    assert!(machine.log.poll_job(now).is_none(), "it is silent from now on");
-    let later = Now { mono: now.mono.plus(Duration::from_secs(1)), ..now };
-    let bytes = span.bytes as usize;
-    assert!(bytes > 3 * PIECE && !bytes.is_multiple_of(PIECE), "{bytes}");
-    let pieces = [vec![PIECE; bytes / PIECE], vec![bytes % PIECE]].concat();
-    for (now, expected) in [(now, pieces), (later, vec![bytes])] {
-        machine.log.cache = ReadCache::new(LogId(1), testing::SMALL.chunk_bytes, 0);
+    for gone_in in [None, Some(2), Some(4)] {
+        let mut machine = machine(CommitMode::Dsync);
+        for _ in 0..7 {
+            machine.append(EntryKind::GroupOffsets, &[1; 11_000]).expect("there is room");
+            machine.commit();
+        }
+        let (first, spans) = machine.log.chunk_spans();
+        let chunks = (first.0..).map(ChunkId).zip(spans.copied());
+        let (chunk, span) = chunks.max_by_key(|(_, span)| span.bytes).expect("something was written");
+        let bytes = span.bytes as usize;
+        assert!(bytes > 3 * PIECE && bytes < 4 * PIECE, "{bytes}");
+        let pieces = [vec![PIECE; bytes / PIECE], vec![bytes % PIECE]].concat();
         machine.log.cache.get(chunk, span);
-        let (mut read, mut asked) = (0, Vec::new());
-        while !machine.log.cache.is_loaded(chunk) {
+        let (mut read, mut asked, mut over) = (0, Vec::new(), None);
+        while over.is_none() {
             let (mut ops, mut events) = (Vec::new(), Vec::new());
-            machine.log.submit(now, &mut ops);
+            machine.log.submit(machine.world.now(), &mut ops);
             let [Op::Read { at, len, .. }] = ops[..] else { panic!("one piece at a time, not {ops:?}") };
             assert_eq!(at, read);
             read += len;
@@ -533,13 +529,17 @@ fn beside_writes_a_chunk_is_read_in_pieces_and_otherwise_at_once() {
                 machine.io.turn(&mut ops, &mut events, Wait::No).expect("the machine runs");
                 machine.world.advance_to_next();
             }
+            if gone_in == Some(asked.len()) {
+                machine.log.chunks.drop_before(span.end());
+            }
             let Some(Event::Read { token, buf, result }) = events.pop() else {
                 panic!("a read was asked for")
             };
-            let over = machine.log.on_read(token, buf, result).map(|read| (read.chunk, read.bytes));
-            assert_eq!(over, (read == bytes).then_some((chunk, bytes as u64)));
+            over = machine.log.on_read(token, buf, result);
         }
-        assert_eq!(asked, expected);
+        assert_eq!(asked, pieces[..gone_in.unwrap_or(pieces.len())]);
+        assert_eq!(over.map(|read| (read.chunk, read.bytes)), Some((chunk, bytes as u64)));
+        assert_eq!(machine.log.cache.is_loaded(chunk), gone_in.is_none());
         assert!(machine.log.take_read_errors().is_empty());
     }
 }

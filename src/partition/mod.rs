@@ -34,7 +34,7 @@ use producer_state::{ActiveProducer, Decision, ProducerStates};
 use slot_index::SlotIndex;
 
 /// So many partitions and their queues take some 500 KiB: a core's own cache.
-const CACHED: usize = 2048;
+const CACHED_PARTITIONS: usize = 2048;
 
 /// A partition that has, or had, records in this log.
 #[derive(Debug)]
@@ -177,7 +177,7 @@ impl Partitions {
 
     /// More than the processor's cache may be expected to hold: what is touched next has to come from memory.
     pub fn are_many(&self) -> bool {
-        self.by_slot.len() > CACHED
+        self.by_slot.len() > CACHED_PARTITIONS
     }
 
     /// The partition will be asked for: see [`prefetch`].

@@ -74,13 +74,13 @@ impl<R: Replay, D: Disk> Rig<R, D> {
                 let written = block_on(self.disk.write_at(&file, offset, &PageBuf::from_bytes(&data)));
                 self.log.on_written(token, written, self.now.mono).expect("the disk works");
             }
-            Op::Read { token, file, offset, mut buf, len, .. } => {
+            Op::Read { token, file, offset, mut buf, at, len } => {
                 let mut pages = PageBuf::zeroed(len);
                 let read = match block_on(self.disk.read_at(&file, offset, &mut pages)) {
                     Ok(read) if read < len => Err(io::ErrorKind::UnexpectedEof.into()),
                     read => read.map(drop),
                 };
-                buf.tail_mut()[..len].copy_from_slice(&pages[..len]);
+                buf.tail_mut()[at..at + len].copy_from_slice(&pages[..len]);
                 self.log.on_read(token, buf, read);
             }
             other => panic!("{other:?} is not expected here"),

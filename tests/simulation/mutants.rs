@@ -16,7 +16,7 @@ use super::coverage::Coverage;
 use super::{play_all, story, weeks};
 
 /// Stories that a mutant must survive to count as not caught.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 3_000;
 /// The same of fortnights, in which those of groups are played.
 const WEEKS: u64 = 8;
 

@@ -1,7 +1,7 @@
 //! Asking for memory before it is needed.
 
 /// Ask the processor to bring `value` into its cache, and do not wait. To be used where many values that were last
-/// touched long ago are needed one after the other: a miss takes some 100 ns, and ten at a time take hardly longer.
+/// touched long ago are needed one after the other: their misses overlap instead of following each other.
 #[inline]
 pub fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]

@@ -23,6 +23,10 @@ const MESSAGE_PARTS_MAX: usize = 1024;
 
 /// One transfer: below the kernel's own limit of 2 GiB less a page, and a whole number of pages.
 const TRANSFER_BYTES_MAX: usize = 1 << 30;
+/// A send copies in the kernel, on the shard's thread, as far as the socket's buffer has room, which may be megabytes:
+/// a call takes so much of it, about 30 microseconds on the machines at hand, and between two calls of a long answer
+/// completions are looked at.
+pub(super) const SEND_BYTES_MAX: usize = 128 << 10;
 
 pub(super) enum InFlight {
     Accept(Accept),
@@ -140,15 +144,18 @@ impl Send {
         let parts = &self.parts[self.first..];
         if let [part] = parts {
             let rest = &part[self.skip..];
-            let len = rest.len().min(TRANSFER_BYTES_MAX) as u32;
+            let len = rest.len().min(SEND_BYTES_MAX) as u32;
             return opcode::Send::new(Fd(socket), rest.as_ptr(), len).flags(FLAGS).build();
         }
         let message = self.message.get_or_insert_with(|| spare.pop().unwrap_or_else(Message::new));
         message.parts.clear();
-        let mut skip = self.skip;
-        message.parts.extend(parts.iter().take(MESSAGE_PARTS_MAX).map(|part| {
+        let (mut skip, mut left) = (self.skip, SEND_BYTES_MAX);
+        message.parts.extend(parts.iter().take(MESSAGE_PARTS_MAX).map_while(|part| {
             let rest = &part[std::mem::take(&mut skip)..];
-            libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() }
+            let len = rest.len().min(left);
+            left -= len;
+            let piece = libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: len };
+            (len > 0 || rest.is_empty()).then_some(piece)
         }));
         message.header.msg_iov = message.parts.as_mut_ptr();
         message.header.msg_iovlen = message.parts.len();

@@ -187,6 +187,29 @@ fn a_send_of_thousands_of_parts_arrives_in_order() {
 }
 
 #[test]
+fn a_long_answer_is_sent_piece_by_piece() {
+    const PIECE: usize = super::in_flight::SEND_BYTES_MAX;
+    for parts in [1, 64] {
+        let mut ring = ring();
+        let mut peer = pair(&mut ring);
+        peer.set_nonblocking(true).unwrap();
+        let whole = Bytes::from(pattern(2 * PIECE));
+        let bytes = whole.len() / parts;
+        let mut ops: Vec<_> = vec![Op::Send {
+            conn: CONN,
+            parts: (0..parts).map(|part| whole.slice(part * bytes..(part + 1) * bytes)).collect(),
+        }];
+        let (mut events, mut got) = (Vec::new(), Vec::new());
+        for turn in 1..=2 {
+            ring.turn(&mut ops, &mut events, Wait::No).unwrap();
+            let error = peer.read_to_end(&mut got).expect_err("the connection stays open");
+            assert_eq!((got.len(), error.kind()), (turn * PIECE, io::ErrorKind::WouldBlock), "turn {turn}");
+        }
+        assert!(got == whole && matches!(&events[..], [Event::Sent { result: Ok(_), .. }]), "{events:?}");
+    }
+}
+
+#[test]
 fn a_large_frame_is_received_where_it_is_wanted() {
     let mut ring = ring();
     let mut peer = pair(&mut ring);

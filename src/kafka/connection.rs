@@ -72,7 +72,7 @@ pub struct Connection {
     fetch_blocked: bool,
     /// One of them waits for memory of the shard.
     starved: bool,
-    /// A request could ask on, or be answered, in a turn that has time for it.
+    /// A request could ask on, look on, or be answered, in a turn that has time for it.
     put_off: bool,
     /// Produce requests whose responses are in the send under way.
     sending: Vec<ProduceStamps>,
@@ -272,7 +272,12 @@ impl Connection {
             return Ok(());
         }
         for number in self.first..self.next_number() {
-            self.proceed(number, turn)?;
+            match self.request_mut(number) {
+                Some(Request { state: State::Fetch(state), .. }) if state.is_put_off() => {
+                    self.run_fetch(number, turn);
+                }
+                _ => self.proceed(number, turn)?,
+            }
         }
         Ok(())
     }
@@ -396,7 +401,9 @@ impl Connection {
                 self.fetch_session.give_back(session);
             }
         } else {
-            self.starved |= state.is_starved();
+            let (starved, put_off) = (state.is_starved(), state.is_put_off());
+            self.starved |= starved;
+            self.put_off |= put_off;
         }
         self.weigh(number);
     }

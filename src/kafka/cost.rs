@@ -2,11 +2,12 @@
 //!
 //! Producing and fetching, and what keeps a group alive, cost about what their bytes say, and are taken up as
 //! they come. Whatever may cost far more has so much of each turn, for all connections together, and waits in
-//! line for the next one when that is spent.
+//! line for the next one when that is spent. So do fetches of what was read back from the device, with a share of
+//! their own: it is searched and summed, and everybody's commit waits meanwhile.
 
 use crate::kafka::protocol::ApiKey;
 use crate::model::LogId;
-use crate::shard::call::Call;
+use crate::shard::call::{Call, ReadResult};
 
 /// A connection takes up requests that cost about so much in a turn, and the one that goes beyond. The others
 /// are for the turns that follow: who asks for much at a time must not keep all others waiting for it. Nor must
@@ -25,6 +26,15 @@ const BYTE_COST: usize = 16;
 const PRODUCED_BYTES: usize = 4;
 /// Of a call, whoever performs it.
 pub const CALL_COST: usize = 4 << 10;
+
+/// All fetches together have so much of a turn for what was read back.
+const READS_COST: usize = 128 << 10;
+
+/// To search for a place in the past: the queue, its run, the chunk and its directory are in nobody's cache.
+const SEARCH_COST: usize = 1 << 10;
+
+/// So many bytes that were read back cost one: they are summed.
+const COLD_BYTES: usize = 8;
 
 /// What it takes to come from a request to its answer, but for calls. Records that a fetch will gather are not
 /// touched.
@@ -59,10 +69,11 @@ pub fn may_be_high(api: ApiKey, request_bytes: usize) -> bool {
     !is_urgent || request_bytes > SMALL_BYTES
 }
 
-/// What a turn has spent, over all connections, on requests that may cost much.
+/// What a turn has spent, over all connections, on requests that may cost much and on fetches of the past.
 #[derive(Debug, Default)]
 pub struct TurnBudget {
     spent: usize,
+    spent_on_reads: usize,
 }
 
 impl TurnBudget {
@@ -73,6 +84,18 @@ impl TurnBudget {
     /// What else may cost much is for the turns that follow.
     pub fn is_spent(&self) -> bool {
         self.spent >= TURN_COST
+    }
+
+    /// A fetch has found this of a partition. What is new, and that there is nothing, costs little.
+    pub fn spend_on_read(&mut self, found: &ReadResult) {
+        if found.is_loading() || found.bytes > 0 && !found.fresh {
+            self.spent_on_reads += SEARCH_COST + found.bytes / COLD_BYTES;
+        }
+    }
+
+    /// Fetches look on in the turns that follow.
+    pub fn are_reads_spent(&self) -> bool {
+        self.spent_on_reads >= READS_COST
     }
 }
 

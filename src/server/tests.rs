@@ -1,4 +1,4 @@
-//! A shard without logs: when it accepts, and how long it waits. With one, and many clients: [`crowd`].
+//! A shard without logs: when it accepts, and how long it waits. With one, and many clients: [`crowd`], [`past`].
 
 use std::cell::Cell;
 use std::io;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod crowd;
+mod past;
 
 use super::connection::Limits;
 use super::outside::{Outside, OutsideQueue};
@@ -54,7 +55,11 @@ impl Rig {
             cluster_id: "cluster".into(),
             logs: None,
         };
-        let settings = KafkaSettings { message_bytes_max: 1 << 16, ..KafkaSettings::default() };
+        let settings = KafkaSettings {
+            message_bytes_max: 1 << 16,
+            fetch_bytes_max: 1 << 20,
+            ..KafkaSettings::default()
+        };
         let front = Front::new(identity, settings, memory, Vec::new());
         let limits =
             Limits { request_bytes_max: 1 << 16, in_flight_max: 100, memory_max: memory.connection_max };

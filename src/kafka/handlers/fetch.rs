@@ -7,6 +7,9 @@
 //! Of partitions that lag, each gives what one chunk has of it, so that those of a fetch share the chunks that
 //! are read, and none is read whose records would find no room.
 //!
+//! What was read back from the device is found by searching and summed before it is served, megabytes for one answer. A
+//! look at such goes on over several turns ([`crate::kafka::cost`]); one at the tail ends in the turn that woke it.
+//!
 //! A fetch that goes on with a session ([`fetch_session`](crate::kafka::fetch_session)) looks only at the
 //! partitions that are ready, and answers only with those that it has something to say about.
 
@@ -48,6 +51,19 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// First version in which topics are named by their ids.
 const BY_ID_SINCE: i16 = 13;
 
+/// A look at the partitions that is under way.
+#[derive(Default)]
+struct Look {
+    /// The next one's place in [`FetchRequestState::parts`].
+    next: usize,
+    /// What had been gathered when it began is enough, as soon as the others have theirs.
+    enough: bool,
+    /// What is being read for those before `next`.
+    loading_bytes: usize,
+    /// Those of other shards among them.
+    remote: Vec<RemoteRead>,
+}
+
 /// What one log of another shard is asked for.
 struct RemoteRead {
     log: LogId,
@@ -67,6 +83,8 @@ pub struct FetchRequestState {
     topics: Vec<FetchedTopic>,
     /// All partitions of the request; with a session, those of the last look.
     parts: Vec<Part>,
+    /// The look that this turn, or one of the next, goes on with.
+    look: Option<Look>,
     /// What the last look has found has not been judged.
     looked: bool,
     /// What had been gathered when it began.
@@ -120,6 +138,7 @@ pub fn begin(
         session,
         topics: Vec::new(),
         parts: Vec::new(),
+        look: None,
         looked: false,
         bytes_before: 0,
         read_committed: request.isolation_level == 1,
@@ -222,12 +241,17 @@ impl FetchRequestState {
 
     /// It has looked at everything, and only time can answer it, even if that has come: see `new`.
     pub fn may_be_late(&self) -> bool {
-        self.outstanding == 0 && !self.again
+        self.outstanding == 0 && !self.again && !self.is_put_off()
+    }
+
+    /// It goes on looking in a turn that has time for it.
+    pub fn is_put_off(&self) -> bool {
+        self.look.is_some()
     }
 
     /// It waits for memory of the shard.
     pub fn is_starved(&self) -> bool {
-        self.limited && self.outstanding == 0 && self.bytes() == 0
+        self.limited && self.outstanding == 0 && !self.is_put_off() && self.bytes() == 0
     }
 
     /// Memory that the request holds: its partitions, and the records gathered so far.
@@ -289,6 +313,13 @@ impl FetchRequestState {
             if self.outstanding > 0 {
                 return false;
             }
+            if let Some(look) = self.look.take() {
+                self.look_on(look, turn, ticket, held_bytes);
+                if self.is_put_off() {
+                    return false;
+                }
+                continue;
+            }
             // Before the next look, or news that keep coming would put off the answer for ever.
             if std::mem::take(&mut self.looked) {
                 self.tell_session();
@@ -301,7 +332,7 @@ impl FetchRequestState {
             if !std::mem::take(&mut self.again) {
                 return self.is_done(turn.now.mono, too_early);
             }
-            self.look(turn, ticket, held_bytes);
+            self.begin_look(turn);
         }
     }
 
@@ -331,47 +362,57 @@ impl FetchRequestState {
         assert!(gathered.is_empty(), "a partition with records stays ready");
     }
 
-    /// Read the partitions: those of this shard at once, those of others by call.
-    fn look(&mut self, turn: &mut Turn<'_>, ticket: Ticket, held_bytes: usize) {
+    fn begin_look(&mut self, turn: &Turn<'_>) {
         self.name_ready(turn);
-        self.looked = true;
         self.bytes_before = self.bytes();
-        // What is there is enough, as soon as the others have theirs.
-        let enough = self.bytes_before >= self.min_bytes;
+        self.look = Some(Look { enough: self.bytes_before >= self.min_bytes, ..Look::default() });
+    }
+
+    /// Read the partitions: those of this shard, as far as the turn has time for it, and then those of others by call.
+    fn look_on(&mut self, mut look: Look, turn: &mut Turn<'_>, ticket: Ticket, held_bytes: usize) {
         let fits = turn.front.memory.response_bytes(held_bytes, self.max_bytes);
         self.limited = turn.front.memory.is_used_up();
         if fits < self.max_bytes {
             // More than fits cannot be waited for.
             self.min_bytes = self.min_bytes.min(1);
         }
-        let mut left = fits.saturating_sub(self.bytes());
+        // What is being read will fill the answer: no chunk is read that would find no room in it.
+        let mut left = fits.saturating_sub(self.bytes() + look.loading_bytes);
         // One batch is given whatever its size, so that readers get on, but not of memory that is not there.
-        let mut any = self.limited || self.bytes() > 0;
-        let mut remote: Vec<RemoteRead> = Vec::new();
-        for (place, part) in self.parts.iter_mut().enumerate() {
-            let Ok((log, read)) = part.target else { continue };
-            if enough && part.result.bytes > 0 {
+        let mut any = self.limited || left < fits;
+        while let Some(part) = self.parts.get_mut(look.next) {
+            let Ok((log, read)) = part.target else {
+                look.next += 1;
+                continue;
+            };
+            if look.enough && part.result.bytes > 0 {
                 // It waits for nothing more, whatever it was waiting for.
                 part.result.loading_bytes = 0;
-                continue;
-            }
-            if turn.shard.is_local(log) {
+            } else if turn.shard.is_local(log) {
+                if turn.front.budget.are_reads_spent() {
+                    self.look = Some(look);
+                    return;
+                }
                 let bytes_max = left.min(read.bytes_max);
                 let found = turn.shard.read(log, &read, bytes_max, !any, Some(ticket.conn));
-                // What is being read will fill the answer: no chunk is read that would find no room in it.
+                turn.front.budget.spend_on_read(&found);
                 left = left.saturating_sub(found.bytes + found.loading_bytes);
                 any |= found.bytes > 0 || found.is_loading();
+                look.loading_bytes += found.loading_bytes;
                 part.add(found);
-                continue;
-            }
-            match remote.iter_mut().find(|other| other.log == log) {
-                Some(other) => {
-                    other.parts.push(read);
-                    other.places.push(place);
+            } else {
+                let place = look.next;
+                match look.remote.iter_mut().find(|other| other.log == log) {
+                    Some(other) => {
+                        other.parts.push(read);
+                        other.places.push(place);
+                    }
+                    None => look.remote.push(RemoteRead { log, parts: vec![read], places: vec![place] }),
                 }
-                None => remote.push(RemoteRead { log, parts: vec![read], places: vec![place] }),
             }
+            look.next += 1;
         }
+        self.looked = true;
         let missing = self.min_bytes.saturating_sub(self.bytes());
         if missing > 0 {
             for part in &self.parts {
@@ -383,9 +424,9 @@ impl FetchRequestState {
             }
         }
         self.calls.clear();
-        let share = left / remote.len().max(1);
+        let share = left / look.remote.len().max(1);
         let at_least_one = !any;
-        for RemoteRead { log, parts: partitions, places } in remote {
+        for RemoteRead { log, parts: partitions, places } in look.remote {
             let part = self.calls.len() as u32;
             self.calls.push(Some(places));
             self.outstanding += 1;
@@ -436,6 +477,7 @@ mod tests {
             session: None,
             topics: Vec::new(),
             parts: found.iter().map(part).collect(),
+            look: None,
             looked: true,
             bytes_before: 0,
             read_committed: false,

@@ -1,13 +1,15 @@
 //! Many clients that ask for much, and one beside them that produces: what a turn has for them all.
 
+use std::collections::HashMap;
 use std::mem;
 use std::path::Path;
 
 use super::*;
+use crate::base::align::PAGE_BYTES;
 use crate::codec::batch_builder::BatchBuilder;
 use crate::codec::compression::Compression;
 use crate::group::testing::RULES;
-use crate::io::file::Disk;
+use crate::io::file::{Disk, FileHandle};
 use crate::io::op::RecvEnd;
 use crate::io::sim::{SimDisk, SimWorld, block_on};
 use crate::kafka::cost::{CALL_COST, TURN_COST};
@@ -34,9 +36,9 @@ use crate::shard::testing::LOOKUPS_MAX;
 const DIR: &str = "/data/log-1";
 const BROKER: [u8; 16] = [7; 16];
 const LOG: LogId = LogId(1);
-const TOPIC: &str = "t";
+pub(super) const TOPIC: &str = "t";
 /// So many that a response about all of them costs four tenths of what a turn has.
-const PARTITIONS: i32 = 16_000;
+pub(super) const PARTITIONS: i32 = 16_000;
 const SEGMENT_BYTES: u64 = 4 << 20;
 
 const CONFIG: LogConfig =
@@ -64,7 +66,7 @@ fn hosted(world: &SimWorld) -> Hosted {
     Hosted::new(log, partitions, RULES)
 }
 
-fn frame<'m, M: Message<'m>>(version: i16, request: &M) -> Vec<u8> {
+pub(super) fn frame<'m, M: Message<'m>>(version: i16, request: &M) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_request(&mut bytes, version, 1, Some("one of many"), request).expect("fits");
     bytes
@@ -80,11 +82,15 @@ fn heartbeat() -> Vec<u8> {
 }
 
 /// A record for the last partition.
-fn produce() -> Vec<u8> {
+pub(super) fn produce() -> Vec<u8> {
+    produce_to(PARTITIONS - 1, 100)
+}
+
+pub(super) fn produce_to(partition: i32, bytes: usize) -> Vec<u8> {
     let mut batch = BatchBuilder::new(Compression::None);
-    batch.push(0, None, Some(&[7; 100]), &[]);
+    batch.push(0, None, Some(&vec![7; bytes]), &[]);
     let batch = batch.finish();
-    let data = PartitionProduceData { index: PARTITIONS - 1, records: Some(&batch) };
+    let data = PartitionProduceData { index: partition, records: Some(&batch) };
     let mut request = ProduceRequest { acks: -1, timeout_ms: 30_000, ..Default::default() };
     request.topic_data.push(TopicProduceData {
         name: TOPIC,
@@ -95,20 +101,22 @@ fn produce() -> Vec<u8> {
 }
 
 /// A shard with one log, and its clients. Whatever it sends and writes is done before the next turn.
-struct Crowd {
+pub(super) struct Crowd {
     rig: Rig,
     /// How long each turn is after the last one.
     turn_ms: u64,
     /// For the next turn.
     events: Vec<Event>,
     /// Bytes that each was sent in the last turn.
-    sent: Vec<usize>,
+    pub sent: Vec<usize>,
     /// The next turn comes at once.
-    at_once: bool,
+    pub at_once: bool,
+    /// Pages that were written, by file and offset.
+    device: HashMap<(u64, u64), Vec<u8>>,
 }
 
 impl Crowd {
-    fn new(clients: usize) -> Crowd {
+    pub fn new(clients: usize) -> Crowd {
         let mut catalog = Catalog::default();
         let topic = MetaRecord::TopicCreated {
             id: TopicId([7; 16]),
@@ -126,16 +134,23 @@ impl Crowd {
         let peer = "127.0.0.1:1".parse().expect("an address");
         let accepted = |_| Event::Accepted { listener: ListenerId(0), socket: SocketHandle::Sim(2), peer };
         rig.step(0, (0..clients).map(accepted).collect());
-        Crowd { rig, turn_ms: 0, events: Vec::new(), sent: vec![0; clients], at_once: false }
+        Crowd {
+            rig,
+            turn_ms: 0,
+            events: Vec::new(),
+            sent: vec![0; clients],
+            at_once: false,
+            device: HashMap::new(),
+        }
     }
 
-    fn send(&mut self, client: usize, bytes: &[u8]) {
+    pub fn send(&mut self, client: usize, bytes: &[u8]) {
         let conn = ConnId { index: client as u32, generation: 0 };
         let data = RecvPool::new(1, 1 << 16).copy_in(bytes).expect("a buffer");
         self.events.push(Event::Received { conn, data });
     }
 
-    fn turn(&mut self) {
+    pub fn turn(&mut self) {
         let (_, wait) = self.rig.step(self.turn_ms, mem::take(&mut self.events));
         self.at_once = wait == Duration::ZERO;
         self.sent.fill(0);
@@ -146,7 +161,19 @@ impl Crowd {
                     self.sent[conn.index as usize] = bytes;
                     Some(Event::Sent { conn, result: Ok(bytes) })
                 }
-                Op::Write { token, .. } => Some(Event::Written { token, result: Ok(()) }),
+                Op::Write { token, file: FileHandle::Sim(file), offset, data, .. } => {
+                    for (page, at) in data.chunks(PAGE_BYTES).zip((offset..).step_by(PAGE_BYTES)) {
+                        self.device.insert((file, at), page.to_vec());
+                    }
+                    Some(Event::Written { token, result: Ok(()) })
+                }
+                Op::Read { token, file: FileHandle::Sim(file), offset, mut buf, at, len } => {
+                    let into = buf.tail_mut()[at..at + len].chunks_mut(PAGE_BYTES);
+                    for (page, at) in into.zip((offset..).step_by(PAGE_BYTES)) {
+                        page.copy_from_slice(&self.device[&(file, at)]);
+                    }
+                    Some(Event::Read { token, buf, result: Ok(()) })
+                }
                 Op::RecvStop { conn } => Some(Event::RecvEnded { conn, end: RecvEnd::Stopped }),
                 _ => None,
             });
@@ -154,7 +181,7 @@ impl Crowd {
     }
 
     /// Those who were sent something.
-    fn answered(&self) -> Vec<usize> {
+    pub fn answered(&self) -> Vec<usize> {
         (0..self.sent.len()).filter(|client| self.sent[*client] > 0).collect()
     }
 }

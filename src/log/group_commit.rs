@@ -112,6 +112,11 @@ impl GroupCommit {
         self.durable
     }
 
+    /// The end of the last block that was given to the device.
+    pub fn submitted(&self) -> Position {
+        self.submitted
+    }
+
     pub fn failed(&self) -> bool {
         self.failed
     }

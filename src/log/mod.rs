@@ -26,8 +26,7 @@ use tracing::{Level, debug, enabled};
 use crate::base::align::PAGE_BYTES;
 use crate::base::mutant::{self, Mutant};
 use crate::base::prefetch::prefetch;
-use crate::io::buffer::{ChunkBuf, ChunkPool};
-use crate::io::file::FileHandle;
+use crate::io::buffer::ChunkPool;
 use crate::io::op::{Op, Token, WriteSync};
 use crate::model::{CommitMode, LogId, Nanos, Now, Offset, Position, Slot, Term};
 
@@ -39,6 +38,7 @@ pub mod consume_queue;
 pub mod entry;
 pub mod group_commit;
 pub mod inspect;
+mod loading;
 pub mod manifest;
 pub mod preparation;
 pub mod read;
@@ -58,6 +58,7 @@ use chunks::{ChunkId, ChunkSpan, Chunks};
 use consume_queue::{AppliedEntry, ConsumeQueues, Queue};
 use entry::{EntryHeader, EntryKind};
 use group_commit::{BlockContent, Committed, FlightId, GroupCommit, Submitted};
+use loading::{Piece, Reading};
 use reader::{ChunkError, ReadCache};
 use segment::Segments;
 use space::Space;
@@ -190,35 +191,6 @@ enum InFlight {
     },
 }
 
-/// A chunk that is being read back.
-struct Reading {
-    id: ChunkId,
-    span: ChunkSpan,
-    since: Nanos,
-    file: FileHandle,
-    /// Of the chunk in the file.
-    offset: u64,
-    /// From the chunk's start, whole pages.
-    read: usize,
-}
-
-impl Reading {
-    /// Whole pages.
-    fn bytes(&self) -> usize {
-        (self.span.bytes as usize).next_multiple_of(PAGE_BYTES)
-    }
-}
-
-/// A read for the cache that is over, well or not.
-#[derive(Clone, Copy, Debug)]
-pub struct ChunkRead {
-    pub chunk: ChunkId,
-    /// Asked of the device: whole pages.
-    pub bytes: u64,
-    /// When its first piece was.
-    pub since: Nanos,
-}
-
 pub struct Log {
     id: LogId,
     term: Term,
@@ -233,8 +205,7 @@ pub struct Log {
     queues: ConsumeQueues,
     pending: VecDeque<Pending>,
     cache: ReadCache,
-    /// What waits for its next piece to be read.
-    readings: Vec<(Reading, ChunkBuf)>,
+    pieces: Vec<Piece>,
     space: Space,
     in_flight: rustc_hash::FxHashMap<u64, InFlight>,
     next_token: u64,
@@ -294,7 +265,7 @@ impl Log {
             queues: opened.queues,
             pending: VecDeque::new(),
             cache,
-            readings: Vec::new(),
+            pieces: Vec::new(),
             space: Space::new(opened.dir, opened.manifest, opened.checkpoint, opened.checkpoint_generation),
             segments: opened.segments,
             in_flight: Default::default(),
@@ -499,31 +470,7 @@ impl Log {
             self.submit_block(block, now.mono, ops);
         }
         self.submit_sync(ops);
-        while let Some(load) = self.cache.poll_load(now.mono) {
-            let segment =
-                self.segments.find(load.span.base).expect("a chunk that is wanted lies in a segment");
-            let reading = Reading {
-                id: load.id,
-                span: load.span,
-                since: now.mono,
-                file: segment.file.clone(),
-                offset: load.span.base.since(segment.base()),
-                read: 0,
-            };
-            self.readings.push((reading, load.buf));
-        }
-        self.submit_readings(now, ops);
-    }
-
-    fn submit_readings(&mut self, now: Now, ops: &mut Vec<Op>) {
-        for (reading, buf) in std::mem::take(&mut self.readings) {
-            let at = reading.read;
-            let len = (reading.bytes() - at).min(self.config.read_piece_bytes);
-            self.cache.begin_piece(reading.id, now.mono);
-            let (file, offset) = (reading.file.clone(), reading.offset + at as u64);
-            let token = self.token(InFlight::Load { reading, end: at + len });
-            ops.push(Op::Read { token, file, offset, buf, at, len });
-        }
+        self.submit_reads(now, ops);
     }
 
     fn submit_block(&mut self, block: SealedBlock, now: Nanos, ops: &mut Vec<Op>) {
@@ -604,31 +551,6 @@ impl Log {
     pub fn on_synced(&mut self, result: io::Result<()>, now: Nanos) -> io::Result<()> {
         self.commit.on_synced(result.is_ok(), now, &mut self.committed);
         result
-    }
-
-    /// A read for the cache completed. Returns the chunk when it is over: somebody may wait for it.
-    pub fn on_read(&mut self, token: Token, buf: ChunkBuf, result: io::Result<()>) -> Option<ChunkRead> {
-        let number = token.0 & (u64::MAX >> 16);
-        let Some(InFlight::Load { mut reading, end }) = self.in_flight.remove(&number) else {
-            panic!("a read completes once");
-        };
-        let gone = reading.id < self.chunks.first();
-        if result.is_ok() && end < reading.bytes() && !gone {
-            reading.read = end;
-            self.readings.push((reading, buf));
-            return None;
-        }
-        let bytes = reading.bytes() as u64;
-        let Reading { id, span, since, .. } = reading;
-        if gone {
-            // Its segment may hold other blocks by now: whoever waits looks again, and finds where the log begins.
-            self.cache.abandon(id);
-            return Some(ChunkRead { chunk: id, bytes, since });
-        }
-        if let Err(error) = self.cache.on_loaded(id, span, buf, result) {
-            self.read_errors.push(error);
-        }
-        Some(ChunkRead { chunk: id, bytes, since })
     }
 
     /// Blocks that became durable since the last call.

@@ -535,11 +535,57 @@ fn a_chunk_is_read_piece_by_piece_for_as_long_as_the_log_has_it() {
             let Some(Event::Read { token, buf, result }) = events.pop() else {
                 panic!("a read was asked for")
             };
-            over = machine.log.on_read(token, buf, result);
+            over = machine.log.on_read(token, buf, result, machine.world.now().mono);
         }
         assert_eq!(asked, pieces[..gone_in.unwrap_or(pieces.len())]);
         assert_eq!(over.map(|read| (read.chunk, read.bytes)), Some((chunk, bytes as u64)));
         assert_eq!(machine.log.cache.is_loaded(chunk), gone_in.is_none());
         assert!(machine.log.take_read_errors().is_empty());
+    }
+}
+
+#[test]
+fn a_piece_of_a_chunk_lets_the_blocks_pass_that_were_on_their_way() {
+    enum Then {
+        Durable,
+        Late,
+        Failed,
+    }
+    for then in [Then::Durable, Then::Late, Then::Failed] {
+        let mut machine = machine(CommitMode::WriteThenSync);
+        for _ in 0..7 {
+            machine.append(EntryKind::GroupOffsets, &[1; 11_000]).expect("there is room");
+            machine.commit();
+        }
+        let (first, spans) = machine.log.chunk_spans();
+        let span = *spans.min_by_key(|span| span.base).expect("something was written");
+        machine.append(EntryKind::GroupOffsets, &[2; 100]).expect("there is room");
+        machine.log.cache.get(first, span);
+        let start = machine.world.now();
+        let mut ops = Vec::new();
+        machine.log.submit(start, &mut ops);
+        let [Op::Write { token, .. }] = ops[..] else { panic!("the block alone, not {ops:?}") };
+        let until = machine.log.read_deadline().expect("the piece waits");
+        let written = match then {
+            Then::Failed => Err(io::Error::other("broken")),
+            Then::Durable | Then::Late => Ok(()),
+        };
+        let _ = machine.log.on_written(token, written, start.mono);
+        ops.clear();
+        if !matches!(then, Then::Failed) {
+            machine.log.submit(start, &mut ops);
+            assert!(matches!(ops[..], [Op::Sync { .. }]), "written is not durable: {ops:?}");
+            ops.clear();
+        }
+        let now = match then {
+            Then::Late => Now { mono: until, ..start },
+            Then::Durable | Then::Failed => start,
+        };
+        if let Then::Durable = then {
+            machine.log.on_synced(Ok(()), start.mono).expect("the disk works");
+        }
+        machine.log.submit(now, &mut ops);
+        assert!(matches!(ops[..], [Op::Read { at: 0, .. }]), "the piece goes: {ops:?}");
+        assert_eq!(machine.log.read_deadline(), None);
     }
 }

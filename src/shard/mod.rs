@@ -304,7 +304,7 @@ impl Shard {
                 let log = Log::of_token(token);
                 let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
                 let hosted = hosted.expect("reads are of hosted logs");
-                let Some(read) = hosted.log.on_read(token, buf, result) else { return };
+                let Some(read) = hosted.log.on_read(token, buf, result, now.mono) else { return };
                 self.stats.record_cold_read(read.bytes, now.mono.since(read.since));
                 hosted.on_chunk(read.chunk, &mut self.outbox);
                 let errors = hosted.log.take_read_errors();
@@ -478,8 +478,9 @@ impl Shard {
             return Nanos(0);
         }
         let space = self.logs.iter().filter_map(|hosted| hosted.log.space_deadline());
+        let reads = self.logs.iter().filter_map(|hosted| hosted.log.read_deadline());
         let groups = self.logs.iter().filter_map(Hosted::group_deadline);
-        space.chain(groups).fold(self.retention_at, Nanos::min)
+        space.chain(reads).chain(groups).fold(self.retention_at, Nanos::min)
     }
 
     // --- Metadata. ---

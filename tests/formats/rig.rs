@@ -81,7 +81,7 @@ impl<R: Replay, D: Disk> Rig<R, D> {
                     read => read.map(drop),
                 };
                 buf.tail_mut()[at..at + len].copy_from_slice(&pages[..len]);
-                self.log.on_read(token, buf, read);
+                self.log.on_read(token, buf, read, self.now.mono);
             }
             other => panic!("{other:?} is not expected here"),
         }

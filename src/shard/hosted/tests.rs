@@ -157,7 +157,7 @@ impl Rig {
                 assert_eq!(block_on(BlockingDisk.read_at(&file, offset, &mut pages)).unwrap(), len);
                 buf.tail_mut()[at..at + len].copy_from_slice(&pages);
                 let result = if self.broken { Err(std::io::Error::other("broken")) } else { Ok(()) };
-                if let Some(read) = self.hosted.log.on_read(token, buf, result) {
+                if let Some(read) = self.hosted.log.on_read(token, buf, result, NOW.mono) {
                     self.hosted.on_chunk(read.chunk, out);
                 }
             }

@@ -9,8 +9,10 @@
 //! answers in order, and one fetch names a thousand partitions; a protocol of pulls names one, has
 //! many in flight, and answers when it can.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +79,15 @@ pub struct Ack {
 pub struct FetchFrom {
     pub partition: i32,
     pub offset: i64,
+}
+
+/// What an answer has of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    pub partition: i32,
+    pub error: Option<Code>,
+    /// Where in the frame its records lie.
+    pub records: Range<usize>,
 }
 
 /// Which end of a partition.
@@ -155,16 +166,23 @@ pub trait Driver: Sync {
     /// The correlation id of the fetch that a frame answers.
     fn fetched_correlation(&self, frame: &[u8]) -> Result<u32, Malformed>;
 
-    /// Give every record of the answer to `record` (partition, offset, value) and every partition's
-    /// error to `error`. `from`: what was asked for, as it was given to
+    /// What the answer has of each partition. `from`: what was asked for, as it was given to
     /// [`encode_fetch`](Self::encode_fetch).
     fn parse_fetch(
         &self,
         frame: &[u8],
         from: &[FetchFrom],
-        record: &mut dyn FnMut(i32, i64, &[u8]),
-        error: &mut dyn FnMut(i32, Code),
+        parts: &mut VecDeque<Fetched>,
     ) -> Result<(), Malformed>;
+
+    /// Give the first of these records, about so many bytes of them, to `record` (offset, value). Returns how many
+    /// bytes were read, which is all of them at the end.
+    fn parse_records(
+        &self,
+        records: &[u8],
+        about_bytes: usize,
+        record: &mut dyn FnMut(i64, &[u8]),
+    ) -> Result<usize, Malformed>;
 
     /// Whether an error of a fetch says that retention has removed what it asked for.
     fn is_removed(&self, code: Code) -> bool;

@@ -75,7 +75,7 @@ mod transport;
 mod watch;
 
 pub use broker::Launch;
-pub use driver::{Driver, End};
+pub use driver::{Driver, End, Fetched, Malformed};
 pub use engine::ReadBack;
 pub use error::BenchError;
 pub use folder::Folder;

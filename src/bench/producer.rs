@@ -116,6 +116,8 @@ pub struct Turn<'a, D> {
     pub measured_from_ns: u64,
     /// Records are read as they come. What is read back afterwards says only when it was asked for.
     pub is_end_to_end: bool,
+    /// What may still be checked in this turn of what was read.
+    pub read_bytes_left: usize,
 }
 
 impl Producer {
@@ -505,6 +507,7 @@ mod tests {
             end_ns: 1,
             measured_from_ns: 0,
             is_end_to_end: true,
+            read_bytes_left: 0,
         };
         for producer in &mut producers {
             assert!(producer.is_due(0));

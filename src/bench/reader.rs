@@ -2,11 +2,15 @@
 //!
 //! It has as many fetches in flight as the protocol allows, each for as many partitions, and none is
 //! named by two: one fetch of everything for Kafka, one a queue for a protocol of pulls.
+//!
+//! An answer may have megabytes. It is received and checked piece by piece, a part of it in each turn of the load:
+//! what is to be sent meanwhile, and acks, would wait for it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::driver::{Driver, FetchFrom, Malformed};
+use super::driver::{Code, Driver, FetchFrom, Fetched, Malformed};
 use super::error::BenchError;
 use super::groups::Positions;
 use super::ledger::Ledger;
@@ -42,6 +46,8 @@ pub struct PartitionReader {
     /// Of the last fetch.
     correlation: u32,
     in_flight: Vec<Fetch>,
+    /// What is being checked.
+    answer: Option<FetchAnswer>,
     /// Which of the thread's ledgers it fills.
     group: usize,
     /// Where it tells the group's members how far it has read.
@@ -63,6 +69,17 @@ struct Place {
     partition: i32,
     /// Named by a fetch in flight.
     asked: bool,
+}
+
+/// An answer of which something is left.
+struct FetchAnswer {
+    fetch: Fetch,
+    /// Where it lies among what the connection has received: nothing more is received until all is checked.
+    frame: Range<usize>,
+    /// Of these the first lacks what has been checked.
+    parts: VecDeque<Fetched>,
+    /// Of a partition that could not be read.
+    error: Option<Code>,
 }
 
 struct Fetch {
@@ -98,6 +115,7 @@ impl PartitionReader {
             requests_sent: 0,
             correlation: 0,
             in_flight: Vec::new(),
+            answer: None,
         }
     }
 
@@ -111,7 +129,7 @@ impl PartitionReader {
 
     /// True when there is nothing left to ask for, and nothing is awaited.
     pub fn finished(&self) -> bool {
-        self.in_flight.is_empty() && self.idle >= self.partitions.len()
+        self.in_flight.is_empty() && self.answer.is_none() && self.idle >= self.partitions.len()
     }
 
     /// Look again at partitions that had nothing: the goal has moved.
@@ -132,6 +150,7 @@ impl PartitionReader {
     pub fn reconnect(&mut self, transport: Transport) {
         self.transport = transport;
         self.in_flight.clear();
+        self.answer = None;
         self.again.clear();
         self.partitions.iter_mut().for_each(|place| place.asked = false);
         self.requests.clear();
@@ -140,7 +159,7 @@ impl PartitionReader {
         self.retry_at_ns = None;
     }
 
-    /// Take the answers that came, ask on. True when something happened.
+    /// Take of the answers that came what this turn has time for, ask on. True when something happened.
     pub fn turn<D: Driver>(
         &mut self,
         turn: &mut Turn<'_, D>,
@@ -148,25 +167,13 @@ impl PartitionReader {
         local_of: impl Fn(i32) -> Option<usize>,
     ) -> Result<bool, BenchError> {
         let mut busy = false;
-        if self.transport.readable() && self.transport.fill().map_err(lost)? {
+        if self.answer.is_none() && self.transport.readable() && self.transport.fill().map_err(lost)? {
             busy = true;
             turn.now_ns = turn.clock.now_ns();
         }
-        while let Some(frame) = self.transport.frame().map_err(lost)? {
+        while turn.read_bytes_left > 0 && self.begin_answer(turn)? {
             busy = true;
-            let fetch = answered(&mut self.in_flight, turn.driver.fetched_correlation(frame)?)?;
-            fetch.places.iter().for_each(|&place| self.partitions[place].asked = false);
-            // There may be more of what it named.
-            self.idle = 0;
-            self.read_bytes += frame.len() as u64;
-            turn.interval.read_bytes += frame.len() as u64;
-            if let Some(bytes_per_s) = self.bytes_per_s {
-                let takes_ns = frame.len() as f64 / bytes_per_s * 1e9;
-                self.ask_at_ns = self.ask_at_ns.max(turn.now_ns) + takes_ns as u64;
-            }
-            let positions = self.positions.as_deref();
-            read_answer(frame, &fetch.from, turn, self.group, positions, &local_of)?;
-            self.keep_unread(&fetch, &turn.ledgers[self.group]);
+            self.check_on(turn, &local_of)?;
         }
         let slowed = *goal == Goal::Tail && turn.now_ns < self.ask_at_ns;
         while !slowed && self.in_flight.len() < turn.driver.fetches_max() && self.ask(turn, goal) {
@@ -177,6 +184,60 @@ impl PartitionReader {
             self.requests_sent += self.transport.write([unsent, &[]]).map_err(lost)?;
         }
         Ok(busy)
+    }
+
+    /// Have an answer to check, if one has come. What is named by its fetch is not asked for until it is checked.
+    fn begin_answer<D: Driver>(&mut self, turn: &mut Turn<'_, D>) -> Result<bool, BenchError> {
+        if self.answer.is_some() {
+            return Ok(true);
+        }
+        let Some(place) = self.transport.take_frame().map_err(lost)? else { return Ok(false) };
+        let frame = self.transport.received(place.clone());
+        let fetch = answered(&mut self.in_flight, turn.driver.fetched_correlation(frame)?)?;
+        let mut parts = VecDeque::new();
+        turn.driver.parse_fetch(frame, &fetch.from, &mut parts)?;
+        let error = parts.iter().rev().find_map(|part| part.error);
+        self.read_bytes += frame.len() as u64;
+        turn.interval.read_bytes += frame.len() as u64;
+        if let Some(bytes_per_s) = self.bytes_per_s {
+            let takes_ns = frame.len() as f64 / bytes_per_s * 1e9;
+            self.ask_at_ns = self.ask_at_ns.max(turn.now_ns) + takes_ns as u64;
+        }
+        self.answer = Some(FetchAnswer { fetch, frame: place, parts, error });
+        Ok(true)
+    }
+
+    /// Check records of the answer as far as this turn has time for it.
+    fn check_on<D: Driver>(
+        &mut self,
+        turn: &mut Turn<'_, D>,
+        local_of: impl Fn(i32) -> Option<usize>,
+    ) -> Result<(), BenchError> {
+        let Some(answer) = &mut self.answer else { return Ok(()) };
+        let frame = self.transport.received(answer.frame.clone());
+        while let Some(Fetched { partition, records, .. }) = answer.parts.front_mut() {
+            if turn.read_bytes_left == 0 {
+                return Ok(());
+            }
+            let positions = self.positions.as_deref();
+            let local = local_of(*partition).ok_or(Malformed("a partition that was not asked for"))?;
+            let bytes =
+                check_records(&frame[records.clone()], (*partition, local), turn, self.group, positions)?;
+            turn.read_bytes_left = turn.read_bytes_left.saturating_sub(bytes);
+            records.start += bytes;
+            if records.start == records.end {
+                answer.parts.pop_front();
+            }
+        }
+        let Some(FetchAnswer { fetch, error, .. }) = self.answer.take() else { return Ok(()) };
+        fetch.places.iter().for_each(|&place| self.partitions[place].asked = false);
+        // There may be more of what it named.
+        self.idle = 0;
+        if let Some(code) = error {
+            return Err(BenchError::Refused { api: "Fetch", code });
+        }
+        self.keep_unread(&fetch, &turn.ledgers[self.group]);
+        Ok(())
     }
 
     /// What an answer had no room for, or what was not in memory yet, comes first in the next one, as with
@@ -255,46 +316,30 @@ fn answered(in_flight: &mut Vec<Fetch>, correlation: u32) -> Result<Fetch, Malfo
     Ok(in_flight.swap_remove(found.ok_or(Malformed("an answer that nobody asked for"))?))
 }
 
-fn read_answer<D: Driver>(
-    frame: &[u8],
-    from: &[FetchFrom],
+/// Put records of a partition, its number and index in the thread's list, into the books. Returns how many bytes of them.
+fn check_records<D: Driver>(
+    records: &[u8],
+    (partition, local): (i32, usize),
     turn: &mut Turn<'_, D>,
     group: usize,
     positions: Option<&Positions>,
-    local_of: impl Fn(i32) -> Option<usize>,
-) -> Result<(), BenchError> {
-    let Turn { driver, ledgers, interval, now_ns, is_end_to_end, .. } = turn;
+) -> Result<usize, BenchError> {
+    let Turn { driver, ledgers, interval, now_ns, is_end_to_end, read_bytes_left, .. } = turn;
     let ledger = &mut ledgers[group];
     let run = driver.run();
-    let (mut stranger, mut failed) = (false, None);
-    driver.parse_fetch(
-        frame,
-        from,
-        &mut |partition, offset, value| {
-            let Some(local) = local_of(partition) else {
-                stranger = true;
-                return;
-            };
-            interval.read_records += 1;
-            if let Some(positions) = positions {
-                positions.set(partition, offset + 1);
-            }
-            if let Some(payload) = ledger.read(local, offset, value)
-                && payload.run == run
-                && *is_end_to_end
-            {
-                interval.end_to_end.record(now_ns.saturating_sub(payload.intended_ns));
-            }
-        },
-        &mut |_, code| failed = Some(code),
-    )?;
-    if stranger {
-        return Err(Malformed("records of a partition that was not asked for").into());
-    }
-    match failed {
-        Some(code) => Err(BenchError::Refused { api: "Fetch", code }),
-        None => Ok(()),
-    }
+    let read = driver.parse_records(records, *read_bytes_left, &mut |offset, value| {
+        interval.read_records += 1;
+        if let Some(positions) = positions {
+            positions.set(partition, offset + 1);
+        }
+        if let Some(payload) = ledger.read(local, offset, value)
+            && payload.run == run
+            && *is_end_to_end
+        {
+            interval.end_to_end.record(now_ns.saturating_sub(payload.intended_ns));
+        }
+    })?;
+    Ok(read)
 }
 
 fn lost(reason: std::io::Error) -> BenchError {

@@ -174,8 +174,10 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
-    use crate::bench::driver::{Ack, Code, Control, FetchFrom, Malformed};
+    use crate::bench::driver::{Ack, Code, Control, FetchFrom, Fetched, Malformed};
     use crate::bench::error::BenchError;
 
     /// A request has up to three records, each of them its correlation id.
@@ -229,14 +231,16 @@ mod tests {
         fn fetched_correlation(&self, _: &[u8]) -> Result<u32, Malformed> {
             unreachable!("nothing is fetched")
         }
-        fn parse_fetch(
-            &self,
-            _: &[u8],
-            _: &[FetchFrom],
-            _: &mut dyn FnMut(i32, i64, &[u8]),
-            _: &mut dyn FnMut(i32, Code),
-        ) -> Result<(), Malformed> {
+        fn parse_fetch(&self, _: &[u8], _: &[FetchFrom], _: &mut VecDeque<Fetched>) -> Result<(), Malformed> {
             Ok(())
+        }
+        fn parse_records(
+            &self,
+            records: &[u8],
+            _: usize,
+            _: &mut dyn FnMut(i64, &[u8]),
+        ) -> Result<usize, Malformed> {
+            Ok(records.len())
         }
         fn is_removed(&self, _: Code) -> bool {
             false

@@ -9,7 +9,7 @@
 //! answer to a pull: | length | correlation | base | count | records |
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::driver::{Ack, Code, Control, Driver, End, FetchFrom, Malformed, Packer, Stamp};
+use super::driver::{Ack, Code, Control, Driver, End, FetchFrom, Fetched, Malformed, Packer, Stamp};
 use super::engine::ReadBack;
 use super::error::BenchError;
 use super::leaders::Leaders;
@@ -331,14 +331,23 @@ impl Driver for Toy {
         &self,
         frame: &[u8],
         from: &[FetchFrom],
-        record: &mut dyn FnMut(i32, i64, &[u8]),
-        _: &mut dyn FnMut(i32, Code),
+        parts: &mut VecDeque<Fetched>,
     ) -> Result<(), Malformed> {
-        let base = i64::from_be_bytes(frame[4..12].try_into().unwrap());
-        for (offset, value) in (base..).zip(frame[16..].chunks(RECORD_BYTES)) {
-            record(from[0].partition, offset, value);
-        }
+        parts.push_back(Fetched { partition: from[0].partition, error: None, records: 4..frame.len() });
         Ok(())
+    }
+
+    fn parse_records(
+        &self,
+        records: &[u8],
+        _about_bytes: usize,
+        record: &mut dyn FnMut(i64, &[u8]),
+    ) -> Result<usize, Malformed> {
+        let base = i64::from_be_bytes(records[..8].try_into().unwrap());
+        for (offset, value) in (base..).zip(records[12..].chunks(RECORD_BYTES)) {
+            record(offset, value);
+        }
+        Ok(records.len())
     }
 
     fn is_removed(&self, _: Code) -> bool {

@@ -6,6 +6,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -16,6 +17,8 @@ pub const FRAME_BYTES_MAX: usize = 128 << 20;
 const LENGTH_BYTES: usize = 4;
 /// What a client's receive buffer holds at first; it doubles while a frame does not fit.
 const INPUT_BYTES: usize = 64 << 10;
+/// What the kernel copies in one call: of a long answer it would be megabytes, for which acks would wait.
+pub const FILL_BYTES_MAX: usize = 128 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Transport {
@@ -59,7 +62,7 @@ impl Transport {
         self.readable
     }
 
-    /// Receive once. False when there is nothing for now.
+    /// Receive once, at most [`FILL_BYTES_MAX`]. False when there is nothing for now.
     ///
     /// # Errors
     /// `UnexpectedEof` when the peer has closed; what the socket reports.
@@ -68,11 +71,12 @@ impl Transport {
             return Ok(false);
         }
         self.make_room();
-        match self.stream.read(&mut self.input[self.end..]) {
+        let room = self.input.len().min(self.end + FILL_BYTES_MAX);
+        match self.stream.read(&mut self.input[self.end..room]) {
             Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the peer closed the connection")),
             Ok(count) => {
                 // A short read has emptied the socket: a new edge will come (epoll(7), question 9).
-                self.readable = count == self.input.len() - self.end;
+                self.readable = count == room - self.end;
                 self.end += count;
                 Ok(true)
             }
@@ -91,6 +95,16 @@ impl Transport {
     /// `InvalidData` when the peer announces more than [`FRAME_BYTES_MAX`].
     #[inline]
     pub fn frame(&mut self) -> io::Result<Option<&mut [u8]>> {
+        Ok(self.take_frame()?.map(|frame| &mut self.input[frame]))
+    }
+
+    /// The next whole frame, as its place in [`received`](Self::received), where it stays until the next
+    /// [`fill`](Self::fill).
+    ///
+    /// # Errors
+    /// As [`frame`](Self::frame).
+    #[inline]
+    pub fn take_frame(&mut self) -> io::Result<Option<Range<usize>>> {
         let received = &self.input[self.start..self.end];
         let Some((length, rest)) = received.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = u32::from_be_bytes(*length) as usize;
@@ -102,7 +116,13 @@ impl Transport {
         }
         let from = self.start + LENGTH_BYTES;
         self.start = from + length;
-        Ok(Some(&mut self.input[from..from + length]))
+        Ok(Some(from..from + length))
+    }
+
+    /// What lies there.
+    #[inline]
+    pub fn received(&self, place: Range<usize>) -> &[u8] {
+        &self.input[place]
     }
 
     /// Send from both parts in order, as much as the socket takes; 0 when it takes nothing for now.

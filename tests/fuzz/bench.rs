@@ -1,8 +1,9 @@
 //! What a broker answers to the load generator, which has a codec of its own.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
-use ringmq::bench::{Driver, End, KafkaControl, KafkaDriver, Shape, Topics};
+use ringmq::bench::{Driver, End, Fetched, KafkaControl, KafkaDriver, Malformed, Shape, Topics};
 use ringmq::codec::batch_builder::BatchBuilder;
 use ringmq::codec::compression::Compression;
 
@@ -17,8 +18,7 @@ pub const ANSWERS: Target = Target {
         let driver = driver();
         let ack = driver.parse_ack(bytes);
         let _ = driver.fetched_correlation(bytes);
-        let fetched =
-            driver.parse_fetch(bytes, &[], &mut |_, offset, _| assert!(offset >= 0), &mut |_, _| {});
+        let fetched = read_fetched(&driver, bytes);
         if let Ok(ack) = ack {
             assert!(ack.result.is_ok_and(|base| base >= 0) || ack.result.is_err());
         }
@@ -34,6 +34,21 @@ pub const ANSWERS: Target = Target {
     memory: Memory { per_byte: 64, bytes: 16 << 20 },
     mutants_per_second: 20_000,
 };
+
+/// A fetched answer, piece by piece.
+fn read_fetched(driver: &KafkaDriver, frame: &[u8]) -> Result<(), Malformed> {
+    let mut parts = VecDeque::new();
+    driver.parse_fetch(frame, &[], &mut parts)?;
+    for Fetched { mut records, .. } in parts {
+        while !records.is_empty() {
+            let piece = &frame[records.clone()];
+            let read = driver.parse_records(piece, 1, &mut |offset, _| assert!(offset >= 0))?;
+            assert!(read > 0, "it comes to an end");
+            records.start += read;
+        }
+    }
+    Ok(())
+}
 
 /// Before the load: a broker's answers as they come from the socket, to the requests for versions,
 /// a topic's leaders and its offsets, until one of them ends the conversation.

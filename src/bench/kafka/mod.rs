@@ -10,11 +10,11 @@ pub mod packing;
 pub mod setup;
 pub mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::driver::{Ack, Code, Control, Driver, FetchFrom, Malformed, Packer, Stamp};
+use super::driver::{Ack, Code, Control, Driver, FetchFrom, Fetched, Malformed, Packer, Stamp};
 use super::error::BenchError;
 use super::groups::{Members, Positions, Share};
 use super::payload::{self, Body, Random};
@@ -360,8 +360,7 @@ impl Driver for KafkaDriver {
         &self,
         frame: &[u8],
         _from: &[FetchFrom],
-        record: &mut dyn FnMut(i32, i64, &[u8]),
-        error: &mut dyn FnMut(i32, Code),
+        parts: &mut VecDeque<Fetched>,
     ) -> Result<(), Malformed> {
         let mut reader = Reader(frame);
         let _correlation = reader.i32()?;
@@ -376,15 +375,22 @@ impl Driver for KafkaDriver {
                 for _ in 0..reader.count()? {
                     let _aborted = (reader.i64()?, reader.i64()?);
                 }
-                let batches = reader.bytes()?;
-                if number != 0 {
-                    error(partition, code(number));
-                }
-                let bytes_max = self.shape.unpacked_bytes_max;
-                parse_batches(batches, bytes_max, &mut |offset, value| record(partition, offset, value))?;
+                let bytes = reader.bytes()?.len();
+                let end = frame.len() - reader.0.len();
+                let error = (number != 0).then(|| code(number));
+                parts.push_back(Fetched { partition, error, records: end - bytes..end });
             }
         }
         Ok(())
+    }
+
+    fn parse_records(
+        &self,
+        records: &[u8],
+        about_bytes: usize,
+        record: &mut dyn FnMut(i64, &[u8]),
+    ) -> Result<usize, Malformed> {
+        parse_batches(records, about_bytes, self.shape.unpacked_bytes_max, record)
     }
 
     fn is_removed(&self, code: Code) -> bool {
@@ -407,17 +413,23 @@ impl Driver for KafkaDriver {
     }
 }
 
-/// Give every record of whole batches to `record`; a batch that is cut off at the end is legal and
-/// ignored.
+/// Give every record of whole batches to `record`, until about so many bytes are read; a batch that is cut off at the
+/// end is legal and ignored. Returns how many bytes were read, all at the end.
 fn parse_batches(
-    mut bytes: &[u8],
+    records: &[u8],
+    about_bytes: usize,
     unpacked_bytes_max: usize,
     record: &mut dyn FnMut(i64, &[u8]),
-) -> Result<(), Malformed> {
+) -> Result<usize, Malformed> {
+    let mut bytes = records;
     loop {
+        let read = records.len() - bytes.len();
+        if read >= about_bytes {
+            return Ok(read);
+        }
         let mut header = Reader(bytes);
-        let (Ok(base), Ok(length)) = (header.i64(), header.i32()) else { return Ok(()) };
-        let Ok(mut batch) = header.take(length.max(0) as usize).map(Reader) else { return Ok(()) };
+        let (Ok(base), Ok(length)) = (header.i64(), header.i32()) else { return Ok(records.len()) };
+        let Ok(mut batch) = header.take(length.max(0) as usize).map(Reader) else { return Ok(records.len()) };
         bytes = header.0;
         let _leader_epoch = batch.i32()?;
         if batch.i8()? != 2 {
@@ -516,7 +528,8 @@ mod tests {
             assert_eq!(partition.index, 5);
             let mut batch = partition.records.clone().unwrap();
             let (mut read, ours) = (Vec::new(), batch.to_vec());
-            parse_batches(&ours, 1 << 20, &mut |offset, value| read.push((offset, value.len()))).unwrap();
+            parse_batches(&ours, usize::MAX, 1 << 20, &mut |offset, value| read.push((offset, value.len())))
+                .unwrap();
             let expected: Vec<(i64, usize)> = (0..i64::from(records)).map(|at| (at, record_bytes)).collect();
             assert_eq!(read, expected, "{compression:?}");
             // Decoding checks the batch's CRC.
@@ -611,14 +624,21 @@ mod tests {
         let two = [&batch[..], &batch].concat();
         for end in 0..=two.len() {
             let mut offsets = Vec::new();
-            parse_batches(&two[..end], 0, &mut |offset, _| offsets.push(offset)).unwrap();
+            parse_batches(&two[..end], usize::MAX, 0, &mut |offset, _| offsets.push(offset)).unwrap();
             assert_eq!(offsets.len(), end / batch.len() * 3);
+        }
+        // Batch by batch, whatever of one was asked for, and what is cut off behind them.
+        let cut = &two[..two.len() - 1];
+        for (about_bytes, from, read) in
+            [(1, 0, batch.len()), (batch.len() + 1, 0, cut.len()), (1, batch.len(), cut.len() - batch.len())]
+        {
+            assert_eq!(parse_batches(&cut[from..], about_bytes, 0, &mut |_, _| ()).unwrap(), read);
         }
         // Another magic, a compression that is none, an unknown one, a control batch, a record's length.
         for (at, value) in [(16, 1u8), (22, 1), (22, 7), (22, 0x20), (61, 0xff)] {
             let mut damaged = batch.clone();
             damaged[at] = value;
-            assert!(parse_batches(&damaged, 1 << 20, &mut |_, _| ()).is_err(), "byte {at}");
+            assert!(parse_batches(&damaged, usize::MAX, 1 << 20, &mut |_, _| ()).is_err(), "byte {at}");
         }
     }
 }

@@ -3,8 +3,8 @@
 //! It has as many fetches in flight as the protocol allows, each for as many partitions, and none is
 //! named by two: one fetch of everything for Kafka, one a queue for a protocol of pulls.
 //!
-//! An answer may have megabytes. It is received and checked piece by piece, a part of it in each turn of the load:
-//! what is to be sent meanwhile, and acks, would wait for it.
+//! An answer may have megabytes. It is received and checked piece by piece, in an open loop a part of it in each turn of
+//! the load: what is to be sent meanwhile, and acks, would wait for it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use super::error::BenchError;
 use super::groups::Positions;
 use super::ledger::Ledger;
 use super::producer::Turn;
-use super::transport::Transport;
+use super::transport::{FILL_BYTES_MAX, Transport};
 
 /// Partitions looked at in one turn to find those that have something to read.
 const SCAN_PARTITIONS: usize = 4096;
@@ -167,13 +167,20 @@ impl PartitionReader {
         local_of: impl Fn(i32) -> Option<usize>,
     ) -> Result<bool, BenchError> {
         let mut busy = false;
-        if self.answer.is_none() && self.transport.readable() && self.transport.fill().map_err(lost)? {
+        while turn.read_bytes_left > 0 {
+            if self.begin_answer(turn)? {
+                busy = true;
+                self.check_on(turn, &local_of)?;
+                continue;
+            }
+            if !self.transport.readable() || !self.transport.fill().map_err(lost)? {
+                break;
+            }
             busy = true;
             turn.now_ns = turn.clock.now_ns();
-        }
-        while turn.read_bytes_left > 0 && self.begin_answer(turn)? {
-            busy = true;
-            self.check_on(turn, &local_of)?;
+            if self.transport.readable() {
+                turn.read_bytes_left = turn.read_bytes_left.saturating_sub(FILL_BYTES_MAX);
+            }
         }
         let slowed = *goal == Goal::Tail && turn.now_ns < self.ask_at_ns;
         while !slowed && self.in_flight.len() < turn.driver.fetches_max() && self.ask(turn, goal) {

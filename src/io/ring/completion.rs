@@ -15,6 +15,7 @@ use crate::io::socket::SocketHandle;
 impl Ring {
     /// Translate what has completed.
     pub(super) fn reap(&mut self, events: &mut Vec<Event>) {
+        self.received_bytes = (self.received_bytes.1, 0);
         let mut completions = mem::take(&mut self.completions);
         completions.extend(self.ring.completion());
         for completion in completions.drain(..) {
@@ -140,6 +141,7 @@ impl Ring {
     ) {
         let id = recv.conn;
         let len = *result.as_ref().unwrap_or(&0);
+        self.received_bytes.1 += len;
         // SAFETY: the kernel has taken this buffer from its ring for this completion alone and is
         // done with it; it wrote the first `len` bytes.
         let data =
@@ -203,7 +205,9 @@ impl Ring {
             result => result,
         };
         conn.recv = None;
-        recv.received(*result.as_ref().unwrap_or(&0));
+        let len = *result.as_ref().unwrap_or(&0);
+        recv.received(len);
+        self.received_bytes.1 += len;
         self.in_flight.release(key);
         events.push(Event::ReceivedInto { conn: id, buf: recv.buf, result });
         self.close_if_quiet(id, events);

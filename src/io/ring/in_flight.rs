@@ -23,10 +23,11 @@ const MESSAGE_PARTS_MAX: usize = 1024;
 
 /// One transfer: below the kernel's own limit of 2 GiB less a page, and a whole number of pages.
 const TRANSFER_BYTES_MAX: usize = 1 << 30;
-/// A send copies in the kernel, on the shard's thread, as far as the socket's buffer has room, which may be megabytes:
-/// a call takes so much of it, about 30 microseconds on the machines at hand, and between two calls of a long answer
-/// completions are looked at.
-pub(super) const SEND_BYTES_MAX: usize = 128 << 10;
+/// A send copies in the kernel, on the shard's thread, as far as the socket's buffer has room, which may be megabytes.
+/// A call takes so much of it, about 30 microseconds on the machines at hand, and between two calls of a long answer
+/// completions are looked at; but it takes as much as was received lately, and as much again: turns that are long because
+/// producers send much must not leave their consumers behind.
+pub(super) const SEND_BYTES: usize = 128 << 10;
 
 pub(super) enum InFlight {
     Accept(Accept),
@@ -135,21 +136,27 @@ impl Send {
         (send.first < send.parts.len()).then_some(send)
     }
 
-    /// Send what is not sent. A message is taken from `spare` if several parts are left.
+    /// Send what is not sent, or a piece of it; so much was received lately. A message is taken from `spare` if several parts are left.
     #[expect(clippy::vec_box, reason = "the kernel knows a message's address while it is sent")]
-    pub fn entry(&mut self, socket: RawFd, spare: &mut Vec<Box<Message>>) -> squeue::Entry {
+    pub fn entry(
+        &mut self,
+        socket: RawFd,
+        spare: &mut Vec<Box<Message>>,
+        received_bytes: usize,
+    ) -> squeue::Entry {
         // No signal: a closed connection is an error of this send. Wait for all: the kernel goes on
         // by itself when the socket's buffer has room again.
         const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        let bytes_max = SEND_BYTES.max(2 * received_bytes).min(TRANSFER_BYTES_MAX);
         let parts = &self.parts[self.first..];
         if let [part] = parts {
             let rest = &part[self.skip..];
-            let len = rest.len().min(SEND_BYTES_MAX) as u32;
+            let len = rest.len().min(bytes_max) as u32;
             return opcode::Send::new(Fd(socket), rest.as_ptr(), len).flags(FLAGS).build();
         }
         let message = self.message.get_or_insert_with(|| spare.pop().unwrap_or_else(Message::new));
         message.parts.clear();
-        let (mut skip, mut left) = (self.skip, SEND_BYTES_MAX);
+        let (mut skip, mut left) = (self.skip, bytes_max);
         message.parts.extend(parts.iter().take(MESSAGE_PARTS_MAX).map_while(|part| {
             let rest = &part[std::mem::take(&mut skip)..];
             let len = rest.len().min(left);

@@ -95,6 +95,8 @@ pub struct Ring {
     messages: Vec<Box<Message>>,
     /// Scratch space of [`Ring::reap`].
     completions: Vec<cqueue::Entry>,
+    /// Of the completions before the last ones, and of those.
+    received_bytes: (usize, usize),
     multishot_accept: bool,
     multishot_recv: bool,
     /// Wake others by messages to their rings.
@@ -152,6 +154,7 @@ impl Ring {
             conns: Vec::new(),
             messages: Vec::new(),
             completions: Vec::new(),
+            received_bytes: (0, 0),
             multishot_accept: true,
             multishot_recv: true,
             messages_rings,
@@ -330,7 +333,8 @@ impl Ring {
 
     fn arm_send(&mut self, key: u64, mut send: Send) {
         let socket = self.socket(send.conn);
-        let entry = send.entry(socket, &mut self.messages);
+        let (before, now) = self.received_bytes;
+        let entry = send.entry(socket, &mut self.messages, before.max(now));
         self.arm(key, InFlight::Send(send), entry);
     }
 

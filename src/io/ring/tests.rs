@@ -188,7 +188,7 @@ fn a_send_of_thousands_of_parts_arrives_in_order() {
 
 #[test]
 fn a_long_answer_is_sent_piece_by_piece() {
-    const PIECE: usize = super::in_flight::SEND_BYTES_MAX;
+    const PIECE: usize = super::in_flight::SEND_BYTES;
     for parts in [1, 64] {
         let mut ring = ring();
         let mut peer = pair(&mut ring);

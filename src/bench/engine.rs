@@ -471,7 +471,13 @@ impl<'a, D: Driver> Worker<'a, D> {
             let turned = reader.turn(&mut turn, &self.goals[reader.group()], local_of);
             if *turned.as_ref().unwrap_or(&true) {
                 turn.now_ns = turn.clock.now_ns();
-                turn.interval.book_step(turn.now_ns - began_ns, booked_ns);
+                let took_ns = turn.now_ns - began_ns;
+                if closed {
+                    // It may have checked megabytes.
+                    turn.interval.work_since_look_ns += took_ns;
+                } else {
+                    turn.interval.book_step(took_ns, booked_ns);
+                }
             }
             match turned {
                 // Retention goes on while we read what it has left.

@@ -116,7 +116,7 @@ pub struct Turn<'a, D> {
     pub measured_from_ns: u64,
     /// Records are read as they come. What is read back afterwards says only when it was asked for.
     pub is_end_to_end: bool,
-    /// What may still be checked in this turn of what was read.
+    /// What may still be received by readers, and checked, in this turn.
     pub read_bytes_left: usize,
 }
 

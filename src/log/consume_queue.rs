@@ -143,8 +143,8 @@ impl Queue {
         Some(Found::Chunk(self.runs.get(self.index_of(offset))?.chunk))
     }
 
-    /// Index of the run that holds `offset`. The first one's base may be behind the begin of its entry, which was
-    /// cut off; before it, it is the first.
+    /// Index of the run that holds `offset`, or of the first if that begins behind it: the begin of its entry may have
+    /// been cut off. 0 also when there is none.
     fn index_of(&self, offset: Offset) -> usize {
         let from = self.found.get() as usize;
         let holds = |index: &usize| {
@@ -180,7 +180,7 @@ impl Queue {
 
     /// Runs from the one that holds `offset` on.
     pub fn runs_from(&self, offset: Offset) -> impl Iterator<Item = &Run> {
-        self.runs.range(self.index_of(offset).min(self.runs.len())..)
+        self.runs.range(self.index_of(offset)..)
     }
 
     /// The first run with a record at or after `timestamp`, at or after `from`.

@@ -60,7 +60,7 @@ pub struct ChunkRead {
     pub chunk: ChunkId,
     /// Asked of the device: whole pages.
     pub bytes: u64,
-    /// When its first piece was.
+    /// When it was wanted: its first piece may have waited for commits.
     pub since: Nanos,
 }
 

@@ -377,9 +377,10 @@ impl FetchRequestState {
             self.min_bytes = self.min_bytes.min(1);
         }
         // What is being read will fill the answer: no chunk is read that would find no room in it.
-        let mut left = fits.saturating_sub(self.bytes() + look.loading_bytes);
+        let found_bytes = self.bytes() + look.loading_bytes;
+        let mut left = fits.saturating_sub(found_bytes);
         // One batch is given whatever its size, so that readers get on, but not of memory that is not there.
-        let mut any = self.limited || left < fits;
+        let mut any = self.limited || found_bytes > 0;
         while let Some(part) = self.parts.get_mut(look.next) {
             let Ok((log, read)) = part.target else {
                 look.next += 1;

@@ -3,7 +3,8 @@
 //! On a device without FUA the kernel completes a `RWF_DSYNC` write on a worker thread of the core that
 //! the interrupt came to. A busy shard on that core keeps the worker waiting until its time slice ends, so a
 //! shard asks for the shortest slices there are. They end with a tick of the kernel's clock all the same: beside a
-//! shard that never sleeps, 3.8 ms were measured for a write that takes 0.1 ms (`broker::trial`).
+//! thread that never sleeps, 3.8 ms were measured for a write that takes 0.1 ms (`broker::trial`). So a shard's ring
+//! gives way with each turn in which a commit is under way.
 //!
 //! Threads that need no CPU of their own keep off the shards', where there are others: a shard that waits for one of
 //! them is late with everything.

@@ -63,6 +63,7 @@ impl Ring {
                 None => self.arm_write(key, write),
                 Some(result) => {
                     self.in_flight.release(key);
+                    self.commits -= 1;
                     events.push(Event::Written { token: write.token, result });
                 }
             },
@@ -70,6 +71,7 @@ impl Ring {
             // forgotten what was not written, and the next one would succeed.
             InFlight::Sync { token, .. } => {
                 self.in_flight.release(key);
+                self.commits -= 1;
                 events.push(Event::Synced { token, result: result.map(drop) });
             }
             InFlight::Read(mut read) => match read.advance(result) {

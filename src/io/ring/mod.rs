@@ -86,6 +86,8 @@ pub struct Ring {
     ring: IoUring,
     buffers: BufRing,
     in_flight: Slab<InFlight>,
+    /// Of those, writes and syncs.
+    commits: usize,
     /// Entries for the next submission.
     queued: VecDeque<squeue::Entry>,
     /// By the index of their id.
@@ -150,6 +152,7 @@ impl Ring {
             ring,
             buffers,
             in_flight: Slab::new(),
+            commits: 0,
             queued: VecDeque::new(),
             conns: Vec::new(),
             messages: Vec::new(),
@@ -218,10 +221,12 @@ impl Ring {
             Op::Close { conn } => self.close(conn, events),
             Op::Write { token, file, offset, data, sync } => {
                 let key = self.in_flight.reserve();
+                self.commits += 1;
                 self.arm_write(key, Write::new(token, file, offset, data, sync));
             }
             Op::Sync { token, file } => {
                 let key = self.in_flight.reserve();
+                self.commits += 1;
                 self.arm_sync(key, token, file);
             }
             Op::Read { token, file, offset, buf, at, len } => {
@@ -377,6 +382,7 @@ impl Io for Ring {
 
         if wait == Wait::No || events.len() > before {
             self.enter(None)?;
+            self.give_way();
             self.reap(events);
             return Ok(());
         }

@@ -175,12 +175,12 @@ pub trait Driver: Sync {
         parts: &mut VecDeque<Fetched>,
     ) -> Result<(), Malformed>;
 
-    /// Give the first of these records, about so many bytes of them, to `record` (offset, value). Returns how many
-    /// bytes were read, which is all of them at the end.
+    /// Give the first of these records to `record` (offset, value), until about `left` bytes of them, unpacked, are
+    /// read; it is counted down. Returns how many bytes were read as they came, which is all of them at the end.
     fn parse_records(
         &self,
         records: &[u8],
-        about_bytes: usize,
+        left: &mut usize,
         record: &mut dyn FnMut(i64, &[u8]),
     ) -> Result<usize, Malformed>;
 

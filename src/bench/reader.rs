@@ -58,6 +58,8 @@ pub struct PartitionReader {
     ask_at_ns: u64,
     /// Of answers, since it was made.
     read_bytes: u64,
+    /// When the last bytes came. Nothing more is received until all of them are checked.
+    received_ns: u64,
     /// The connection is lost; when to try again.
     retry_at_ns: Option<u64>,
 }
@@ -106,6 +108,7 @@ impl PartitionReader {
             bytes_per_s,
             ask_at_ns: 0,
             read_bytes: 0,
+            received_ns: 0,
             retry_at_ns: None,
             partitions: partitions.into_iter().map(place).collect(),
             again: VecDeque::new(),
@@ -178,6 +181,7 @@ impl PartitionReader {
             }
             busy = true;
             turn.now_ns = turn.clock.now_ns();
+            self.received_ns = turn.now_ns;
             if self.transport.readable() {
                 turn.read_bytes_left = turn.read_bytes_left.saturating_sub(FILL_BYTES_MAX);
             }
@@ -228,10 +232,9 @@ impl PartitionReader {
             }
             let positions = self.positions.as_deref();
             let local = local_of(*partition).ok_or(Malformed("a partition that was not asked for"))?;
-            let bytes =
-                check_records(&frame[records.clone()], (*partition, local), turn, self.group, positions)?;
-            turn.read_bytes_left = turn.read_bytes_left.saturating_sub(bytes);
-            records.start += bytes;
+            let place = (*partition, local, self.group);
+            records.start +=
+                check_records(&frame[records.clone()], place, self.received_ns, turn, positions)?;
             if records.start == records.end {
                 answer.parts.pop_front();
             }
@@ -323,18 +326,19 @@ fn answered(in_flight: &mut Vec<Fetch>, correlation: u32) -> Result<Fetch, Malfo
     Ok(in_flight.swap_remove(found.ok_or(Malformed("an answer that nobody asked for"))?))
 }
 
-/// Put records of a partition, its number and index in the thread's list, into the books. Returns how many bytes of them.
+/// Put records of a partition, its number and index in the thread's list, into the books of a group. Returns how many
+/// bytes of them.
 fn check_records<D: Driver>(
     records: &[u8],
-    (partition, local): (i32, usize),
+    (partition, local, group): (i32, usize, usize),
+    received_ns: u64,
     turn: &mut Turn<'_, D>,
-    group: usize,
     positions: Option<&Positions>,
 ) -> Result<usize, BenchError> {
-    let Turn { driver, ledgers, interval, now_ns, is_end_to_end, read_bytes_left, .. } = turn;
+    let Turn { driver, ledgers, interval, is_end_to_end, read_bytes_left, .. } = turn;
     let ledger = &mut ledgers[group];
     let run = driver.run();
-    let read = driver.parse_records(records, *read_bytes_left, &mut |offset, value| {
+    let read = driver.parse_records(records, read_bytes_left, &mut |offset, value| {
         interval.read_records += 1;
         if let Some(positions) = positions {
             positions.set(partition, offset + 1);
@@ -343,7 +347,7 @@ fn check_records<D: Driver>(
             && payload.run == run
             && *is_end_to_end
         {
-            interval.end_to_end.record(now_ns.saturating_sub(payload.intended_ns));
+            interval.end_to_end.record(received_ns.saturating_sub(payload.intended_ns));
         }
     })?;
     Ok(read)

@@ -237,7 +237,7 @@ mod tests {
         fn parse_records(
             &self,
             records: &[u8],
-            _: usize,
+            _: &mut usize,
             _: &mut dyn FnMut(i64, &[u8]),
         ) -> Result<usize, Malformed> {
             Ok(records.len())

@@ -340,13 +340,14 @@ impl Driver for Toy {
     fn parse_records(
         &self,
         records: &[u8],
-        _about_bytes: usize,
+        left: &mut usize,
         record: &mut dyn FnMut(i64, &[u8]),
     ) -> Result<usize, Malformed> {
         let base = i64::from_be_bytes(records[..8].try_into().unwrap());
         for (offset, value) in (base..).zip(records[12..].chunks(RECORD_BYTES)) {
             record(offset, value);
         }
+        *left = left.saturating_sub(records.len());
         Ok(records.len())
     }
 

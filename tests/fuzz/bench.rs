@@ -42,7 +42,7 @@ fn read_fetched(driver: &KafkaDriver, frame: &[u8]) -> Result<(), Malformed> {
     for Fetched { mut records, .. } in parts {
         while !records.is_empty() {
             let piece = &frame[records.clone()];
-            let read = driver.parse_records(piece, 1, &mut |offset, _| assert!(offset >= 0))?;
+            let read = driver.parse_records(piece, &mut 1, &mut |offset, _| assert!(offset >= 0))?;
             assert!(read > 0, "it comes to an end");
             records.start += read;
         }

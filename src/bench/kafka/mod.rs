@@ -387,10 +387,10 @@ impl Driver for KafkaDriver {
     fn parse_records(
         &self,
         records: &[u8],
-        about_bytes: usize,
+        left: &mut usize,
         record: &mut dyn FnMut(i64, &[u8]),
     ) -> Result<usize, Malformed> {
-        parse_batches(records, about_bytes, self.shape.unpacked_bytes_max, record)
+        parse_batches(records, left, self.shape.unpacked_bytes_max, record)
     }
 
     fn is_removed(&self, code: Code) -> bool {
@@ -413,19 +413,18 @@ impl Driver for KafkaDriver {
     }
 }
 
-/// Give every record of whole batches to `record`, until about so many bytes are read; a batch that is cut off at the
-/// end is legal and ignored. Returns how many bytes were read, all at the end.
+/// Give every record of whole batches to `record`, until about `left` bytes are read, as they are when unpacked; a batch
+/// that is cut off at the end is legal and ignored. Returns how many bytes were read as they came, all at the end.
 fn parse_batches(
     records: &[u8],
-    about_bytes: usize,
+    left: &mut usize,
     unpacked_bytes_max: usize,
     record: &mut dyn FnMut(i64, &[u8]),
 ) -> Result<usize, Malformed> {
     let mut bytes = records;
     loop {
-        let read = records.len() - bytes.len();
-        if read >= about_bytes {
-            return Ok(read);
+        if *left == 0 {
+            return Ok(records.len() - bytes.len());
         }
         let mut header = Reader(bytes);
         let (Ok(base), Ok(length)) = (header.i64(), header.i32()) else { return Ok(records.len()) };
@@ -450,6 +449,7 @@ fn parse_batches(
                 batch = Reader(&unpacked);
             }
         }
+        *left = left.saturating_sub(batch.0.len());
         for _ in 0..count {
             let length = batch.varint()?;
             let length = usize::try_from(length).map_err(|_| Malformed("a record of negative length"))?;
@@ -528,8 +528,13 @@ mod tests {
             assert_eq!(partition.index, 5);
             let mut batch = partition.records.clone().unwrap();
             let (mut read, ours) = (Vec::new(), batch.to_vec());
-            parse_batches(&ours, usize::MAX, 1 << 20, &mut |offset, value| read.push((offset, value.len())))
+            let mut left = usize::MAX;
+            parse_batches(&ours, &mut left, 1 << 20, &mut |offset, value| read.push((offset, value.len())))
                 .unwrap();
+            assert!(
+                usize::MAX - left >= records as usize * record_bytes,
+                "{compression:?}: counted unpacked"
+            );
             let expected: Vec<(i64, usize)> = (0..i64::from(records)).map(|at| (at, record_bytes)).collect();
             assert_eq!(read, expected, "{compression:?}");
             // Decoding checks the batch's CRC.
@@ -624,21 +629,26 @@ mod tests {
         let two = [&batch[..], &batch].concat();
         for end in 0..=two.len() {
             let mut offsets = Vec::new();
-            parse_batches(&two[..end], usize::MAX, 0, &mut |offset, _| offsets.push(offset)).unwrap();
+            parse_batches(&two[..end], &mut { usize::MAX }, 0, &mut |offset, _| offsets.push(offset))
+                .unwrap();
             assert_eq!(offsets.len(), end / batch.len() * 3);
         }
         // Batch by batch, whatever of one was asked for, and what is cut off behind them.
         let cut = &two[..two.len() - 1];
-        for (about_bytes, from, read) in
-            [(1, 0, batch.len()), (batch.len() + 1, 0, cut.len()), (1, batch.len(), cut.len() - batch.len())]
+        let records = batch.len() - BATCH_HEADER_BYTES;
+        for (left, from, read) in
+            [(1, 0, batch.len()), (records + 1, 0, cut.len()), (1, batch.len(), cut.len() - batch.len())]
         {
-            assert_eq!(parse_batches(&cut[from..], about_bytes, 0, &mut |_, _| ()).unwrap(), read);
+            assert_eq!(parse_batches(&cut[from..], &mut { left }, 0, &mut |_, _| ()).unwrap(), read);
         }
         // Another magic, a compression that is none, an unknown one, a control batch, a record's length.
         for (at, value) in [(16, 1u8), (22, 1), (22, 7), (22, 0x20), (61, 0xff)] {
             let mut damaged = batch.clone();
             damaged[at] = value;
-            assert!(parse_batches(&damaged, usize::MAX, 1 << 20, &mut |_, _| ()).is_err(), "byte {at}");
+            assert!(
+                parse_batches(&damaged, &mut { usize::MAX }, 1 << 20, &mut |_, _| ()).is_err(),
+                "byte {at}"
+            );
         }
     }
 }

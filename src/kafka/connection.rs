@@ -72,8 +72,10 @@ pub struct Connection {
     fetch_blocked: bool,
     /// One of them waits for memory of the shard.
     starved: bool,
-    /// A request could ask on, look on, or be answered, in a turn that has time for it.
+    /// A request could ask on, or be answered, in a turn that has time for it.
     put_off: bool,
+    /// A fetch could look on in a turn that has time for it.
+    looks_on: bool,
     /// Produce requests whose responses are in the send under way.
     sending: Vec<ProduceStamps>,
     /// Other requests likewise: API and when the request came.
@@ -95,6 +97,7 @@ impl Connection {
             fetch_blocked: false,
             starved: false,
             put_off: false,
+            looks_on: false,
             sending: Vec::new(),
             sending_others: Vec::new(),
         }
@@ -120,11 +123,18 @@ impl Connection {
         self.put_off
     }
 
+    /// A fetch waits for a turn that has time for it: [`Connection::look_on`] in that.
+    pub fn looks_on(&self) -> bool {
+        self.looks_on
+    }
+
     /// A fetch waits for responses to leave that have left: [`Connection::run_blocked`].
     pub fn has_unblocked(&self) -> bool {
+        // Not while another looks on, which would do so before its turn.
         let first = self.requests.front();
         self.fetch_blocked
             && self.sending_bytes == 0
+            && !self.looks_on
             && first.is_some_and(|request| matches!(&request.state, State::Fetch(state) if state.is_unread()))
     }
 
@@ -272,14 +282,23 @@ impl Connection {
             return Ok(());
         }
         for number in self.first..self.next_number() {
-            match self.request_mut(number) {
-                Some(Request { state: State::Fetch(state), .. }) if state.is_put_off() => {
-                    self.run_fetch(number, turn);
-                }
-                _ => self.proceed(number, turn)?,
-            }
+            self.proceed(number, turn)?;
         }
         Ok(())
+    }
+
+    /// This turn has time for fetches that were put off.
+    pub fn look_on(&mut self, turn: &mut Turn<'_>) {
+        if !mem::take(&mut self.looks_on) {
+            return;
+        }
+        for number in self.first..self.next_number() {
+            if let Some(Request { state: State::Fetch(state), .. }) = self.request_mut(number)
+                && state.is_put_off()
+            {
+                self.run_fetch(number, turn);
+            }
+        }
     }
 
     /// Let a request ask on, or answer it when all its calls are answered: later, if that may cost much and the
@@ -401,9 +420,9 @@ impl Connection {
                 self.fetch_session.give_back(session);
             }
         } else {
-            let (starved, put_off) = (state.is_starved(), state.is_put_off());
+            let (starved, looks_on) = (state.is_starved(), state.is_put_off());
             self.starved |= starved;
-            self.put_off |= put_off;
+            self.looks_on |= looks_on;
         }
         self.weigh(number);
     }

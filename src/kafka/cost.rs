@@ -6,8 +6,9 @@
 //! their own: it is searched and summed, and everybody's commit waits meanwhile.
 
 use crate::kafka::protocol::ApiKey;
+use crate::log::read::PastWork;
 use crate::model::LogId;
-use crate::shard::call::{Call, ReadResult};
+use crate::shard::call::Call;
 
 /// A connection takes up requests that cost about so much in a turn, and the one that goes beyond. The others
 /// are for the turns that follow: who asks for much at a time must not keep all others waiting for it. Nor must
@@ -33,7 +34,7 @@ const READS_COST: usize = 128 << 10;
 /// To search for a place in the past: the queue, its run, the chunk and its directory are in nobody's cache.
 const SEARCH_COST: usize = 1 << 10;
 
-/// So many bytes that were read back cost one: they are summed.
+/// So many bytes that were read back cost one: they are summed, whether they are served or not.
 const COLD_BYTES: usize = 8;
 
 /// What it takes to come from a request to its answer, but for calls. Records that a fetch will gather are not
@@ -86,14 +87,12 @@ impl TurnBudget {
         self.spent >= TURN_COST
     }
 
-    /// A fetch has found this of a partition. What is new, and that there is nothing, costs little.
-    pub fn spend_on_read(&mut self, found: &ReadResult) {
-        if found.is_loading() || found.bytes > 0 && !found.fresh {
-            self.spent_on_reads += SEARCH_COST + found.bytes / COLD_BYTES;
-        }
+    /// A fetch has done this. What is new, and that there is nothing, costs little.
+    pub fn spend_on_read(&mut self, work: PastWork) {
+        self.spent_on_reads += work.searches as usize * SEARCH_COST + work.summed_bytes / COLD_BYTES;
     }
 
-    /// Fetches look on in the turns that follow.
+    /// Fetches of the past look on in the turns that follow.
     pub fn are_reads_spent(&self) -> bool {
         self.spent_on_reads >= READS_COST
     }

@@ -1,8 +1,8 @@
 //! Chunks on their way into the read cache: piece by piece, and commits first.
 //!
 //! A device that serves in order lets a write, and then its flush, wait for what it reads. So a chunk is read in
-//! pieces, and each of them lets the blocks pass that were on their way when it could have gone: between two pieces
-//! there is a commit, if there is one to be made.
+//! pieces, and each of them lets the blocks pass that were on their way when the one before it had come. A block that
+//! is made in the same turn goes beside it: those who lag must come forward, too.
 //!
 //! ```text
 //!   device | piece | block  flush | piece | block  flush | piece | piece |
@@ -60,7 +60,7 @@ pub struct ChunkRead {
     pub chunk: ChunkId,
     /// Asked of the device: whole pages.
     pub bytes: u64,
-    /// When it was wanted: its first piece may have waited for commits.
+    /// When its turn came: its pieces may have waited for commits.
     pub since: Nanos,
 }
 

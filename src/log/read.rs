@@ -16,6 +16,32 @@ use super::{LENT_CHUNKS, Log};
 /// entry of a vectored send costs about as much as copying 4 KiB, and each holds its chunk in memory.
 const COPY_BELOW_BYTES: usize = 4096;
 
+/// What a read may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimits {
+    /// Whole batches, so much in sum,
+    pub bytes_max: usize,
+    /// but one whatever its size.
+    pub at_least_one: bool,
+    /// Also what has left the tail, which must be searched and summed.
+    pub past: bool,
+}
+
+impl ReadLimits {
+    /// One batch at least, wherever it lies.
+    pub fn at_least(bytes_max: usize) -> ReadLimits {
+        ReadLimits { bytes_max, at_least_one: true, past: true }
+    }
+}
+
+/// What reading the past has taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PastWork {
+    /// Searches for a chunk, and within it.
+    pub searches: u32,
+    pub summed_bytes: usize,
+}
+
 /// Collects pieces of chunks for one vectored send.
 #[derive(Debug, Default)]
 pub struct Gather {
@@ -26,6 +52,7 @@ pub struct Gather {
     next: Offset,
     /// Some of it was in the tail.
     fresh: bool,
+    past_work: PastWork,
 }
 
 impl Gather {
@@ -46,6 +73,10 @@ impl Gather {
     /// Some of it was never read back from the device.
     pub fn fresh(&self) -> bool {
         self.fresh
+    }
+
+    pub fn past_work(&self) -> PastWork {
+        self.past_work
     }
 
     /// `lent`: the piece may stay where it is for as long as its reader takes; otherwise it is copied.
@@ -80,6 +111,8 @@ pub enum ReadEnd {
     /// The rest lies in a chunk that is being read: ask again when it was. There are about so many bytes
     /// in it, entry headers included.
     Missing(ChunkId, u32),
+    /// The rest has left the tail, and was not to be looked for: [`ReadLimits::past`].
+    Past,
     /// The device cannot read the rest, or it is not what was written.
     Failed,
 }
@@ -110,18 +143,11 @@ impl Log {
         self.in_memory(start, payload_bytes as usize).expect("tail entries are in memory")
     }
 
-    /// Whole batches of `slot` from the one that holds `from` on, up to `bytes_max` in sum, but at
-    /// least one when `at_least_one`. An offset at or beyond the end finds nothing. It waits for one chunk
-    /// at most: where something was found, it ends before a chunk that is not there, and whoever reads on waits for
-    /// that. What lies near behind is read ahead.
-    pub fn read(
-        &mut self,
-        slot: Slot,
-        from: Offset,
-        bytes_max: usize,
-        at_least_one: bool,
-        out: &mut Gather,
-    ) -> ReadEnd {
+    /// Whole batches of `slot` from the one that holds `from` on. An offset at or beyond the end finds nothing. It
+    /// waits for one chunk at most: where something was found, it ends before a chunk that is not there, and whoever
+    /// reads on waits for that. What lies near behind is read ahead.
+    pub fn read(&mut self, slot: Slot, from: Offset, limits: ReadLimits, out: &mut Gather) -> ReadEnd {
+        let ReadLimits { bytes_max, at_least_one, past } = limits;
         let before = out.bytes();
         let fits = |out: &Gather, len: usize| {
             let taken = out.bytes() - before;
@@ -147,7 +173,9 @@ impl Log {
                     out.next = next.max(from);
                     return ReadEnd::Done;
                 }
+                Some(Found::Chunk(_)) if !past => return ReadEnd::Past,
                 Some(Found::Chunk(id)) => {
+                    out.past_work.searches += 1;
                     let Some(span) = self.chunks.span(id) else { return ReadEnd::Failed };
                     let run_bytes = queue.runs_from(from).next().map_or(0, |run| run.bytes);
                     self.read_ahead(slot, from, id, bytes_max);
@@ -162,10 +190,14 @@ impl Log {
                             let start = from;
                             let owner = lent.then(|| chunk.lend());
                             for entry in chunk.entries(slot, from) {
-                                let Some((header, payload)) = entry else { return ReadEnd::Failed };
-                                if !fits(out, payload.len()) {
+                                let Some((at, header)) = entry else { return ReadEnd::Failed };
+                                if !fits(out, header.payload_bytes as usize) {
                                     return ReadEnd::Done;
                                 }
+                                out.past_work.summed_bytes += header.payload_bytes as usize;
+                                let Some(payload) = chunk.payload(at, &header) else {
+                                    return ReadEnd::Failed;
+                                };
                                 match &owner {
                                     Some(owner) => out.push(owner.slice_ref(&payload), true),
                                     None => out.push(payload, false),
@@ -224,8 +256,10 @@ impl Log {
             Lookup::Loaded(chunk) => chunk
                 .entries(slot, run.base_offset)
                 .map(|entry| {
-                    entry.filter(|(header, _)| header.kind == EntryKind::KafkaBatch).ok_or(ReadEnd::Failed)
+                    let (at, header) = entry.filter(|(_, header)| header.kind == EntryKind::KafkaBatch)?;
+                    Some((header, chunk.payload(at, &header)?))
                 })
+                .map(|entry| entry.ok_or(ReadEnd::Failed))
                 .collect(),
         }
     }

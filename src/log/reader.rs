@@ -98,8 +98,9 @@ impl ColdChunk {
         Ok(ColdChunk { bytes, lent: Arc::default(), directory })
     }
 
-    /// The slot's entries in here from the one that holds `offset` on, each with its checked payload.
-    pub fn entries(&self, slot: Slot, offset: Offset) -> impl Iterator<Item = Option<(EntryHeader, Bytes)>> {
+    /// The slot's entries in here from the one that holds `offset` on: where each lies, and its header; `None` if that
+    /// is rotten.
+    pub fn entries(&self, slot: Slot, offset: Offset) -> impl Iterator<Item = Option<(usize, EntryHeader)>> {
         let holds = |entry: &DirectoryEntry| (entry.slot, entry.base_offset) <= (slot, offset);
         let after = self.directory.partition_point(holds);
         let first = match after.checked_sub(1) {
@@ -107,7 +108,10 @@ impl ColdChunk {
             _ => after,
         };
         let of_slot = self.directory[first..].iter().take_while(move |entry| entry.slot == slot);
-        of_slot.map(|entry| self.entry(entry.at as usize))
+        of_slot.map(|entry| {
+            let at = entry.at as usize;
+            Some((at, EntryHeader::decode(&self.bytes[at..]).ok()?))
+        })
     }
 
     /// Readers hold parts of it.
@@ -120,12 +124,11 @@ impl ColdChunk {
         Bytes::from_owner(Lent { bytes: self.bytes.clone(), _counted: self.lent.clone() })
     }
 
-    /// `None` if its payload is rotten.
-    fn entry(&self, at: usize) -> Option<(EntryHeader, Bytes)> {
-        let header = EntryHeader::decode(&self.bytes[at..]).ok()?;
+    /// The payload of the entry at `at`, all of which is summed; `None` if it is rotten.
+    pub fn payload(&self, at: usize, header: &EntryHeader) -> Option<Bytes> {
         let payload = header.payload(&self.bytes[at..]);
         header.check_payload(payload).ok()?;
-        Some((header, self.bytes.slice_ref(payload)))
+        Some(self.bytes.slice_ref(payload))
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Connection {
     spent: usize,
     /// The line has it.
     in_line: bool,
+    /// The line of those whose fetches look on has it.
+    in_past: bool,
     /// It would go on, had the shard the memory.
     waits_for_memory: bool,
     /// It may finish one frame, whatever memory the shard has, until then.
@@ -129,6 +131,7 @@ impl Connection {
             waits: Waits::Nothing,
             spent: 0,
             in_line: false,
+            in_past: false,
             waits_for_memory: false,
             turn_until: None,
             finishing: false,
@@ -188,6 +191,15 @@ impl Connection {
 
     pub fn leave_line(&mut self) {
         self.in_line = false;
+    }
+
+    /// The same of those whose fetches look on.
+    pub fn enters_past(&mut self) -> bool {
+        self.session.looks_on() && !self.closing && !mem::replace(&mut self.in_past, true)
+    }
+
+    pub fn leave_past(&mut self) {
+        self.in_past = false;
     }
 
     /// The same of those whose fetches wait for memory.
@@ -320,6 +332,13 @@ impl Connection {
         }
         self.session.go_on(turn)?;
         self.on_input(turn)
+    }
+
+    /// This turn has time for fetches that were put off.
+    pub fn look_on(&mut self, turn: &mut Turn<'_>) {
+        if !self.closing {
+            self.session.look_on(turn);
+        }
     }
 
     /// Take up what waits in `input`.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::io::op::ConnId;
 use crate::log::entry::EntryHeader;
+use crate::log::read::PastWork;
 use crate::metadata::topic_config::ConfigChange;
 use crate::model::{Nanos, Offset, PartitionKey, ProducerId, Term, TopicId};
 use crate::partition::group_offsets::commit_bytes_max;
@@ -346,6 +347,10 @@ pub struct ReadResult {
     pub fresh: bool,
     /// About so many bytes more are there, but must be read from the device first; they are being read.
     pub loading_bytes: usize,
+    /// Nothing was found because it has left the tail, and was not to be looked for
+    /// ([`ReadLimits::past`](crate::log::read::ReadLimits)).
+    pub past: bool,
+    pub past_work: PastWork,
 }
 
 impl ReadResult {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::base::mutant::{self, Mutant};
 use crate::io::op::{ConnId, Event, Op};
 use crate::io::socket::SocketHandle;
+use crate::log::read::ReadLimits;
 use crate::log::space::{Job, JobDone};
 use crate::log::{Log, Room};
 use crate::metadata::catalog::Catalog;
@@ -255,20 +256,21 @@ impl Shard {
         &mut self,
         log: LogId,
         part: &ReadPart,
-        bytes_max: usize,
-        at_least_one: bool,
+        limits: ReadLimits,
         park: Option<ConnId>,
     ) -> ReadResult {
         let waiter = park.map(|conn| Waiter { shard: self.id, conn, part: part.waiter });
         let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
         let hosted = hosted.expect("calls go to the shard that hosts the log");
-        hosted.read(part, bytes_max, at_least_one, waiter, &self.catalog)
+        hosted.read(part, limits, waiter, &self.catalog)
     }
 
     /// What was read of a log of this shard is not enough: the connection is woken when there is more.
     pub fn await_more(&mut self, log: LogId, part: &ReadPart, read: &ReadResult, conn: ConnId) {
         let waiter = Waiter { shard: self.id, conn, part: part.waiter };
-        self.hosted(log).await_more(part, read, waiter);
+        let hosted = self.logs.iter_mut().find(|hosted| hosted.log.id() == log);
+        let hosted = hosted.expect("calls go to the shard that hosts the log");
+        hosted.await_more(part, read, waiter, &self.catalog);
     }
 
     /// Give a connection that was accepted here to another shard.

@@ -13,7 +13,7 @@ use ringmq::codec::record_batch::{ProducerStamp, RecordBatch};
 use ringmq::codec::records::InflatedBatch;
 use ringmq::io::blocking::{BlockingDisk, block_on};
 use ringmq::log::LogConfig;
-use ringmq::log::read::{Gather, ReadEnd};
+use ringmq::log::read::{Gather, ReadEnd, ReadLimits};
 use ringmq::log::recovery::{self, Replay};
 use ringmq::metadata::record::MetaRecord;
 use ringmq::metadata::replay::MetadataReplay;
@@ -316,7 +316,7 @@ fn read(rig: &mut Data, slot: Slot, mut from: Offset) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
         let mut gather = Gather::new(from);
-        match rig.log.read(slot, from, usize::MAX, true, &mut gather) {
+        match rig.log.read(slot, from, ReadLimits::at_least(usize::MAX), &mut gather) {
             ReadEnd::Done if gather.bytes() == 0 => return all,
             ReadEnd::Done => {
                 from = gather.next();
@@ -324,6 +324,7 @@ fn read(rig: &mut Data, slot: Slot, mut from: Offset) -> Vec<u8> {
             }
             ReadEnd::Failed => panic!("slot {slot} cannot be read"),
             ReadEnd::Missing(..) => rig.submit(),
+            ReadEnd::Past => unreachable!("it may look there"),
         }
     }
 }

@@ -24,7 +24,7 @@ use ringmq::log::block::BlockHeader;
 use ringmq::log::checkpoint::checkpoint_path;
 use ringmq::log::inspect::{LogFiles, Step};
 use ringmq::log::manifest::manifest_path;
-use ringmq::log::read::{Gather, ReadEnd};
+use ringmq::log::read::{Gather, ReadEnd, ReadLimits};
 use ringmq::log::recovery::{self, RecoveryError, Replay, Report};
 use ringmq::log::segment::segment_path;
 use ringmq::metadata::replay::MetadataReplay;
@@ -192,10 +192,11 @@ fn read_all(rig: &mut Rig<Partitions, MemoryDisk>, slot: Slot) {
     let mut from = queue.start_offset();
     for _ in 0..ROUNDS_MAX {
         let mut gather = Gather::new(from);
-        match rig.log.read(slot, from, usize::MAX, true, &mut gather) {
+        match rig.log.read(slot, from, ReadLimits::at_least(usize::MAX), &mut gather) {
             ReadEnd::Done if gather.bytes() > 0 => from = gather.next(),
             ReadEnd::Done | ReadEnd::Failed => return,
             ReadEnd::Missing(..) => rig.submit(),
+            ReadEnd::Past => unreachable!("it may look there"),
         }
     }
     panic!("slot {slot} is never read to its end");

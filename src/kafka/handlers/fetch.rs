@@ -29,6 +29,7 @@ use crate::kafka::protocol::header::RequestHeader;
 use crate::kafka::protocol::messages::FetchRequest;
 use crate::kafka::protocol::wire::Reader;
 use crate::kafka::protocol::{ErrorCode, Message};
+use crate::log::read::ReadLimits;
 use crate::metadata::topic::Topic;
 use crate::model::{LogId, Nanos, Offset, PartitionKey, TopicId};
 use crate::partition::waiters::{NO_PART, Waiter};
@@ -234,9 +235,9 @@ impl FetchRequestState {
         self.max_bytes
     }
 
-    /// Something is to be looked at, and no look is under way.
+    /// It would look, or look on, if it were run.
     pub fn is_unread(&self) -> bool {
-        self.again && self.outstanding == 0
+        self.is_put_off() || (self.again && self.outstanding == 0)
     }
 
     /// It has looked at everything, and only time can answer it, even if that has come: see `new`.
@@ -390,13 +391,17 @@ impl FetchRequestState {
                 // It waits for nothing more, whatever it was waiting for.
                 part.result.loading_bytes = 0;
             } else if turn.shard.is_local(log) {
-                if turn.front.budget.are_reads_spent() {
+                let limits = ReadLimits {
+                    bytes_max: left.min(read.bytes_max),
+                    at_least_one: !any,
+                    past: !turn.front.budget.are_reads_spent(),
+                };
+                let found = turn.shard.read(log, &read, limits, Some(ticket.conn));
+                if found.past {
                     self.look = Some(look);
                     return;
                 }
-                let bytes_max = left.min(read.bytes_max);
-                let found = turn.shard.read(log, &read, bytes_max, !any, Some(ticket.conn));
-                turn.front.budget.spend_on_read(&found);
+                turn.front.budget.spend_on_read(found.past_work);
                 left = left.saturating_sub(found.bytes + found.loading_bytes);
                 any |= found.bytes > 0 || found.is_loading();
                 look.loading_bytes += found.loading_bytes;

@@ -3,6 +3,7 @@
 //! ```text
 //!   stalled    a log has no room for the first request     offered again in the next turn
 //!   line       the turn has no time for what costs much    first in the next turn, as far as that has time
+//!   past       nor for fetches of what was read back       likewise
 //!   waiting    there is no memory to read on               read from when there is some
 //!   starved    there is no memory for a fetch's records    looks again when there is some
 //!   unblocked  nothing any more: what it waited for left   goes on in the next turn
@@ -23,6 +24,8 @@ pub(super) struct Queues {
     stalled: Vec<ConnId>,
     /// They asked for what may cost much when the turn had spent what it has for that; each once, in order.
     line: VecDeque<ConnId>,
+    /// The same of their fetches of what was read back.
+    past: VecDeque<ConnId>,
     /// Something of theirs has left, and what waited for that can go on.
     unblocked: Vec<ConnId>,
     /// Not read from until there is memory again; each once, in order.
@@ -38,6 +41,9 @@ impl Queues {
     pub fn on_acted(&mut self, conn: ConnId, connection: &mut Connection) {
         if connection.is_stalled() {
             self.stalled.push(conn);
+        }
+        if connection.enters_past() {
+            self.past.push_back(conn);
         }
         if connection.is_newly_starved() {
             self.starved.push_back(conn);
@@ -62,7 +68,7 @@ impl Queues {
 
     /// Some go on in the next turn, whether something happens or not.
     pub fn has_work(&self) -> bool {
-        !self.unblocked.is_empty() || !self.line.is_empty()
+        !self.unblocked.is_empty() || !self.line.is_empty() || !self.past.is_empty()
     }
 
     /// Connections that are not read from until there is memory.
@@ -82,6 +88,16 @@ impl Server {
             connection.leave_line();
             // It comes back to the end of the line if it still has to wait.
             self.with(conn, now, clock, ops, |connection, turn| connection.go_on(turn));
+        }
+        while !self.front.budget.are_reads_spent()
+            && let Some(conn) = self.queues.past.pop_front()
+        {
+            let Some(connection) = self.slots.get_mut(conn) else { continue };
+            connection.leave_past();
+            self.with(conn, now, clock, ops, |connection, turn| {
+                connection.look_on(turn);
+                Ok(())
+            });
         }
     }
 

@@ -1,7 +1,7 @@
 //! Reading records of a log's partitions, and waiting for those that are not there: at a partition's end until there
 //! are more, where a chunk is not in memory until that is read.
 
-use crate::log::read::{Gather, ReadEnd};
+use crate::log::read::{Gather, ReadEnd, ReadLimits};
 use crate::metadata::catalog::Catalog;
 use crate::model::{Offset, Slot};
 use crate::partition::waiters::Waiter;
@@ -24,7 +24,8 @@ impl Hosted {
         let mut results = Vec::with_capacity(parts.len());
         let mut any = !at_least_one;
         for part in parts {
-            let result = self.read(part, left.min(part.bytes_max), !any, waiter, catalog);
+            let limits = ReadLimits { bytes_max: left.min(part.bytes_max), at_least_one: !any, past: true };
+            let result = self.read(part, limits, waiter, catalog);
             left = left.saturating_sub(result.bytes + result.loading_bytes);
             any |= result.bytes > 0 || result.is_loading();
             results.push(result);
@@ -33,29 +34,29 @@ impl Hosted {
             && results.iter().map(|result| result.bytes).sum::<usize>() < enough
         {
             for (part, result) in parts.iter().zip(&results) {
-                self.await_more(part, result, waiter);
+                self.await_more(part, result, waiter, catalog);
             }
         }
         results
     }
 
-    /// What was read of a partition is not enough for `waiter`: wake it when there is more.
-    pub fn await_more(&mut self, part: &ReadPart, read: &ReadResult, waiter: Waiter) {
+    /// What was read of a partition is not enough for `waiter`: wake it when there is more. It may have been read in
+    /// an earlier turn: whoever found something looks once more before it waits, and then finds what came meanwhile.
+    pub fn await_more(&mut self, part: &ReadPart, read: &ReadResult, waiter: Waiter, catalog: &Catalog) {
         // Who got nothing waits already: at the end, or for a chunk. Who could not take all that there is
-        // has no use for more.
-        if read.bytes > 0 && read.next == read.high_watermark {
+        // has no use for more. What was deleted meanwhile never has more.
+        let at_end = read.bytes > 0 && read.next == read.high_watermark;
+        if at_end && self.known(part.partition, catalog).is_ok() {
             self.waiters.wait(part.partition, Waiter { part: part.waiter, ..waiter });
         }
     }
 
-    /// Read whole batches of one partition, at least one if `at_least_one`. If `park` is given and
-    /// there is nothing, that waiter is woken when there is, for the part that is asked for; where there
-    /// is something, see [`Hosted::await_more`].
+    /// Read whole batches of one partition. If `park` is given and there is nothing, that waiter is woken when
+    /// there is, for the part that is asked for; where there is something, see [`Hosted::await_more`].
     pub fn read(
         &mut self,
         part: &ReadPart,
-        bytes_max: usize,
-        at_least_one: bool,
+        limits: ReadLimits,
         park: Option<Waiter>,
         catalog: &Catalog,
     ) -> ReadResult {
@@ -74,14 +75,16 @@ impl Hosted {
         }
         let park = park.map(|waiter| Waiter { part: part.waiter, ..waiter });
         let mut gather = Gather::new(part.offset);
-        if let Some(slot) = slot.filter(|_| part.offset < end && (bytes_max > 0 || at_least_one)) {
-            match self.log.read(slot, part.offset, bytes_max, at_least_one, &mut gather) {
+        let may_take = limits.bytes_max > 0 || limits.at_least_one;
+        if let Some(slot) = slot.filter(|_| part.offset < end && may_take) {
+            match self.log.read(slot, part.offset, limits, &mut gather) {
                 ReadEnd::Done => {}
+                ReadEnd::Past => result.past = true,
                 ReadEnd::Failed if gather.bytes() == 0 => result.error = Some(CallError::Storage),
                 ReadEnd::Failed => {}
                 ReadEnd::Missing(chunk, bytes) => {
                     result.loading_bytes =
-                        (bytes as usize).min(bytes_max.saturating_sub(gather.bytes())).max(1);
+                        (bytes as usize).min(limits.bytes_max.saturating_sub(gather.bytes())).max(1);
                     if let Some(waiter) = park {
                         self.chunk_waiters.wait(chunk, waiter);
                     }
@@ -92,6 +95,7 @@ impl Hosted {
             self.waiters.wait(part.partition, waiter);
         }
         (result.bytes, result.next, result.fresh) = (gather.bytes(), gather.next(), gather.fresh());
+        result.past_work = gather.past_work();
         result.records = gather.finish();
         result
     }

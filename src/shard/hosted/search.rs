@@ -36,7 +36,7 @@ impl From<ReadEnd> for Stop {
     fn from(end: ReadEnd) -> Stop {
         match end {
             ReadEnd::Missing(chunk, _) => Stop::Chunk(chunk),
-            ReadEnd::Failed | ReadEnd::Done => Stop::Failed,
+            ReadEnd::Failed | ReadEnd::Done | ReadEnd::Past => Stop::Failed,
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::io::file::Disk;
 use crate::io::op::{ConnId, Op};
 use crate::log::LogConfig;
 use crate::log::block::BLOCK_HEADER_BYTES;
+use crate::log::read::ReadLimits;
 use crate::log::recovery::{self, Options};
 use crate::log::testing::SMALL;
 use crate::metadata::record::MetaRecord;
@@ -271,7 +272,7 @@ fn who_waits_at_the_end_hears_of_a_new_start_and_that_the_topic_is_gone() {
     }
     let end = ReadPart { partition: KEY, offset: Offset(3), bytes_max: 1, waiter: 7 };
     let wait = |rig: &mut Rig| {
-        let result = rig.hosted.read(&end, 1, true, Some(waiter()), &rig.catalog);
+        let result = rig.hosted.read(&end, ReadLimits::at_least(1), Some(waiter()), &rig.catalog);
         assert!(result.error.is_none() && result.bytes == 0, "{result:?}");
     };
     let woken = |rig: &mut Rig| {
@@ -353,7 +354,7 @@ fn what_is_durable_stays_in_memory_until_it_is_applied() {
     for offset in 0..9 {
         rig.append(&[offset], WHOLE_CHUNK);
         let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
-        held.push(rig.hosted.read(&part, 1, true, None, &rig.catalog));
+        held.push(rig.hosted.read(&part, ReadLimits::at_least(1), None, &rig.catalog));
     }
     let append = |rig: &mut Rig| rig.begin(append_call(batch(&[9], WHOLE_CHUNK)));
     // One turn: the device has written the tenth, and appends want the eleventh and one more.

@@ -10,7 +10,7 @@ fn who_is_told_by_mail_still_learns_that_a_read_failed() {
     }
     rig.broken = true;
     let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1, waiter: 7 };
-    let read = |rig: &mut Rig| rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog);
+    let read = |rig: &mut Rig| rig.hosted.read(&part, ReadLimits::at_least(1), Some(waiter()), &rig.catalog);
     for _ in 0..2 {
         let result = read(&mut rig);
         assert!(result.is_loading() && result.error.is_none(), "{result:?}");
@@ -55,7 +55,7 @@ fn what_lies_far_behind_is_not_read_ahead() {
     }
     let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1 << 20, waiter: NO_PART };
     let read = |rig: &mut Rig, bytes_max| {
-        rig.hosted.read(&part, bytes_max, true, None, &rig.catalog);
+        rig.hosted.read(&part, ReadLimits::at_least(bytes_max), None, &rig.catalog);
         rig.run();
         rig.hosted.log.cache_bytes().1 / CONFIG.chunk_bytes as u64
     };
@@ -73,7 +73,7 @@ fn who_waits_for_a_chunk_that_goes_is_answered() {
     let call = Call::ListOffset { partition: KEY, spec: OffsetSpec::AtOrAfter(0) };
     assert!(rig.hosted.call(origin, call, &rig.catalog, NOW).is_none(), "the chunk must be read");
     let part = ReadPart { partition: KEY, offset: Offset(0), bytes_max: 1, waiter: 7 };
-    assert!(rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog).is_loading());
+    assert!(rig.hosted.read(&part, ReadLimits::at_least(1), Some(waiter()), &rig.catalog).is_loading());
 
     // Before it is, its segment dies and is taken.
     rig.retain();
@@ -91,7 +91,7 @@ fn who_waits_for_a_chunk_that_goes_is_answered() {
 fn read_at(rig: &mut Rig, offset: i64) -> ReadResult {
     let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
     for _ in 0..2 {
-        let result = rig.hosted.read(&part, 1, true, None, &rig.catalog);
+        let result = rig.hosted.read(&part, ReadLimits::at_least(1), None, &rig.catalog);
         // What comes next may be loading still.
         if result.bytes > 0 || !result.is_loading() {
             assert!(result.error.is_none() && result.bytes > WHOLE_CHUNK, "{result:?}");
@@ -112,7 +112,7 @@ fn readers_that_hold_on_to_the_tail_do_not_stop_the_producers() {
     for offset in 0..SLOW_READERS {
         rig.append(&[offset], WHOLE_CHUNK);
         let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
-        held.push(rig.hosted.read(&part, 1, true, None, &rig.catalog));
+        held.push(rig.hosted.read(&part, ReadLimits::at_least(1), None, &rig.catalog));
         assert!(!held.last().unwrap().is_loading(), "it is in the tail");
     }
     let values = held.iter().map(|result| result.records.concat().len());
@@ -156,7 +156,7 @@ fn what_was_read_for_somebody_stays_until_they_look() {
     }
     let read = |rig: &mut Rig, offset| {
         let part = ReadPart { partition: KEY, offset: Offset(offset), bytes_max: 1, waiter: NO_PART };
-        rig.hosted.read(&part, 1, true, Some(waiter()), &rig.catalog).bytes
+        rig.hosted.read(&part, ReadLimits::at_least(1), Some(waiter()), &rig.catalog).bytes
     };
     // The cache has room for one of these.
     assert!((0..3).all(|offset| read(&mut rig, offset) == 0));

@@ -310,6 +310,9 @@ impl<'a> RecordBatch<'a> {
         {
             return Err(BatchError::MissingSequence { producer_id: id.0, base_sequence, epoch });
         }
+        if self.is_log_append_time() {
+            return Err(BatchError::LogAppendTimeClaimed);
+        }
         if !rules.log_append_time {
             self.validate_timestamps(rules)?;
         }
@@ -318,9 +321,6 @@ impl<'a> RecordBatch<'a> {
 
     /// The header's two timestamps stand for all: the first record's and the greatest.
     fn validate_timestamps(&self, rules: &ProduceRules) -> Result<(), BatchError> {
-        if self.is_log_append_time() {
-            return Err(BatchError::LogAppendTimeClaimed);
-        }
         // Nothing before 1970: -1 means "none", and below that Kafka's timestamps have no meaning.
         let earliest = rules.now.0.saturating_sub(rules.timestamp_before_max_ms).max(0);
         let latest = rules.now.0.saturating_add(rules.timestamp_after_max_ms);
@@ -554,7 +554,7 @@ mod tests {
     #[test]
     fn produce_rules() {
         type Change = fn(&mut Vec<u8>, &mut ProduceRules);
-        let table: [(&str, Change, &str); 16] = [
+        let table: [(&str, Change, &str); 17] = [
             ("sound", |_, _| (), "ok"),
             ("largest", |b, r| r.batch_bytes_max = b.len(), "ok"),
             ("too large", |b, r| r.batch_bytes_max = b.len() - 1, "the topic allows"),
@@ -565,6 +565,14 @@ mod tests {
             ("no epoch", |b, _| b[PRODUCER_EPOCH_AT] = 0xff, "without a sequence"),
             ("not idempotent", |b, _| put(b, PRODUCER_ID_AT, [0xff; 14]), "ok"),
             ("claims append time", |b, _| b[ATTRIBUTES_AT + 1] |= 8, "claim log append time"),
+            (
+                "claims it where it is stamped",
+                |b, r| {
+                    b[ATTRIBUTES_AT + 1] |= 8;
+                    r.log_append_time = true
+                },
+                "claim log append time",
+            ),
             (
                 "any time when stamped",
                 |b, r| {

@@ -248,7 +248,7 @@ impl Connection {
         let Some(request) = self.request_mut(number) else { return Ok(()) };
         match &mut request.state {
             State::Produce(state) => {
-                if let Some(frame) = state.on_answer(ticket.part, answer, &mut request.stamps, turn) {
+                if let Some(frame) = state.on_answer(ticket.part, answer, &mut request.stamps, turn)? {
                     request.stamps.set_acked((turn.clock)());
                     request.state = State::Ready(frame.map_or(Response::None, Response::Frame));
                     self.weigh(number);

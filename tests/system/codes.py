@@ -1,7 +1,8 @@
 """Which error code answers what: tables of rows, each sent over the wire to RingMQ and to Apache Kafka.
 
 A row names what is asked and the code that Kafka gives. Where RingMQ means to answer another one, the row has both, and
-says why. What is not asserted is text: clients act on codes. The tables: group_codes.py, admin_codes.py.
+says why. What is not asserted is text: clients act on codes. The tables: group_codes.py, admin_codes.py,
+produce_codes.py.
 """
 
 import enum
@@ -29,12 +30,14 @@ class Code(enum.IntEnum):
     COORDINATOR_NOT_AVAILABLE = 15
     NOT_COORDINATOR = 16
     INVALID_TOPIC_EXCEPTION = 17
+    INVALID_REQUIRED_ACKS = 21
     ILLEGAL_GENERATION = 22
     INCONSISTENT_GROUP_PROTOCOL = 23
     INVALID_GROUP_ID = 24
     UNKNOWN_MEMBER_ID = 25
     INVALID_SESSION_TIMEOUT = 26
     REBALANCE_IN_PROGRESS = 27
+    INVALID_TIMESTAMP = 32
     UNSUPPORTED_VERSION = 35
     TOPIC_ALREADY_EXISTS = 36
     INVALID_PARTITIONS = 37
@@ -43,7 +46,9 @@ class Code(enum.IntEnum):
     INVALID_CONFIG = 40
     INVALID_REQUEST = 42
     POLICY_VIOLATION = 44
+    INVALID_TXN_STATE = 48
     INVALID_TRANSACTION_TIMEOUT = 50
+    TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53
     SECURITY_DISABLED = 54
     NON_EMPTY_GROUP = 68
     GROUP_ID_NOT_FOUND = 69
@@ -138,9 +143,9 @@ class Table:
             raise CaseFailed(f"{len(self._wrong)} of {self.rows} answers have another code:\n    {lines}")
 
 
-def make_topic(client, topic, partitions=1):
+def make_topic(client, topic, partitions=1, configs=()):
     """Returns when it can be used."""
-    client.create_topic(topic, partitions)
+    client.create_topic(topic, partitions, configs)
     asked = [-1, 0, [[topic, [[index, -1, wire.LATEST] for index in range(partitions)]]]]
 
     def usable():

@@ -45,6 +45,7 @@ import kafka_rig  # noqa: E402
 import latency  # noqa: E402
 import long_poll  # noqa: E402
 import process  # noqa: E402
+import produce_codes  # noqa: E402
 import quick_start  # noqa: E402
 import refusals  # noqa: E402
 import restarts  # noqa: E402
@@ -57,15 +58,15 @@ from rig import IN_NAMESPACES, CaseSkipped, Rig  # noqa: E402
 CASES = {
     name: case
     for module in (
-        quick_start, commands, cluster, group_codes, admin_codes, allowed, tags, refusals, process, restarts, identity,
-        long_poll, told, latency, flush, hostile, greedy, groups, full_disk,
+        quick_start, commands, cluster, group_codes, admin_codes, produce_codes, allowed, tags, refusals, process, restarts,
+        identity, long_poll, told, latency, flush, hostile, greedy, groups, full_disk,
     )  # fmt: skip
     for name, case in module.CASES.items()
 }
 # What holds for any Kafka broker.
 AT_KAFKA = {
-    **commands.AT_KAFKA, **configs.AT_KAFKA, **cluster.CASES, **group_codes.CASES, **admin_codes.CASES, **allowed.CASES,
-    **tags.CASES,
+    **commands.AT_KAFKA, **configs.AT_KAFKA, **cluster.CASES, **group_codes.CASES, **admin_codes.CASES,
+    **produce_codes.CASES, **allowed.CASES, **tags.CASES,
 }  # fmt: skip
 NAMESPACES = ["unshare", "--mount", "--net"]
 

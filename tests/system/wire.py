@@ -148,18 +148,19 @@ def unsigned_varint(value):
     return bytes(out)
 
 
-def _record(index, value):
-    body = b"\0" + varint(0) + varint(index) + varint(-1) + varint(len(value)) + value + varint(0)
+def _record(index, value, after_ms=0):
+    body = b"\0" + varint(after_ms) + varint(index) + varint(-1) + varint(len(value)) + value + varint(0)
     return varint(len(body)) + body
 
 
-def batch(values, producer=(-1, -1, -1), packed=False):
-    """A batch with these values, as a producer sends it: of this id, epoch and first sequence. `packed`: by gzip."""
-    records = b"".join(_record(index, value) for index, value in enumerate(values))
+def batch(values, producer=(-1, -1, -1), packed=False, at_ms=NOW_MS, step_ms=0):
+    """A batch with these values, as a producer sends it: of this id, epoch and first sequence. `packed`: by gzip.
+    The first record is of the time `at_ms`, each further one `step_ms` later."""
+    records = b"".join(_record(index, value, index * step_ms) for index, value in enumerate(values))
     last = len(values) - 1
     if packed:
         records = gzip.compress(records)
-    tail = struct.pack(">hiqqqhii", int(packed), last, NOW_MS, NOW_MS, *producer, len(values)) + records
+    tail = struct.pack(">hiqqqhii", int(packed), last, at_ms, at_ms + last * step_ms, *producer, len(values)) + records
     return struct.pack(">qiibI", 0, len(tail) + 9, -1, 2, crc32c(tail)) + tail
 
 

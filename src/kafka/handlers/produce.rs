@@ -61,14 +61,14 @@ impl ProduceState {
         (self.waiting == 0).then(|| self.frame.take())
     }
 
-    /// An outcome that was not known when the response was staged.
+    /// An outcome that was not known when the response was staged. Returns the response when it was the last.
     pub fn on_answer(
         &mut self,
         part: u32,
         answer: Answer,
         stamps: &mut ProduceStamps,
         turn: &mut Turn<'_>,
-    ) -> Option<Option<Vec<u8>>> {
+    ) -> Result<Option<Option<Vec<u8>>>, Close> {
         let Answer::Appended(result) = answer else { unreachable!("an append is answered as one") };
         let outcome = match result {
             Ok(AppendedBatch { base_offset, log_append_time, log_start, stamps: there }) => {
@@ -86,11 +86,22 @@ impl ProduceState {
             }
             Err(error) => refuse(turn, errors::of_call(&error)),
         };
-        if let (Some(frame), Some(staged)) = (&mut self.frame, self.staged.get(part as usize)) {
-            staged.write(frame, outcome);
+        match &mut self.frame {
+            Some(frame) => {
+                if let Some(staged) = self.staged.get(part as usize) {
+                    staged.write(frame, outcome);
+                }
+            }
+            None if outcome.error_code != ErrorCode::NONE => return Err(refused_silently()),
+            None => {}
         }
-        self.on_acked()
+        Ok(self.on_acked())
     }
+}
+
+/// Without a response this is the only way to tell the producer, as in Kafka.
+fn refused_silently() -> Close {
+    Close("a batch without acks was refused".to_owned())
 }
 
 fn refuse(turn: &mut Turn<'_>, error: ErrorCode) -> ProduceOutcome {
@@ -142,9 +153,9 @@ pub fn handle(
         for partition in &topic.partition_data {
             let part = staged.len() as u32;
             staged.push(reply.partition(partition.index));
-            let result = match refused {
-                Some(error) => Err(error),
-                None => produce_one(turn, Ticket { part, ..ticket }, topic, partition, version),
+            let result = match (target(turn, topic, partition, version), refused) {
+                (Ok(target), None) => produce_one(turn, Ticket { part, ..ticket }, target, partition),
+                (Ok(_), Some(error)) | (Err(error), _) => Err(error),
             };
             match result {
                 Ok((outcome, waits)) => {
@@ -168,8 +179,7 @@ pub fn handle(
         staged[part as usize].write(&mut frame, outcome);
     }
     if silent && failed {
-        // Without a response this is the only way to tell the producer, as in Kafka.
-        return Err(Close("a batch without acks was refused".to_owned()));
+        return Err(refused_silently());
     }
     let frame = (!silent).then_some(frame);
     if waiting > 0 {
@@ -247,11 +257,9 @@ fn target(
 fn produce_one(
     turn: &mut Turn<'_>,
     ticket: Ticket,
-    topic: &TopicProduceData<'_>,
+    Target { log, key, rules }: Target,
     partition: &PartitionProduceData<'_>,
-    version: i16,
 ) -> Result<(Option<ProduceOutcome>, bool), ErrorCode> {
-    let Target { log, key, rules } = target(turn, topic, partition, version)?;
     let records = partition.records.ok_or(ErrorCode::INVALID_RECORD)?;
     // The checks take as long as the memory does.
     turn.shard.expect_append(log, key);

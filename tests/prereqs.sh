@@ -31,7 +31,9 @@ has_java() { version=$(javac -version 2>&1) && [ "$(number "${version#javac }")"
 has_maven() { command -v mvn; }
 has_rustfmt() { ${CARGO:-cargo} fmt --version; }
 has_clippy() { ${CARGO:-cargo} clippy --version; }
-has_mkfs() { PATH="$PATH:/usr/sbin:/sbin" command -v mkfs.ext4; }
+has_mkfs() { PATH="$PATH:/usr/sbin:/sbin" command -v "mkfs.${1-ext4}"; }
+has_mkfs_xfs() { has_mkfs xfs; }
+has_mkfs_btrfs() { has_mkfs btrfs; }
 
 if [ "$mode" = --has ]; then
     "has_$2" >/dev/null 2>&1
@@ -67,6 +69,8 @@ need node "nodejs, npm" "Node.js with npm, see https://nodejs.org" "kafkajs"
 need java "default-jdk-headless (>= 2:1.17) | openjdk-17-jdk-headless" "JDK 17" "the Java clients, Kafka's tools, HdrHistogram's tool"
 need maven "maven" "Maven" "the Java clients, Kafka's tools, HdrHistogram's tool"
 need mkfs "e2fsprogs" "mkfs.ext4" "full disks, flushes counted on a device of its own"
+need mkfs_xfs "xfsprogs" "mkfs.xfs" "the same on XFS"
+need mkfs_btrfs "btrfs-progs" "mkfs.btrfs" "that a copy-on-write file system is refused"
 
 if [ "$mode" = --skipped ]; then
     if [ -n "$missing" ]; then

@@ -10,7 +10,8 @@ import wire
 from rig import CaseSkipped, check, metric
 
 REQUESTS = 200
-DISK_BYTES = 256 << 20
+# XFS is never smaller than 300 MB.
+DISK_BYTES = 320 << 20
 # In a line of /proc/diskstats: flush requests completed (Documentation/admin-guide/iostats.rst).
 FLUSHES_FIELD = 18
 
@@ -21,6 +22,14 @@ def commits_that_flush(rig, mode):
     except CaseSkipped:
         # Others may flush the disk behind the folder, too: that makes the count less sharp, not wrong.
         folder = rig.folder
+    _each_flushes(rig, folder, mode)
+
+
+def commits_that_flush_on_xfs(rig, mode):
+    _each_flushes(rig, rig.loop_disk(DISK_BYTES, "xfs"), mode)
+
+
+def _each_flushes(rig, folder, mode):
     commits, flushes = _count(rig, folder, mode)
     check(flushes >= commits, f"{commits} commits one after another, but only {flushes} flushes of the device")
 
@@ -91,5 +100,7 @@ def _flushes(device):
 CASES = {
     "flush/dsync": lambda rig: commits_that_flush(rig, "dsync"),
     "flush/write-sync": lambda rig: commits_that_flush(rig, "write-sync"),
+    "flush/dsync on XFS": lambda rig: commits_that_flush_on_xfs(rig, "dsync"),
+    "flush/write-sync on XFS": lambda rig: commits_that_flush_on_xfs(rig, "write-sync"),
     "flush/control without a sync": plain_commits_do_not,
 }

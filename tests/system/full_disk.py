@@ -86,8 +86,8 @@ class Filler:
         equal(found, sum(offset >= start for offset in self.acked), "acknowledged records that can be read")
 
 
-def small_file_system(rig):
-    folder = rig.loop_disk(400 << 20)
+def small_file_system(rig, kind):
+    folder = rig.loop_disk(400 << 20, kind)
     ballast = os.path.join(folder, "ballast")
     with open(ballast, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, 96 << 20)
@@ -102,6 +102,7 @@ def small_file_system(rig):
 
     # A broker that is killed now must come up again: a start writes a block, too.
     broker.kill()
+    _inspected(rig, broker)
     broker.start()
     filler.reconnect()
     filler.verify()
@@ -122,6 +123,14 @@ def small_file_system(rig):
     filler.verify(start)
     with wire.Client(broker.kafka) as client:
         equal(client.list_offset("t", 0, wire.EARLIEST), start, "the first offset after the restart")
+
+
+def _inspected(rig, broker):
+    """Every checksum in its data directory is right."""
+    done = subprocess.run(
+        [rig.binary, "inspect", "verify", broker.data_dir], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    equal(done.returncode, 0, f"the exit code of inspect verify; it said: {done.stdout + done.stderr}")
 
 
 def deleted_topic(rig):
@@ -207,7 +216,8 @@ def under_bench(rig):
 
 
 CASES = {
-    "full disk/small file system": small_file_system,
+    "full disk/small ext4": lambda rig: small_file_system(rig, "ext4"),
+    "full disk/small XFS": lambda rig: small_file_system(rig, "xfs"),
     "full disk/under ringmq bench": under_bench,
     "full disk/no descriptors left": no_descriptors,
     "full disk/a deleted topic of 2 GB": deleted_topic,

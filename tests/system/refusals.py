@@ -242,6 +242,12 @@ def no_direct_io(rig):
         raise CaseSkipped("ramfs can do direct IO here", "a refusal")
 
 
+def copy_on_write(rig):
+    """Direct IO works there; what is overwritten in place comes to lie elsewhere."""
+    folder = rig.loop_disk(256 << 20, "btrfs")
+    refused(rig.broker(data_dir=os.path.join(folder, "data")), "copy-on-write", "btrfs", "XFS or ext4", folder)
+
+
 def io_uring_that_is_forbidden(rig):
     for error, *words in [
         (errno.EPERM, "forbidden", "seccomp", "io_uring_setup", "--security-opt"),
@@ -337,6 +343,7 @@ CASES = {
     "refused/a log of another broker": another_broker,
     "refused/a directory in use": in_use,
     "refused/a file system without direct IO": no_direct_io,
+    "refused/a copy-on-write file system": copy_on_write,
     "refused/io_uring forbidden": io_uring_that_is_forbidden,
     "refused/io_uring disabled": io_uring_that_is_disabled,
     "refused/an old kernel": kernel_that_is_too_old,

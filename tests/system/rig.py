@@ -18,6 +18,12 @@ POLL_S = 0.005
 IN_NAMESPACES = "RINGMQ_SYSTEM_NAMESPACES"
 
 
+# File systems that a case may have for itself.
+MKFS_PACKAGES = {"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs"}
+# Nothing is left to the kernel to initialise behind our back: it would write while we count.
+MKFS_OPTIONS = {"ext4": ["-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"]}
+
+
 class CaseFailed(Exception):
     """What was promised is not so."""
 
@@ -25,7 +31,7 @@ class CaseFailed(Exception):
 # What a machine may lack with good reason, also where everything must run (CI=true). Whatever else a case misses
 # (a tool, space, a free port) can be had there, so that it must be.
 ACCEPTED_LACKS = {
-    "mounts": "not everybody may mount",
+    "mounts": "not everybody may mount, and not every kernel knows XFS and btrfs",
     "flush counts": "the block layer counts flushes only of a device with a volatile cache, on a kernel that tells",
     "a refusal": "the kernel grants what the case needs to be refused",
 }
@@ -110,19 +116,18 @@ class Rig:
         self.at_end(_tool, "umount", "--lazy", point)
         return point
 
-    def loop_disk(self, size_bytes):
-        """An ext4 of its own in a sparse file: the folder it is mounted on. Its device serves nobody else."""
+    def loop_disk(self, size_bytes, kind="ext4"):
+        """A file system of its own in a sparse file: the folder it is mounted on. Its device serves nobody else."""
         if os.geteuid() != 0:
             raise CaseSkipped("a loop device needs root", "mounts")
-        mkfs = shutil.which("mkfs.ext4", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+        mkfs = shutil.which(f"mkfs.{kind}", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
         if mkfs is None:
-            raise CaseSkipped("a loop device needs mkfs.ext4 (Debian package: e2fsprogs)")
+            raise CaseSkipped(f"a loop device needs mkfs.{kind} (Debian package: {MKFS_PACKAGES[kind]})")
         image = os.path.join(self.folder, "image")
         with open(image, "wb") as file:
             file.truncate(size_bytes)
-        # Nothing is left to the kernel to initialise behind our back: it would write while we count.
-        _tool(mkfs, "-q", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
-        return self.mount("ext4", image, ["-o", "loop"])
+        _tool(mkfs, "-q", *MKFS_OPTIONS.get(kind, ()), image)
+        return self.mount(kind, image, ["-o", "loop"])
 
     def pretend(self, path, text):
         """Another content for a file of /proc, until the case ends: for who is in the suite's namespace, and nobody

@@ -189,10 +189,19 @@ fn fetched_bytes(frame: &[u8]) -> usize {
     }
 }
 
+fn each_seed(shards: &[u16], play: impl Fn(u64, u16)) {
+    for seed in super::seeds(0..SEEDS) {
+        let command = format!("RINGMQ_SIM_SEED={seed} cargo test --test simulation greedy");
+        for &shards in shards {
+            super::replayed_by(&command, || play(seed, shards));
+        }
+    }
+}
+
 /// Six times what the shard may hold comes at once; all of it is taken, one after the other.
 #[test]
 fn large_requests_side_by_side_are_all_taken() {
-    for (seed, shards) in (0..SEEDS).flat_map(|seed| [(seed, 1), (seed, 2)]) {
+    each_seed(&[1, 2], |seed, shards| {
         let mut play = Play::new(seed, shards);
         let mut neighbour = play.connect();
         let records = batch(LARGE_BYTES);
@@ -209,14 +218,14 @@ fn large_requests_side_by_side_are_all_taken() {
         assert_eq!(play.broker.stuck(), 0);
         play.run_for(Duration::from_secs(3));
         assert!(play.broker.client_bytes().all(|held| held == 0), "seed {seed}: something is held for ever");
-    }
+    });
 }
 
 /// Who begins frames and does not go on holds up others that send large ones, and is closed for it.
 #[test]
 fn frames_that_never_end_hold_nobody_up_for_ever() {
-    for seed in 0..SEEDS {
-        let mut play = Play::new(seed, 1);
+    each_seed(&[1], |seed, shards| {
+        let mut play = Play::new(seed, shards);
         let mut neighbour = play.connect();
         let records = batch(LARGE_BYTES);
         let whole = frame(PRODUCE, &produce("large", 0, &records));
@@ -243,14 +252,14 @@ fn frames_that_never_end_hold_nobody_up_for_ever() {
         let closed = greedy.iter().filter(|client| !client.is_open()).count();
         assert!(closed > 0 && play.broker.stuck() == closed as u64, "seed {seed}: {closed} closed");
         assert!(honest.iter().all(Client::is_open) && neighbour.is_open());
-    }
+    });
 }
 
 /// Readers that ask for much and read nothing fill their share, and keep neither producers nor other
 /// readers from going on, at the tail or behind it.
 #[test]
 fn responses_that_nobody_reads_hold_nobody_up() {
-    for (seed, shards) in (0..SEEDS).flat_map(|seed| [(seed, 1), (seed, 2)]) {
+    each_seed(&[1, 2], |seed, shards| {
         let mut play = Play::new(seed, shards);
         let mut neighbour = play.connect();
         let records = batch(50 << 10);
@@ -290,7 +299,7 @@ fn responses_that_nobody_reads_hold_nobody_up() {
         }
         assert!(neighbour.is_open() && reader.is_open());
         assert!(play.broker.stuck() > 0, "seed {seed}: nobody was closed");
-    }
+    });
 }
 
 /// A fetch that may wait for a minute and is answered at once leaves nothing behind, and one that waits is

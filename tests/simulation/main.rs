@@ -46,6 +46,18 @@ fn variable(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is a number, not {value:?}")))
 }
 
+/// The seeds of a test: all, or the one that is replayed.
+fn seeds(all: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    variable("RINGMQ_SIM_SEED").map_or(all, |seed| seed..seed + 1)
+}
+
+/// What fails prints `command`, which replays it.
+fn replayed_by(command: &str, play: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(play)).is_err() {
+        panic!("replay with: {command}");
+    }
+}
+
 /// Play seeds on all cores until one fails.
 fn play_all(seeds: std::ops::Range<u64>, play: fn(u64, bool) -> Coverage) -> Result<Coverage, u64> {
     let next = AtomicU64::new(seeds.start);
@@ -98,20 +110,31 @@ fn no_promise_is_broken() {
 
 #[test]
 fn a_seed_is_one_story() {
-    for seed in 0..4 {
-        assert_eq!(
-            story::play(seed, false),
-            story::play(seed, false),
-            "seed {seed} has another source of chance"
-        );
+    for seed in seeds(0..4) {
+        let command = format!("RINGMQ_SIM_SEED={seed} cargo test --test simulation a_seed_is_one_story");
+        replayed_by(&command, || {
+            let (once, again) = (story::play(seed, false), story::play(seed, false));
+            assert_eq!(once, again, "seed {seed} has another source of chance");
+        });
     }
+}
+
+#[test]
+fn a_seed_is_one_fortnight() {
     assert_eq!(weeks::play(0, false), weeks::play(0, false), "a fortnight has another source of chance");
 }
 
 #[test]
 fn members_that_wait_leave_the_one_credit_to_others() {
-    if let Err(seed) = play_all(5..7, |seed, loud| weeks::play_with(seed, loud, Some(1))) {
-        panic!("with one credit fortnight {seed} does not come to its end");
+    let play = |seed, loud| weeks::play_with(seed, loud, Some(1));
+    if let Some(week) = variable("RINGMQ_SIM_WEEK") {
+        println!("{}", play(week, true));
+        return;
+    }
+    if let Err(week) = play_all(5..7, play) {
+        panic!(
+            "replay with: RINGMQ_SIM_WEEK={week} cargo test --test simulation members_that_wait -- --nocapture"
+        );
     }
 }
 

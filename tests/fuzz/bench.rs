@@ -3,10 +3,14 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
-use ringmq::bench::{Driver, End, Fetched, KafkaControl, KafkaDriver, Malformed, Shape, Topics};
+use ringmq::bench::group_answers as group;
+use ringmq::bench::{
+    Driver, End, Fetched, KafkaControl, KafkaDriver, Malformed, Reading, Shape, Stages, Topics,
+};
 use ringmq::codec::batch_builder::BatchBuilder;
 use ringmq::codec::compression::Compression;
 
+use crate::config::TREE;
 use crate::harness::{Memory, SMALL, Target, no_fix};
 
 const CORRELATION: u32 = 7;
@@ -50,19 +54,73 @@ fn read_fetched(driver: &KafkaDriver, frame: &[u8]) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Before the load: a broker's answers as they come from the socket, to the requests for versions,
-/// a topic's leaders and its offsets, until one of them ends the conversation.
+/// Before the load: a broker's answers as they come from the socket, to the requests for versions, a new topic,
+/// its leaders and its offsets, and a producer's id, until one of them ends the conversation.
 pub const CONTROL: Target = Target {
     run: |bytes| {
         let Ok(mut control) = KafkaControl::over(Script { answers: bytes }) else { return false };
+        let created = control.create_topic(TOPIC, 2, &[]);
         let leaders = control.metadata(TOPIC);
         let offsets = control.offsets(TOPIC, &[0, 1], End::Latest);
-        leaders.is_ok() && offsets.is_ok_and(|offsets| offsets.iter().all(|offset| *offset >= 0))
+        let producer = control.producer_id();
+        if let Ok(offsets) = &offsets {
+            assert!(offsets.iter().all(|offset| *offset >= 0));
+        }
+        created.is_ok() && leaders.is_ok() && offsets.is_ok() && producer.is_ok()
     },
     seeds: || vec![conversation()],
     fix: no_fix,
     memory: SMALL,
     mutants_per_second: 50_000,
+};
+
+/// What a coordinator answers to members of groups: the first byte says to which of their requests.
+pub const GROUP: Target = Target {
+    run: |bytes| {
+        let Some((request, answer)) = bytes.split_first() else { return false };
+        match request {
+            0 => group::coordinator(answer).is_ok(),
+            1 => group::joining(answer).is_ok(),
+            2 => group::assigned(answer).is_ok(),
+            3 => group::code(answer).is_ok(),
+            4 => group::commit_codes(answer).is_ok(),
+            5 => group::committed(answer).is_ok(),
+            _ => false,
+        }
+    },
+    seeds: group_answers,
+    fix: no_fix,
+    memory: SMALL,
+    mutants_per_second: 100_000,
+};
+
+/// Two readings of `/latency`, with a zero byte between them: where the time in between went.
+pub const LATENCY: Target = Target {
+    run: |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return false };
+        let Some((before, after)) = text.split_once('\0') else { return false };
+        let read = serde_json::from_str::<Reading>;
+        let (Ok(before), Ok(after)) = (read(before), read(after)) else { return false };
+        if let Some(stages) = Stages::between(&before, &after) {
+            for quantile in [0.5, 0.99, 0.999] {
+                stages.tail(quantile).expect("no bucket is empty").slowest();
+            }
+        }
+        true
+    },
+    seeds: || {
+        let reading = |count: u64| {
+            let bucket = |from_us: u64, to_us: &str| {
+                let sums = format!(r#"{{"queue":{}.5,"device":{}}}"#, count * from_us, 2 * count);
+                format!(r#"{{"from_us":{from_us},"to_us":{to_us},"count":{count},"stage_sum_us":{sums}}}"#)
+            };
+            format!(r#"{{"requests":1,"buckets":[{},{}]}}"#, bucket(0, "64"), bucket(64, "null"))
+        };
+        vec![format!("{}\0{}", reading(3), reading(10)).into_bytes()]
+    },
+    fix: no_fix,
+    memory: TREE,
+    mutants_per_second: 20_000,
 };
 
 /// A broker that says what it was told to say.
@@ -135,6 +193,7 @@ fn conversation() -> Vec<u8> {
     let versions: Vec<u8> =
         [0i16, 1, 2, 3, 18, 19, 22].iter().flat_map(|key| bytes![*key, 0i16, 9i16]).collect();
     let partition = |index: i32| bytes![0i16, index, 1i32, 1i32, 1i32, 1i32, 1i32];
+    let created = [bytes![0i32, 1i32], text(TOPIC), bytes![0i16, -1i16]];
     let metadata = [
         bytes![0i32, 1i32, 1i32],
         text("localhost"),
@@ -145,9 +204,44 @@ fn conversation() -> Vec<u8> {
         partition(1),
     ];
     let offsets = [bytes![1i32], text(TOPIC), bytes![2i32, 0i32, 0i16, -1i64, 5i64, 1i32, 0i16, -1i64, 0i64]];
-    let bodies = [[bytes![0i16, 7i32], versions].concat(), metadata.concat(), offsets.concat()];
+    let producer = bytes![0i32, 0i16, 4000i64, 0i16];
+    let bodies = [
+        [bytes![0i16, 7i32], versions].concat(),
+        created.concat(),
+        metadata.concat(),
+        offsets.concat(),
+        producer,
+    ];
     let frame = |(correlation, body): (i32, &Vec<u8>)| {
         [bytes![body.len() as i32 + 4, correlation], body.clone()].concat()
     };
     (1..).zip(&bodies).flat_map(frame).collect()
+}
+
+/// Answers to each request of a member, and refusals.
+fn group_answers() -> Vec<Vec<u8>> {
+    let subscription = [bytes![0i16, 1i32], text(TOPIC), bytes![3i32], b"all".to_vec()].concat();
+    let member = |id: &str| [text(id), bytes![subscription.len() as i32], subscription.clone()].concat();
+    let joined = [
+        bytes![1i8, 0i32, 0i16, 3i32],
+        text("ringmq-bench"),
+        text("a"),
+        text("a"),
+        bytes![2i32],
+        member("a"),
+        member("b"),
+    ];
+    let commits = [bytes![4i8, 1i32], text(TOPIC), bytes![2i32, 0i32, 0i16, 1i32, 27i16]];
+    let fetched = [bytes![5i8, 1i32], text(TOPIC), bytes![1i32, 0i32, 90i64, -1i16, 0i16]];
+    vec![
+        [bytes![0i8, 0i16, 1i32], text("localhost"), bytes![9092i32]].concat(),
+        bytes![0i8, 15i16],
+        joined.concat(),
+        bytes![1i8, 0i32, 25i16],
+        [bytes![2i8, 0i32, 0i16, 3i32], b"all".to_vec()].concat(),
+        bytes![2i8, 0i32, 27i16],
+        bytes![3i8, 0i32, 0i16],
+        commits.concat(),
+        fetched.concat(),
+    ]
 }

@@ -1,4 +1,5 @@
-//! Hostile bytes: one target for each parser of what a peer sends, a disk returns or an operator writes.
+//! Hostile bytes: one target for each parser of what a peer sends, a disk returns or an operator writes, but for those
+//! that docs/TESTING.md names.
 //!
 //! A target is a function of bytes. None may panic, hold more memory than a small multiple of its
 //! input, or break the laws that it checks itself. Each runs on its corpus, on encodings that our own
@@ -102,6 +103,9 @@ targets! {
     workload: operator::WORKLOAD;
     bench_answers: bench::ANSWERS;
     bench_control: bench::CONTROL;
+    bench_group: bench::GROUP;
+    bench_latency: bench::LATENCY;
+    bench_result: operator::RESULT;
 }
 
 #[test]

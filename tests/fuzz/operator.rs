@@ -1,8 +1,11 @@
-//! What an operator gives to commands: lines of `ringmq record produce --json`, workloads of `ringmq bench`.
+//! What an operator gives to commands: lines of `ringmq record produce --json`, workloads and results of
+//! `ringmq bench`.
 
 use std::fs;
 use std::path::Path;
 
+use ringmq::bench::compare::compare;
+use ringmq::bench::output;
 use ringmq::codec::batch_builder::BatchBuilder;
 use ringmq::codec::compression::Compression;
 use ringmq::codec::record_batch::RecordBatch;
@@ -116,5 +119,23 @@ fn load(path: &Path, bytes: &[u8]) -> bool {
     let settled = workload::read(path, &OPTIONS, &names).expect("it was read before");
     let nothing = Workload { payloads_wanted: said.payloads_wanted, ..Workload::default() };
     assert_eq!(settled, nothing, "the command line counts");
+    true
+}
+
+/// A `result.json` is compared with itself, and nothing has changed.
+pub const RESULT: Target = Target {
+    run: |bytes| FILE.with(|file| compare_with_itself(file.path(), bytes)),
+    // Those of the corpus: what makes one is a run.
+    seeds: Vec::new,
+    fix: no_fix,
+    memory: TREE,
+    mutants_per_second: 2_000,
+};
+
+fn compare_with_itself(path: &Path, bytes: &[u8]) -> bool {
+    fs::write(path, bytes).expect("writable");
+    let Ok(result) = output::read(path) else { return false };
+    let comparison = compare(&result, &result, 0.05);
+    assert!(!comparison.to_string().is_empty());
     true
 }

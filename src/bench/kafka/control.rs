@@ -194,6 +194,17 @@ impl<S: Read + Write> KafkaControl<S> {
         partitions: u32,
         configs: &[(String, String)],
     ) -> Result<Metadata, BenchError> {
+        self.create_topic(topic, partitions, configs)?;
+        self.wait_for_leaders(topic, partitions)
+    }
+
+    /// Create the topic unless it exists.
+    pub fn create_topic(
+        &mut self,
+        topic: &str,
+        partitions: u32,
+        configs: &[(String, String)],
+    ) -> Result<(), BenchError> {
         let answer = self.call(Api::CREATE_TOPICS, |out| {
             out.count(1);
             out.string(topic);
@@ -218,7 +229,7 @@ impl<S: Read + Write> KafkaControl<S> {
                 return Err(BenchError::Topic { topic: topic.to_owned(), code: code(number), message });
             }
         }
-        self.wait_for_leaders(topic, partitions)
+        Ok(())
     }
 
     /// Of a topic that has more partitions, the first so many.

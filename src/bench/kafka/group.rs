@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use super::codes::code;
 use super::control::{KafkaControl, follow};
-use super::wire::{Api, Reader, Writer};
+use super::group_answers::{self as answers, Committed, Joining, Wish};
+use super::wire::{Api, Writer};
 use crate::bench::driver::Malformed;
 use crate::bench::error::BenchError;
 use crate::bench::groups::{GroupWork, Members, Positions, Share};
@@ -155,9 +156,6 @@ struct Member {
     work: GroupWork,
 }
 
-/// A member's id, and what it gets, as they are on the wire.
-type Assignment = (Vec<u8>, Vec<u8>);
-
 /// What a request of a member came to.
 enum Answer {
     Done,
@@ -266,12 +264,8 @@ impl Member {
         let deadline = Instant::now() + JOIN_TIMEOUT;
         loop {
             let answer = self.control.call(Api::FIND_COORDINATOR, |out| out.string(&self.name))?;
-            let mut reader = Reader(&answer);
-            match reader.i16()? {
-                0 => {
-                    let _node = reader.i32()?;
-                    let host = String::from_utf8_lossy(reader.string()?);
-                    let node = format!("{host}:{}", reader.i32()?);
+            match answers::coordinator(&answer)? {
+                Ok(node) => {
                     if self.common.several_nodes
                         && let Some((_, control)) =
                             follow(self.common.address, "a group's coordinator", &node)?
@@ -280,10 +274,10 @@ impl Member {
                     }
                     return Ok(());
                 }
-                COORDINATOR_LOADING | COORDINATOR_NOT_AVAILABLE if Instant::now() < deadline => {
+                Err(COORDINATOR_LOADING | COORDINATOR_NOT_AVAILABLE) if Instant::now() < deadline => {
                     std::thread::sleep(RETRY);
                 }
-                code => return Err(refused(Api::FIND_COORDINATOR, code)),
+                Err(code) => return Err(refused(Api::FIND_COORDINATOR, code)),
             }
         }
     }
@@ -306,7 +300,7 @@ impl Member {
     }
 
     /// The leader gets what to assign to whom, the others nothing of that; `None`: begin again.
-    fn join_group(&mut self) -> Result<Option<Vec<Assignment>>, BenchError> {
+    fn join_group(&mut self) -> Result<Option<Vec<Wish>>, BenchError> {
         let subscription = subscription(&self.common.topics, &self.partitions);
         let answer = self.control.call(Api::JOIN_GROUP, |out| {
             out.string(&self.name);
@@ -319,42 +313,28 @@ impl Member {
             out.count(subscription.len());
             out.put(&subscription);
         })?;
-        let mut reader = Reader(&answer);
-        let _throttle_ms = reader.i32()?;
-        match reader.i16()? {
-            0 => {}
-            UNKNOWN_MEMBER => {
-                self.id.clear();
-                return Ok(None);
+        match answers::joining(&answer)? {
+            Ok(Joining { generation, id, wishes }) => {
+                self.generation = generation;
+                self.id = id;
+                return Ok(Some(wishes));
             }
-            REBALANCE_IN_PROGRESS => return Ok(None),
-            COORDINATOR_LOADING | COORDINATOR_NOT_AVAILABLE => {
-                std::thread::sleep(RETRY);
-                return Ok(None);
-            }
+            Err(UNKNOWN_MEMBER) => self.id.clear(),
+            Err(REBALANCE_IN_PROGRESS) => {}
+            Err(COORDINATOR_LOADING | COORDINATOR_NOT_AVAILABLE) => std::thread::sleep(RETRY),
             // Kafka names the coordinator of a new group before that knows of it.
-            NOT_COORDINATOR => {
+            Err(NOT_COORDINATOR) => {
                 std::thread::sleep(RETRY);
                 self.control = KafkaControl::connect(self.common.address)?;
                 self.find_coordinator()?;
-                return Ok(None);
             }
-            code => return Err(refused(Api::JOIN_GROUP, code)),
+            Err(code) => return Err(refused(Api::JOIN_GROUP, code)),
         }
-        self.generation = reader.i32()?;
-        let _assignor = reader.string()?;
-        let _leader = reader.string()?;
-        self.id = String::from_utf8_lossy(reader.string()?).into_owned();
-        let mut assignments = Vec::new();
-        for _ in 0..reader.count()? {
-            let member = reader.string()?.to_vec();
-            assignments.push((member, wished(reader.bytes()?)?.to_vec()));
-        }
-        Ok(Some(assignments))
+        Ok(None)
     }
 
     /// False: begin again.
-    fn sync_group(&mut self, assignments: &[Assignment]) -> Result<bool, BenchError> {
+    fn sync_group(&mut self, assignments: &[Wish]) -> Result<bool, BenchError> {
         let answer = self.control.call(Api::SYNC_GROUP, |out| {
             out.string(&self.name);
             out.i32(self.generation);
@@ -367,12 +347,10 @@ impl Member {
                 out.put(assignment);
             }
         })?;
-        let mut reader = Reader(&answer);
-        let _throttle_ms = reader.i32()?;
-        match self.judge(Api::SYNC_GROUP, reader.i16()?)? {
-            Answer::JoinAgain => Ok(false),
-            Answer::Done if reader.bytes()? == self.assignment() => Ok(true),
-            Answer::Done => Err(Malformed("an assignment that this member did not ask for").into()),
+        match answers::assigned(&answer)? {
+            Ok(assignment) if assignment == self.assignment() => Ok(true),
+            Ok(_) => Err(Malformed("an assignment that this member did not ask for").into()),
+            Err(code) => self.judge(Api::SYNC_GROUP, code).map(|_join_again| false),
         }
     }
 
@@ -382,10 +360,9 @@ impl Member {
             out.i32(self.generation);
             out.string(&self.id);
         })?;
-        let mut reader = Reader(&answer);
-        let _throttle_ms = reader.i32()?;
+        let code = answers::code(&answer)?;
         self.work.heartbeats += 1;
-        self.judge(Api::HEARTBEAT, reader.i16()?)
+        self.judge(Api::HEARTBEAT, code)
     }
 
     /// Commit how far each partition was read.
@@ -407,14 +384,9 @@ impl Member {
             }
         })?;
         self.work.commits += 1;
-        let mut reader = Reader(&answer);
-        for _ in 0..reader.count()? {
-            reader.string()?;
-            for _ in 0..reader.count()? {
-                let _partition = reader.i32()?;
-                if let Answer::JoinAgain = self.judge(Api::OFFSET_COMMIT, reader.i16()?)? {
-                    return Ok(Answer::JoinAgain);
-                }
+        for code in answers::commit_codes(&answer)? {
+            if let Answer::JoinAgain = self.judge(Api::OFFSET_COMMIT, code)? {
+                return Ok(Answer::JoinAgain);
             }
         }
         Ok(Answer::Done)
@@ -431,19 +403,12 @@ impl Member {
                 partitions.iter().for_each(|&(partition, _)| out.i32(partition));
             }
         })?;
-        let mut reader = Reader(&answer);
         let mut right = 0;
-        for _ in 0..reader.count()? {
-            let topic = reader.string()?;
-            for _ in 0..reader.count()? {
-                let counted = self.common.topics.count(topic, reader.i32()?)?;
-                let offset = reader.i64()?;
-                let _metadata = reader.string()?;
-                let code = reader.i16()?;
-                let ours = self.partitions.iter().flat_map(|(_, of_topic)| of_topic);
-                let known = ours.into_iter().any(|&(_, own)| own == counted);
-                right += u64::from(code == 0 && known && offset == self.positions.get(counted));
-            }
+        for Committed { topic, partition, offset, code } in answers::committed(&answer)? {
+            let counted = self.common.topics.count(topic, partition)?;
+            let ours = self.partitions.iter().flat_map(|(_, of_topic)| of_topic);
+            let known = ours.into_iter().any(|&(_, own)| own == counted);
+            right += u64::from(code == 0 && known && offset == self.positions.get(counted));
         }
         let all: usize = self.partitions.iter().map(|(_, of_topic)| of_topic.len()).sum();
         Ok((all as u64).saturating_sub(right))
@@ -454,9 +419,7 @@ impl Member {
             out.string(&self.name);
             out.string(&self.id);
         })?;
-        let mut reader = Reader(&answer);
-        let _throttle_ms = reader.i32()?;
-        match reader.i16()? {
+        match answers::code(&answer)? {
             // Whoever is unknown has left.
             0 | UNKNOWN_MEMBER => Ok(()),
             code => Err(refused(Api::LEAVE_GROUP, code)),
@@ -508,16 +471,6 @@ fn assignment(topics: &Topics, partitions: &[(usize, Vec<(i32, i32)>)]) -> Vec<u
     out
 }
 
-/// The user data of a subscription.
-fn wished(subscription: &[u8]) -> Result<&[u8], Malformed> {
-    let mut reader = Reader(subscription);
-    let _version = reader.i16()?;
-    for _ in 0..reader.count()? {
-        reader.string()?;
-    }
-    reader.bytes()
-}
-
 fn refused(api: Api, number: i16) -> BenchError {
     BenchError::Refused { api: api.name, code: code(number) }
 }
@@ -525,6 +478,7 @@ fn refused(api: Api, number: i16) -> BenchError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::kafka::group_answers::wished;
 
     #[test]
     fn a_subscription_says_what_is_wished_for_and_no_prefix_of_it_panics() {

@@ -1,10 +1,11 @@
 //! The Kafka driver: [`setup`] prepares topics over a blocking connection ([`control`]),
 //! [`KafkaDriver`] makes the requests of the load and reads its answers, [`group`] has the members of
-//! groups.
+//! groups, and [`group_answers`] reads what they are answered.
 
 pub mod codes;
 pub mod control;
 pub mod group;
+pub mod group_answers;
 pub mod keys;
 pub mod packing;
 pub mod setup;

@@ -25,9 +25,11 @@ const MESSAGE_PARTS_MAX: usize = 1024;
 const TRANSFER_BYTES_MAX: usize = 1 << 30;
 /// A send copies in the kernel, on the shard's thread, as far as the socket's buffer has room, which may be megabytes.
 /// A call takes so much of it, about 30 microseconds on the machines at hand, and between two calls of a long answer
-/// completions are looked at; but it takes as much as was received lately, and as much again: turns that are long because
-/// producers send much must not leave their consumers behind.
+/// completions are looked at.
 pub(super) const SEND_BYTES: usize = 128 << 10;
+/// But it takes so many times what was received lately: producers at full speed must not leave their consumers behind,
+/// who fall out of memory and then never catch up. With twice as much they did.
+const SEND_PER_RECEIVED: usize = 16;
 
 pub(super) enum InFlight {
     Accept(Accept),
@@ -147,7 +149,7 @@ impl Send {
         // No signal: a closed connection is an error of this send. Wait for all: the kernel goes on
         // by itself when the socket's buffer has room again.
         const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-        let bytes_max = SEND_BYTES.max(2 * received_bytes).min(TRANSFER_BYTES_MAX);
+        let bytes_max = SEND_BYTES.max(SEND_PER_RECEIVED * received_bytes).min(TRANSFER_BYTES_MAX);
         let parts = &self.parts[self.first..];
         if let [part] = parts {
             let rest = &part[self.skip..];

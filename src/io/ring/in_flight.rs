@@ -138,7 +138,8 @@ impl Send {
         (send.first < send.parts.len()).then_some(send)
     }
 
-    /// Send what is not sent, or a piece of it; so much was received lately. A message is taken from `spare` if several parts are left.
+    /// Send what is not sent, or a piece of it. `received_bytes`: lately, by all connections. A message is taken from
+    /// `spare` if several parts are left.
     #[expect(clippy::vec_box, reason = "the kernel knows a message's address while it is sent")]
     pub fn entry(
         &mut self,

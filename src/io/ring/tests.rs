@@ -373,6 +373,7 @@ fn writes_and_reads(mut ring: Ring) {
     let ops = vec![Op::Sync { token: Token(3), file: file.clone() }];
     let events = run_until(&mut ring, ops, |events| !events.is_empty());
     assert!(matches!(&events[..], [Event::Synced { token: Token(3), result: Ok(()) }]));
+    assert_eq!(ring.commits, 0, "for writes and syncs that are over it gives way no more");
 
     let read = |at: usize, offset: usize, len| Op::Read {
         token: Token(4),

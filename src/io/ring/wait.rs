@@ -39,7 +39,7 @@ impl Ring {
 
     /// With a commit under way, let the kernel's own threads run that work on it: they run on this CPU, and one that is
     /// woken while the shard is busy may wait for the tick that ends its slice, milliseconds (`crate::io::sched`). A
-    /// call of a third of a microsecond when there is none.
+    /// call of 0.4 microseconds when there is none.
     pub(super) fn give_way(&self) {
         if self.commits > 0 {
             thread::yield_now();

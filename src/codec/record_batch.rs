@@ -48,6 +48,9 @@ pub const MAGIC: i8 = 2;
 pub const NO_TIMESTAMP: i64 = -1;
 /// Length, attributes, two deltas, key and value lengths, header count: a byte each.
 pub const RECORD_BYTES_MIN: usize = 7;
+/// No producer may send more records in a batch. Compressed, each claims an offset for next to nothing, and believed
+/// to the last a client could use up a partition's in an hour. Inflated so many take 112 MiB at least.
+pub const RECORDS_MAX: u32 = 1 << 24;
 
 pub(super) const BASE_OFFSET_AT: usize = 0;
 pub(super) const LENGTH_AT: usize = 8;
@@ -88,6 +91,8 @@ pub enum BatchError {
     BadOffsets { base_offset: i64, last_offset_delta: i32 },
     #[error("{count} records cannot lie in a batch of {bytes} bytes")]
     BadCount { count: i32, bytes: usize },
+    #[error("{count} records are more than the {RECORDS_MAX} that a batch may have")]
+    TooManyRecords { count: u32 },
     #[error("compression codec {codec} is unknown")]
     UnknownCompression { codec: u8 },
     #[error("a producer's base offset must be 0, not {base_offset}")]
@@ -301,6 +306,9 @@ impl<'a> RecordBatch<'a> {
                 count: self.record_count() as i32,
                 last_offset_delta: self.last_offset_delta() as i32,
             });
+        }
+        if self.record_count() > RECORDS_MAX {
+            return Err(BatchError::TooManyRecords { count: self.record_count() });
         }
         if self.is_control() {
             return Err(BatchError::ControlBatch);
@@ -554,8 +562,16 @@ mod tests {
     #[test]
     fn produce_rules() {
         type Change = fn(&mut Vec<u8>, &mut ProduceRules);
-        let table: [(&str, Change, &str); 17] = [
+        /// Compressed, a batch may claim any count.
+        fn claim(bytes: &mut [u8], count: u32) {
+            bytes[ATTRIBUTES_AT + 1] |= 1;
+            put(bytes, LAST_OFFSET_DELTA_AT, (count - 1).to_be_bytes());
+            put(bytes, COUNT_AT, count.to_be_bytes());
+        }
+        let table: [(&str, Change, &str); 19] = [
             ("sound", |_, _| (), "ok"),
+            ("most records", |b, _| claim(b, RECORDS_MAX), "ok"),
+            ("more records", |b, _| claim(b, RECORDS_MAX + 1), "16777217 records are more than the 16777216"),
             ("largest", |b, r| r.batch_bytes_max = b.len(), "ok"),
             ("too large", |b, r| r.batch_bytes_max = b.len() - 1, "the topic allows"),
             ("base offset", |b, _| b[7] = 1, "must be 0, not 1"),

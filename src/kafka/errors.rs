@@ -35,6 +35,7 @@ pub fn of_call(error: &CallError) -> ErrorCode {
         CallError::StaleProducerEpoch => ErrorCode::INVALID_PRODUCER_EPOCH,
         // Makes producers split the batch.
         CallError::TooLarge => ErrorCode::MESSAGE_TOO_LARGE,
+        CallError::OffsetsUsedUp => ErrorCode::INVALID_RECORD,
         // Retriable, and not persisted.
         CallError::Full(_) | CallError::Storage => ErrorCode::KAFKA_STORAGE_ERROR,
         CallError::Group(error) => of_group(error),
@@ -49,7 +50,9 @@ pub fn of_coordinator(error: &CallError) -> ErrorCode {
         CallError::TooLarge => ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
         CallError::Full(_) | CallError::Storage => ErrorCode::COORDINATOR_NOT_AVAILABLE,
         // Answers to appends; a coordinator appends for no producer.
-        CallError::SequenceGap { .. } | CallError::StaleProducerEpoch => ErrorCode::UNKNOWN_SERVER_ERROR,
+        CallError::SequenceGap { .. } | CallError::StaleProducerEpoch | CallError::OffsetsUsedUp => {
+            ErrorCode::UNKNOWN_SERVER_ERROR
+        }
         CallError::Group(error) => of_group(error),
     }
 }
@@ -117,6 +120,7 @@ pub fn of_batch(error: &BatchError) -> ErrorCode {
         BatchError::UnknownCompression { .. } => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
         BatchError::TrailingBytes { .. }
         | BatchError::BadCount { .. }
+        | BatchError::TooManyRecords { .. }
         | BatchError::NonZeroBaseOffset { .. }
         | BatchError::CountMismatch { .. }
         | BatchError::ControlBatch

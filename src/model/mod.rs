@@ -91,6 +91,12 @@ impl Offset {
     pub fn plus(self, count: u32) -> Offset {
         Offset(self.0 + i64::from(count))
     }
+
+    /// The same, for whoever follows a count that a peer claims; `None` where there are no offsets any more.
+    #[inline]
+    pub fn checked_plus(self, count: u32) -> Option<Offset> {
+        self.0.checked_add(i64::from(count)).map(Offset)
+    }
 }
 
 impl Position {

@@ -126,6 +126,8 @@ pub enum BatchRefused {
     StaleEpoch { current: i16 },
     #[error("the partition is deleted")]
     Deleted,
+    #[error("the partition has no offsets left for so many records")]
+    OffsetsUsedUp,
     #[error(transparent)]
     Log(#[from] AppendError),
 }
@@ -271,6 +273,7 @@ impl Partitions {
         }
 
         let base_offset = partition.end_offset;
+        let end_offset = base_offset.checked_plus(count).ok_or(BatchRefused::OffsetsUsedUp)?;
         let entry = NewEntry {
             kind: EntryKind::KafkaBatch,
             slot,
@@ -287,7 +290,7 @@ impl Partitions {
             let crc = if log_append_time { patch_log_append_time(stored, now.wall) } else { batch.crc() };
             record_batch::stored_crc(stored, crc)
         })?;
-        partition.end_offset = base_offset.plus(count);
+        partition.end_offset = end_offset;
         partition.note_term(term, base_offset);
         if let Some(stamp) = producer {
             partition.producers.append(slot, stamp, count, base_offset, now.wall, appended.end);

@@ -46,6 +46,14 @@ fn time(nth: usize) -> WallMs {
     WallMs(nth as i64)
 }
 
+impl Partitions {
+    /// As if so many records had been appended before.
+    pub fn end_at(&mut self, slot: Slot, end: Offset) {
+        let partition = &mut self.by_slot[slot.0 as usize];
+        (partition.end_offset, partition.high_watermark) = (end, end);
+    }
+}
+
 impl Rig {
     fn new() -> Rig {
         let mut partitions = Partitions::new(PRODUCERS_MAX);

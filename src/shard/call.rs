@@ -232,6 +232,8 @@ pub enum CallError {
     StaleProducerEpoch,
     #[error("the batch does not fit in a segment")]
     TooLarge,
+    #[error("the partition has no offsets left for so many records")]
+    OffsetsUsedUp,
     /// No space, or no memory; worth another try.
     #[error("the log cannot take more at the moment: {0}")]
     Full(&'static str),

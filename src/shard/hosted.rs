@@ -501,6 +501,7 @@ fn refused(error: BatchRefused) -> CallError {
         BatchRefused::SequenceGap { expected, got } => CallError::SequenceGap { expected, got },
         BatchRefused::StaleEpoch { .. } => CallError::StaleProducerEpoch,
         BatchRefused::Deleted => CallError::UnknownPartition,
+        BatchRefused::OffsetsUsedUp => CallError::OffsetsUsedUp,
         BatchRefused::Log(error) => log_refused(error),
     }
 }

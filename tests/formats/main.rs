@@ -1,6 +1,7 @@
 //! Data directories that released formats wrote: they must open, verify, and read back what went in.
 //!
-//! `v1/` was written by format 1 and is never written again. For a new format, see docs/FORMATS.md:
+//! `v1/` was written by format 1 before members of groups were kept and checkpoints had version 2, `v1-members/`
+//! afterwards. Neither is ever written again. For a new format, see docs/FORMATS.md:
 //!
 //! ```text
 //! RINGMQ_WRITE_FORMAT=v2 cargo test --test formats write_todays_format
@@ -50,15 +51,17 @@ fn inspect_json(args: &[&str], dir: &Path, code: i32) -> serde_json::Value {
 
 #[test]
 fn format_1_opens_verifies_and_reads_back() {
-    let folder = scratch();
-    let dir = folder.path().join("data");
-    copy(&stored("v1"), &dir);
-    let report = inspect_json(&["verify"], &dir, 0);
-    assert_eq!(report["sound"], true);
-    story::check(&dir);
-    inspect_json(&["verify"], &dir, 0);
-    // Opening began another term; a second start finds the same records.
-    story::check(&dir);
+    for (format, with_members) in [("v1", false), ("v1-members", true)] {
+        let folder = scratch();
+        let dir = folder.path().join("data");
+        copy(&stored(format), &dir);
+        let report = inspect_json(&["verify"], &dir, 0);
+        assert_eq!(report["sound"], true);
+        story::check(&dir, with_members);
+        inspect_json(&["verify"], &dir, 0);
+        // Opening began another term; a second start finds the same records.
+        story::check(&dir, with_members);
+    }
 }
 
 #[test]
@@ -69,7 +72,7 @@ fn write_todays_format() {
     let opened = folder.path().join("opened");
     copy(&dir, &opened);
     inspect_json(&["verify"], &opened, 0);
-    story::check(&opened);
+    story::check(&opened, true);
     if let Ok(name) = std::env::var("RINGMQ_WRITE_FORMAT") {
         let stored = stored(&name);
         assert!(!stored.exists(), "{} exists: a released format is never written again", stored.display());
@@ -81,7 +84,7 @@ fn write_todays_format() {
 fn looking_changes_nothing_and_says_what_is_there() {
     let folder = scratch();
     let dir = folder.path().join("data");
-    copy(&stored("v1"), &dir);
+    copy(&stored("v1-members"), &dir);
 
     let summary = inspect_json(&[], &dir, 0);
     assert_eq!((&summary["broker"]["format_version"], &summary["in_use"]), (&1.into(), &false.into()));
@@ -96,7 +99,9 @@ fn looking_changes_nothing_and_says_what_is_there() {
     let entries = blocks.as_array().expect("a list").iter().flat_map(|block| block["entries"].as_array());
     let kinds: std::collections::BTreeSet<_> =
         entries.flatten().filter_map(|entry| entry["kind"].as_str()).collect();
-    for kind in ["kafka-batch", "group-offsets", "slot-open", "term-open", "log-start", "slot-close"] {
+    for kind in
+        ["kafka-batch", "group-offsets", "slot-open", "term-open", "log-start", "slot-close", "group-state"]
+    {
         assert!(kinds.contains(kind), "{kind} is not among {kinds:?}");
     }
 
@@ -108,7 +113,8 @@ fn looking_changes_nothing_and_says_what_is_there() {
         .collect();
     assert_eq!(topics.into_iter().collect::<Vec<_>>(), ["clicks", "orders"]);
 
-    let same = Command::new("diff").arg("-r").arg(stored("v1")).arg(&dir).status().expect("diff runs");
+    let same =
+        Command::new("diff").arg("-r").arg(stored("v1-members")).arg(&dir).status().expect("diff runs");
     assert!(same.success(), "inspecting has changed a file");
 }
 

@@ -52,6 +52,7 @@ const CLICKS: TopicId = TopicId([2; 16]);
 /// Deleted in the course of the story.
 const GONE: TopicId = TopicId([3; 16]);
 const GROUP: &str = "billing";
+const INSTANCE: &str = "pump-1";
 const PRODUCER: ProducerId = ProducerId(4000);
 
 const RECORDS_PER_BATCH: i64 = 8;
@@ -126,6 +127,11 @@ impl Data {
         self.checkpoint(&state);
     }
 
+    fn store_group(&mut self, record: &[u8]) {
+        self.layer.store_group(&mut self.log, record, self.now).expect("there is room");
+        self.commit_all();
+    }
+
     fn commit_group(&mut self, offset: i64) {
         let committed = CommittedOffset {
             partition: key(ORDERS, 0),
@@ -138,6 +144,44 @@ impl Data {
         self.layer.commit_offsets(&mut self.log, GROUP, &[committed], now).expect("there is room");
         self.commit_all();
     }
+}
+
+/// With its length in front, as records of groups have strings and bytes.
+fn bytes(text: &str) -> Vec<u8> {
+    [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+/// The state of a group with one static member, byte by byte as docs/FORMATS.md has it.
+fn group_state(member: &str) -> Vec<u8> {
+    let said = [
+        bytes("pump"),                    // client id
+        bytes("/10.0.0.7"),               // client host
+        45_000u32.to_le_bytes().to_vec(), // session and
+        60_000u32.to_le_bytes().to_vec(), // rebalance timeout
+        1u32.to_le_bytes().to_vec(),      // protocols
+        bytes("range"),
+        bytes("metadata"),
+    ];
+    [
+        bytes(GROUP),
+        vec![1],
+        TIME_MS.to_le_bytes().to_vec(), // since
+        3i32.to_le_bytes().to_vec(),    // generation
+        bytes("consumer"),
+        [vec![1], bytes("range")].concat(), // protocol
+        [vec![1], bytes(member)].concat(),  // leader
+        1u32.to_le_bytes().to_vec(),        // members
+        bytes(member),
+        [vec![1], bytes(INSTANCE)].concat(),
+        said.concat(),
+        bytes("all of it"), // assignment
+    ]
+    .concat()
+}
+
+/// Another process has the member's place.
+fn group_instance(member: &str) -> Vec<u8> {
+    [bytes(GROUP), vec![2], bytes(INSTANCE), bytes(member), vec![0]].concat()
 }
 
 /// Write the whole directory. It must not exist.
@@ -201,6 +245,7 @@ fn write_data(dir: &Path) {
     rig.append_range(key(ORDERS, 0), 0..104);
     rig.append_range(key(GONE, 0), 0..8);
     rig.commit_group(42);
+    rig.store_group(&group_state("first"));
     rig.append_range(key(ORDERS, 0), 104..200);
     // What the first segments hold dies; with a checkpoint behind it the oldest is used again.
     let slot = rig.layer.slot(key(ORDERS, 0)).expect("written to");
@@ -225,6 +270,7 @@ fn write_data(dir: &Path) {
     rig.checkpoint_partitions();
     rig.append_range(key(ORDERS, 0), 200..256);
     rig.commit_group(240);
+    rig.store_group(&group_instance("second"));
     rig.housekeeping();
 }
 
@@ -237,12 +283,13 @@ pub fn append_after_the_end(dir: &Path, batches: i64) {
 
 // --- Reading. ---
 
-/// Open the directory as a broker would, and compare all there is with the story.
-pub fn check(dir: &Path) {
+/// Open the directory as a broker would, and compare all there is with the story. `with_members`: it was told when
+/// members of groups were in it already.
+pub fn check(dir: &Path, with_members: bool) {
     let file = read_broker_file(dir).expect("readable").expect("complete");
     assert_eq!((file.broker, &file.cluster_id[..], file.logs), (BROKER, "formats", 1));
     check_metadata(&log_dir(dir, LogId::METADATA));
-    check_data(&log_dir(dir, DATA));
+    check_data(&log_dir(dir, DATA), with_members);
 }
 
 fn check_metadata(dir: &Path) {
@@ -257,7 +304,7 @@ fn check_metadata(dir: &Path) {
     assert_eq!(next, MetaRecord::ProducerIdBlock { first: PRODUCER.0 + 1000, count: 1, log: DATA });
 }
 
-fn check_data(dir: &Path) {
+fn check_data(dir: &Path, with_members: bool) {
     let mut rig = open(dir, DATA, Partitions::default());
     let Rig { log, layer, .. } = &mut rig;
     layer.finish_recovery(log).expect("index and partitions agree");
@@ -266,6 +313,16 @@ fn check_data(dir: &Path) {
     let committed = layer.groups().get(GROUP, None);
     assert_eq!((committed.len(), committed[0].offset), (1, Offset(240)));
     assert_eq!(committed[0].metadata.as_deref(), Some("by night"));
+
+    let mut members = Vec::new();
+    layer.stored_groups().encode(&mut members);
+    let expected: &[Vec<u8>] = if with_members { &[group_state("second")] } else { &[] };
+    let mut encoded = (expected.len() as u32).to_le_bytes().to_vec();
+    for state in expected {
+        encoded.extend_from_slice(&(state.len() as u32).to_le_bytes());
+        encoded.extend_from_slice(state);
+    }
+    assert_eq!(members, encoded);
 
     for (topic, index, start, end) in PARTITIONS {
         let key = key(topic, index);

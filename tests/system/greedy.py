@@ -275,6 +275,64 @@ def lookups_in_bombs(rig):
     check(took_s < STOP_S_MAX, f"a stop took {took_s:.1f} s")
 
 
+def the_same_partition_again_and_again(rig):
+    """A frame has room for a partition a hundred thousand times; one turn has time for it once."""
+    times, topic, several = 400_000, "again", 2_000
+    attack = Attack(rig)
+    batch = wire.batch([b"value"])
+
+    def named(fields, count=times):
+        return wire.array([wire.string(topic) + struct.pack(">i", count) + fields])
+
+    with wire.Client(attack.broker.kafka, timeout_s=90) as client:
+        client.create_topic(topic, several)
+        attack.neighbour.round_s_max = 0
+        fields = struct.pack(">ii", 0, len(batch)) + batch
+        reader = client.ask(wire.PRODUCE, wire.string(None) + struct.pack(">hi", -1, 10_000) + named(fields * times))
+        equal((reader.number("i"), reader.string(), reader.number("i")), (1, topic, times), "produced")
+        answers = [reader.take("ihqq")[1:3] for _ in range(times)]
+        equal(answers[0], (0, 0), "the first batch")
+        equal(set(answers[1:]), {(wire.INVALID_REQUEST, -1)}, "all others")
+        attack.goes_on()
+
+        # Each write to the partition wakes it, and it looks again. The last time counts.
+        first, last = (struct.pack(">iqi", 0, offset, 1 << 20) for offset in (1, 0))
+        head = struct.pack(">iiiib", -1, 2_000, 1 << 20, 1 << 20, 0)
+        asked = client.send(wire.FETCH, head + named(first * (times - 1) + last))
+        with wire.Client(attack.broker.kafka) as other:
+            for offset in range(1, 50):
+                equal(other.produce(topic, 0, batch), offset, "the offset of a batch beside it")
+        answered, reader = client.receive()
+        equal(answered, asked, "the question answered")
+        reader.number("i")
+        equal((reader.number("i"), reader.string(), reader.number("i")), (1, topic, 1), "fetched")
+        _, code, high_watermark, _, _ = reader.take("ihqqi")
+        records = list(wire.records(reader.raw(reader.number("i"))))
+        equal((code, high_watermark, len(records)), (0, 50, 50), "what is found")
+    longest_s = attack.neighbour.round_s_max
+    check(longest_s < ROUND_S_MAX, f"a round took the neighbour {longest_s:.1f} s")
+
+    # Retries of what is in flight, the last one first: each waits for an older position.
+    def frame(partitions):
+        stamped = wire.batch([b"value"], (77, 0, 0))
+        fields = b"".join(struct.pack(">ii", index, len(stamped)) + stamped for index in partitions)
+        return wire.string(None) + struct.pack(">hi", -1, 10_000) + named(fields, several)
+
+    with wire.Client(attack.broker.kafka) as client:
+        asked = [client.send(wire.PRODUCE, frame(order)) for order in (range(several), range(several - 1, -1, -1))]
+        offsets = []
+        for correlation_id in asked:
+            answered, reader = client.receive()
+            equal(answered, correlation_id, "the order of the answers")
+            equal((reader.number("i"), reader.string(), reader.number("i")), (1, topic, several), "produced")
+            rows = [reader.take("ihqq") for _ in range(several)]
+            equal({code for _, code, *_ in rows}, {0}, "error codes")
+            offsets.append({index: offset for index, _, offset, *_ in rows})
+        equal(offsets[1], offsets[0], "the offsets of the retries")
+    attack.goes_on()
+    attack.memory()
+
+
 def more_producers_than_remembered(rig):
     """A new producer id for each batch, in thousands of partitions; the broker has handed out none of them."""
     remembered_max, partitions, frames = 5_000, 2_000, 300
@@ -333,5 +391,6 @@ CASES = {
     "hostile/groups that fill memory": groups_that_fill_memory,
     "hostile/answers of gigabytes": answers_of_gigabytes,
     "hostile/lookups in bombs": lookups_in_bombs,
+    "hostile/the same partition again and again": the_same_partition_again_and_again,
     "hostile/more producers than remembered": more_producers_than_remembered,
 }

@@ -77,6 +77,8 @@ def wrong_batches(rig):
         "a length beyond the bytes": (wire.altered(good, 8, "i", INT_MAX), wire.CORRUPT_MESSAGE),
         "a negative length": (wire.altered(good, 8, "i", -1), wire.CORRUPT_MESSAGE),
         "2^31-1 records": (wire.signed(wire.altered(good, 57, "i", INT_MAX)), wire.INVALID_RECORD),
+        "2^31-1 records, compressed": (wire.signed(_claiming(INT_MAX)), wire.INVALID_RECORD),
+        "2^24+1 records, compressed": (wire.signed(_claiming((1 << 24) + 1)), wire.INVALID_RECORD),
         "-1 records": (wire.signed(wire.altered(good, 57, "i", -1)), wire.INVALID_RECORD),
         "no record": (wire.signed(wire.altered(good, 57, "i", 0)), wire.INVALID_RECORD),
         "a last offset of 2^31-1": (wire.signed(wire.altered(good, 23, "i", INT_MAX)), wire.INVALID_RECORD),
@@ -96,6 +98,12 @@ def wrong_batches(rig):
         equal(client.produce("t", 0, good), 0, "the offset of a good batch after all the bad ones")
     attack.goes_on()
     attack.memory()
+
+
+def _claiming(count):
+    """A compressed batch that claims so many records: only whoever inflates it can tell."""
+    packed = wire.batch([b"value"], packed=True)
+    return wire.altered(wire.altered(packed, 23, "i", count - 1), 57, "i", count)
 
 
 def mutated_frames(rig):

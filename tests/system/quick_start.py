@@ -68,14 +68,22 @@ def _ports_are_free():
                 raise CaseSkipped(f"{address} is taken, and `unshare --net` is not allowed here") from error
 
 
+def _finds_ringmq(rig):
+    """What the README has a newcomer type first, typed where `make` has built."""
+    release = os.path.join(rig.folder, "checkout", "target", "release")
+    if not os.path.exists(release):
+        os.makedirs(release)
+        os.symlink(os.path.abspath(rig.binary), os.path.join(release, "ringmq"))
+    (line,) = re.findall(r'^ {4}(export PATH="[^"]+")', _readme("Run it", "Kill a worker"), re.MULTILINE)
+    return f"cd {shlex.quote(os.path.join(rig.folder, 'checkout'))}; {line}; cd - >/dev/null\n"
+
+
 def _type(rig, command, folder=None, python=None):
-    """Runs what the README says in a shell that finds `ringmq` (and `python`); returns what it prints."""
-    path = os.path.dirname(os.path.abspath(rig.binary)) + os.pathsep + os.environ["PATH"]
-    shell = [python, "-c", command] if python else ["sh", "-c", command]
+    """Runs what the README says in a shell that finds `ringmq`, or by `python`; returns what it prints."""
+    shell = [python, "-c", command] if python else ["sh", "-c", _finds_ringmq(rig) + command]
     done = subprocess.run(
         shell,
         cwd=folder or rig.folder,
-        env={**os.environ, "PATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -152,11 +160,10 @@ def kill_a_worker(rig):
         raise CaseSkipped(f"confluent-kafka cannot be installed here: {error}") from None
     broker = QuickStart(rig, [])
     broker.start()
-    folders = [os.path.dirname(python), os.path.dirname(os.path.abspath(rig.binary)), os.environ["PATH"]]
     shell = subprocess.Popen(
-        ["sh", "-c", _fenced(_readme("Kill a worker", "Configure it"), "sh")],
+        ["sh", "-c", _finds_ringmq(rig) + _fenced(_readme("Kill a worker", "Configure it"), "sh")],
         cwd=toolchain.ROOT,
-        env={**os.environ, "PATH": os.pathsep.join(folders)},
+        env={**os.environ, "PATH": os.pathsep.join([os.path.dirname(python), os.environ["PATH"]])},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -196,8 +196,12 @@ fn not_a_replica(wanted: Wanted) -> ErrorCode {
 impl FetchRequestState {
     /// Without a session the request says it all.
     fn name_all(&mut self, turn: &Turn<'_>, request: &FetchRequest<'_>, follows: bool) {
-        self.parts.reserve(request.topics.iter().map(|topic| topic.partitions.len()).sum());
+        let count = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+        self.parts.reserve(count);
         self.topics.reserve(request.topics.len());
+        // Each look is at all parts: of a partition that is named again and again, the last time counts, as in
+        // Kafka and in a session.
+        let mut places: FxHashMap<PartitionKey, usize> = FxHashMap::default();
         for wanted in &request.topics {
             let number = self.topics.len() as u32;
             let known = find_topic(turn, wanted.topic, wanted.topic_id, self.by_id);
@@ -206,6 +210,15 @@ impl FetchRequestState {
                 let (index, from) = (partition.partition, Wanted::of(partition));
                 let found = find(turn, known, self.by_id, (NO_PART, index, from));
                 let target = if follows { found.and(Err(not_a_replica(from))) } else { found };
+                if count > 1
+                    && let Ok((_, read)) = &target
+                {
+                    let place = *places.entry(read.partition).or_insert(self.parts.len());
+                    if let Some(earlier) = self.parts.get_mut(place) {
+                        earlier.target = target;
+                        continue;
+                    }
+                }
                 let result = ReadResult::default();
                 self.parts.push(Part { slot: NO_PART, topic: number, index, target, result });
             }

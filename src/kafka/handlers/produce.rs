@@ -2,6 +2,7 @@
 //! logs, and the response is staged before anything is durable.
 
 use bytes::Bytes;
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use crate::codec::record_batch::{BatchError, ProduceRules, RecordBatch};
@@ -148,12 +149,19 @@ pub fn handle(
     let mut known: SmallVec<[(u32, ProduceOutcome); 1]> = SmallVec::new();
     let (mut waiting, mut mailed_bytes) = (0, 0);
     let mut failed = false;
+    let count: usize = request.topic_data.iter().map(|topic| topic.partition_data.len()).sum();
+    let mut named = FxHashSet::default();
     for topic in &request.topic_data {
         reply.topic(topic.name, topic.topic_id, topic.partition_data.len());
         for partition in &topic.partition_data {
             let part = staged.len() as u32;
             staged.push(reply.partition(partition.index));
             let result = match (target(turn, topic, partition, version), refused) {
+                // A frame has room for a million batches, a turn has not. Kafka takes the last one and forgets
+                // the others; no client names a partition twice.
+                (Ok(target), None) if count > 1 && !named.insert(target.key) => {
+                    Err(ErrorCode::INVALID_REQUEST)
+                }
                 (Ok(target), None) => produce_one(turn, Ticket { part, ..ticket }, target, partition),
                 (Ok(_), Some(error)) | (Err(error), _) => Err(error),
             };

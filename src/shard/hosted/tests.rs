@@ -265,6 +265,27 @@ fn waiter() -> Waiter {
 }
 
 #[test]
+fn no_batch_is_taken_for_whose_records_there_are_no_offsets() {
+    let mut rig = Rig::new(&[]);
+    rig.append(&[0], 100);
+    let slot = rig.hosted.partitions.slot(KEY).unwrap();
+    rig.hosted.partitions.end_at(slot, Offset(i64::MAX - 3));
+    let append = |rig: &mut Rig, count| match rig.ask(append_call(batch(&vec![0; count], 100))) {
+        Answer::Appended(result) => result.map(|appended| appended.base_offset),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(append(&mut rig, 2), Ok(Offset(i64::MAX - 3)));
+    assert_eq!(append(&mut rig, 2), Err(CallError::OffsetsUsedUp));
+    assert_eq!(append(&mut rig, 1), Ok(Offset(i64::MAX - 1)));
+    assert_eq!(append(&mut rig, 1), Err(CallError::OffsetsUsedUp));
+    // As it was stored, it can be read: by consumers, and by the next start.
+    let read = ReadPart { partition: KEY, offset: Offset(i64::MAX - 1), bytes_max: 1 << 20, waiter: 0 };
+    let result = rig.hosted.read(&read, ReadLimits::at_least(1), None, &rig.catalog);
+    let bytes: Vec<u8> = result.records.concat();
+    assert_eq!(RecordBatch::parse(&bytes).unwrap().end_offset(), Offset(i64::MAX));
+}
+
+#[test]
 fn who_waits_at_the_end_hears_of_a_new_start_and_that_the_topic_is_gone() {
     let mut rig = Rig::new(&[("retention.bytes", "1")]);
     for timestamp in 0..3 {

@@ -24,6 +24,8 @@ pub struct ServerCommand {
     config: ConfigArgs,
 
     /// Cut logs off where they are corrupt, and lose what follows, instead of refusing to start
+    ///
+    /// In log 0 that is topics made since, with all of their records. See docs/DURABILITY.md before.
     #[arg(long)]
     repair: bool,
 }

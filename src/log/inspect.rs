@@ -392,7 +392,8 @@ impl LogFiles {
             let limit = match problem {
                 None => self.limit(),
                 Some(problem) => {
-                    let tail = Tail { log: self.id, end: at, term: walk.term, durable, window_bytes };
+                    let closed = self.manifest.clean && self.manifest.durable == at;
+                    let tail = Tail { log: self.id, end: at, term: walk.term, durable, window_bytes, closed };
                     match judge(disk, self.segments.iter(), &tail, problem).await? {
                         Verdict::End { torn } => {
                             found.torn = torn;

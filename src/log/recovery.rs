@@ -204,6 +204,7 @@ pub async fn open<D: Disk, R: Replay>(
             SegmentEnd::Stopped(problem) => break Some(problem),
         }
     };
+    let clean = manifest.clean && manifest.durable == state.end;
     let mut torn = false;
     if let Some(problem) = stopped {
         let tail = Tail {
@@ -212,6 +213,7 @@ pub async fn open<D: Disk, R: Replay>(
             term: state.term,
             durable: state.durable.max(manifest.durable).max(checkpoint),
             window_bytes: state.window_bytes.max(manifest.window_bytes).max(config.window_bytes()),
+            closed: clean,
         };
         torn = match judge(disk, segments.iter(), &tail, problem).await? {
             Verdict::Corrupt { durable, .. } if !repair => {
@@ -244,7 +246,6 @@ pub async fn open<D: Disk, R: Replay>(
     }
 
     write_back(disk, &segments, state.durable.max(manifest.durable).max(checkpoint), state.end).await?;
-    let clean = manifest.clean && manifest.durable == state.end;
     let last = state.term.max(manifest.term);
     if last >= Term::MAX {
         return Err(RecoveryError::LastTerm { log, term: last });
@@ -254,6 +255,8 @@ pub async fn open<D: Disk, R: Replay>(
     manifest.sequence += 1;
     manifest.clean = false;
     manifest.durable = state.end;
+    // Until the first block of this life says so itself; if there is none, the last one's writes are judged again.
+    manifest.window_bytes = manifest.window_bytes.max(config.window_bytes());
     if !mutant::is(Mutant::ForgetManifestTerm) {
         manifest.term = term;
     }

@@ -12,6 +12,8 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use rustc_hash::FxHashMap;
+
 use crate::base::bytes::{Fields, Truncated, put_string};
 use crate::model::{Offset, PartitionKey, TopicId};
 
@@ -149,16 +151,16 @@ impl GroupOffsets {
         self.groups.get(group).map_or(0, |commits| commits.bytes)
     }
 
-    /// How much more all would take with these commits, which may name a partition once.
+    /// How much more all would take with these commits. Of a partition that is named again the last one counts.
     pub fn added_bytes(&self, group: &str, offsets: &[CommittedOffset]) -> usize {
         let commits = self.groups.get(group);
-        let old = |commit: &CommittedOffset| {
-            commits?.newest.get(&commit.partition).map(CommittedOffset::held_bytes)
-        };
-        let kept = || offsets.iter().filter(|commit| commit.offset >= Offset::ZERO);
+        let old = |partition| commits?.newest.get(partition).map(CommittedOffset::held_bytes);
+        let last: FxHashMap<PartitionKey, &CommittedOffset> =
+            offsets.iter().map(|commit| (commit.partition, commit)).collect();
+        let kept = || last.values().filter(|commit| commit.offset >= Offset::ZERO);
         let new = if commits.is_none() && kept().next().is_some() { GROUP_BYTES + group.len() } else { 0 };
-        let added: usize = kept().map(CommittedOffset::held_bytes).sum();
-        (new + added).saturating_sub(offsets.iter().filter_map(old).sum())
+        let added: usize = kept().map(|commit| commit.held_bytes()).sum();
+        (new + added).saturating_sub(last.keys().filter_map(old).sum())
     }
 
     /// What the group committed: for these partitions, or for all.
@@ -293,6 +295,13 @@ mod tests {
         assert_eq!(take(&mut groups, "g", &[commit(2, -1, None)]), 0, "taken back");
         assert_eq!(take(&mut groups, "none", &[commit(2, -1, None)]), 0, "what was never there");
         assert_eq!(take(&mut groups, "h", &[commit(3, 1, None)]), GROUP_BYTES + 1 + COMMIT_BYTES);
+        // A partition that is named again gives back what it held once.
+        let again =
+            [commit(1, 8, None), commit(1, 8, Some("longest")), commit(2, 1, None), commit(1, 8, None)];
+        assert_eq!(take(&mut groups, "g", &[commit(1, 7, Some("long"))]), 4);
+        assert_eq!(take(&mut groups, "g", &again), COMMIT_BYTES - 4);
+        assert_eq!(take(&mut groups, "none", &[commit(2, 5, None), commit(2, -1, None)]), 0);
+        assert_eq!(take(&mut groups, "g", &[commit(2, -1, None)]), 0);
 
         let mut bytes = Vec::new();
         groups.encode(&mut bytes);

@@ -221,9 +221,10 @@ impl GroupHost {
         if !self.to_store.is_empty() {
             return Err(CallError::Full("it is behind with what groups store"));
         }
-        let position = home.partitions.store_group(home.log, &record::encode_gone(group), now);
+        let gone =
+            home.partitions.store_group(home.log, &record::encode_gone(group), now).map_err(log_refused)?;
         self.groups.forget(group);
-        position.map_err(log_refused)
+        Ok(gone)
     }
 
     fn delete_offsets(

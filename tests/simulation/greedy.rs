@@ -306,27 +306,30 @@ fn responses_that_nobody_reads_hold_nobody_up() {
 /// answered in time.
 #[test]
 fn deadlines_of_answered_fetches_are_forgotten() {
-    let mut play = Play::new(0, 1);
-    let mut client = play.connect();
-    client.send(PRODUCE, &produce("small", 0, &batch(100)));
-    assert_eq!(produced(&play.answer(&mut client)), ErrorCode::NONE);
-    for round in 0..300 {
-        let request = FetchRequest { max_wait_ms: 60_000 - round, ..fetch("small", 0, 0, 1 << 20) };
-        client.send(FETCH, &request);
-        assert!(fetched_bytes(&play.answer(&mut client)) > 0);
-    }
-    assert!(play.broker.deadlines() <= 1, "{} deadlines are kept", play.broker.deadlines());
-    // The first in line waits longest; the later ones leave with it.
-    for max_wait_ms in [900, 100, 500] {
-        client.send(FETCH, &FetchRequest { max_wait_ms, ..fetch("small", 0, 1, 1 << 20) });
-    }
-    let asked = play.world.now().mono;
-    for _ in 0..3 {
-        assert_eq!(fetched_bytes(&play.answer(&mut client)), 0);
-    }
-    let waited_ms = play.world.now().mono.since(asked) / 1_000_000;
-    assert!((900..1000).contains(&waited_ms), "{waited_ms} ms");
-    client.socket.close();
-    play.run_for(Duration::from_secs(1));
-    assert_eq!(play.broker.deadlines(), 0);
+    let command = "cargo test --test simulation deadlines_of_answered_fetches_are_forgotten";
+    super::replayed_by(command, || {
+        let mut play = Play::new(0, 1);
+        let mut client = play.connect();
+        client.send(PRODUCE, &produce("small", 0, &batch(100)));
+        assert_eq!(produced(&play.answer(&mut client)), ErrorCode::NONE);
+        for round in 0..300 {
+            let request = FetchRequest { max_wait_ms: 60_000 - round, ..fetch("small", 0, 0, 1 << 20) };
+            client.send(FETCH, &request);
+            assert!(fetched_bytes(&play.answer(&mut client)) > 0);
+        }
+        assert!(play.broker.deadlines() <= 1, "{} deadlines are kept", play.broker.deadlines());
+        // The first in line waits longest; the later ones leave with it.
+        for max_wait_ms in [900, 100, 500] {
+            client.send(FETCH, &FetchRequest { max_wait_ms, ..fetch("small", 0, 1, 1 << 20) });
+        }
+        let asked = play.world.now().mono;
+        for _ in 0..3 {
+            assert_eq!(fetched_bytes(&play.answer(&mut client)), 0);
+        }
+        let waited_ms = play.world.now().mono.since(asked) / 1_000_000;
+        assert!((900..1000).contains(&waited_ms), "{waited_ms} ms");
+        client.socket.close();
+        play.run_for(Duration::from_secs(1));
+        assert_eq!(play.broker.deadlines(), 0);
+    });
 }

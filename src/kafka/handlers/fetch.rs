@@ -301,8 +301,17 @@ impl FetchRequestState {
         let places = self.calls.get_mut(part as usize).and_then(Option::take);
         let places = places.expect("a call is answered once");
         self.outstanding -= 1;
+        let mut bytes = self.bytes();
         for (place, result) in places.into_iter().zip(results) {
-            self.parts[place].add(result);
+            let part = &mut self.parts[place];
+            if bytes > 0 && bytes + result.bytes > self.max_bytes {
+                // Each log was to give one batch, whatever its size, because another might have none.
+                self.min_bytes = self.min_bytes.min(1);
+                part.add(part.without_room_for(result));
+            } else {
+                bytes += result.bytes;
+                part.add(result);
+            }
         }
     }
 
@@ -554,6 +563,32 @@ mod tests {
         assert_eq!(deadline(7, short), (short + Duration::from_micros(7)).as_nanos() as u64);
         let ends: Vec<u64> = [1, 2_500, 5_000, 5_001].map(|after| deadline(after, LONG_POLL) / 1000).to_vec();
         assert_eq!(ends, [105_000, 105_000, 105_000, 110_000], "microseconds");
+    }
+
+    #[test]
+    fn what_several_logs_give_at_least_is_no_more_than_fits() {
+        let answer = |bytes| {
+            let records = vec![bytes::Bytes::from(vec![0; bytes])];
+            let (next, high_watermark) = (Offset(1), Offset(1));
+            Answer::Read(vec![ReadResult { records, next, high_watermark, ..found(bytes, true, 0) }])
+        };
+        for (given, taken) in [([600, 400], [600, 400]), ([600, 401], [600, 0]), ([5000, 1], [5000, 0])] {
+            let nothing = found(0, false, 0);
+            let mut state = state(&[nothing, found(0, false, 0)]);
+            state.min_bytes = 1000;
+            state.calls = vec![Some(vec![0]), Some(vec![1])];
+            state.outstanding = 2;
+            for (call, bytes) in (0..).zip(given) {
+                state.on_answer(call, answer(bytes));
+            }
+            let bytes: Vec<_> = state.parts.iter().map(|part| part.result.bytes).collect();
+            assert_eq!(bytes, taken, "{given:?}");
+            let looks: Vec<_> =
+                state.parts.iter().map(Part::look).map(|look| (look.found, look.waits)).collect();
+            assert_eq!(looks[0], (true, true));
+            assert_eq!(looks[1], if taken[1] > 0 { (true, true) } else { (false, false) }, "there is more");
+            assert!(state.is_done(BEGUN, false), "it would wait for what does not fit: {given:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::log::block::{BlockError, BlockHeader};
 use crate::log::segment::Segment;
 use crate::model::{LogId, Position, Term};
 
-/// Blocks are looked for at most this far beyond the window: what lies there was written before.
+/// Blocks are looked for this far beyond the window, and in the rest of the segment: what lies there was written before.
 const EVIDENCE_BYTES: u64 = 64 << 20;
 
 /// Where the valid blocks end, and what is known of the time before.
@@ -21,8 +21,10 @@ pub struct Tail {
     pub term: Term,
     /// Everything before this was on stable storage once.
     pub durable: Position,
-    /// How far beyond the durable position writes may have been in flight.
+    /// No block was begun so far beyond the durable position.
     pub window_bytes: u64,
+    /// The log was closed in order when it ended here: nothing was in flight, and nothing was written since.
+    pub closed: bool,
 }
 
 /// What the first invalid block means.
@@ -41,6 +43,9 @@ pub async fn judge<'a, D: Disk>(
     tail: &Tail,
     problem: BlockError,
 ) -> io::Result<Verdict> {
+    if tail.closed {
+        return Ok(Verdict::End { torn: false });
+    }
     let evidence = look_beyond(disk, segments, tail).await?;
     let durable = tail.durable.max(evidence.durable);
     let window_bytes = if mutant::is(Mutant::RefuseTornTail) { 0 } else { tail.window_bytes };
@@ -66,22 +71,141 @@ async fn look_beyond<'a, D: Disk>(
 ) -> io::Result<Evidence> {
     let mut evidence = Evidence { durable: Position::ZERO, last_block: None };
     // The window is what a block or a manifest says.
-    let limit = Position(tail.end.0.saturating_add(tail.window_bytes).saturating_add(EVIDENCE_BYTES));
-    for segment in segments.filter(|segment| segment.end() > tail.end && segment.base() < limit) {
+    let mut limit = Position(tail.end.0.saturating_add(tail.window_bytes).saturating_add(EVIDENCE_BYTES));
+    for segment in segments.filter(|segment| segment.end() > tail.end) {
+        if segment.contains(tail.end) {
+            // The block here may be one large batch, or all that is left of the segment, and its header rotten: then
+            // nobody knows where the next one is, but that it begins in this segment or with the next.
+            limit = limit.max(segment.end().plus(PAGE_BYTES as u64));
+        }
         let mut scan = Scan::new(disk, &segment.file, segment.base(), segment.end());
         let mut at = segment.base().max(tail.end);
-        let end = segment.end().min(limit);
-        while at < end {
+        while at < segment.end().min(limit) {
             if let Ok(header) = BlockHeader::decode(scan.bytes(at, PAGE_BYTES).await?)
                 && header.log == tail.log
                 && (header.position == at || mutant::is(Mutant::SkipPositionCheck))
                 && header.term >= tail.term
+                && header.local.durable <= at
             {
                 evidence.durable = evidence.durable.max(header.local.durable);
                 evidence.last_block = Some(at);
+                if at.since(tail.end) < tail.window_bytes {
+                    // It may have been in flight itself. What follows it tells.
+                    limit = limit.max(at.plus(u64::from(header.block_bytes) + PAGE_BYTES as u64));
+                }
             }
             at = at.plus(PAGE_BYTES as u64);
         }
     }
     Ok(evidence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::blocking::{BlockingDisk, block_on, disk_folder};
+    use crate::log::block::LocalPart;
+    use crate::log::manifest::SegmentRecord;
+    use crate::model::WallMs;
+    use std::collections::VecDeque;
+    use std::os::unix::fs::FileExt;
+
+    const LOG: LogId = LogId(1);
+    const MIB: u64 = 1 << 20;
+    const SEGMENT_BYTES: u64 = 128 * MIB;
+    const WINDOW_BYTES: u64 = 6 * MIB;
+    /// The log ends in the first of two segments.
+    const END: Position = Position(8 * MIB);
+    const TERM: Term = Term(5);
+
+    fn header(position: Position, block_bytes: u64) -> BlockHeader {
+        BlockHeader {
+            log: LOG,
+            term: TERM,
+            position,
+            flags: 0,
+            block_bytes: block_bytes as u32,
+            entries_bytes: 0,
+            entry_count: 0,
+            entries_crc: 0,
+            append_time: WallMs(1),
+            prev_chain: 1,
+            local: LocalPart { durable: END, window_bytes: WINDOW_BYTES },
+        }
+    }
+
+    /// What is told of a log that ends there and has these headers behind.
+    fn verdict(end: Position, headers: &[BlockHeader], closed: bool) -> String {
+        let folder = disk_folder();
+        let mut segments = VecDeque::new();
+        for number in 1..=2 {
+            let path = folder.path().join(format!("{number}"));
+            let (file, base) =
+                (std::fs::File::create(&path).unwrap(), (u64::from(number) - 1) * SEGMENT_BYTES);
+            // Holes read as zeros, and take no time to make.
+            file.set_len(SEGMENT_BYTES).unwrap();
+            for header in headers {
+                if (base..base + SEGMENT_BYTES).contains(&header.position.0) {
+                    file.write_all_at(&header.encode(), header.position.0 - base).unwrap();
+                }
+            }
+            file.sync_all().unwrap();
+            let record =
+                SegmentRecord { number, base: Position(base), bytes: SEGMENT_BYTES, recycled: false };
+            let file = block_on(BlockingDisk.open(&path)).unwrap();
+            segments.push_back(Segment { record, file });
+        }
+        let tail = Tail { log: LOG, end, term: TERM, durable: end, window_bytes: WINDOW_BYTES, closed };
+        match block_on(judge(&BlockingDisk, segments.iter(), &tail, BlockError::NoBlock)).unwrap() {
+            Verdict::End { torn: true } => "torn".to_owned(),
+            Verdict::End { torn: false } => "whole".to_owned(),
+            Verdict::Corrupt { last, .. } => format!("corrupt up to {} MiB", last.0 / MIB),
+        }
+    }
+
+    #[test]
+    fn what_follows_a_block_of_any_size_tells_that_it_was_durable() {
+        let at = |mib| Position(mib * MIB);
+        let (end, second) = (END.0 / MIB, SEGMENT_BYTES / MIB);
+        let large = header(END, 100 * MIB);
+        let behind = header(at(end + 100), MIB);
+        for (what, headers, expected) in [
+            ("nothing", vec![], "whole"),
+            ("a block that was in flight", vec![header(END, MIB)], "torn"),
+            ("the next one, too", vec![header(at(end + 1), MIB)], "torn"),
+            ("one that begins beyond the window", vec![header(at(end + 6), MIB)], "corrupt up to 14 MiB"),
+            ("a large one that was in flight", vec![large], "torn"),
+            ("one behind a large one", vec![large, behind], "corrupt up to 108 MiB"),
+            ("one behind a large one without header", vec![behind], "corrupt up to 108 MiB"),
+            ("the first of the next segment", vec![header(at(second), MIB)], "corrupt up to 128 MiB"),
+        ] {
+            assert_eq!(verdict(END, &headers, false), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn of_large_blocks_in_flight_the_one_behind_tells() {
+        // The segment ends within the window, and the next one begins with a large block.
+        let (near, next) = (Position(SEGMENT_BYTES - MIB), Position(SEGMENT_BYTES));
+        let large = header(next, 100 * MIB);
+        let behind = header(large.end(), MIB);
+        assert_eq!(verdict(near, &[large], false), "torn");
+        assert_eq!(verdict(near, &[large, behind], false), "corrupt up to 228 MiB");
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_a_block_of_the_log_is_no_evidence() {
+        let at = Position(END.0 + WINDOW_BYTES);
+        let sound = header(at, MIB);
+        let ahead = LocalPart { durable: at.plus(4096), ..sound.local };
+        for other in [
+            BlockHeader { log: LogId(2), ..sound },
+            BlockHeader { term: Term(4), ..sound },
+            BlockHeader { local: ahead, ..sound },
+        ] {
+            assert_eq!(verdict(END, &[other], false), "whole", "{other:?}");
+        }
+        assert_eq!(verdict(END, &[sound], false), "corrupt up to 14 MiB");
+        assert_eq!(verdict(END, &[sound], true), "whole", "nothing was written since the log was closed");
+    }
 }

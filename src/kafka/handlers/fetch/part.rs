@@ -37,6 +37,12 @@ impl Part {
         self.result = ReadResult { records, bytes, fresh, ..read };
     }
 
+    /// The same read, as if its records had not been given.
+    pub fn without_room_for(&self, read: ReadResult) -> ReadResult {
+        let next = self.target.as_ref().map_or(read.next, |(_, rest)| rest.offset);
+        ReadResult { records: Vec::new(), bytes: 0, fresh: false, loading_bytes: 0, next, ..read }
+    }
+
     pub fn failed(&self) -> bool {
         self.target.is_err() || self.result.error.is_some()
     }

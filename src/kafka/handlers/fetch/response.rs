@@ -70,7 +70,7 @@ impl FetchRequestState {
         if version >= HINTS_SINCE {
             put_hints(turn, &mut response);
         }
-        // Records are bounded by `kafka.fetch_bytes_max`, which has room for the rest below it.
+        // Records are bounded by `kafka.fetch_bytes_max`, or are one batch; there is room for the rest besides.
         frame::put_response_pieces(pieces, version, correlation_id, &response).expect("fits into a frame")
     }
 

@@ -49,7 +49,7 @@ pub const NO_TIMESTAMP: i64 = -1;
 /// Length, attributes, two deltas, key and value lengths, header count: a byte each.
 pub const RECORD_BYTES_MIN: usize = 7;
 /// No producer may send more records in a batch. Compressed, each claims an offset for next to nothing, and believed
-/// to the last a client could use up a partition's in an hour. Inflated so many take 112 MiB at least.
+/// to the last a client could use up a partition's with four billion batches. Inflated so many take 112 MiB at least.
 pub const RECORDS_MAX: u32 = 1 << 24;
 
 pub(super) const BASE_OFFSET_AT: usize = 0;

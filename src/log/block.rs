@@ -58,7 +58,7 @@ pub struct BlockHeader {
 pub struct LocalPart {
     /// Everything before this was on stable storage when the block was sealed.
     pub durable: Position,
-    /// How far beyond its own durable position the log may have had writes in flight.
+    /// The log begins no block so far beyond its durable position.
     pub window_bytes: u64,
 }
 

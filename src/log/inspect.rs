@@ -393,8 +393,11 @@ impl LogFiles {
                 None => self.limit(),
                 Some(problem) => {
                     let closed = self.manifest.clean && self.manifest.durable == at;
-                    let tail = Tail { log: self.id, end: at, term: walk.term, durable, window_bytes, closed };
-                    match judge(disk, self.segments.iter(), &tail, problem).await? {
+                    let closed_in = closed.then_some(self.manifest.term);
+                    let tail =
+                        Tail { log: self.id, end: at, term: walk.term, durable, window_bytes, closed_in };
+                    let told = &mut |at| progress(at, self.limit());
+                    match judge(disk, self.segments.iter(), &tail, problem, told).await? {
                         Verdict::End { torn } => {
                             found.torn = torn;
                             break;

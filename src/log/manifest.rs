@@ -52,7 +52,7 @@ pub struct Manifest {
     /// The log was closed in order and ends at `durable`; stale as soon as it was opened again.
     pub clean: bool,
     pub durable: Position,
-    /// How far beyond the durable position writes may have been in flight.
+    /// No block was begun so far beyond the durable position.
     pub window_bytes: u64,
     pub next_number: u32,
     /// By base, without gaps.

@@ -106,7 +106,7 @@ pub struct LogConfig {
 }
 
 impl LogConfig {
-    /// How far beyond the durable position the device may have been given writes.
+    /// No block is begun so far beyond the durable position.
     pub fn window_bytes(&self) -> u64 {
         (self.commit_depth as u64 + 1) * self.chunk_bytes.max(self.block_bytes_max) as u64
     }

@@ -8,8 +8,8 @@
 //! Blocks are valid while position, term, chain and all checksums fit. `scan` reads them, `rebuild` applies
 //! them, and `tail` judges the first that is not valid (E):
 //!
-//! - E lies before what is known to have been durable, or a block of this log lies further beyond E
-//!   than writes can have been in flight: bytes that were acknowledged are rotten. Refuse.
+//! - E lies before what is known to have been durable, or a block of this log begins a window or more beyond E,
+//!   where none is begun before E is durable: bytes that were acknowledged are rotten. Refuse.
 //! - otherwise the machine stopped while those blocks were being written, and nobody was told that
 //!   they are safe: the log ends at E.
 //!
@@ -213,9 +213,10 @@ pub async fn open<D: Disk, R: Replay>(
             term: state.term,
             durable: state.durable.max(manifest.durable).max(checkpoint),
             window_bytes: state.window_bytes.max(manifest.window_bytes).max(config.window_bytes()),
-            closed: clean,
+            closed_in: clean.then_some(manifest.term),
         };
-        torn = match judge(disk, segments.iter(), &tail, problem).await? {
+        let told = &mut |at| progress(at, limit);
+        torn = match judge(disk, segments.iter(), &tail, problem, told).await? {
             Verdict::Corrupt { durable, .. } if !repair => {
                 return Err(RecoveryError::Corrupt {
                     log,

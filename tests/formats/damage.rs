@@ -272,3 +272,27 @@ fn a_torn_tail_is_no_damage_but_a_torn_middle_is() {
     assert_eq!((&problem["from"], &problem["to"]), (&middle.0.into(), &last.0.into()));
     assert!(victim.start().is_err_and(|error| error.contains("corrupt")));
 }
+
+#[test]
+fn damage_where_a_log_was_closed_is_found_also_by_the_manifest_of_that_time() {
+    let victim = Victim::new();
+    story::close(&victim.log_dir());
+    let end = blocks(&victim.dir()).last().expect("blocks").1;
+    let report = inspect_json(&["verify"], &victim.dir(), 0);
+    assert_eq!(
+        (&report["logs"][1]["ending"], &report["logs"][1]["end"]),
+        (&"closed in order".into(), &end.into())
+    );
+
+    let of_then = block_on(Manifest::read(&BlockingDisk, &victim.log_dir())).expect("a whole manifest");
+    assert!(of_then.clean);
+
+    // The next life is killed; its manifests are lost.
+    story::append_after_the_end(&victim.log_dir(), 3);
+    (0..2).for_each(|copy| victim.remove(&format!("manifest-{copy}")));
+    block_on(of_then.write(&BlockingDisk, &victim.log_dir())).expect("room for it");
+    assert_eq!(victim.start(), Ok(()), "the blocks tell");
+    victim.flip_bit(end + 9);
+    assert!(victim.start().is_err_and(|error| error.contains("corrupt")), "acknowledged records are behind");
+    inspect_json(&["verify"], &victim.dir(), 1);
+}

@@ -104,7 +104,7 @@ impl<R: Replay, D: Disk> Rig<R, D> {
         job.map(|job| self.run(job)).is_some()
     }
 
-    fn run(&mut self, job: Job) {
+    pub fn run(&mut self, job: Job) {
         let mut next = Some(job);
         while let Some(job) = next {
             let done = block_on(jobs::run(&self.disk, job));

@@ -274,6 +274,15 @@ fn write_data(dir: &Path) {
     rig.housekeeping();
 }
 
+/// Open the data log once more, and close it in order.
+pub fn close(dir: &Path) {
+    let mut rig = open(dir, DATA, Partitions::default());
+    rig.checkpoint_partitions();
+    rig.housekeeping();
+    let job = rig.log.close().expect("nothing is under way");
+    rig.run(job);
+}
+
 /// Open the data log once more and append to it, as a broker does that is then killed. The manifest
 /// is not told.
 pub fn append_after_the_end(dir: &Path, batches: i64) {

@@ -143,18 +143,25 @@ fn recover(bytes: &[u8]) -> bool {
 struct Before {
     durable: Position,
     window_bytes: u64,
+    /// The manifest says that the log was closed at `durable`.
+    closed: bool,
     /// Positions and terms of what looks like a block of the log where it stands.
     blocks: Vec<(Position, u32)>,
 }
 
 impl Before {
     fn look(disk: &MemoryDisk) -> Before {
-        let mut before =
-            Before { durable: Position::ZERO, window_bytes: CONFIG.window_bytes(), blocks: Vec::new() };
+        let mut before = Before {
+            durable: Position::ZERO,
+            window_bytes: CONFIG.window_bytes(),
+            closed: false,
+            blocks: Vec::new(),
+        };
         let Ok(files) = block_on(LogFiles::open(disk, Path::new(DIR), BROKER, LogId(1))) else {
             return before;
         };
         before.durable = files.durable();
+        before.closed = files.manifest.clean && files.manifest.durable == before.durable;
         before.window_bytes = before.window_bytes.max(files.manifest.window_bytes);
         let contents = disk.all();
         for segment in &files.segments {
@@ -164,6 +171,7 @@ impl Before {
                 let at = segment.base().plus((index * PAGE_BYTES) as u64);
                 if let Ok(header) = BlockHeader::decode(page)
                     && (header.log, header.position) == (LogId(1), at)
+                    && header.local.durable <= at
                 {
                     before.window_bytes = before.window_bytes.max(header.local.window_bytes);
                     before.blocks.push((at, header.term.0));
@@ -177,8 +185,9 @@ impl Before {
         let end = Position(report.end.0 - TERM_BLOCK_BYTES);
         assert!(end >= self.durable, "the log ends at {end}, but was durable up to {}", self.durable);
         for &(position, term) in &self.blocks {
-            // The new term is above that of the last block which was found valid.
-            let newer = term + 1 >= report.term.0;
+            // The new term is above that of the last block which was found valid. Behind a log that was closed there is
+            // nothing of its own terms.
+            let newer = term + 1 >= report.term.0 + u32::from(self.closed && end == self.durable);
             let beyond = position >= end && position.since(end) >= self.window_bytes;
             assert!(!newer || !beyond, "the log ends at {end}, with a block at {position}");
         }

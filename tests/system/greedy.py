@@ -297,7 +297,7 @@ def the_same_partition_again_and_again(rig):
 
         # Each write to the partition wakes it, and it looks again. The last time counts.
         first, last = (struct.pack(">iqi", 0, offset, 1 << 20) for offset in (1, 0))
-        head = struct.pack(">iiiib", -1, 2_000, 1 << 20, 1 << 20, 0)
+        head = struct.pack(">iiiib", -1, 30_000, 50 * len(batch), 1 << 20, 0)
         asked = client.send(wire.FETCH, head + named(first * (times - 1) + last))
         with wire.Client(attack.broker.kafka) as other:
             for offset in range(1, 50):
@@ -312,7 +312,16 @@ def the_same_partition_again_and_again(rig):
     longest_s = attack.neighbour.round_s_max
     check(longest_s < ROUND_S_MAX, f"a round took the neighbour {longest_s:.1f} s")
 
-    # Retries of what is in flight, the last one first: each waits for an older position.
+    # Nobody is told without acks, but by this.
+    with wire.Client(attack.broker.kafka) as client:
+        client.send(wire.PRODUCE, wire.string(None) + struct.pack(">hi", 0, 10_000) + named(fields * 2, 2))
+        try:
+            client.receive()
+            check(False, "twice in a request without acks: the connection should be closed")
+        except ConnectionError:
+            pass
+
+    # Retries, the last one first: each is answered as the first time, in flight or not.
     def frame(partitions):
         stamped = wire.batch([b"value"], (77, 0, 0))
         fields = b"".join(struct.pack(">ii", index, len(stamped)) + stamped for index in partitions)

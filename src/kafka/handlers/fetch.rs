@@ -101,6 +101,8 @@ pub struct FetchRequestState {
     /// Calls to other shards that are not answered, and which parts each asked for.
     calls: Vec<Option<Vec<usize>>>,
     outstanding: usize,
+    /// What was answered, by part, until all are.
+    answered: Vec<(usize, ReadResult)>,
     /// Something happened since the last look.
     again: bool,
     /// At the last look the shard had memory for small batches only, if for any.
@@ -150,6 +152,7 @@ pub fn begin(
         given_up: false,
         calls: Vec::new(),
         outstanding: 0,
+        answered: Vec::new(),
         again: true,
         limited: false,
         new: true,
@@ -270,7 +273,7 @@ impl FetchRequestState {
 
     /// Memory that the request holds: its partitions, and the records gathered so far.
     pub fn held_bytes(&self) -> usize {
-        self.parts.len() * size_of::<Part>() + self.bytes()
+        self.parts.len() * size_of::<Part>() + self.bytes() + self.answered_bytes()
     }
 
     /// Wait no longer: the broker is stopping.
@@ -301,8 +304,19 @@ impl FetchRequestState {
         let places = self.calls.get_mut(part as usize).and_then(Option::take);
         let places = places.expect("a call is answered once");
         self.outstanding -= 1;
+        self.answered.extend(places.into_iter().zip(results));
+        if self.outstanding == 0 {
+            self.take_answers();
+        }
+    }
+
+    /// What all shards have found, as far as it fits. In the order of the parts, not of the answers: who got nothing may
+    /// come first the next time.
+    fn take_answers(&mut self) {
         let mut bytes = self.bytes();
-        for (place, result) in places.into_iter().zip(results) {
+        let mut answered = std::mem::take(&mut self.answered);
+        answered.sort_unstable_by_key(|(place, _)| *place);
+        for (place, result) in answered {
             let part = &mut self.parts[place];
             if bytes > 0 && bytes + result.bytes > self.max_bytes {
                 // Each log was to give one batch, whatever its size, because another might have none.
@@ -317,6 +331,10 @@ impl FetchRequestState {
 
     fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.result.bytes).sum()
+    }
+
+    fn answered_bytes(&self) -> usize {
+        self.answered.iter().map(|(_, result)| result.bytes).sum()
     }
 
     /// Some of what it asked for is being read from the device.
@@ -516,6 +534,7 @@ mod tests {
             given_up: false,
             calls: Vec::new(),
             outstanding: 0,
+            answered: Vec::new(),
             again: false,
             limited: false,
             new: false,
@@ -578,8 +597,9 @@ mod tests {
             state.min_bytes = 1000;
             state.calls = vec![Some(vec![0]), Some(vec![1])];
             state.outstanding = 2;
-            for (call, bytes) in (0..).zip(given) {
-                state.on_answer(call, answer(bytes));
+            // Whoever answers first.
+            for call in [1, 0] {
+                state.on_answer(call, answer(given[call as usize]));
             }
             let bytes: Vec<_> = state.parts.iter().map(|part| part.result.bytes).collect();
             assert_eq!(bytes, taken, "{given:?}");

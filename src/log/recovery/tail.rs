@@ -10,8 +10,10 @@ use crate::log::block::{BlockError, BlockHeader};
 use crate::log::segment::Segment;
 use crate::model::{LogId, Position, Term};
 
-/// Blocks are looked for this far beyond the window, and in the rest of the segment: what lies there was written before.
+/// Blocks are looked for this far beyond the window, and in the rest of the segment: what lies there was written.
 const EVIDENCE_BYTES: u64 = 64 << 20;
+/// Progress is told after this many bytes.
+const PROGRESS_BYTES: u64 = 16 << 20;
 
 /// Where the valid blocks end, and what is known of the time before.
 pub struct Tail {
@@ -23,16 +25,16 @@ pub struct Tail {
     pub durable: Position,
     /// No block was begun so far beyond the durable position.
     pub window_bytes: u64,
-    /// The log was closed in order when it ended here: nothing was in flight, and nothing was written since.
-    pub closed: bool,
+    /// The log was closed in order when it ended here, in this term: nothing was in flight.
+    pub closed_in: Option<Term>,
 }
 
 /// What the first invalid block means.
 pub enum Verdict {
     /// The log ends there; `torn` if something was cut off that nobody was told is safe.
     End { torn: bool },
-    /// Acknowledged bytes are rotten: something up to `durable`, or blocks up to `last` that were
-    /// written later than what is in flight at one time.
+    /// Acknowledged bytes are rotten: something up to `durable`, or blocks up to `last` that were begun when
+    /// those before them were durable.
     Corrupt { durable: Position, last: Position },
 }
 
@@ -42,18 +44,17 @@ pub async fn judge<'a, D: Disk>(
     segments: impl Iterator<Item = &'a Segment>,
     tail: &Tail,
     problem: BlockError,
+    progress: &mut dyn FnMut(Position),
 ) -> io::Result<Verdict> {
-    if tail.closed {
-        return Ok(Verdict::End { torn: false });
-    }
-    let evidence = look_beyond(disk, segments, tail).await?;
+    let evidence = look_beyond(disk, segments, tail, progress).await?;
     let durable = tail.durable.max(evidence.durable);
     let window_bytes = if mutant::is(Mutant::RefuseTornTail) { 0 } else { tail.window_bytes };
     let written_since = evidence.last_block.is_some_and(|last| last.since(tail.end) >= window_bytes);
     if (tail.end < durable || written_since) && !mutant::is(Mutant::TruncateRot) {
         return Ok(Verdict::Corrupt { durable, last: evidence.last_block.unwrap_or(tail.end) });
     }
-    Ok(Verdict::End { torn: evidence.last_block.is_some() || problem != BlockError::NoBlock })
+    let cut_off = tail.closed_in.is_none() && problem != BlockError::NoBlock;
+    Ok(Verdict::End { torn: evidence.last_block.is_some() || cut_off })
 }
 
 /// What the bytes after the log's end say about the time before.
@@ -68,12 +69,17 @@ async fn look_beyond<'a, D: Disk>(
     disk: &D,
     segments: impl Iterator<Item = &'a Segment>,
     tail: &Tail,
+    progress: &mut dyn FnMut(Position),
 ) -> io::Result<Evidence> {
     let mut evidence = Evidence { durable: Position::ZERO, last_block: None };
+    // Behind a log that was closed there can only be what a later start has written, of which the manifest, too, should
+    // tell: nothing but the usual is looked for, and no page that a client has made up for one of the life before.
+    let first_term = tail.closed_in.map_or(tail.term, |last| Term(last.max(tail.term).0 + 1));
+    let mut told = tail.end;
     // The window is what a block or a manifest says.
     let mut limit = Position(tail.end.0.saturating_add(tail.window_bytes).saturating_add(EVIDENCE_BYTES));
     for segment in segments.filter(|segment| segment.end() > tail.end) {
-        if segment.contains(tail.end) {
+        if segment.contains(tail.end) && tail.closed_in.is_none() {
             // The block here may be one large batch, or all that is left of the segment, and its header rotten: then
             // nobody knows where the next one is, but that it begins in this segment or with the next.
             limit = limit.max(segment.end().plus(PAGE_BYTES as u64));
@@ -81,10 +87,14 @@ async fn look_beyond<'a, D: Disk>(
         let mut scan = Scan::new(disk, &segment.file, segment.base(), segment.end());
         let mut at = segment.base().max(tail.end);
         while at < segment.end().min(limit) {
+            if at.since(told) >= PROGRESS_BYTES {
+                told = at;
+                progress(at);
+            }
             if let Ok(header) = BlockHeader::decode(scan.bytes(at, PAGE_BYTES).await?)
                 && header.log == tail.log
                 && (header.position == at || mutant::is(Mutant::SkipPositionCheck))
-                && header.term >= tail.term
+                && header.term >= first_term
                 && header.local.durable <= at
             {
                 evidence.durable = evidence.durable.max(header.local.durable);
@@ -135,7 +145,7 @@ mod tests {
     }
 
     /// What is told of a log that ends there and has these headers behind.
-    fn verdict(end: Position, headers: &[BlockHeader], closed: bool) -> String {
+    fn verdict(end: Position, headers: &[BlockHeader], closed_in: Option<Term>) -> String {
         let folder = disk_folder();
         let mut segments = VecDeque::new();
         for number in 1..=2 {
@@ -155,8 +165,13 @@ mod tests {
             let file = block_on(BlockingDisk.open(&path)).unwrap();
             segments.push_back(Segment { record, file });
         }
-        let tail = Tail { log: LOG, end, term: TERM, durable: end, window_bytes: WINDOW_BYTES, closed };
-        match block_on(judge(&BlockingDisk, segments.iter(), &tail, BlockError::NoBlock)).unwrap() {
+        let tail = Tail { log: LOG, end, term: TERM, durable: end, window_bytes: WINDOW_BYTES, closed_in };
+        let (problem, mut told) = (BlockError::NoBlock, end);
+        let progress = &mut |at| {
+            assert!(at >= told.plus(PROGRESS_BYTES) && at < Position(2 * SEGMENT_BYTES));
+            told = at;
+        };
+        match block_on(judge(&BlockingDisk, segments.iter(), &tail, problem, progress)).unwrap() {
             Verdict::End { torn: true } => "torn".to_owned(),
             Verdict::End { torn: false } => "whole".to_owned(),
             Verdict::Corrupt { last, .. } => format!("corrupt up to {} MiB", last.0 / MIB),
@@ -179,7 +194,7 @@ mod tests {
             ("one behind a large one without header", vec![behind], "corrupt up to 108 MiB"),
             ("the first of the next segment", vec![header(at(second), MIB)], "corrupt up to 128 MiB"),
         ] {
-            assert_eq!(verdict(END, &headers, false), expected, "{what}");
+            assert_eq!(verdict(END, &headers, None), expected, "{what}");
         }
     }
 
@@ -189,8 +204,8 @@ mod tests {
         let (near, next) = (Position(SEGMENT_BYTES - MIB), Position(SEGMENT_BYTES));
         let large = header(next, 100 * MIB);
         let behind = header(large.end(), MIB);
-        assert_eq!(verdict(near, &[large], false), "torn");
-        assert_eq!(verdict(near, &[large, behind], false), "corrupt up to 228 MiB");
+        assert_eq!(verdict(near, &[large], None), "torn");
+        assert_eq!(verdict(near, &[large, behind], None), "corrupt up to 228 MiB");
     }
 
     #[test]
@@ -203,9 +218,13 @@ mod tests {
             BlockHeader { term: Term(4), ..sound },
             BlockHeader { local: ahead, ..sound },
         ] {
-            assert_eq!(verdict(END, &[other], false), "whole", "{other:?}");
+            assert_eq!(verdict(END, &[other], None), "whole", "{other:?}");
         }
-        assert_eq!(verdict(END, &[sound], false), "corrupt up to 14 MiB");
-        assert_eq!(verdict(END, &[sound], true), "whole", "nothing was written since the log was closed");
+        assert_eq!(verdict(END, &[sound], None), "corrupt up to 14 MiB");
+        assert_eq!(verdict(END, &[sound], Some(TERM)), "whole", "its life has written nothing there");
+        // The manifest is a copy of before; the next life's first block is rotten, and another one is there.
+        let next = BlockHeader { term: Term(TERM.0 + 1), ..sound };
+        assert_eq!(verdict(END, &[next], Some(TERM)), "corrupt up to 14 MiB");
+        assert_eq!(verdict(END, &[next], Some(next.term)), "whole");
     }
 }

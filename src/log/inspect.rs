@@ -392,8 +392,7 @@ impl LogFiles {
             let limit = match problem {
                 None => self.limit(),
                 Some(problem) => {
-                    let closed = self.manifest.clean && self.manifest.durable == at;
-                    let closed_in = closed.then_some(self.manifest.term);
+                    let closed_in = self.manifest.closed_at(at).then_some(self.manifest.term);
                     let tail =
                         Tail { log: self.id, end: at, term: walk.term, durable, window_bytes, closed_in };
                     let told = &mut |at| progress(at, self.limit());
@@ -418,7 +417,7 @@ impl LogFiles {
         }
         found.end = walk.at;
         found.term = walk.term;
-        found.clean = self.manifest.clean && self.manifest.durable == found.end;
+        found.clean = self.manifest.closed_at(found.end);
         let checkpoint = self.checkpoint.as_ref().map_or(Term(0), |checkpoint| checkpoint.head.term);
         let term = found.term.max(self.manifest.term).max(checkpoint);
         if term >= Term::MAX {

@@ -95,6 +95,11 @@ pub fn manifest_path(dir: &Path, sequence: u64) -> PathBuf {
 }
 
 impl Manifest {
+    /// The log was closed in order, and ended there.
+    pub fn closed_at(&self, end: Position) -> bool {
+        self.clean && self.durable == end
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.segments.len() * SEGMENT_RECORD_BYTES + 4);
         out.extend_from_slice(&MAGIC.to_le_bytes());

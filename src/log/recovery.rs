@@ -204,7 +204,7 @@ pub async fn open<D: Disk, R: Replay>(
             SegmentEnd::Stopped(problem) => break Some(problem),
         }
     };
-    let clean = manifest.clean && manifest.durable == state.end;
+    let clean = manifest.closed_at(state.end);
     let mut torn = false;
     if let Some(problem) = stopped {
         let tail = Tail {

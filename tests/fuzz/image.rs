@@ -161,7 +161,7 @@ impl Before {
             return before;
         };
         before.durable = files.durable();
-        before.closed = files.manifest.clean && files.manifest.durable == before.durable;
+        before.closed = files.manifest.closed_at(before.durable);
         before.window_bytes = before.window_bytes.max(files.manifest.window_bytes);
         let contents = disk.all();
         for segment in &files.segments {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::rebuild::PROGRESS_BYTES;
 use super::scan::Scan;
 use crate::base::align::PAGE_BYTES;
 use crate::base::mutant::{self, Mutant};
@@ -12,8 +13,6 @@ use crate::model::{LogId, Position, Term};
 
 /// Blocks are looked for this far beyond the window, and in the rest of the segment: what lies there was written.
 const EVIDENCE_BYTES: u64 = 64 << 20;
-/// Progress is told after this many bytes.
-const PROGRESS_BYTES: u64 = 16 << 20;
 
 /// Where the valid blocks end, and what is known of the time before.
 pub struct Tail {
@@ -72,8 +71,8 @@ async fn look_beyond<'a, D: Disk>(
     progress: &mut dyn FnMut(Position),
 ) -> io::Result<Evidence> {
     let mut evidence = Evidence { durable: Position::ZERO, last_block: None };
-    // Behind a log that was closed there can only be what a later start has written, of which the manifest, too, should
-    // tell: nothing but the usual is looked for, and no page that a client has made up for one of the life before.
+    // A life that closed the log has written nothing behind. A later one may have, where the manifest is an older copy;
+    // its term is higher, which a client that made a page look like a block of the life before did not know.
     let first_term = tail.closed_in.map_or(tail.term, |last| Term(last.max(tail.term).0 + 1));
     let mut told = tail.end;
     // The window is what a block or a manifest says.
